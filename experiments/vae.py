@@ -1,0 +1,82 @@
+"""FlatDINO, the β-VAE: patch features of a frozen network in a few Gaussian tokens (arXiv:2602.04873).
+
+    python experiments/vae.py                                         a laptop, two minutes, nothing to download
+    python experiments/vae.py --data ~/photos --mesh 4x8              your images, 32 devices
+    python experiments/vae.py --experiment fast-16-ss-64 --teacher patches-64-8
+                                                                      the sizes of the paper, on pixel patches
+
+Ends with report.html in the run folder. Run it again to go on, or with --fresh to start over.
+"""
+
+from laminate.recipes.command_line import train_command
+from laminate.recipes.experiments import flatdino_vae
+
+if __name__ == "__main__":  # before the imports below, which --help and a misspelt name need not wait for
+    COMMAND = train_command(__doc__, flatdino_vae, default="embedded-16-128")
+
+from functools import partial
+
+import jax.numpy as jnp
+
+from laminate.analysis.reconstruction import LOSSES, reconstruction_measures, summarise, unit_image
+from laminate.analysis.tokenizer_report import write_tokenizer_report
+from laminate.losses.divergence import anneal, kl_loss, kl_variance_loss, posterior_metrics
+from laminate.pretrained.teachers import load_teacher
+from laminate.recipes import build
+from laminate.recipes.bottleneck import GaussianBottleneck
+from laminate.recipes.endings import training_errors, user_errors
+from laminate.recipes.launch import conclude, train
+from laminate.recipes.opening import open_run
+
+# 1. Objective: L = reconstruction + β KL (eq. 4), β normalised by the latent size (eq. 10)
+
+
+def make_objective(recipe, dtype):
+    vae: GaussianBottleneck = recipe.bottleneck
+    reconstruction_loss = LOSSES[recipe.reconstruction]
+    beta, free_bits = vae.resolved_kl_weight(recipe.tokens), float(vae.free_bits or 0.0)
+
+    def objective(tokenizer, teacher, example, *, step, key):
+        features = teacher(unit_image(example["image"]))
+        z, posterior = tokenizer.compress(features.astype(dtype), key=key)
+        rebuilt = tokenizer.expand(z, dtype=dtype)
+
+        reconstruction = reconstruction_loss(rebuilt.final, features)
+        kl = kl_loss(*posterior, free_bits=free_bits)
+        kl_variance = kl_variance_loss(*posterior, free_bits=free_bits)
+        weight = anneal(beta, step, vae.anneal_steps)
+
+        loss = reconstruction + weight * (kl + float(vae.kl_variance_weight or 0.0) * kl_variance)
+        terms = {"recon_loss": reconstruction, "kl_loss": kl, "kl_variance": kl_variance, "kl_weight": weight}
+        return loss, {**terms, **posterior_metrics(*posterior), "z_sq_mean": jnp.mean(jnp.square(z))}
+
+    return objective
+
+
+def main(flags, recipe):
+    with user_errors("vae.py"):
+        # 2. Teacher: frozen, its patch features are what is compressed
+        teacher = load_teacher(
+            recipe.teacher.name, image_size=recipe.teacher.image_size, patch=recipe.teacher.patch_size
+        )
+        # 3. Data, devices and run folder
+        run = open_run(flags, recipe)
+    title = f"FlatDINO β-VAE {recipe.name}"
+    with run.folder, training_errors("vae.py"):
+        trained = train(
+            run,
+            # 4. Architecture: ViT encoder, Gaussian tokens, ViT decoder
+            build=lambda key: build.flatdino(recipe, kernel=flags.attention, remat=flags.remat, key=key),
+            frozen=teacher,
+            objective=make_objective(recipe, run.compute_dtype),
+            # 5. Evaluation: no sampling; variance explained of the held-out teacher features
+            measure=partial(reconstruction_measures, loss=recipe.reconstruction, dtype=run.compute_dtype),
+            summarise=summarise,
+            title=title,
+            shown=("train/recon_loss", "train/kl_nats", "train/grad_norm"),
+        )
+        conclude(run, trained, partial(write_tokenizer_report, teacher=teacher, title=title))
+
+
+if __name__ == "__main__":
+    main(*COMMAND)

@@ -1,0 +1,131 @@
+"""What a finished tokenizer training leaves in its run folder: weights with statistics, pictures, the report."""
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from etils import epath
+from jax.sharding import Mesh
+from jaxtyping import Array
+
+from laminate.analysis.curves import loss_curves, read_metrics
+from laminate.analysis.figures import ablation_map, reconstruction_grid
+from laminate.analysis.reconstruction import latents, rebuilt_pixels
+from laminate.analysis.report import Picture, Report, write_report
+from laminate.analysis.token_ablation import token_ablation
+from laminate.tokenizers.flatdino import FlatDino
+from laminate.tokenizers.statistics import RunningStatistics
+from laminate.train.export import save_weights
+from laminate.train.step import make_map
+
+WEIGHTS = "tokenizer.safetensors"
+PICTURES = 16  # validation images that are shown
+ABLATED = 64  # validation images that the ablation averages over
+
+Batches = Callable[[], Iterable[dict[str, Array]]]
+
+
+def with_statistics(
+    tokenizer: FlatDino, teacher: Any, batches: Iterable[dict[str, Array]], *, mesh: Mesh, dtype: jnp.dtype
+) -> FlatDino:
+    """`tokenizer` with the mean and variance of its latents over `batches`, for `encode` and `decode`."""
+    apply = make_map(partial(latents, dtype=dtype), tokenizer, teacher, mesh=mesh, compute_dtype=dtype)
+    statistics = RunningStatistics(tokenizer.latents, tokenizer.bottleneck.out_features)
+    for batch in batches:
+        z = np.asarray(jax.device_get(apply(tokenizer, teacher, batch)["z"]))
+        statistics.update(z[np.asarray(batch["valid"])])
+    mean, variance = (jnp.asarray(x, jnp.float32) for x in (statistics.mean, statistics.variance))
+    return eqx.tree_at(lambda t: t.normalization, tokenizer, tokenizer.normalization.measured(mean, variance))
+
+
+def write_tokenizer_report(
+    folder: epath.Path,
+    tokenizer: FlatDino,
+    teacher: Any,
+    *,
+    mesh: Mesh,
+    dtype: jnp.dtype,
+    training: Batches,
+    validation: Batches,
+    title: str,
+    summary: str,
+    facts: tuple[tuple[str, str], ...],
+    command: str,
+) -> epath.Path:
+    """Measure the statistics, save the weights with them, draw the pictures, write report.html; its path."""
+    tokenizer = with_statistics(tokenizer, teacher, training(), mesh=mesh, dtype=dtype)
+    save_weights(folder / WEIGHTS, tokenizer, metadata={"title": title, "command": command})
+    shown = _examples(tokenizer, teacher, validation(), mesh=mesh, dtype=dtype)
+    psnr = _psnr(shown["original"], shown["rebuilt"])
+    reconstruction_grid(
+        shown["original"][:PICTURES],
+        shown["rebuilt"][:PICTURES],
+        folder / "reconstructions.png",
+        captions=[f"{value:.1f} dB" for value in psnr[:PICTURES]],
+    )
+    records = read_metrics(folder / "metrics.jsonl")
+    loss_curves(records, folder / "curves.png")
+    _draw_ablation(tokenizer, shown["z"], folder / "ablation.png")
+    best = max(record["val/r2"] for record in records if "val/r2" in record)
+    numbers = tokenizer.latents * tokenizer.bottleneck.out_features
+    compression = shown["features"] / numbers
+    report = Report(
+        title=title,
+        summary=summary,
+        headlines=(
+            (f"{best:.1%}", "of the variance of held-out teacher features explained"),
+            (f"{compression:.1f}x", f"fewer numbers: {shown['features']} in {tokenizer.latents} tokens"),
+            (f"{float(np.mean(psnr)):.1f} dB", "mean PSNR of held-out images"),
+        ),
+        facts=facts,
+        command=command,
+        pictures=(
+            Picture(
+                "reconstructions.png", "Held-out images", "Above: original. Below: rebuilt from its tokens."
+            ),
+            Picture("curves.png", "Training", "Dots are validations."),
+            Picture(
+                "ablation.png", "Where each token acts", "How far each patch moves when a token is zeroed."
+            ),
+        ),
+        files=(
+            (WEIGHTS, "the best weights by validation loss, with the latent statistics"),
+            ("metrics.jsonl", "every logged number"),
+            ("recipe.json", "the full recipe, from which the run can be started again"),
+        ),
+    )
+    return write_report(folder, report)
+
+
+def _examples(
+    tokenizer: FlatDino, teacher: Any, batches: Iterable[dict[str, Array]], *, mesh: Mesh, dtype: jnp.dtype
+) -> dict[str, Any]:
+    """Originals, reconstructions and latents of images spread over the validation set."""
+    apply = make_map(partial(rebuilt_pixels, dtype=dtype), tokenizer, teacher, mesh=mesh, compute_dtype=dtype)
+    gathered: dict[str, list[np.ndarray]] = {"original": [], "rebuilt": [], "z": []}
+    for batch in batches:
+        valid = np.asarray(batch["valid"])
+        for name, value in jax.device_get(apply(tokenizer, teacher, batch)).items():
+            gathered[name].append(np.asarray(value)[valid])
+    whole = {name: np.concatenate(parts) for name, parts in gathered.items()}
+    count = len(whole["z"])
+    chosen = np.unique(np.linspace(0, count - 1, min(count, ABLATED)).astype(int))
+    spread = np.random.default_rng(0).permutation(chosen)
+    features = int(np.prod(jax.eval_shape(teacher, jnp.zeros(whole["original"].shape[1:])).shape))
+    return {**{name: value[spread] for name, value in whole.items()}, "features": features}
+
+
+def _psnr(original: np.ndarray, rebuilt: np.ndarray) -> np.ndarray:
+    error = np.mean(np.square(original - rebuilt), axis=(1, 2, 3))
+    return -10.0 * np.log10(np.maximum(error, 1e-10))
+
+
+def _draw_ablation(tokenizer: FlatDino, z: np.ndarray, path: epath.Path) -> None:
+    normalised = jax.vmap(tokenizer.normalization)(jnp.asarray(z))
+    heat = np.asarray(token_ablation(tokenizer.decode, normalised), np.float32)
+    side = int(np.sqrt(tokenizer.patches))
+    ablation_map(heat.reshape(tokenizer.latents, side, side), path)

@@ -1,0 +1,1 @@
+"""Bottlenecks: from the encoder's tokens to the latents that the decoder sees."""

@@ -1,0 +1,172 @@
+"""``python -m laminate.data``: prepare a data set, check it, look at it."""
+
+import dataclasses
+import os
+import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+USER_ERROR, FAULTY, INTERRUPTED = 2, 1, 130
+_SHOWN_FAULTS = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepare:
+    """Convert images to ArrayRecord: in parallel, and from where it stopped if it is started again."""
+
+    source: tyro.conf.Positional[str]
+    """A folder of images, a .tar or .parquet file or (quoted) glob, tfds:NAME[@DIR], or 'embedded'."""
+    out: tyro.conf.Positional[Path]
+    """The folder to write."""
+    shards: int | None = None
+    """Record files for each split; one per 2048 images if not given."""
+    workers: int = os.cpu_count() or 1
+    """Threads. The output does not depend on them."""
+    val_fraction: float = 0.1
+    """How much to hold out where the source has no validation split (by the hash of the key); 0 for none."""
+    max_bad: int = 0
+    """How many unreadable images to leave out before stopping."""
+    max_pixels: int = 2**26
+    """Larger images are refused, before anything is decoded."""
+    verify: Literal["decode", "header"] = "decode"
+    """Decode every image once, or only look at its header."""
+    name: str | None = None
+    """The data set's name; from the source if not given."""
+    licence: str = ""
+    """The licence of the images, for the manifest."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """Read all of a prepared folder: checksums, counts, images, labels, keys, metadata. Exit code 1 for
+    faults.
+    """
+
+    out: tyro.conf.Positional[Path]
+    """A prepared folder."""
+    workers: int = os.cpu_count() or 1
+    """Threads."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Show:
+    """Write a contact sheet of images with their class names."""
+
+    source: tyro.conf.Positional[str]
+    """A prepared folder, or any source."""
+    out: Path = Path("contact_sheet.png")
+    """The picture to write."""
+    count: int = 100
+    """How many images."""
+    split: Literal["train", "validation"] = "train"
+    """Which split."""
+
+
+Command = Annotated[Prepare | Check | Show, tyro.conf.OmitArgPrefixes]
+
+
+@contextmanager
+def _progress(console: Console, what: str) -> Generator[tuple[Callable[[int], None], Callable[[int], None]]]:
+    """(call with the total, call with what has been done) for a progress bar."""
+    columns = (
+        TextColumn(what),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda total: bar.update(task, total=total), lambda done: bar.advance(task, done)
+
+
+def _prepare(command: Prepare, console: Console) -> int:
+    from laminate.data.prepare import Options, prepare  # --help must not wait for it
+
+    options = Options(
+        shards=command.shards,
+        workers=command.workers,
+        held_out=command.val_fraction,
+        max_bad=command.max_bad,
+        max_pixels=command.max_pixels,
+        decode=command.verify == "decode",
+        name=command.name,
+        licence=command.licence,
+    )
+    with _progress(console, "preparing") as (on_start, on_records):
+        prepared = prepare(command.source, command.out, options, on_start, on_records)
+    for skipped in prepared.skipped:
+        console.print(
+            f"left out {escape(skipped.key)}: {escape(skipped.reason)}", highlight=False, soft_wrap=True
+        )
+    for split, source in prepared.sources.items():
+        shards = prepared.shards_of(split)
+        console.print(
+            f"{split}: {sum(s.count for s in shards)} images, {len(prepared.classes)} classes, "
+            f"{len(shards)} files, "
+            f"{sum(s.size for s in shards) / 1e6:.1f} MB, from {escape(source)}",
+            highlight=False,
+            soft_wrap=True,
+        )
+    console.print(f"written to {escape(str(command.out))}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def _check(command: Check, console: Console) -> int:
+    from laminate.data.check import check  # --help must not wait for it
+
+    with _progress(console, "checking") as (on_start, on_records):
+        findings = check(command.out, command.workers, on_start, on_records)
+    for fault in findings.faults[:_SHOWN_FAULTS]:
+        console.print(escape(fault), highlight=False, soft_wrap=True)
+    verdict = f"{len(findings.faults)} faults" if findings.faults else "sound"
+    console.print(
+        f"{escape(str(command.out))}: {findings.records} records, {verdict}", highlight=False, soft_wrap=True
+    )
+    return FAULTY if findings.faults else 0
+
+
+def _show(command: Show, console: Console) -> int:
+    from laminate.data.contact_sheet import contact_sheet  # --help must not wait for it
+    from laminate.data.sources import open_records
+
+    if command.count < 1:
+        raise ValueError(f"--count must be at least 1, got {command.count}")
+    sheet = contact_sheet(open_records(command.source, command.split), command.count)
+    sheet.save(command.out)
+    console.print(f"written to {escape(str(command.out))}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run one command; what a user can mend becomes one line on stderr and exit code 2."""
+    command = tyro.cli(Command, args=args, prog="python -m laminate.data", description=__doc__)
+    console = Console()
+    try:
+        if isinstance(command, Prepare):
+            return _prepare(command, console)
+        return _check(command, console) if isinstance(command, Check) else _show(command, console)
+    except (ValueError, OSError) as error:
+        sys.stderr.write("error: " + " ".join(str(error).split()) + "\n")
+        return USER_ERROR
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted: finished shards are kept, run the same command again to go on\n")
+        return INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

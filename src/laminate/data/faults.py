@@ -1,0 +1,107 @@
+"""What happens to a picture that cannot be read: it is named, counted, and the count is bounded."""
+
+import logging
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from laminate.data.decode import HostImage, ImageError
+from laminate.data.records import RecordError, Records
+
+logger = logging.getLogger("laminate.data")
+
+DEFAULT_MAX_BAD_IMAGES = 100
+
+
+class TooManyBadImagesError(ValueError):
+    """More images than allowed could not be read."""
+
+
+class Fault(NamedTuple):
+    """One record that could not be turned into a picture: its number, its key, and why."""
+
+    record: int
+    key: str
+    reason: str
+
+
+class Loaded(NamedTuple):
+    """A picture and its label, and the faults met on the way; `image` is None where nothing could be read."""
+
+    image: HostImage | None
+    label: int
+    faults: tuple[Fault, ...]
+
+
+def load(records: Records, index: int, view: Callable[[bytes], HostImage]) -> Loaded:
+    """The picture of one record as `view` makes it, or the fault that prevents it."""
+    key = f"record {index}"
+    try:
+        example = records[index]
+        key = example.key
+        return Loaded(view(example.image), example.label, ())
+    except (ImageError, RecordError) as error:
+        return Loaded(None, -1, (Fault(index, key, str(error)),))
+
+
+def load_or_next(records: Records, index: int, view: Callable[[bytes], HostImage], tries: int) -> Loaded:
+    """The picture of record `index`; where it cannot be read, that of the next record that can.
+
+    The order is that of the records, round the end. A function of the records alone, so every host and every
+    repetition replaces a bad image by the same good one. After `tries` bad records `image` is None.
+    """
+    faults: tuple[Fault, ...] = ()
+    loaded = Loaded(None, -1, faults)
+    for step in range(min(tries, len(records))):
+        loaded = load(records, (index + step) % len(records), view)
+        faults += loaded.faults
+        if loaded.image is not None:
+            break
+    return loaded._replace(faults=faults)
+
+
+class FaultCount:
+    """The distinct records that failed so far, each reported once through `logging`.
+
+    Raises:
+      TooManyBadImagesError: from `add`, when there are more than `limit`.
+    """
+
+    def __init__(self, limit: int, source: str):
+        if limit < 0:
+            raise ValueError(f"max_bad_images must be 0 or more, got {limit}")
+        self.limit = limit
+        self.source = source
+        self._faults: dict[int, Fault] = {}
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        return tuple(self._faults.values())
+
+    def add(self, faults: tuple[Fault, ...]) -> None:
+        for fault in faults:
+            if fault.record in self._faults:
+                continue
+            self._faults[fault.record] = fault
+            logger.warning("bad image %s in %s: %s", fault.key, self.source, fault.reason)
+            if len(self._faults) > self.limit:
+                raise self._too_many()
+
+    def _too_many(self) -> TooManyBadImagesError:
+        keys = [fault.key for fault in self._faults.values()]
+        shown = ", ".join(keys[:5]) + (", ..." if len(keys) > 5 else "")
+        return TooManyBadImagesError(
+            f"{len(keys)} images of {self.source} cannot be read ({shown}) and {self.limit} are allowed: "
+            "mend or remove them ('python -m laminate.data check' lists them all), or allow more"
+        )
+
+
+def stack(images: list[HostImage]) -> np.ndarray:
+    """The images as one uint8 array. Raises `ValueError` where their sizes differ."""
+    shapes = {image.shape for image in images}
+    if len(shapes) > 1:
+        raise ValueError(
+            f"images of one batch have the sizes {sorted(shapes)}; the augmentation must give all the same"
+        )
+    return np.stack(images)

@@ -1,0 +1,332 @@
+"""Turns a source into a prepared folder: in parallel, resumably, with the same bytes for any number of
+workers.
+
+A shard is written under a temporary name, closed, opened again, counted, and renamed; then a line about it
+goes into a journal. Whatever stops the preparation, the next run keeps the shards of the journal and writes
+the others.
+"""
+
+import dataclasses
+import fcntl
+import json
+import os
+import re
+import shutil
+import threading
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from pathlib import Path
+
+from laminate.data.decode import MAX_PIXELS, check_size, decode_image, image_header
+from laminate.data.prepared import (
+    FORMAT,
+    JOURNAL,
+    Prepared,
+    Shard,
+    Skipped,
+    is_prepared,
+    read_manifest,
+    sha256_of,
+    write_json,
+    write_manifest,
+)
+from laminate.data.records import ArrayRecords, Records, Subset, fingerprint, open_record_file, record_writer
+from laminate.data.schema import NO_LABEL, Example, example_serializer
+from laminate.data.sources import open_splits
+from laminate.data.tfds_metadata import write_tfds_metadata
+from laminate.data.vet import vet_record_files
+
+RECORDS_PER_SHARD = 2048
+
+
+class TooManyBadImages(ValueError):
+    """More images than allowed could not be read."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How to prepare.
+
+    `shards` of each split (None: one per 2048 records), `workers` threads, the `held_out` fraction for a
+    source without a validation split (0: none), how many bad images to leave out before stopping (`max_bad`),
+    the most pixels of an image, whether every image is decoded once (`decode`) or only its header read, and
+    what the manifest says of `name`, `licence` and `origin` (None: taken from the source).
+    """
+
+    shards: int | None = None
+    workers: int = 2
+    held_out: float = 0.1
+    max_bad: int = 0
+    max_pixels: int = MAX_PIXELS
+    decode: bool = True
+    name: str | None = None
+    licence: str = ""
+    origin: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One shard to write: the records ``start`` to ``stop`` of a split."""
+
+    file: str
+    split: str
+    records: Records
+    start: int
+    stop: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Done:
+    """A written shard and what was left out of it, as the journal keeps them."""
+
+    shard: Shard
+    skipped: tuple[Skipped, ...]
+
+
+class Tally:
+    """Counts records for the progress display and bad images for the limit, over all threads."""
+
+    def __init__(self, max_bad: int, on_records: Callable[[int], None]):
+        self._lock = threading.Lock()
+        self._max_bad = max_bad
+        self._on_records = on_records
+        self._bad = 0
+        self.stop = threading.Event()
+
+    def good(self, records: int) -> None:
+        with self._lock:
+            self._on_records(records)
+
+    def bad(self, skipped: Sequence[Skipped]) -> None:
+        with self._lock:
+            self._on_records(len(skipped))
+            self._bad += len(skipped)
+            if self._bad > self._max_bad:
+                self.stop.set()
+                raise TooManyBadImages(
+                    f"{self._bad} images cannot be used, more than the {self._max_bad} allowed; the "
+                    "last one is "
+                    f"'{skipped[-1].key}': {skipped[-1].reason} (mend it, or raise --max-bad)"
+                )
+
+
+def tfds_name(name: str) -> str:
+    """`name` as `tensorflow_datasets` accepts it: lower case, digits, underscores, a letter first."""
+    plain = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+    return plain if plain[:1].isalpha() else f"images_{plain}".rstrip("_")
+
+
+def shared_classes(splits: dict[str, Records]) -> tuple[str, ...]:
+    """The classes of all splits. Raises ValueError where they disagree on what a label means."""
+    lists = sorted((records.manifest.classes for records in splits.values()), key=len)
+    if any(longest != lists[-1][: len(longest)] or bool(longest) != bool(lists[-1]) for longest in lists):
+        raise ValueError(f"the splits have different classes: {[list(names[:5]) for names in lists]} ...")
+    return lists[-1]
+
+
+def plan_jobs(splits: dict[str, Records], name: str, shards: int | None) -> list[Job]:
+    """The shards of every split: equal runs of records in the order of the source."""
+    jobs: list[Job] = []
+    for split, records in splits.items():
+        count = len(records)
+        total = min(shards or -(-count // RECORDS_PER_SHARD), count)
+        for shard in range(total):
+            file = f"{name}-{split}.array_record-{shard:05d}-of-{total:05d}"
+            jobs.append(Job(file, split, records, shard * count // total, (shard + 1) * count // total))
+    return jobs
+
+
+def vet_example(example: Example, classes: int, options: Options) -> None:
+    """Raises ValueError (`ImageError` among them) for an example that training could not use."""
+    check_size(image_header(example.image), options.max_pixels)
+    if options.decode:
+        decode_image(example.image, max_pixels=options.max_pixels)
+    if not NO_LABEL <= example.label < max(classes, 0):
+        raise ValueError(f"its label {example.label} is outside 0..{classes - 1}")
+
+
+def _write_shard(
+    job: Job, out: Path, classes: int, serialize: Callable[[Example], bytes], options: Options, tally: Tally
+) -> Done:
+    partial = out / JOURNAL / f"{job.file}.partial"
+    skipped: list[Skipped] = []
+    writer = record_writer(partial)
+    written = 0
+    try:
+        for index in range(job.start, job.stop):
+            if tally.stop.is_set():
+                raise InterruptedError("stopped")
+            key = f"record {index}"
+            try:
+                example = job.records[index]
+                key = example.key
+                vet_example(example, classes, options)
+            except (ValueError, OSError) as error:
+                skipped.append(Skipped(job.split, key, str(error)[:300]))
+                tally.bad(skipped[-1:])
+                continue
+            writer.write(serialize(example))
+            written += 1
+            tally.good(1)
+    except RuntimeError as error:
+        raise OSError(f"cannot write {partial} ({str(error)[:200]}): is the disk full?") from error
+    finally:
+        writer.close()
+    _sync(partial)
+    open_record_file(partial, written).close()
+    final = out / job.file
+    shard = Shard(job.file, job.split, written, partial.stat().st_size, sha256_of(partial))
+    partial.replace(final)
+    done = Done(shard, tuple(skipped))
+    write_json(out / JOURNAL / f"{job.file}.json", dataclasses.asdict(done))
+    return done
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _finished(job: Job, out: Path) -> Done | None:
+    """What the journal says about a shard that an earlier run has finished and that is still there."""
+    try:
+        entry = json.loads((out / JOURNAL / f"{job.file}.json").read_text(encoding="utf-8"))
+        done = Done(Shard(**entry["shard"]), tuple(Skipped(**skip) for skip in entry["skipped"]))
+        return done if (out / job.file).stat().st_size == done.shard.size else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+@contextmanager
+def _journal(out: Path, plan: str) -> Generator[None]:
+    """Holds `out` for one preparation of one plan.
+
+    Raises:
+      FileExistsError: the folder holds other things, or another preparation, or one is running there now.
+    """
+    journal = out / JOURNAL
+    if out.exists() and not journal.is_dir() and any(out.iterdir()):
+        raise FileExistsError(f"{out} is not empty and holds no prepared data: choose a new folder")
+    journal.mkdir(parents=True, exist_ok=True)
+    with (journal / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise FileExistsError(
+                f"another process is preparing {out} at this moment: wait for it"
+            ) from error
+        stated = journal / "plan.json"
+        if not stated.exists():
+            write_json(stated, {"plan": plan})
+        if json.loads(stated.read_text(encoding="utf-8")) != {"plan": plan}:
+            raise FileExistsError(
+                f"{out} holds an unfinished preparation of another source or with other options: "
+                "choose a new folder, or remove that one"
+            )
+        yield
+
+
+def _foreign_files(records: Records) -> ArrayRecords | None:
+    while isinstance(records, Subset):
+        records = records.records
+    return records if isinstance(records, ArrayRecords) else None
+
+
+def _plan(splits: dict[str, Records], jobs: Sequence[Job], options: Options) -> str:
+    identities = [(split, records.manifest.fingerprint) for split, records in splits.items()]
+    files = [(job.file, job.start, job.stop) for job in jobs]
+    return fingerprint(
+        [FORMAT, identities, files, options.decode, options.max_pixels, options.licence, options.origin]
+    )
+
+
+def _write_all(
+    jobs: Sequence[Job],
+    out: Path,
+    classes: tuple[str, ...],
+    options: Options,
+    on_records: Callable[[int], None],
+) -> list[Done]:
+    """Every shard of `jobs`, in their order: those of the journal as they are, the others written now."""
+    tally = Tally(options.max_bad, on_records)
+    kept = {job.file: done for job in jobs if (done := _finished(job, out))}
+    for done in kept.values():
+        tally.good(done.shard.count)
+        if done.skipped:
+            tally.bad(done.skipped)
+    serialize = example_serializer(classes)
+    with ThreadPoolExecutor(max(1, options.workers)) as pool:
+        started: dict[str, Future[Done]] = {
+            job.file: pool.submit(_write_shard, job, out, len(classes), serialize, options, tally)
+            for job in jobs
+            if job.file not in kept
+        }
+        try:
+            wait(started.values(), return_when=FIRST_EXCEPTION)
+        finally:
+            tally.stop.set()
+            for future in started.values():
+                future.cancel()
+    failures = [error for f in started.values() if not f.cancelled() and (error := f.exception())]
+    # The shard that failed first stops the others, whose InterruptedError says nothing.
+    failures.sort(key=lambda error: isinstance(error, InterruptedError))
+    if failures:
+        raise failures[0]
+    return [kept[job.file] if job.file in kept else started[job.file].result() for job in jobs]
+
+
+def prepare(
+    source: str,
+    out: Path,
+    options: Options = Options(),
+    on_start: Callable[[int], None] = lambda total: None,
+    on_records: Callable[[int], None] = lambda records: None,
+) -> Prepared:
+    """Convert `source` into the prepared folder `out`; a finished folder of the same plan is returned as it
+    is.
+
+    Args:
+      source: a specification, as `laminate.data.sources.open_records` takes it.
+      out: the folder to write.
+      options: how.
+      on_start: called once with the number of records of all splits.
+      on_records: called with the number of records dealt with since the last call, from any thread.
+
+    Raises:
+      ValueError: the source cannot be used, or has too many bad images.
+      FileExistsError: `out` holds something else.
+      OSError: writing failed.
+    """
+    splits = open_splits(source, held_out=options.held_out)
+    classes = shared_classes(splits)
+    name = tfds_name(options.name or splits["train"].manifest.name)
+    jobs = plan_jobs(splits, name, options.shards)
+    plan = _plan(splits, jobs, options)
+    on_start(sum(map(len, splits.values())))
+    if is_prepared(out):
+        existing = read_manifest(out)
+        if existing.plan != plan:
+            raise FileExistsError(f"{out} holds other prepared data ({existing.name}): choose a new folder")
+        return existing
+    with _journal(out, plan):
+        for records in splits.values():
+            if foreign := _foreign_files(records):
+                vet_record_files(foreign.files, sample=False)
+        done = _write_all(jobs, out, classes, options, on_records)
+        prepared = Prepared(
+            name=name,
+            classes=classes,
+            licence=options.licence or splits["train"].manifest.licence,
+            sources={split: options.origin or records.manifest.source for split, records in splits.items()},
+            shards=tuple(entry.shard for entry in done),
+            skipped=tuple(skip for entry in done for skip in entry.skipped),
+            plan=plan,
+        )
+        for split in splits:
+            if not any(shard.count for shard in prepared.shards_of(split)):
+                raise ValueError(f"no image of the split '{split}' of {source} can be used")
+        write_tfds_metadata(out, prepared)
+        write_manifest(out, prepared)
+    shutil.rmtree(out / JOURNAL)
+    return prepared

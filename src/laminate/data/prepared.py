@@ -1,0 +1,160 @@
+"""A prepared folder: ArrayRecord files, the metadata that `tensorflow_datasets` reads, and our own manifest.
+
+``manifest.json`` is written last, so a folder that has one is whole. It holds what `tensorflow_datasets` has
+no place for: the source, the licence, and the size and SHA-256 of every file.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from laminate.data.records import ArrayRecords, Manifest, RecordFile, RecordFileError, fingerprint
+
+MANIFEST = "manifest.json"
+JOURNAL = ".prepare"
+FORMAT = "laminate-records-1"
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """One finished record file: its name in the folder, what it holds, and its size and SHA-256."""
+
+    name: str
+    split: str
+    count: int
+    size: int
+    sha256: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Skipped:
+    """An image of the source that was left out, and why."""
+
+    split: str
+    key: str
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """What ``manifest.json`` says. `sources` names the origin of each split; `plan` identifies the
+    preparation.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    licence: str
+    sources: dict[str, str]
+    shards: tuple[Shard, ...]
+    skipped: tuple[Skipped, ...]
+    plan: str
+
+    def shards_of(self, split: str) -> tuple[Shard, ...]:
+        return tuple(shard for shard in self.shards if shard.split == split)
+
+    def manifest(self, split: str) -> Manifest:
+        """The `Manifest` of one split; its fingerprint is that of the files' own checksums."""
+        shards = self.shards_of(split)
+        return Manifest(
+            name=self.name,
+            split=split,
+            count=sum(shard.count for shard in shards),
+            classes=self.classes,
+            source=self.sources[split],
+            fingerprint=fingerprint([FORMAT, split, *self.classes, *(s.sha256 for s in shards)]),
+            licence=self.licence,
+        )
+
+
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write `content` so that `path` either keeps what it had or has all of the new text."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def write_manifest(folder: Path, prepared: Prepared) -> None:
+    write_json(folder / MANIFEST, {"format": FORMAT, **dataclasses.asdict(prepared)})
+
+
+def is_prepared(folder: Path) -> bool:
+    return (folder / MANIFEST).is_file()
+
+
+def read_manifest(folder: Path) -> Prepared:
+    """The manifest of a prepared folder.
+
+    Raises:
+      FileNotFoundError: the folder has none, because it is no prepared folder or its preparation was
+        interrupted. RecordFileError: the manifest is damaged, or names files outside the folder.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        if (folder / JOURNAL).is_dir():
+            raise FileNotFoundError(
+                f"the preparation of {folder} was interrupted: run the same 'prepare' command again, "
+                "it goes on from there"
+            )
+        raise FileNotFoundError(
+            f"{folder} is no prepared folder (it has no {MANIFEST}): "
+            "make one with 'python -m laminate.data prepare SOURCE OUT'"
+        )
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["format"] != FORMAT:
+            raise RecordFileError(
+                f"{path} has the format {content['format']!r}, expected {FORMAT!r}: prepare again"
+            )
+        shards = tuple(_shard(entry) for entry in content["shards"])
+        prepared = Prepared(
+            name=str(content["name"]),
+            classes=tuple(str(name) for name in content["classes"]),
+            licence=str(content["licence"]),
+            sources={str(split): str(source) for split, source in content["sources"].items()},
+            shards=shards,
+            skipped=tuple(Skipped(**entry) for entry in content["skipped"]),
+            plan=str(content["plan"]),
+        )
+    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise RecordFileError(
+            f"{path} is damaged ({error!r}): copy it again, or prepare the data again"
+        ) from error
+    for shard in shards:
+        if Path(shard.name).name != shard.name or shard.split not in prepared.sources:
+            raise RecordFileError(
+                f"{path} names the file {shard.name!r}, which is not in that folder: refused"
+            )
+    return prepared
+
+
+def _shard(entry: dict[str, Any]) -> Shard:
+    return Shard(
+        str(entry["name"]), str(entry["split"]), int(entry["count"]), int(entry["size"]), str(entry["sha256"])
+    )
+
+
+def splits_of(folder: Path) -> Sequence[str]:
+    return tuple(read_manifest(folder).sources)
+
+
+def open_prepared(folder: Path, split: str) -> ArrayRecords:
+    """The records of one split of a prepared folder; the sizes of its files are compared with the manifest.
+
+    Raises:
+      FileNotFoundError: no prepared folder.
+      RecordFileError: a file is missing, truncated or foreign.
+      ValueError: the folder has no such split.
+    """
+    prepared = read_manifest(folder)
+    if split not in prepared.sources:
+        raise ValueError(f"{folder} has no split '{split}'; it has {sorted(prepared.sources)}")
+    files = [RecordFile(folder / s.name, s.count, s.size) for s in prepared.shards_of(split)]
+    return ArrayRecords(files, prepared.manifest(split))

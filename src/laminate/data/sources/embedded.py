@@ -1,0 +1,13 @@
+"""The data sets that are shipped inside the package."""
+
+from pathlib import Path
+
+_ROOT = Path(__file__).parent.parent / "embedded"
+_FOLDERS = {"embedded": "photographs"}
+
+
+def location(spec: str) -> Path:
+    """The prepared folder of ``embedded`` or ``embedded:NAME``. Raises ValueError for an unknown name."""
+    if spec not in _FOLDERS:
+        raise ValueError(f"no embedded data set '{spec}': expected one of {', '.join(_FOLDERS)}")
+    return _ROOT / _FOLDERS[spec]

@@ -1,0 +1,215 @@
+"""TFDS data sets in array_record format, read without TensorFlow and without trusting their metadata.
+
+`tensorflow_datasets` imports whatever class ``features.json`` names and follows file templates out of the
+folder. Here both are compared with an allow-list, nothing is imported, and the record files are read
+directly.
+"""
+
+import json
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from laminate.data.records import (
+    ArrayRecords,
+    Manifest,
+    RecordFile,
+    RecordFileError,
+    check_record_file,
+    fingerprint,
+)
+from laminate.data.schema import NO_LABEL, Example, bytes_feature, find_features, int_feature
+from laminate.data.vet import vet_record_files
+
+_FEATURE_CLASS = re.compile(r"tensorflow_datasets\.core\.features(\.[a-z0-9_]+)+\.[A-Z][A-Za-z0-9]*")
+_TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
+_WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-+]*")
+_VERSION = re.compile(r"\d+\.\d+\.\d+")
+_MAX_SHARDS = 10**5
+_MAX_COUNT = 2**40
+
+
+class Parser:
+    """Turns a record of a TFDS data set into an `Example` (picklable, unlike a closure)."""
+
+    def __init__(self, image: str, label: str | None):
+        self._image = image
+        self._label = label
+
+    def __call__(self, record: bytes, key: str) -> Example:
+        spans = find_features(record)
+        label = NO_LABEL if self._label is None else int_feature(record, spans, self._label)
+        return Example(bytes_feature(record, spans, self._image), label, key)
+
+
+def location(spec: str) -> Path:
+    """The folder that ``tfds:NAME[/CONFIG][:VERSION][@DATA_DIR]`` means; the highest version where none is
+    given.
+
+    Raises:
+      ValueError: the name is malformed.
+      FileNotFoundError: no such data set has been prepared.
+    """
+    name, _, given = spec.removeprefix("tfds:").partition("@")
+    root = Path(given or os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser()
+    name, _, version = name.partition(":")
+    parts = name.split("/")
+    if not all(_WORD.fullmatch(part) for part in parts) or (version and not _VERSION.fullmatch(version)):
+        raise ValueError(f"'{spec}' names no TFDS data set: expected tfds:NAME[/CONFIG][:VERSION][@DATA_DIR]")
+    folder = root.joinpath(*parts)
+    names = [version] if version else os.listdir(folder) if folder.is_dir() else []
+    found = [
+        name for name in names if _VERSION.fullmatch(name) and (folder / name / "dataset_info.json").is_file()
+    ]
+    if not found:
+        raise FileNotFoundError(
+            f"no prepared TFDS data set {version or 'of any version'} in {folder}: prepare it with "
+            f"'tfds build {parts[0]} --file_format=array_record --data_dir={root}', or name its "
+            "folder with @DATA_DIR"
+        )
+    return folder / max(found, key=lambda name: tuple(map(int, name.split("."))))
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RecordFileError(f"{path} cannot be read ({error}): prepare the data set again") from error
+    if not isinstance(content, dict):
+        raise RecordFileError(f"{path} is no JSON object: prepare the data set again")
+    return content
+
+
+def _check_classes(node: Any, path: Path) -> None:
+    """Refuse metadata that names a class from outside `tensorflow_datasets`, anywhere in it."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            named = key in ("pythonClassName", "type") and isinstance(value, str) and "." in value
+            if named and not _FEATURE_CLASS.fullmatch(value):
+                raise RecordFileError(
+                    f"{path} names the class {value!r}, which is no TFDS feature: refused, never imported"
+                )
+            _check_classes(value, path)
+    elif isinstance(node, list):
+        for value in node:
+            _check_classes(value, path)
+
+
+def _find_feature(features: dict[str, Any], ending: str) -> str | None:
+    """The first top-level feature whose class ends so."""
+    entries = features.get("featuresDict", {}).get("features", {})
+    names = [
+        name for name, entry in entries.items() if str(entry.get("pythonClassName", "")).endswith(ending)
+    ]
+    return names[0] if names else None
+
+
+def _classes(folder: Path, label: str | None) -> tuple[str, ...]:
+    path = folder / f"{label}.labels.txt"
+    if label is None or not _WORD.fullmatch(label) or not path.is_file():
+        return ()
+    return tuple(path.read_text(encoding="utf-8").splitlines())
+
+
+def _lengths(folder: Path, split: dict[str, Any]) -> list[int]:
+    """The number of records in each file of a split, when its files are where they must be."""
+    path = folder / "dataset_info.json"
+    if split.get("filepathTemplate", _TEMPLATE) != _TEMPLATE:
+        raise RecordFileError(
+            f"{path} has the file template {split['filepathTemplate']!r}; "
+            f"only {_TEMPLATE!r} is read, others can leave the folder: refused"
+        )
+    try:
+        lengths = [int(length) for length in split["shardLengths"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise RecordFileError(f"{path} states no shard lengths: prepare the data set again") from error
+    if not 0 < len(lengths) <= _MAX_SHARDS or not all(0 <= length < _MAX_COUNT for length in lengths):
+        raise RecordFileError(f"{path} states impossible shard lengths: prepare the data set again")
+    return lengths
+
+
+def _files(folder: Path, name: str, split: dict[str, Any]) -> list[RecordFile]:
+    """The record files of a split, by its shard lengths; every name stays inside the folder."""
+    lengths = _lengths(folder, split)
+    stem = f"{name}-{split['name']}.array_record"
+    paths = [folder / f"{stem}-{i:05d}-of-{len(lengths):05d}" for i in range(len(lengths))]
+    strays = {path.name for path in folder.glob(f"{stem}-*")} - {path.name for path in paths}
+    if strays:
+        raise RecordFileError(
+            f"{folder} has {sorted(strays)[0]}, which its metadata does not know: prepare it again"
+        )
+    return [RecordFile(path, length) for path, length in zip(paths, lengths, strict=True)]
+
+
+def _open(folder: Path, name: str, split: dict[str, Any]) -> ArrayRecords:
+    features = _read_json(folder / "features.json")
+    _check_classes(features, folder / "features.json")
+    image, label = _find_feature(features, ".Image"), _find_feature(features, ".ClassLabel")
+    if image is None:
+        raise RecordFileError(f"{folder} has no image feature, so there is nothing to train on")
+    files = _files(folder, name, split)
+    for file in files:
+        check_record_file(file.path)
+    vet_record_files(files, sample=True)
+    classes = _classes(folder, label)
+    sizes = [part for file in files for part in (file.path.name, file.path.stat().st_size, file.count)]
+    manifest = Manifest(
+        name=name,
+        split=str(split["name"]),
+        count=sum(file.count for file in files),
+        classes=classes,
+        source=f"tfds {folder}",
+        fingerprint=fingerprint(["tfds", *classes, *sizes]),
+    )
+    return ArrayRecords(files, manifest, Parser(image, label if classes else None))
+
+
+class Description(NamedTuple):
+    """What the metadata say: the name, the shard lengths of each split, and the classes."""
+
+    name: str
+    lengths: dict[str, list[int]]
+    classes: tuple[str, ...]
+
+
+def _entries(folder: Path) -> tuple[str, dict[str, dict[str, Any]]]:
+    """(name, the metadata of each split), when nothing in them leaves the folder."""
+    path = folder / "dataset_info.json"
+    info = _read_json(path)
+    name, form = str(info.get("name", "")), info.get("fileFormat")
+    if form != "array_record":
+        raise RecordFileError(
+            f"{folder} is in the format {form!r}, which needs TensorFlow: prepare it again with "
+            "--file_format=array_record"
+        )
+    listed = info.get("splits", [])
+    entries = {str(entry.get("name")): entry for entry in listed if isinstance(entry, dict)}
+    if not _WORD.fullmatch(name) or not all(_WORD.fullmatch(split) for split in entries):
+        raise RecordFileError(f"{path} has a name that leaves the folder: refused")
+    return name, entries
+
+
+def describe(folder: Path) -> Description:
+    """The metadata of a folder in TFDS's layout; no record file is touched.
+
+    Raises:
+      RecordFileError: the metadata is damaged, hostile, or of another file format than array_record.
+    """
+    name, entries = _entries(folder)
+    features = _read_json(folder / "features.json")
+    _check_classes(features, folder / "features.json")
+    lengths = {split: _lengths(folder, entry) for split, entry in entries.items()}
+    return Description(name, lengths, _classes(folder, _find_feature(features, ".ClassLabel")))
+
+
+def splits(folder: Path) -> dict[str, Callable[[], ArrayRecords]]:
+    """The splits ``train`` and ``validation`` of a folder that TFDS has prepared; others are left alone.
+
+    Raises:
+      RecordFileError: the metadata is damaged, hostile, or of another file format than array_record.
+    """
+    name, entries = _entries(folder)
+    wanted = [split for split in ("train", "validation") if split in entries]
+    return {split: lambda split=split: _open(folder, name, entries[split]) for split in wanted}

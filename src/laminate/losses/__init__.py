@@ -1,0 +1,1 @@
+"""Losses: each is one equation, one example in, one float32 scalar out."""

@@ -1,0 +1,121 @@
+"""Multi-head self-attention."""
+
+from functools import partial
+from typing import Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from einops import rearrange
+from jaxtyping import Array, Bool, Float
+
+from laminate.nn.dropout import dropout
+from laminate.nn.init import Initializer, trunc_normal
+from laminate.nn.linear import Linear
+from laminate.nn.norm import LayerNorm, RMSNorm
+from laminate.types import RandomKey
+
+Kernel = Literal["xla", "cudnn"]
+Mask = Bool[Array, "queries keys"]
+
+
+class Attention(eqx.Module):
+    """Softmax attention with one fused query-key-value projection (Vaswani et al. 2017).
+
+    `softmax(norm(q) norm(k)^T / sqrt(head_dim)) v` for each head. `qk_norm`, a norm over `head_dim` with a scale
+    and no bias, keeps the logits bounded (Dehghani et al. 2023); `None` leaves it out. Logits and softmax are
+    float32, the probabilities are cast back to `x.dtype`. In a mask, True lets a query attend to a key.
+
+    `kernel="cudnn"` uses flash attention on NVIDIA GPUs; JAX raises where it cannot. `remat=True` recomputes the
+    attention probabilities in the backward pass instead of keeping them.
+    """
+
+    qkv: Linear
+    out: Linear
+    q_norm: LayerNorm | RMSNorm | None
+    k_norm: LayerNorm | RMSNorm | None
+    dim: int = eqx.field(static=True)
+    heads: int = eqx.field(static=True)
+    head_dim: int = eqx.field(static=True)
+    dropout_rate: float = eqx.field(static=True)
+    kernel: Kernel = eqx.field(static=True)
+    remat: bool = eqx.field(static=True)
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        *,
+        head_dim: int | None = None,
+        bias: bool = True,
+        qk_norm: type[LayerNorm] | type[RMSNorm] | None = None,
+        dropout_rate: float = 0.0,
+        init: Initializer = trunc_normal(0.02),
+        kernel: Kernel = "xla",
+        remat: bool = False,
+        key: RandomKey,
+    ):
+        if head_dim is None and dim % heads:
+            raise ValueError(
+                f"dim={dim} cannot be split over heads={heads}: choose heads that divide dim, or pass head_dim."
+            )
+        k_qkv, k_out = jax.random.split(key)
+        self.head_dim = dim // heads if head_dim is None else head_dim
+        inner = heads * self.head_dim
+        self.qkv = Linear(dim, 3 * inner, bias=bias, init=init, key=k_qkv)
+        self.out = Linear(inner, dim, bias=bias, init=init, key=k_out)
+        self.q_norm = None if qk_norm is None else qk_norm(self.head_dim, eps=1e-6, bias=False)
+        self.k_norm = None if qk_norm is None else qk_norm(self.head_dim, eps=1e-6, bias=False)
+        self.dim = dim
+        self.heads = heads
+        self.dropout_rate = dropout_rate
+        self.kernel = kernel
+        self.remat = remat
+
+    @jax.named_scope("attention")
+    def __call__(
+        self, x: Float[Array, "tokens {self.dim}"], mask: Mask | None = None, *, key: RandomKey | None = None
+    ) -> Float[Array, "tokens {self.dim}"]:
+        q, k, v = self._project(x)
+        attend = partial(_attend, kernel=self.kernel)
+        attend = jax.checkpoint(attend) if self.remat else attend
+        return dropout(self.out(attend(q, k, v, mask)), self.dropout_rate, key=key)
+
+    def weights(
+        self, x: Float[Array, "tokens {self.dim}"], mask: Mask | None = None
+    ) -> Float[Array, "{self.heads} tokens tokens"]:
+        """The float32 attention probabilities of every head; rows are queries and sum to one."""
+        q, k, _ = self._project(x)
+        return _probabilities(q, k, mask)
+
+    def _project(self, x: Float[Array, "tokens dim"]) -> tuple[Array, Array, Array]:
+        q, k, v = rearrange(self.qkv(x), "t (three h d) -> three h t d", three=3, h=self.heads)
+        if self.q_norm is not None and self.k_norm is not None:
+            q, k = self.q_norm(q), self.k_norm(k)
+        return q, k, v
+
+
+def _attend(
+    q: Float[Array, "h t d"],
+    k: Float[Array, "h t d"],
+    v: Float[Array, "h t d"],
+    mask: Mask | None,
+    *,
+    kernel: Kernel,
+) -> Float[Array, "t inner"]:
+    if kernel == "xla":
+        y = jnp.einsum("hqk,hkd->hqd", _probabilities(q, k, mask).astype(v.dtype), v)
+        return rearrange(y, "h t d -> t (h d)")
+    q, k, v = (rearrange(a, "h t d -> t h d") for a in (q, k, v))
+    whole = None if mask is None else mask[None]
+    y = jax.nn.dot_product_attention(q, k, v, mask=whole, implementation="cudnn")
+    return rearrange(y, "t h d -> t (h d)")
+
+
+def _probabilities(
+    q: Float[Array, "h q d"], k: Float[Array, "h k d"], mask: Mask | None
+) -> Float[Array, "h q k"]:
+    logits = jnp.einsum("hqd,hkd->hqk", q, k, preferred_element_type=jnp.float32) / (q.shape[-1] ** 0.5)
+    if mask is not None:
+        logits = jnp.where(jnp.broadcast_to(mask, logits.shape), logits, jnp.finfo(jnp.float32).min)
+    return jax.nn.softmax(logits, axis=-1)

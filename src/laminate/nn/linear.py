@@ -1,0 +1,44 @@
+"""The affine map."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from laminate.nn.init import Initializer, lecun_normal
+from laminate.types import RandomKey
+
+
+class Linear(eqx.Module):
+    """`weight @ x + bias` over the last axis.
+
+    The parameters are float32 and are cast to `x.dtype` when used, so the input decides the compute dtype.
+    """
+
+    weight: Float[Array, "out_dim in_dim"]
+    bias: Float[Array, " out_dim"] | None
+    in_dim: int = eqx.field(static=True)
+    out_dim: int = eqx.field(static=True)
+
+    def __init__(
+        self,
+        in_dim: int,
+        out_dim: int,
+        *,
+        bias: bool = True,
+        init: Initializer = lecun_normal,
+        key: RandomKey,
+    ):
+        self.weight = init(key, (out_dim, in_dim))
+        self.bias = jnp.zeros(out_dim, jnp.float32) if bias else None
+        self.in_dim = in_dim
+        self.out_dim = out_dim
+
+    @jax.named_scope("linear")
+    def __call__(
+        self, x: Float[Array, "*batch {self.in_dim}"], *, key: RandomKey | None = None
+    ) -> Float[Array, "*batch {self.out_dim}"]:
+        y = x @ self.weight.astype(x.dtype).T
+        if self.bias is None:
+            return y
+        return y + jnp.broadcast_to(self.bias.astype(x.dtype), y.shape)

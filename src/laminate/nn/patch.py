@@ -1,0 +1,67 @@
+"""Images to patch tokens and back."""
+
+import equinox as eqx
+import jax
+from einops import rearrange
+from jaxtyping import Array, Float
+
+from laminate.nn.init import Initializer, trunc_normal
+from laminate.nn.linear import Linear
+from laminate.types import RandomKey
+
+
+def patchify(image: Float[Array, "height width channels"], patch: int) -> Float[Array, "patches patch_dim"]:
+    """Row-major patches of `patch * patch` pixels, each flattened as (row, column, channel).
+
+    Raises ValueError if the image is not a whole number of patches.
+    """
+    _require_whole_patches(image.shape[0], image.shape[1], patch)
+    return rearrange(image, "(gh p) (gw q) c -> (gh gw) (p q c)", p=patch, q=patch)
+
+
+def unpatchify(
+    patches: Float[Array, "patches patch_dim"], patch: int, grid: tuple[int, int]
+) -> Float[Array, "height width channels"]:
+    """The inverse of `patchify` for a `grid` of (rows, columns)."""
+    return rearrange(patches, "(gh gw) (p q c) -> (gh p) (gw q) c", p=patch, q=patch, gh=grid[0], gw=grid[1])
+
+
+class PatchEmbed(eqx.Module):
+    """A linear map of each patch, flattened channel-major `(channel, row, column)` (Dosovitskiy et al. 2021)."""
+
+    projection: Linear
+    patch: int = eqx.field(static=True)
+    channels: int = eqx.field(static=True)
+    grid: tuple[int, int] = eqx.field(static=True)
+
+    def __init__(
+        self,
+        image_size: int,
+        patch: int,
+        dim: int,
+        *,
+        channels: int = 3,
+        init: Initializer = trunc_normal(0.02),
+        key: RandomKey,
+    ):
+        _require_whole_patches(image_size, image_size, patch)
+        self.projection = Linear(patch * patch * channels, dim, init=init, key=key)
+        self.patch = patch
+        self.channels = channels
+        self.grid = (image_size // patch, image_size // patch)
+
+    @jax.named_scope("patch_embed")
+    def __call__(
+        self, image: Float[Array, "height width {self.channels}"], *, key: RandomKey | None = None
+    ) -> Float[Array, "patches dim"]:
+        _require_whole_patches(image.shape[0], image.shape[1], self.patch)
+        patches = rearrange(image, "(gh p) (gw q) c -> (gh gw) (c p q)", p=self.patch, q=self.patch)
+        return self.projection(patches)
+
+
+def _require_whole_patches(height: int, width: int, patch: int) -> None:
+    if height % patch or width % patch:
+        raise ValueError(
+            f"An image of {height}x{width} is no whole number of {patch}x{patch} patches: "
+            f"resize or crop it to multiples of {patch}."
+        )

@@ -1,0 +1,94 @@
+"""Depth as an axis: layers of one shape, stacked and scanned."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PyTree
+
+from laminate.types import GATHERED, RandomKey, Scalar, Scanned, is_lazy, resolve
+
+Remat = Literal["none", "dots", "block"]
+
+
+class Stack(Scanned):
+    """`depth` layers applied in turn, held as one layer whose arrays have a leading depth axis.
+
+    The layers are traced and compiled once, whatever the depth. `Lazy` (sharded) leaves are resolved inside the
+    scan, so one layer at a time is whole, and again in the backward pass. `remat` says what else the backward pass
+    recomputes: nothing, all but the results of matrix products with weights (`"dots"`), or everything within a
+    layer (`"block"`).
+
+    `drop_path_rate` is the rate of the last layer; layer `i` has `i / (depth - 1)` of it, and the first has none.
+    """
+
+    layers: PyTree
+    depth: int = eqx.field(static=True)
+    drop_path_rate: float = eqx.field(static=True)
+    remat: Remat = eqx.field(static=True)
+
+    def __init__(
+        self,
+        make_layer: Callable[[RandomKey], eqx.Module],
+        depth: int,
+        *,
+        drop_path_rate: float = 0.0,
+        remat: Remat = "none",
+        key: RandomKey,
+    ):
+        if depth < 1:
+            raise ValueError(f"A stack needs depth >= 1, got depth={depth}.")
+        self.layers = jax.vmap(make_layer)(jax.random.split(key, depth))
+        self.depth = depth
+        self.drop_path_rate = drop_path_rate
+        self.remat = remat
+
+    def __call__(self, x: Array, *args: Any, key: RandomKey | None = None) -> Array:
+        """`x` after every layer; `args` go to each of them."""
+
+        def call(layer: Any, x: Array, rate: Scalar | None, k_layer: RandomKey | None) -> tuple[Array, None]:
+            if rate is None:
+                return layer(x, *args, key=k_layer), None
+            return layer(x, *args, drop_rate=rate, key=k_layer), None
+
+        return self.scan(call, x, key=key)[0]
+
+    def scan(
+        self,
+        call: Callable[[Any, Array, Scalar | None, RandomKey | None], tuple[Array, PyTree]],
+        x: Array,
+        *,
+        key: RandomKey | None = None,
+    ) -> tuple[Array, PyTree]:
+        """Fold `call(layer, x, drop_rate, key) -> (x, output)` over the layers; the outputs come back stacked."""
+
+        def body(
+            x: Array, layer_inputs: tuple[PyTree, Scalar | None, RandomKey | None]
+        ) -> tuple[Array, PyTree]:
+            layer, rate, k_layer = layer_inputs
+            return call(resolve(layer), x, rate, k_layer)
+
+        sharded = any(is_lazy(leaf) for leaf in jax.tree.leaves(self.layers, is_leaf=is_lazy))
+        body = _rematerialize(body, self.remat, sharded)
+        keys = None if key is None else jax.random.split(key, self.depth)
+        rates = None
+        if key is not None and self.drop_path_rate > 0.0:
+            rates = jnp.asarray(np.linspace(0.0, self.drop_path_rate, self.depth), jnp.float32)
+        return jax.lax.scan(body, x, (self.layers, rates, keys))
+
+
+def _rematerialize(body: Callable[..., Any], remat: Remat, sharded: bool) -> Callable[..., Any]:
+    if remat == "block":
+        return jax.checkpoint(body, prevent_cse=False)
+    if remat == "dots":
+        return jax.checkpoint(
+            body, prevent_cse=False, policy=jax.checkpoint_policies.dots_with_no_batch_dims_saveable
+        )
+    if sharded:
+        # Keeping every activation must not mean keeping every gathered weight: that would undo the sharding.
+        keep = jax.checkpoint_policies.save_anything_except_these_names(GATHERED)
+        return jax.checkpoint(body, prevent_cse=False, policy=keep)
+    return body

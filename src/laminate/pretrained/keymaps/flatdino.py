@@ -1,0 +1,129 @@
+"""The names of published FlatDINO checkpoints: trees joined with `/`, kernels laid out `(in, out)`.
+
+A VAE checkpoint is the two trees `encoder` and `decoder`; a VQ checkpoint has `latent_proj` and `mask_token`
+beside them when it was trained with nested dropout. The bottleneck has no weights, and the latent statistics
+are published elsewhere.
+"""
+
+from collections.abc import Callable
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from laminate.models.vit import Vit
+from laminate.nn import Block, LayerNorm, Linear, RMSNorm, SwiGlu
+from laminate.pretrained.keymaps.base import LEADING_ONE, SAME, TRANSPOSED, Layout, Slot
+from laminate.types import Buffer
+
+Place = Callable[[Any], Any]
+
+IGNORED = ("*/rngs/count", "*/rngs/key")
+"""Counters of the random streams, which a checkpoint carries and evaluation never uses."""
+
+
+def vit_slots(vit: Vit, *, prefix: str = "", place: Place = lambda tree: tree) -> list[Slot]:
+    """The slots of one `ViTEncoder` tree.
+
+    `prefix` stands in front of every name, for example `encoder/`; `place` finds the `Vit` in the module that
+    the slots are for. `vit` itself says which parts there are.
+    """
+    slots: list[Slot] = []
+    if vit.patch is not None:
+        slots += _linear(
+            vit.patch.projection, f"{prefix}patch_embed/proj", lambda m: place(m).patch.projection
+        )
+    if vit.input is not None:
+        slots += _linear(vit.input, f"{prefix}input_proj", lambda m: place(m).input)
+    if isinstance(vit.positions, Buffer):
+        layout = _behind_zero_rows(vit.prefix)
+        slots.append(Slot((f"{prefix}pos_embed",), lambda m: place(m).positions.value, layout, constant=True))
+    elif vit.positions is not None:
+        slots.append(Slot((f"{prefix}pos_embed",), lambda m: place(m).positions, LEADING_ONE))
+    if vit.cls is not None:
+        slots.append(Slot((f"{prefix}cls_token",), lambda m: place(m).cls, LEADING_ONE))
+    if vit.registers is not None:
+        slots.append(Slot((f"{prefix}reg_tokens",), lambda m: place(m).registers, LEADING_ONE))
+    slots += _blocks(vit.stack.layers, vit.stack.depth, f"{prefix}blocks", lambda m: place(m).stack.layers)
+    slots += _norm(vit.norm, (f"{prefix}norm/norm",), lambda m: place(m).norm)
+    if vit.output is not None:
+        slots += _linear(vit.output, f"{prefix}output_proj", lambda m: place(m).output)
+    return slots
+
+
+@runtime_checkable
+class Tokenizer(Protocol):
+    """What a checkpoint holds of `tokenizers.flatdino.FlatDino`, which lies beside this package, not below it."""
+
+    @property
+    def encoder(self) -> Vit: ...
+
+    @property
+    def decoder(self) -> Vit: ...
+
+    @property
+    def nested(self) -> Any: ...
+
+
+def flatdino_slots(tokenizer: Tokenizer) -> list[Slot]:
+    """The slots of a whole VAE or VQ checkpoint; `IGNORED` names what it holds beside them."""
+    slots = vit_slots(tokenizer.encoder, prefix="encoder/", place=lambda m: m.encoder)
+    slots += vit_slots(tokenizer.decoder, prefix="decoder/", place=lambda m: m.decoder)
+    if tokenizer.nested is not None:
+        slots += _linear(tokenizer.nested.projection, "latent_proj", lambda m: m.nested.projection)
+        slots.append(Slot(("mask_token",), lambda m: m.nested.mask_token, LEADING_ONE))
+    return slots
+
+
+def _blocks(block: Block, depth: int, prefix: str, place: Place) -> list[Slot]:
+    layers = tuple(f"{prefix}/{layer}" for layer in range(depth))
+    attention = [("attention/qkv_proj", block.attention.qkv, lambda m: place(m).attention.qkv)]
+    attention.append(("attention/o_proj", block.attention.out, lambda m: place(m).attention.out))
+    mlp = [("mlp/up_proj", block.mlp.up, lambda m: place(m).mlp.up)]
+    mlp.append(("mlp/down_proj", block.mlp.down, lambda m: place(m).mlp.down))
+    if isinstance(block.mlp, SwiGlu):
+        mlp.append(("mlp/gate_proj", block.mlp.gate, lambda m: place(m).mlp.gate))
+    norms: list[tuple[str, LayerNorm | RMSNorm | None, Place]] = [
+        ("att_norm/norm", block.attention_norm, lambda m: place(m).attention_norm),
+        ("mlp_norm/norm", block.mlp_norm, lambda m: place(m).mlp_norm),
+        ("attention/q_norm/norm", block.attention.q_norm, lambda m: place(m).attention.q_norm),
+        ("attention/k_norm/norm", block.attention.k_norm, lambda m: place(m).attention.k_norm),
+    ]
+    slots: list[Slot] = []
+    for name, linear, where in attention + mlp:
+        slots += _stacked_linear(linear, tuple(f"{layer}/{name}" for layer in layers), where)
+    for name, norm, where in norms:
+        if norm is not None:
+            slots += _norm(norm, tuple(f"{layer}/{name}" for layer in layers), where, stacked=True)
+    return slots
+
+
+def _linear(linear: Linear, name: str, place: Place) -> list[Slot]:
+    slots = [Slot((f"{name}/kernel",), lambda m: place(m).weight, TRANSPOSED)]
+    if linear.bias is not None:
+        slots.append(Slot((f"{name}/bias",), lambda m: place(m).bias, SAME))
+    return slots
+
+
+def _stacked_linear(linear: Linear, names: tuple[str, ...], place: Place) -> list[Slot]:
+    kernels, biases = (tuple(f"{name}/{part}" for name in names) for part in ("kernel", "bias"))
+    slots = [Slot(kernels, lambda m: place(m).weight, TRANSPOSED, stacked=True)]
+    if linear.bias is not None:
+        slots.append(Slot(biases, lambda m: place(m).bias, SAME, stacked=True))
+    return slots
+
+
+def _norm(
+    norm: LayerNorm | RMSNorm, names: tuple[str, ...], place: Place, *, stacked: bool = False
+) -> list[Slot]:
+    scales, biases = (tuple(f"{name}/{part}" for name in names) for part in ("scale", "bias"))
+    slots: list[Slot] = []
+    if norm.scale is not None:
+        slots.append(Slot(scales, lambda m: place(m).scale, SAME, stacked=stacked))
+    if isinstance(norm, LayerNorm) and norm.bias is not None:
+        slots.append(Slot(biases, lambda m: place(m).bias, SAME, stacked=stacked))
+    return slots
+
+
+def _behind_zero_rows(prefix: int) -> Layout:
+    """A table published as `[1, prefix + patches, dim]` whose first `prefix` rows are zero."""
+    return Layout(lambda a: a[0, prefix:], lambda a: np.pad(a, ((prefix, 0), (0, 0)))[None])

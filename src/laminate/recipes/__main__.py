@@ -1,0 +1,93 @@
+"""`python -m laminate.recipes explain NAME` and `python -m laminate.recipes list`."""
+
+import sys
+from typing import Literal
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from laminate.recipes.costs import parameters
+from laminate.recipes.experiments import FSQ_STATICS, VAE_STATICS
+from laminate.recipes.explain import Row, find_family, find_recipe, is_ambiguous, name_rows, recipe_rows
+from laminate.recipes.flatdino import Variant
+from laminate.recipes.fsq_names import GRAMMAR as FSQ
+from laminate.recipes.grammar import EPOCHS, SIZE_LETTERS
+from laminate.recipes.json_text import to_json
+from laminate.recipes.sizes import SIZES
+from laminate.recipes.vae_names import GRAMMAR as VAE
+
+
+def explain(
+    name: str,
+    /,
+    family: Literal["auto", "vae", "fsq"] = "auto",
+    variant: Variant = "paper",
+    json: bool = False,
+) -> None:
+    """Say what the name of an experiment means and what it costs.
+
+    Args:
+        name: Name of an experiment, such as long-32-bl-128-25kl7-an5k.
+        family: Grammar that the name is read with.
+        variant: Follow the paper, or its released code where the two differ.
+        json: Write the resolved recipe as JSON instead.
+    """
+    found = find_family(name) if family == "auto" else family
+    recipe = find_recipe(name, found, variant=variant)
+    if json:
+        sys.stdout.write(to_json(recipe))
+        return
+    console = Console()
+    console.print(
+        _table(
+            f"{recipe.name} ({found.upper()}, {variant})", ("part", "means", "here"), name_rows(name, found)
+        )
+    )
+    rows = [*recipe_rows(recipe), ("parameters", f"{parameters(recipe):,} in all")]
+    console.print(_table("resolved", ("what", "value"), rows))
+    if recipe.name != name:
+        console.print(f"Canonical name: {recipe.name}")
+    if family == "auto" and is_ambiguous(name):
+        console.print("This is an FSQ name too: add --family fsq to read it so.")
+    console.print(f"Train it: python experiments/{found}.py --experiment {recipe.name}")
+
+
+def show_list() -> None:
+    """List the grammars, their options, the sizes and the fixed names."""
+    console = Console()
+    for grammar, fixed, script in ((VAE, VAE_STATICS, "vae.py"), (FSQ, FSQ_STATICS, "fsq.py")):
+        rows: list[Row] = [(name, "fixed name") for name in fixed]
+        rows += [("-" + option.usage, option.meaning) for option in grammar.options]
+        console.print(_table(f"experiments/{script}: {grammar.usage}", ("part", "means"), rows))
+    lengths: list[Row] = [(variant, f"{epochs} epochs") for variant, epochs in EPOCHS.items()]
+    console.print(_table("variant", ("name", "length"), lengths))
+    sizes: list[Row] = [
+        (letter, SIZES[letter].label, f"{SIZES[letter].dim} wide, {SIZES[letter].depth} layers")
+        for letter in SIZE_LETTERS
+    ]
+    console.print(_table("sizes", ("letter", "size", ""), sizes))
+
+
+def _table(title: str, columns: Row, rows: list[Row]) -> Table:
+    table = Table(*columns, title=title, title_justify="left")
+    for row in rows:
+        table.add_row(*(cell.replace("[", "\\[") for cell in row))
+    return table
+
+
+def main() -> None:
+    """Run a sub-command; a name or value that is wrong costs one line and exit code 2."""
+    try:
+        tyro.extras.subcommand_cli_from_dict(
+            {"explain": explain, "list": show_list},
+            prog="python -m laminate.recipes",
+            description="Names of experiments: what they mean, what they cost.",
+        )
+    except ValueError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""What a recipe costs, without building it: parameters and forward FLOPs of its two transformers."""
+
+from dataclasses import dataclass
+
+from laminate.recipes.bottleneck import FsqBottleneck
+from laminate.recipes.flatdino import FlatDinoRecipe
+from laminate.recipes.network import Vit
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Parameters of one transformer, and multiply-adds of one forward pass over one image."""
+
+    parameters: int
+    sequence: int
+    flops: int
+
+
+def layer_flops(vit: Vit, sequence: int) -> int:
+    """Multiply-adds of one layer for one sequence: 4 S D² + 2 S² D for attention, and the MLP.
+
+    The paper's convention (appendix H): one multiply-add is one FLOP; norms, biases, activations cost none.
+    """
+    attention = 4 * sequence * vit.dim**2 + 2 * sequence**2 * vit.dim
+    matrices = 3 if vit.mlp == "swiglu" else 2
+    return attention + matrices * sequence * vit.dim * vit.hidden
+
+
+def vit_flops(vit: Vit, sequence: int) -> int:
+    """Multiply-adds of all layers; the projections in front and behind are not counted, as in the paper."""
+    return vit.depth * layer_flops(vit, sequence)
+
+
+def layer_parameters(vit: Vit) -> int:
+    """Attention, MLP, two norms, and the scales of the QK norm."""
+    bias = int(vit.bias)
+    norm = vit.dim * (2 if vit.norm == "layer" else 1)
+    attention = 4 * vit.dim**2 + bias * 4 * vit.dim
+    qk = 2 * (vit.dim // vit.heads) if vit.qk_norm else 0
+    matrices = 3 if vit.mlp == "swiglu" else 2
+    mlp = matrices * vit.dim * vit.hidden + bias * ((matrices - 1) * vit.hidden + vit.dim)
+    return 2 * norm + attention + qk + mlp
+
+
+def vit_parameters(vit: Vit, *, in_dim: int, out_dim: int, tokens: int, registers: int) -> int:
+    """Parameters of a transformer that reads `tokens` tokens of `in_dim` beside its own registers.
+
+    A projection exists only where a width differs from the transformer's, and has no bias; the last norm is a
+    LayerNorm.
+    """
+    projections = vit.dim * (in_dim * (in_dim != vit.dim) + out_dim * (out_dim != vit.dim))
+    positions = tokens * vit.dim if vit.positions == "learned" else 0
+    return projections + positions + registers * vit.dim + vit.depth * layer_parameters(vit) + 2 * vit.dim
+
+
+def encoder_cost(recipe: FlatDinoRecipe) -> Cost:
+    """Cost of the encoder: teacher patches and registers in, latent out."""
+    sequence = recipe.teacher.patches + recipe.encoder_registers
+    parameters = vit_parameters(
+        recipe.encoder,
+        in_dim=recipe.teacher.dim,
+        out_dim=recipe.encoder_out_dim,
+        tokens=recipe.teacher.patches,
+        registers=recipe.encoder_registers,
+    )
+    return Cost(parameters, sequence, vit_flops(recipe.encoder, sequence))
+
+
+def decoder_cost(recipe: FlatDinoRecipe) -> Cost:
+    """Cost of the decoder: latent and one query per patch in, features out."""
+    sequence = recipe.tokens + recipe.decoder_registers
+    parameters = vit_parameters(
+        recipe.decoder,
+        in_dim=recipe.decoder_in_dim,
+        out_dim=recipe.decoder_out_dim,
+        tokens=recipe.tokens,
+        registers=recipe.decoder_registers,
+    )
+    return Cost(parameters, sequence, vit_flops(recipe.decoder, sequence))
+
+
+def bottleneck_parameters(recipe: FlatDinoRecipe) -> int:
+    """Nested dropout has a projection of the codes and a token for those left out; others have none."""
+    bottleneck = recipe.bottleneck
+    if isinstance(bottleneck, FsqBottleneck) and bottleneck.nested_dropout:
+        return (len(bottleneck.levels) + 1) * recipe.decoder.dim
+    return 0
+
+
+def parameters(recipe: FlatDinoRecipe) -> int:
+    """All trained numbers of the tokenizer."""
+    return encoder_cost(recipe).parameters + decoder_cost(recipe).parameters + bottleneck_parameters(recipe)

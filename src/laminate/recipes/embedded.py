@@ -1,0 +1,55 @@
+"""The recipes of the no-flag default: photographs that ship with the package, and a teacher without weights.
+
+All numbers that one would tune stand here.
+"""
+
+from laminate.recipes.bottleneck import FsqBottleneck, GaussianBottleneck
+from laminate.recipes.flatdino import FlatDinoRecipe
+from laminate.recipes.network import Vit, patch_teacher
+from laminate.recipes.training import Augment, Optimizer, Schedule
+
+IMAGE_SIZE = 64
+PATCH_SIZE = 16
+
+# Pixel patches say nothing of their place, and a short training cannot wait until attention has found it out.
+ENCODER = Vit(dim=128, depth=1, heads=4, hidden=256, positions="learned", table_std=0.5)
+DECODER = Vit(dim=128, depth=1, heads=4, hidden=256, positions="learned", table_std=0.5)
+
+AUGMENT = Augment(image_size=IMAGE_SIZE, crop_area=(0.85, 1.0))
+OPTIMIZER = Optimizer(kind="muon", betas=(0.9, 0.95), clip_norm=1.0, ema_decay=0.95)
+SCHEDULE = Schedule(
+    unit="steps", length=400, warmup=20, decay=240, validate_every=50, start=1e-4, peak=1e-2, final=1e-5
+)
+GLOBAL_BATCH_SIZE = 32
+
+
+def embedded_vae() -> FlatDinoRecipe:
+    """16 patches of 768 numbers to 16 tokens of 128: six times fewer numbers."""
+    return FlatDinoRecipe(
+        name="embedded-16-128",
+        teacher=patch_teacher(IMAGE_SIZE, PATCH_SIZE),
+        tokens=16,
+        encoder=ENCODER,
+        decoder=DECODER,
+        bottleneck=GaussianBottleneck(features=128, initial_logvar=-5.0),
+        schedule=SCHEDULE,
+        optimizer=OPTIMIZER,
+        augment=AUGMENT,
+        global_batch_size=GLOBAL_BATCH_SIZE,
+    )
+
+
+def embedded_fsq() -> FlatDinoRecipe:
+    """16 patches of 768 numbers to 32 tokens of 8 codes, each one of 8 values: 768 bits for an image."""
+    return FlatDinoRecipe(
+        name="embedded-32-L88888888",
+        teacher=patch_teacher(IMAGE_SIZE, PATCH_SIZE),
+        tokens=32,
+        encoder=ENCODER,
+        decoder=DECODER,
+        bottleneck=FsqBottleneck(levels=(8,) * 8),
+        schedule=SCHEDULE,
+        optimizer=OPTIMIZER,
+        augment=AUGMENT,
+        global_batch_size=GLOBAL_BATCH_SIZE,
+    )

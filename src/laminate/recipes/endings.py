@@ -1,0 +1,66 @@
+"""How a training leaves: exit code 0 done or interrupted, 1 failed, 2 refused before it started."""
+
+import contextlib
+import signal
+import sys
+import threading
+from collections.abc import Generator
+from types import FrameType
+
+from laminate.data.faults import TooManyBadImagesError
+from laminate.data.records import RecordFileError
+from laminate.train.loop import DivergedError
+from laminate.train.manifest import CheckpointError, MismatchedCheckpoint
+
+FAILED, REFUSED = 1, 2
+
+
+@contextlib.contextmanager
+def user_errors(program: str) -> Generator[None]:
+    """What a user can mend becomes one line on standard error and exit code 2."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        sys.stderr.write(f"{program}: {error}\n")
+        raise SystemExit(REFUSED) from error
+
+
+@contextlib.contextmanager
+def training_errors(program: str) -> Generator[None]:
+    """The known ways in which a training ends early become one line on standard error and an exit code.
+
+    1: it diverged, the data are damaged, or checkpoints can neither be written nor read. 2: the checkpoint to begin
+    with does not fit. 0: Ctrl-C or SIGTERM outside the steps, where nothing is unsaved. Any other exception is a
+    fault of the program and keeps its traceback.
+    """
+    try:
+        with _termination_as_interrupt():
+            yield
+    except (DivergedError, TooManyBadImagesError, RecordFileError, CheckpointError) as error:
+        sys.stderr.write(f"{program}: {error}\n")
+        raise SystemExit(REFUSED if isinstance(error, MismatchedCheckpoint) else FAILED) from error
+    except KeyboardInterrupt as error:
+        sys.stderr.write(f"{program}: interrupted; the same command goes on from what is saved\n")
+        raise SystemExit(0) from error
+
+
+@contextlib.contextmanager
+def _termination_as_interrupt() -> Generator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if previous is None else previous)
+
+
+def say(text: str, *, primary: bool) -> None:
+    """One line on standard error, from the first process."""
+    if primary:
+        sys.stderr.write(f"{text}\n")

@@ -1,0 +1,176 @@
+"""The command line of a training: where it runs and what it keeps. What is trained is said by the recipe.
+
+The few flags that change the recipe (`teacher`, `steps`, `global_batch_size`) end up in the resolved recipe,
+which every run writes as `recipe.json` and can be started from again.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from laminate.recipes.checks import above, at_least
+from laminate.recipes.flatdino import FlatDinoRecipe, Variant, as_variant
+from laminate.recipes.json_text import from_json
+from laminate.recipes.network import Teacher, find_teacher
+
+Precision = Literal["auto", "float32", "bfloat16"]
+AttentionKernel = Literal["xla", "cudnn"]
+Remat = Literal["none", "dots", "block", "attention"]
+Resume = Literal["auto", "newest-good", "required"]
+
+RECIPE_FILE = "recipe.json"
+PRETRAINED_IMAGE_SIZE = 256
+
+
+@dataclass(frozen=True)
+class TrainFlags:
+    """Train a tokenizer of patch features."""
+
+    experiment: str | None = None
+    """Name of the experiment, such as long-32-bl-128; `python -m laminate.recipes explain NAME` says what it
+    means. Without it: the small recipe of the embedded photographs."""
+    recipe: Path | None = None
+    """Start from this recipe.json (or the run folder that holds it) instead of a name."""
+    variant: Variant = "paper"
+    """Follow the paper, or its released code where the two differ."""
+    teacher: str | None = None
+    """Frozen network: patches, patches-IMAGE-PATCH, dinov2-s, dinov2-b, dinov2-l or dinov2-g.
+    Default: the recipe's."""
+    steps: int | None = None
+    """Length of the training in optimiser steps; warm-up and decay keep their share.
+    Default: the recipe's."""
+    global_batch_size: int | None = None
+    """Images per optimiser step over all devices. Default: the recipe's."""
+    seed: int = 0
+    """Decides initial weights, order of the images, augmentation and sampling noise."""
+
+    data: str = "embedded"
+    """embedded, a prepared folder, a folder of images, tar files, tfds:NAME[@DIR] or
+    parquet files."""
+    data_workers: int | None = None
+    """Threads that decode images. Default: one per core."""
+    max_bad_images: int = 16
+    """Images that cannot be decoded and are skipped before the training stops."""
+
+    mesh: str = "auto"
+    """Devices: auto, 8 (data), 4x8 (data x fsdp) or 2x4x8 (slices x data x fsdp). Simulated on a CPU."""
+    distributed: bool = False
+    """One process of several: call jax.distributed.initialize() first (TPU pods, Slurm)."""
+    device_batch_size: int | None = None
+    """Images per device at a time; gradients are accumulated up to the global batch. Default: all at once."""
+    precision: Precision = "auto"
+    """Number format of the computation; auto is float32 on a CPU and bfloat16 elsewhere. Parameters stay
+    float32."""
+    attention: AttentionKernel = "xla"
+    """Attention kernel: XLA's own, or cuDNN flash attention (NVIDIA GPUs, bfloat16)."""
+    remat: Remat = "none"
+    """What the backward pass computes again to save memory: nothing, all but matrix products, whole layers,
+    or attention."""
+
+    run_dir: str | None = None
+    """Folder of the run, gs://BUCKET/PATH too. Default: runs/NAME."""
+    fresh: bool = False
+    """Start over; an earlier run in the folder is moved to <run folder>.previous."""
+    resume: Resume = "auto"
+    """auto continues if there is a checkpoint; newest-good also steps back over damaged ones; required
+    refuses to start anew."""
+    restore: str | None = None
+    """Begin with the newest checkpoint of this other run folder, or with the one at RUN/checkpoints/STEP. The
+    schedule may be another, such as a longer one."""
+    stop_after: int | None = None
+    """Save after this step and leave, as Ctrl-C does; the same command without it goes on."""
+    checkpoint: bool = True
+    """Save checkpoints."""
+    checkpoint_every: int | None = None
+    """Steps between checkpoints. Default: as often as it validates."""
+    keep: int = 2
+    """Newest checkpoints that are kept, beside the best one and the one before the decay."""
+
+    validate_every: int | None = None
+    """Steps between validations. Default: the recipe's."""
+    log_every: int = 20
+    """Steps between lines of metrics."""
+    wandb: bool = False
+    """Log to Weights & Biases as well (extra `wandb`)."""
+    wandb_project: str = "laminate"
+    """Weights & Biases project."""
+    wandb_name: str | None = None
+    """Weights & Biases run name. Default: the name of the experiment."""
+    tensorboard: bool = False
+    """Log to TensorBoard as well (extra `tensorboard`)."""
+    profile: tuple[int, int] | None = None
+    """Record a profile from the first of these steps to the second."""
+
+    def __post_init__(self) -> None:
+        for flag in ("steps", "global_batch_size", "data_workers", "device_batch_size", "checkpoint_every"):
+            _positive(flag, getattr(self, flag))
+        for flag in ("keep", "validate_every", "log_every", "stop_after"):
+            _positive(flag, getattr(self, flag))
+        at_least("--max-bad-images", self.max_bad_images, 0)
+        at_least("--seed", self.seed, 0)
+        if self.profile is not None:
+            first, last = self.profile
+            at_least("--profile START", first, 0)
+            above("--profile STOP", last, first)
+        if self.fresh and (self.restore is not None or self.resume == "required"):
+            raise ValueError("--fresh starts over, so it cannot stand beside --restore or --resume required.")
+        if self.experiment is not None and self.recipe is not None:
+            raise ValueError("Give --experiment or --recipe, not both: each of them is the whole recipe.")
+
+
+def _positive(flag: str, value: int | None) -> None:
+    if value is not None:
+        at_least(f"--{flag.replace('_', '-')}", value, 1)
+
+
+def resolve_recipe(
+    flags: TrainFlags, from_name: Callable[[str], FlatDinoRecipe], *, default: str
+) -> FlatDinoRecipe:
+    """The recipe that the flags ask for: a JSON file, a name or `default`, with the overrides applied.
+
+    `from_name` is the family's function, `experiments.flatdino_vae` or `flatdino_fsq`. Raises `ValueError` or
+    `FileNotFoundError` with what is wrong and how to mend it.
+    """
+    if flags.recipe is not None:
+        recipe = read_recipe(flags.recipe)
+    else:
+        recipe = from_name(flags.experiment or default)
+    recipe = as_variant(recipe, flags.variant)
+    if flags.teacher is not None:
+        recipe = with_teacher(recipe, find_teacher(flags.teacher))
+    if flags.steps is not None:
+        recipe = replace(recipe, schedule=recipe.schedule.in_steps(flags.steps))
+    if flags.global_batch_size is not None:
+        recipe = replace(recipe, global_batch_size=flags.global_batch_size)
+    return recipe
+
+
+def with_teacher(recipe: FlatDinoRecipe, teacher: Teacher) -> FlatDinoRecipe:
+    """`recipe` on the features of another teacher, with crops of the size that this teacher wants.
+
+    Pixel patches say nothing of their place, so the encoder then gets learned positions, which the paper's has not.
+    """
+    if teacher.name == "patches":
+        size, encoder = teacher.image_size, replace(recipe.encoder, positions="learned")
+        augment = replace(recipe.augment, image_size=size)
+        return replace(recipe, teacher=teacher, encoder=encoder, augment=augment)
+    size = PRETRAINED_IMAGE_SIZE
+    return replace(recipe, teacher=teacher, augment=replace(recipe.augment, image_size=size))
+
+
+def read_recipe(path: Path) -> FlatDinoRecipe:
+    """The recipe in the JSON file `path`, or in `recipe.json` of the folder `path`."""
+    file = path / RECIPE_FILE if path.is_dir() else path
+    if not file.is_file():
+        raise FileNotFoundError(f"There is no recipe at {file}: give a run folder or its {RECIPE_FILE}.")
+    try:
+        return from_json(file.read_text())
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error
+
+
+def run_folder(flags: TrainFlags, recipe: FlatDinoRecipe) -> str:
+    """Where the run is written: `--run-dir`, else `runs/NAME` (`runs/NAME-released` for that variant)."""
+    suffix = "" if flags.variant == "paper" else f"-{flags.variant}"
+    return flags.run_dir or f"runs/{recipe.name}{suffix}"

@@ -1,0 +1,310 @@
+"""An opened run: train it, continue it, and leave a report."""
+
+import dataclasses
+import json
+import shlex
+import sys
+from collections.abc import Callable, Iterable
+from itertools import islice
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from etils import epath
+from jax.sharding import Mesh
+from jaxtyping import PyTree
+
+from laminate.parallel.feeding import feed
+from laminate.parallel.hosts import is_first
+from laminate.parallel.sharding import initialize
+from laminate.recipes.costs import decoder_cost, encoder_cost
+from laminate.recipes.endings import say
+from laminate.recipes.json_text import to_tree
+from laminate.recipes.opening import Run
+from laminate.recipes.training import Schedule, StepCounts
+from laminate.train import schedules
+from laminate.train.loop import Plan, Sinks, fit
+from laminate.train.optim import adamw, muon
+from laminate.train.progress import Header, Progress
+from laminate.train.signals import StopRequest, stop_requests
+from laminate.train.state import TrainState, init_state
+from laminate.train.step import Measure, Objective, make_evaluation, make_step
+from laminate.train.trackers import TensorBoard, Tracker, Trackers, Wandb
+
+REPORT = "report.html"
+STATISTICS_IMAGES = 50_000  # training images that the latent statistics are measured on
+
+Batches = Callable[[], Iterable[dict[str, Any]]]
+Summary = Callable[[dict[str, Any]], dict[str, float]]
+
+
+def learning_rate(schedule: Schedule, counts: StepCounts) -> optax.Schedule:
+    """The schedule of a recipe, in steps."""
+    peak, start, final = schedule.peak, schedule.start, schedule.final
+    if schedule.kind == "wsd":
+        return schedules.wsd(
+            counts.total,
+            peak,
+            start,
+            final,
+            warmup_steps=counts.warmup,
+            decay_steps=counts.decay,
+            shape=schedule.decay_shape,
+        )
+    if schedule.kind == "warmup_cosine":
+        return schedules.warmup_cosine(counts.total, peak, start, final, warmup_steps=counts.warmup)
+    if schedule.kind == "linear_decay":
+        return schedules.linear_decay(counts.total, peak, start, final, warmup_steps=counts.warmup)
+    return schedules.constant(peak)
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """What a training leaves: its last state, None if nothing had to be done, and whether it reached the end."""
+
+    state: TrainState | None
+    finished: bool
+    note: str
+
+
+def train(
+    run: Run,
+    *,
+    build: Callable[[Any], Any],
+    frozen: PyTree,
+    objective: Objective,
+    measure: Measure,
+    summarise: Summary,
+    title: str,
+    shown: tuple[str, ...],
+) -> Trained:
+    """Train `build(key)` by `objective`, validate by `measure`; continue where the run folder left off."""
+    complete = f"complete: all {run.counts.total} steps are in {run.folder.path}"
+    if run.saved_step() >= run.counts.total and (run.folder.path / REPORT).exists():
+        return Trained(None, True, complete)
+    schedule = learning_rate(run.recipe.schedule, run.counts)
+    optimizer = _optimizer(run, schedule)
+
+    def fresh(init_key: Any, run_key: Any) -> TrainState:
+        averaged = run.recipe.optimizer.ema_decay is not None
+        return init_state(build(init_key), optimizer, averaged=averaged, key=run_key)
+
+    init_key, run_key = jax.random.split(jax.random.key(run.flags.seed))
+    state = run.restored(initialize(fresh, run.mesh, init_key, run_key))
+    first = int(state.step)
+    Header(title, _rows(run, first)).show(primary=is_first())
+    run.folder.rewind_metrics(first)
+    step = make_step(
+        objective,
+        optimizer,
+        state,
+        frozen,
+        mesh=run.mesh,
+        micro_batches=run.micro_batches,
+        ema_decay=run.recipe.optimizer.ema_decay,
+        compute_dtype=run.compute_dtype,
+    )
+    progress = Progress(
+        run.counts.total,
+        start_step=first,
+        global_batch_size=run.recipe.global_batch_size,
+        shown=shown,
+        primary=is_first(),
+    )
+    trackers = Trackers(_trackers(run), progress.note)
+    sinks = Sinks(run.folder, run.checkpoints, progress, trackers)
+    with stop_requests() as stop, progress:
+        validate = _validation(run, state, frozen, measure, summarise, stop)
+        plan = _plan(run, schedule, validate)
+        if first >= run.counts.total and not _is_validated(run, first):
+            sinks.write(first, validate(state) or {})
+        with run.loader.batches(first * run.recipe.global_batch_size) as batches:
+            try:
+                state = fit(step, state, frozen, feed(batches, run.mesh), plan=plan, sinks=sinks, stop=stop)
+            finally:
+                trackers.close()
+    done = int(state.step)
+    if stop.requested or done < run.counts.total:
+        return Trained(state, False, _stopped(run, done, stop))
+    return Trained(state, True, complete if first == done else f"trained {done} steps")
+
+
+def _is_validated(run: Run, step: int) -> bool:
+    """Whether the metrics hold a validation of `step`: a run may have been stopped in its last one."""
+    if not run.folder.metrics_path.exists():
+        return False
+    entries = [json.loads(line) for line in run.folder.metrics_path.read_text().splitlines()]
+    return any(entry["step"] == step and any(name.startswith("val/") for name in entry) for entry in entries)
+
+
+def _stopped(run: Run, done: int, stop: StopRequest) -> str:
+    cause = f"stopped by {stop.signal}" if stop.requested else "stopped"
+    if run.checkpoints is None:
+        return f"{cause} after step {done}; without checkpoints nothing is saved, and the same command starts anew"
+    return f"{cause} after step {done}, which is saved; the same command goes on"
+
+
+def _optimizer(run: Run, schedule: optax.Schedule) -> optax.GradientTransformation:
+    optim = run.recipe.optimizer
+    rule = muon if optim.kind == "muon" else adamw
+    return rule(
+        schedule,
+        b1=optim.betas[0],
+        b2=optim.betas[1],
+        weight_decay=optim.weight_decay,
+        clip_norm=optim.clip_norm,
+    )
+
+
+@runtime_checkable
+class TokenizerReport(Protocol):
+    """Writes a run's report and returns its path."""
+
+    def __call__(
+        self,
+        folder: epath.Path,
+        tokenizer: Any,
+        *,
+        mesh: Mesh,
+        dtype: jnp.dtype,
+        training: Batches,
+        validation: Batches,
+        summary: str,
+        facts: tuple[tuple[str, str], ...],
+        command: str,
+    ) -> epath.Path: ...
+
+
+def conclude(run: Run, trained: Trained, write_report: TokenizerReport) -> None:
+    """Write the report of a finished training, and say where everything lies; of an unfinished one, how to go on."""
+    command = _command(sys.argv)
+    if not trained.finished:
+        say(f"{trained.note}: {command}", primary=is_first())
+        return
+    if trained.state is None:
+        say(f"{trained.note}; --fresh starts over", primary=is_first())
+        _say_where(run, run.folder.path / REPORT)
+        return
+    say(f"{trained.note}; measuring latent statistics and drawing the report", primary=is_first())
+    few = max(1, STATISTICS_IMAGES // run.recipe.global_batch_size)
+    report = write_report(
+        run.folder.path,
+        run.best(trained.state),
+        mesh=run.mesh,
+        dtype=run.compute_dtype,
+        training=lambda: islice(run.evaluation_batches(run.training), few),
+        validation=lambda: islice(run.evaluation_batches(run.validation), few),
+        summary=(
+            f"{run.recipe.compression:.1f}x fewer numbers than the teacher's features, "
+            f"in {run.recipe.tokens} tokens."
+        ),
+        facts=_rows(run, 0),
+        command=command,
+    )
+    _say_where(run, report)
+
+
+def _command(argv: list[str]) -> str:
+    """The command that goes on with this run: without the flags that would start over or stop it."""
+    kept: list[str] = []
+    value_follows = False
+    for argument in argv:
+        flag = argument.replace("_", "-")
+        if not value_follows and flag != "--fresh" and not flag.startswith("--stop-after"):
+            kept.append(argument)
+        value_follows = flag == "--stop-after"
+    return f"python {shlex.join(kept)}"
+
+
+def _say_where(run: Run, report: epath.Path) -> None:
+    pictures = ", ".join(
+        sorted(path.name for path in run.folder.path.iterdir() if path.name.endswith(".png"))
+    )
+    say(f"report: {report} (with {pictures})", primary=is_first())
+
+
+def _plan(run: Run, schedule: optax.Schedule, validate: Callable[[TrainState], Any]) -> Plan:
+    batch = run.recipe.global_batch_size
+    every = run.flags.validate_every or run.counts.validate_every
+    return Plan(
+        steps=run.counts.total,
+        log_every=run.flags.log_every,
+        validate_every=every,
+        checkpoint_every=run.flags.checkpoint_every or every,
+        validate=validate,
+        position=lambda step: run.loader.position(step * batch),
+        learning_rate=lambda step: float(np.asarray(schedule(np.asarray(step, np.int32)))),
+        extra_saves=frozenset({run.counts.decay_start} if run.counts.decay else ()),
+        profile=run.flags.profile,
+        stop_after=run.flags.stop_after,
+    )
+
+
+def _validation(
+    run: Run,
+    state: TrainState,
+    frozen: PyTree,
+    measure: Measure,
+    summarise: Summary,
+    stop: StopRequest,
+) -> Callable[[TrainState], dict[str, float] | None]:
+    evaluate = make_evaluation(
+        measure, state.averaged, frozen, mesh=run.mesh, compute_dtype=run.compute_dtype
+    )
+
+    def validate(state: TrainState) -> dict[str, float] | None:
+        total: dict[str, Any] = {}
+        for batch in run.evaluation_batches(run.validation):
+            if stop.requested:
+                return None
+            sums = jax.device_get(evaluate(state.averaged, frozen, batch))
+            for name, value in sums.items():
+                total[name] = total.get(name, 0.0) + np.asarray(value, np.float64)
+        return summarise(total)
+
+    return validate
+
+
+def _trackers(run: Run) -> list[Tracker]:
+    if not is_first():
+        return []
+    trackers: list[Tracker] = []
+    if run.flags.tensorboard:
+        trackers.append(TensorBoard(run.folder.path / "tensorboard"))
+    if run.flags.wandb:
+        trackers.append(
+            Wandb(
+                run.folder.path,
+                project=run.flags.wandb_project,
+                name=run.flags.wandb_name or run.recipe.name,
+                config=to_tree(run.recipe),
+            )
+        )
+    return trackers
+
+
+def _rows(run: Run, first: int) -> tuple[tuple[str, str], ...]:
+    recipe, manifest = run.recipe, run.training.manifest
+    parts = "" if run.micro_batches == 1 else f" in {run.micro_batches} parts"
+    share = recipe.global_batch_size // run.shape.devices
+    steps = f"{run.counts.total} steps of {recipe.global_batch_size} images"
+    cost = (encoder_cost(recipe), decoder_cost(recipe))
+    parameters = " + ".join(f"{part.parameters:,}" for part in cost)
+    return (
+        (
+            "teacher",
+            f"{recipe.teacher.name}: {recipe.teacher.patches} patches of {recipe.teacher.dim} numbers",
+        ),
+        (
+            "latent",
+            f"{recipe.tokens} tokens of {recipe.bottleneck.width}: {recipe.compression:.1f}x fewer numbers",
+        ),
+        ("parameters", f"{parameters} (encoder + decoder)"),
+        ("data", f"{manifest.source}: {len(run.training)} to train on, {len(run.validation)} to validate on"),
+        ("devices", f"mesh {run.shape} (data x fsdp), {run.devices}; {run.compute_dtype.name} compute"),
+        ("length", steps if first == 0 else f"{steps}, resumed at step {first}"),
+        ("batch", f"{share} images per device{parts}"),
+        ("folder", str(run.folder.path)),
+    )

@@ -1,0 +1,242 @@
+"""From flags and a recipe to a run that fits: everything that can be refused is refused here, before it starts."""
+
+import dataclasses
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from laminate.data.augment import Augment, Squash, TrainCrop
+from laminate.data.evaluation import evaluation_batches
+from laminate.data.faults import load_or_next
+from laminate.data.loader import TrainLoader
+from laminate.data.records import RecordError, Records
+from laminate.data.sources import open_records
+from laminate.parallel.feeding import feed
+from laminate.parallel.hosts import host_count, host_index, is_first, start
+from laminate.parallel.mesh import MeshShape, build_mesh, parse_mesh, prepare_devices, split_batch
+from laminate.parallel.sharding import abstract
+from laminate.recipes.flags import TrainFlags, run_folder
+from laminate.recipes.flatdino import FlatDinoRecipe
+from laminate.recipes.json_text import RUN, to_tree
+from laminate.recipes.training import StepCounts
+from laminate.train.checkpoint import Checkpoints
+from laminate.train.manifest import read_manifest
+from laminate.train.run_folder import RunFolder
+from laminate.train.state import TrainState
+from laminate.train.trackers import require_packages
+from laminate.types import join_buffers
+
+READ_AT_ONCE = 16  # records, spread over the files, that are read before anything starts
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """The checkpoint of another run that a new run begins with."""
+
+    checkpoints: Checkpoints
+    step: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One training, opened: data, devices, folder and checkpoints have been seen to fit the recipe."""
+
+    flags: TrainFlags
+    recipe: FlatDinoRecipe
+    counts: StepCounts
+    shape: MeshShape
+    mesh: Mesh
+    devices: str
+    compute_dtype: jnp.dtype
+    micro_batches: int
+    training: Records
+    validation: Records
+    loader: TrainLoader
+    folder: RunFolder
+    checkpoints: Checkpoints | None
+    origin: Origin | None
+
+    def evaluation_batches(self, records: Records) -> Iterator[dict[str, Any]]:
+        """Every record once, on the mesh, without randomness."""
+        batches = evaluation_batches(
+            records,
+            global_batch_size=self.recipe.global_batch_size,
+            augment=_squash(self.recipe),
+            host=host_index(),
+            hosts=host_count(),
+            threads=self.loader.threads,
+            max_bad_images=self.flags.max_bad_images,
+        )
+        return feed(batches, self.mesh)
+
+    def saved_step(self) -> int:
+        """The step of the newest checkpoint in the run's own folder, 0 without one."""
+        return 0 if self.checkpoints is None else self.checkpoints.latest() or 0
+
+    def restored(self, state: TrainState) -> TrainState:
+        """The state that this run goes on from: its own newest checkpoint, another run's, or `state`.
+
+        Raises `CheckpointError` if the checkpoint is damaged, or of something else than `state`.
+        """
+        like = abstract(state, self.mesh)
+        if self.checkpoints is not None and self.saved_step():
+            if self.flags.resume == "newest-good":
+                restored = self.checkpoints.restore_newest_good(like)
+            else:
+                restored = self.checkpoints.restore(self.saved_step(), like)
+        elif self.origin is not None:
+            restored = self.origin.checkpoints.restore(self.origin.step, like)
+        else:
+            return state
+        self.loader.check_position(restored.position)
+        return restored.state
+
+    def best(self, state: TrainState) -> Any:
+        """The model that readers load: the averaged weights of the checkpoint of lowest validation loss."""
+        step = None if self.checkpoints is None else self.checkpoints.best()
+        if self.checkpoints is None or step is None or step == int(state.step):
+            return state.averaged
+        part = ".params" if state.ema is None else ".ema"
+        params = state.params if state.ema is None else state.ema
+        restored = self.checkpoints.restore(step, abstract(params, self.mesh), within=part)
+        return join_buffers(restored.state, state.buffers)
+
+
+def open_run(flags: TrainFlags, recipe: FlatDinoRecipe) -> Run:
+    """Open everything that a training needs; the run folder comes last, so a refusal leaves nothing behind.
+
+    Raises ValueError or OSError with the one thing that is wrong and how to mend it.
+    """
+    shape = parse_mesh(flags.mesh)
+    require_packages(tensorboard=flags.tensorboard, wandb=flags.wandb)
+    start(flags.distributed)
+    training, validation = open_records(flags.data, "train"), open_records(flags.data, "validation")
+    counts = recipe.schedule.counts(examples=len(training), global_batch_size=recipe.global_batch_size)
+    for records in (training, validation):
+        _check_readable(records, _squash(recipe), flags.max_bad_images)
+    shape, devices = prepare_devices(shape)
+    micro_batches = split_batch(recipe.global_batch_size, shape.devices, flags.device_batch_size)
+    loader = _loader(flags, recipe, training)
+    described = {**to_tree(recipe), RUN: {"seed": flags.seed, "data": training.manifest.fingerprint}}
+    folder = RunFolder(run_folder(flags, recipe), primary=is_first())
+    checkpoints = _checkpoints(flags, counts, folder, described)
+    origin = _origin(flags, counts, loader, checkpoints)
+    folder.open(described, fresh=flags.fresh)
+    return Run(
+        flags=flags,
+        recipe=recipe,
+        counts=counts,
+        shape=shape,
+        mesh=build_mesh(shape),
+        devices=devices,
+        compute_dtype=_compute_dtype(flags),
+        micro_batches=micro_batches,
+        training=training,
+        validation=validation,
+        loader=loader,
+        folder=folder,
+        checkpoints=checkpoints,
+        origin=origin,
+    )
+
+
+def _squash(recipe: FlatDinoRecipe) -> Augment:
+    """What validation does to an image: all of it, resized to the square that training crops to."""
+    return Squash(recipe.augment.image_size)
+
+
+def _check_readable(records: Records, view: Augment, max_bad_images: int) -> None:
+    """Refuse damaged files, and data that begin with more bad images than are allowed."""
+    for index in np.unique(np.linspace(0, len(records) - 1, READ_AT_ONCE).astype(int)):
+        try:
+            records[int(index)]
+        except RecordError:  # a single bad record is counted and skipped by the loader
+            pass
+    rng = np.random.default_rng(0)
+    loaded = load_or_next(records, 0, lambda data: view(data, rng), max_bad_images + 1)
+    if loaded.image is None:
+        first = loaded.faults[0]
+        raise ValueError(
+            f"{records.manifest.source}: the first {len(loaded.faults)} records are no images that can be read. "
+            f"{first.key}: {first.reason}. `python -m laminate.data check` lists every bad record."
+        )
+
+
+def _loader(flags: TrainFlags, recipe: FlatDinoRecipe, training: Records) -> TrainLoader:
+    augment = recipe.augment
+    return TrainLoader(
+        training,
+        seed=flags.seed,
+        global_batch_size=recipe.global_batch_size,
+        augment=TrainCrop(
+            augment.image_size, area=augment.crop_area, ratio=augment.crop_ratio, flip=augment.flip_rate > 0.0
+        ),
+        host=host_index(),
+        hosts=host_count(),
+        threads=flags.data_workers or os.cpu_count() or 1,
+        max_bad_images=flags.max_bad_images,
+    )
+
+
+def _checkpoints(
+    flags: TrainFlags, counts: StepCounts, folder: RunFolder, described: dict[str, Any]
+) -> Checkpoints | None:
+    if not flags.checkpoint:
+        return None
+    protect = frozenset({counts.decay_start} if counts.decay else ())
+    return Checkpoints(
+        folder.checkpoints_path,
+        recipe=described,
+        keep_last=flags.keep,
+        protect=protect,
+        primary=is_first(),
+    )
+
+
+def _origin(
+    flags: TrainFlags, counts: StepCounts, loader: TrainLoader, own: Checkpoints | None
+) -> Origin | None:
+    """What `--restore` names, seen to fit; None where the run begins anew or has checkpoints of its own."""
+    if not flags.fresh and own is not None and own.latest() is not None:
+        return None
+    if flags.restore is None:
+        if flags.resume == "required":
+            where = "this run keeps none" if own is None else f"{own.folder} holds none"
+            raise FileNotFoundError(f"--resume required: there is no checkpoint to resume from, {where}.")
+        return None
+    source, step = _named_checkpoint(flags.restore)
+    if step >= counts.total:
+        raise ValueError(
+            f"--restore {flags.restore}: its step {step} is not before the end of this run of {counts.total} steps. "
+            "Give a longer --steps, or an earlier checkpoint: --restore RUN/checkpoints/STEP."
+        )
+    try:
+        loader.check_position(read_manifest(source.folder / str(step)).position)
+    except ValueError as error:
+        raise ValueError(f"--restore {flags.restore}: {error}") from error
+    return Origin(source, step)
+
+
+def _named_checkpoint(text: str) -> tuple[Checkpoints, int]:
+    """The newest checkpoint of the run folder `text`, or the one at RUN/checkpoints/STEP."""
+    path, chosen = RunFolder(text).checkpoints_path, None
+    if Path(text).name.isdecimal() and Path(text).parent.name == path.name:
+        path, chosen = RunFolder(text).path.parent, int(Path(text).name)
+    source = Checkpoints(path, recipe=None)
+    steps = source.steps()
+    if not steps or (chosen is not None and chosen not in steps):
+        held = f"{path} holds the steps {', '.join(map(str, steps))}" if steps else f"there is none in {path}"
+        raise FileNotFoundError(f"--restore {text}: there is no such checkpoint; {held}.")
+    return source, steps[-1] if chosen is None else chosen
+
+
+def _compute_dtype(flags: TrainFlags) -> jnp.dtype:
+    if flags.precision != "auto":
+        return jnp.dtype(flags.precision)
+    return jnp.dtype(jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16)

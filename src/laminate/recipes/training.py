@@ -1,0 +1,154 @@
+"""Recipes of the training: augmentation, learning-rate schedule, optimiser."""
+
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+from laminate.recipes.checks import above, at_least, one_of, rate, within
+from laminate.train.phases import phases_from_epochs
+
+Unit = Literal["epochs", "steps"]
+ScheduleKind = Literal["wsd", "warmup_cosine", "constant", "linear_decay"]
+OptimizerKind = Literal["adamw", "muon"]
+DecayShape = Literal["cosine", "linear"]
+
+
+@dataclass(frozen=True)
+class Augment:
+    """A random crop of the image, resized to a square, and a flip."""
+
+    image_size: int = 256
+    """Side of the square that the crop is resized to, in pixels."""
+    crop_area: tuple[float, float] = (0.3, 1.0)
+    """Smallest and largest share of the image's area that a crop covers."""
+    crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    """Smallest and largest width / height of a crop."""
+    flip_rate: float = 0.5
+    """Chance of a horizontal flip."""
+
+    def __post_init__(self) -> None:
+        at_least("augment.image_size", self.image_size, 1)
+        smallest, largest = self.crop_area
+        above("augment.crop_area[0]", smallest, 0.0)
+        within("augment.crop_area[1]", largest, smallest, 1.0)
+        narrow, wide = self.crop_ratio
+        above("augment.crop_ratio[0]", narrow, 0.0)
+        at_least("augment.crop_ratio[1]", wide, narrow)
+        within("augment.flip_rate", self.flip_rate, 0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class StepCounts:
+    """A schedule in optimiser steps."""
+
+    total: int
+    warmup: int
+    decay: int
+    validate_every: int
+    per_epoch: int
+
+    @property
+    def decay_start(self) -> int:
+        return self.total - self.decay
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Length of the training and its learning rate."""
+
+    length: int
+    """Length of the training, in `unit`."""
+    warmup: int
+    """Linear growth from `start` to `peak`, in `unit`."""
+    decay: int
+    """Final decay from `peak` to `final` of a `wsd` schedule, in `unit`."""
+    validate_every: int
+    """Distance between two validations, in `unit`."""
+    unit: Unit = "epochs"
+    """What the four numbers above count."""
+    kind: ScheduleKind = "wsd"
+    """Warm-up, stable, decay (`wsd`); warm-up then cosine; constant; warm-up then linear decay."""
+    decay_shape: DecayShape = "cosine"
+    """Shape of the final decay of `wsd`: cosine (the paper) or linear (the released code)."""
+    start: float = 1e-6
+    """Learning rate of the first step."""
+    peak: float = 1e-4
+    """Learning rate after the warm-up."""
+    final: float = 1e-8
+    """Learning rate of the last step."""
+
+    def __post_init__(self) -> None:
+        one_of("schedule.unit", self.unit, get_args(Unit))
+        one_of("schedule.kind", self.kind, get_args(ScheduleKind))
+        one_of("schedule.decay_shape", self.decay_shape, get_args(DecayShape))
+        at_least("schedule.length", self.length, 1)
+        at_least("schedule.validate_every", self.validate_every, 1)
+        at_least("schedule.warmup", self.warmup, 0)
+        at_least("schedule.decay", self.decay, 0)
+        above("schedule.peak", self.peak, 0.0)
+        within("schedule.start", self.start, 0.0, self.peak)
+        within("schedule.final", self.final, 0.0, self.peak)
+        if self.warmup + self.decay > self.length:
+            raise ValueError(
+                f"schedule.warmup + schedule.decay must not exceed schedule.length, "
+                f"got {self.warmup} + {self.decay} > {self.length} {self.unit}."
+            )
+
+    def counts(self, *, examples: int, global_batch_size: int) -> StepCounts:
+        """The schedule in steps, for a training set of `examples` images.
+
+        total = ⌊examples · epochs / batch⌋; one epoch is ⌊total / epochs⌋ steps, and warm-up and decay are
+        whole epochs. Raises `ValueError` if an epoch is shorter than one step.
+        """
+        if self.unit == "steps":
+            per_epoch = max(1, examples // global_batch_size)
+            return StepCounts(self.length, self.warmup, self.decay, self.validate_every, per_epoch)
+        phases = phases_from_epochs(
+            examples, self.length, global_batch_size, warmup_epochs=self.warmup, decay_epochs=self.decay
+        )
+        per_epoch = phases.steps // self.length
+        if per_epoch < 1:
+            raise ValueError(
+                f"An epoch of {examples} images is shorter than one global batch of {global_batch_size}. "
+                f"Use a global batch of at most {examples}, or give the length in steps."
+            )
+        return StepCounts(
+            phases.steps, phases.warmup_steps, phases.decay_steps, per_epoch * self.validate_every, per_epoch
+        )
+
+    def in_steps(self, steps: int) -> "Schedule":
+        """The same schedule squeezed or stretched to `steps` optimiser steps."""
+        at_least("steps", steps, 1)
+        return replace(
+            self,
+            unit="steps",
+            length=steps,
+            warmup=self.warmup * steps // self.length,
+            decay=self.decay * steps // self.length,
+            validate_every=max(1, self.validate_every * steps // self.length),
+        )
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """An update from the mean gradient of a global batch, with its norm clipped."""
+
+    kind: OptimizerKind = "adamw"
+    """AdamW (the paper), or Muon for matrices and Adam for the rest: fewer steps, each a little dearer."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Decay of the running mean and of the running square of the gradient."""
+    weight_decay: float = 0.02
+    """Decoupled weight decay, on matrices only."""
+    clip_norm: float | None = 10.0
+    """Largest global norm of the gradient; None does not clip."""
+    ema_decay: float | None = None
+    """Decay of the averaged weights; None keeps no average."""
+
+    def __post_init__(self) -> None:
+        one_of("optimizer.kind", self.kind, get_args(OptimizerKind))
+        for beta in self.betas:
+            rate("optimizer.betas", beta)
+        at_least("optimizer.weight_decay", self.weight_decay, 0.0)
+        if self.clip_norm is not None:
+            above("optimizer.clip_norm", self.clip_norm, 0.0)
+        if self.ema_decay is not None:
+            rate("optimizer.ema_decay", self.ema_decay)

@@ -1,0 +1,82 @@
+"""Small files that are whole or not there: on a disk by rename, in an object store by one put."""
+
+import json
+import logging
+import os
+import time
+from typing import Any
+
+from etils import epath
+
+_log = logging.getLogger(__name__)
+
+
+def is_local(path: epath.Path) -> bool:
+    return "://" not in os.fspath(path)
+
+
+def absolute(path: str | os.PathLike[str]) -> epath.Path:
+    """`path` with the current folder and `~` resolved now: a later change of folder does not move it."""
+    given = epath.Path(path)
+    return epath.Path(os.path.abspath(os.path.expanduser(os.fspath(given)))) if is_local(given) else given
+
+
+def plain_json(value: Any) -> Any:
+    """`value` as JSON would give it back: tuples become lists. `ValueError` or `TypeError` if it cannot."""
+    return json.loads(json.dumps(value, allow_nan=False))
+
+
+def sync_folder(folder: epath.Path) -> None:
+    """Makes the names in `folder` survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_atomically(path: epath.Path, text: str) -> None:
+    """Replaces `path` by `text`; whoever reads, at any moment, sees the old file or the new one.
+
+    An object store has no rename, but a put becomes visible only when it is complete, so there it is a
+    plain write.
+    """
+    if not is_local(path):
+        path.write_text(text)
+        return
+    partial = f"{os.fspath(path)}.partial"
+    with open(partial, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+    sync_folder(path.parent)
+
+
+def differences(saved: dict[str, Any], current: dict[str, Any], path: str = "") -> list[str]:
+    """One line per field in which two JSON dictionaries differ: ``optim.rate: 0.1 (saved), 0.2 (now)``."""
+    lines: list[str] = []
+    for name in sorted(saved.keys() | current.keys()):
+        field = f"{path}.{name}" if path else name
+        old, new = saved.get(name, "absent"), current.get(name, "absent")
+        if isinstance(old, dict) and isinstance(new, dict):
+            lines += differences(old, new, field)
+        elif old != new or type(old) is not type(new):
+            lines.append(f"{field}: {old} (saved), {new} (now)")
+    return lines
+
+
+def remove_tree(place: epath.Path) -> None:
+    """Deletes a folder if it is there; a writer that has just failed may still write for a moment."""
+    for wait in (0.05, 0.2, 0.5, 0.0):
+        try:
+            place.rmtree()
+        except FileNotFoundError:
+            if not place.exists():
+                return
+        except OSError as error:
+            if not wait:
+                _log.warning("%s could not be removed (%s); remove it to free its space", place, error)
+        else:
+            return
+        time.sleep(wait)

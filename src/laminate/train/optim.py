@@ -1,0 +1,110 @@
+"""The optimisers: clip by global norm, then AdamW or Muon; both decay matrices only."""
+
+from typing import Any
+
+import jax
+import optax
+import optax.contrib
+from jax.tree_util import GetAttrKey
+
+from laminate.types import Scanned, is_lazy
+
+
+def adamw(
+    schedule: optax.Schedule,
+    *,
+    b1: float = 0.9,
+    b2: float = 0.999,
+    eps: float = 1e-8,
+    weight_decay: float = 0.02,
+    clip_norm: float | None = 10.0,
+) -> optax.GradientTransformation:
+    """AdamW (Loshchilov and Hutter 2019) behind a clip to the global norm `clip_norm` (None: no clip).
+
+    Apply it to whole (global) arrays under `jit`, where the norm covers every shard. Gradients and parameters
+    are trees of float32 arrays with None where nothing is trained; `decay_mask` says what decays.
+
+    Raises:
+        ValueError: a negative weight decay or a clip that is not positive.
+    """
+    rule = optax.adamw(schedule, b1=b1, b2=b2, eps=eps, weight_decay=weight_decay, mask=decay_mask)
+    return _clipped(rule, weight_decay, clip_norm)
+
+
+def muon(
+    schedule: optax.Schedule,
+    *,
+    b1: float = 0.9,
+    b2: float = 0.999,
+    weight_decay: float = 0.02,
+    clip_norm: float | None = 10.0,
+) -> optax.GradientTransformation:
+    """Muon (Jordan et al. 2024) for the matrices of `decay_mask`, Adam for everything else, behind the same clip.
+
+    Muon makes the update of a matrix orthogonal, so that weak directions are learned as fast as strong ones; its
+    scale is that of Adam (Liu et al. 2025), so both follow one schedule. `b1` and `b2` are Adam's. A stack of layers
+    is a batch of matrices.
+
+    Raises:
+        ValueError: as `adamw`.
+    """
+    rule = optax.contrib.muon(
+        schedule,
+        adam_b1=b1,
+        adam_b2=b2,
+        weight_decay=weight_decay,
+        weight_decay_mask=decay_mask,
+        consistent_rms=0.2,
+        muon_weight_dimension_numbers=_matrix_axes,
+    )
+    return _clipped(rule, weight_decay, clip_norm)
+
+
+def _matrix_axes(params: Any) -> Any:
+    def axes(array: Any, decays: bool) -> Any:
+        last = array.ndim - 1
+        return optax.contrib.MuonDimensionNumbers(last, last - 1) if decays else None
+
+    return jax.tree.map(axes, params, decay_mask(params))
+
+
+def _clipped(
+    rule: optax.GradientTransformation, weight_decay: float, clip_norm: float | None
+) -> optax.GradientTransformation:
+    if weight_decay < 0.0:
+        raise ValueError(f"weight_decay is {weight_decay}; it must be at least 0.")
+    if clip_norm is not None and clip_norm <= 0.0:
+        raise ValueError(f"clip_norm is {clip_norm}; it must be positive, or None for no clipping.")
+    clip = optax.identity() if clip_norm is None else optax.clip_by_global_norm(clip_norm)
+    chain = optax.chain(clip, rule)
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        # optax raises b1 to an integer count, which strict dtype promotion refuses.
+        with jax.numpy_dtype_promotion("standard"):
+            return chain.update(updates, state, params)
+
+    return optax.GradientTransformation(chain.init, update)
+
+
+def decay_mask(params: Any) -> Any:
+    """A tree of bools shaped like `params`: True for the matrices of linear maps and convolutions.
+
+    The rule: the field is called `weight` and one layer of it has at least two axes. Layers inside a
+    `Scanned` module carry a leading depth axis, which is not counted, so a stacked bias or norm scale does
+    not decay and a stacked matrix does. Token tables (registers, positions, mask tokens) have two axes but
+    other names, so they never decay: the paper's "2-D weights only", where those tables are (1, n, dim).
+    """
+    return _mask(params, None, 0)
+
+
+def _mask(node: Any, parent: Any, depth_axes: int) -> Any:
+    def is_leaf(child: Any) -> bool:
+        return is_lazy(child) or (isinstance(child, Scanned) and child is not parent)
+
+    def flag(path: tuple[Any, ...], leaf: Any) -> Any:
+        if isinstance(leaf, Scanned):
+            return _mask(leaf, leaf, depth_axes + 1)
+        decays = bool(path) and path[-1] == GetAttrKey("weight")
+        return jax.tree.map(lambda array: decays and array.ndim - depth_axes >= 2, leaf)
+
+    return jax.tree_util.tree_map_with_path(flag, node, is_leaf=is_leaf)

@@ -1,0 +1,84 @@
+"""report.html: complete, self-contained, and made of text that cannot break it."""
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from laminate.analysis.report import FILE, Picture, Report, page, write_report
+
+REPORT = Report(
+    title="β-VAE tokenizer",
+    summary="8 tokens of 16 numbers.",
+    headlines=(("94.1 %", "R²"), ("24×", "fewer numbers")),
+    facts=(("Recipe", "tiny-8-tt-16"), ("Parameters", "1,234,567")),
+    command="python experiments/vae.py --seed 42",
+    pictures=(
+        Picture("reconstructions.png", "Reconstructions", "Held out."),
+        Picture("curves.png", "Training"),
+    ),
+    files=(("metrics.jsonl", "every value"), ("recipe.json", "the recipe")),
+)
+
+
+class Page(HTMLParser):
+    """What a browser would find: references, text, and whether every tag is closed."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.references, self.text, self.open = [], "", []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.references += [value for name, value in attrs if name in ("src", "href")]
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def fill(folder, report):
+    for file in [picture.file for picture in report.pictures] + [file for file, _ in report.files]:
+        (folder / file).write_text("x")
+
+
+def test_report_holds_every_statement_and_refers_to_every_file(tmp_path):
+    fill(tmp_path, REPORT)
+    path = write_report(tmp_path, REPORT)
+    assert path.name == FILE
+    found = Page(path.read_text())
+    assert set(found.references) == {"reconstructions.png", "curves.png", "metrics.jsonl", "recipe.json"}
+    assert all((tmp_path / reference).exists() for reference in found.references)
+    statements = [REPORT.title, REPORT.summary, REPORT.command, "Held out."]
+    statements += [text for pair in REPORT.headlines + REPORT.facts + REPORT.files for text in pair]
+    assert all(statement in found.text for statement in statements)
+    assert found.open == []
+
+
+def test_report_needs_no_network():
+    text = page(REPORT)
+    assert not re.search(r"https?://|//|<script|<link|@import|url\(", text)
+
+
+@given(st.text(max_size=40))
+def test_any_text_is_shown_as_it_is_and_breaks_nothing(text):
+    text = text.replace("\r", "").replace("\0", "")
+    report = Report(text, text, ((text, text),), ((text, text),), text, (Picture("a.png", text, text),))
+    found = Page(page(report))
+    assert found.open == [] and found.references == ["a.png", "a.png"]
+    assert found.text.count(text) >= 8
+
+
+def test_a_report_about_missing_pictures_is_refused_and_names_them(tmp_path):
+    fill(tmp_path, REPORT)
+    (tmp_path / "curves.png").unlink()
+    with pytest.raises(FileNotFoundError, match=r"refers to curves\.png"):
+        write_report(tmp_path, REPORT)
+    assert not (tmp_path / FILE).exists()

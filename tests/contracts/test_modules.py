@@ -1,0 +1,207 @@
+"""What every module of the library promises, whatever it computes.
+
+A new module gets a line in `CASES`; the laws below are then its tests.
+"""
+
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from laminate.bottlenecks.fsq import Fsq
+from laminate.bottlenecks.gaussian import Gaussian
+from laminate.models.vit import Trunk, Vit
+from laminate.nn import (
+    Attention,
+    Block,
+    LayerNorm,
+    Linear,
+    Mlp,
+    PatchEmbed,
+    RMSNorm,
+    Stack,
+    SwiGlu,
+    trunc_normal,
+)
+from laminate.tokenizers import FlatDino, NestedLatents, Normalization
+
+INIT = trunc_normal(0.3)
+TRUNK = Trunk(dim=12, depth=2, heads=3, hidden=10, init=INIT, drop_path_rate=0.2, mlp_dropout_rate=0.1)
+
+
+def call(module: Any, x: jax.Array, key: Any) -> jax.Array:
+    return module(x, key=key)
+
+
+class Case(NamedTuple):
+    """How a module is made from a key, the shape of one input, and how it is called: `use(module, x, key)`."""
+
+    make: Callable[[jax.Array], Any]
+    shape: tuple[int, ...]
+    use: Callable[[Any, jax.Array, Any], jax.Array] = call
+    trained: bool = True
+
+
+def block(key: jax.Array) -> Block:
+    return TRUNK.block(key)
+
+
+def flatdino(key: jax.Array) -> FlatDino:
+    k_encoder, k_decoder, k_nested = jax.random.split(key, 3)
+    build = partial(Vit, TRUNK, init=INIT)
+    return FlatDino(
+        build(tokens=9, in_dim=5, out_dim=6, registers=4, positions="sincos", key=k_encoder),
+        Gaussian(3, tanh=True),
+        build(tokens=3, in_dim=8, out_dim=10, registers=11, key=k_decoder),
+        encoder_disposable=1,
+        decoder_disposable=2,
+        intermediate=True,
+        nested=NestedLatents(3, 8, init=INIT, key=k_nested),
+    )
+
+
+def autoencode(model: FlatDino, x: jax.Array, key: Any) -> jax.Array:
+    final, intermediate = model.expand(model.compress(x, key=key)[0], keep=2)
+    return jnp.concatenate([final, intermediate])
+
+
+CASES = {
+    "Linear": Case(lambda key: Linear(5, 7, key=key), (3, 5)),
+    "Linear without bias": Case(lambda key: Linear(5, 7, bias=False, key=key), (3, 5)),
+    "LayerNorm": Case(lambda key: LayerNorm(5), (3, 5)),
+    "RMSNorm": Case(lambda key: RMSNorm(5), (3, 5)),
+    "Mlp": Case(lambda key: Mlp(5, 7, dropout_rate=0.3, init=INIT, key=key), (3, 5)),
+    "SwiGlu": Case(lambda key: SwiGlu(5, 7, dropout_rate=0.3, init=INIT, key=key), (3, 5)),
+    "Attention": Case(
+        lambda key: Attention(5, 2, head_dim=3, qk_norm=RMSNorm, dropout_rate=0.3, init=INIT, key=key), (7, 5)
+    ),
+    "Block": Case(block, (7, 12)),
+    "Stack": Case(lambda key: Stack(block, 2, drop_path_rate=0.3, remat="block", key=key), (7, 12)),
+    "PatchEmbed": Case(lambda key: PatchEmbed(6, 2, 5, init=INIT, key=key), (4, 6, 3)),
+    "Vit of images": Case(
+        lambda key: Vit(
+            TRUNK,
+            patch=PatchEmbed(6, 2, 12, init=INIT, key=key),
+            registers=2,
+            cls_token=True,
+            out_dim=7,
+            init=INIT,
+            key=key,
+        ),
+        (6, 6, 3),
+    ),
+    "Vit of tokens": Case(
+        lambda key: Vit(TRUNK, tokens=5, in_dim=4, registers=2, init=INIT, key=key), (5, 4)
+    ),
+    "Gaussian": Case(
+        lambda key: Gaussian(3), (4, 6), lambda module, x, key: module(x, key=key)[0], trained=False
+    ),
+    "Fsq": Case(lambda key: Fsq((5, 3)), (4, 2), lambda module, x, key: module(x, key=key)[0], trained=False),
+    "NestedLatents": Case(
+        lambda key: NestedLatents(3, 8, init=INIT, key=key), (4, 3), lambda module, z, key: module(z, 2)
+    ),
+    "Normalization": Case(
+        lambda key: Normalization(4, 3),
+        (4, 3),
+        lambda module, z, key: module.inverse(module(z)),
+        trained=False,
+    ),
+    "FlatDino": Case(flatdino, (9, 5), autoencode),
+}
+
+every_module = pytest.mark.parametrize("name", CASES)
+
+
+@cache
+def real(name: str) -> Any:
+    # This generator compiles many times faster than the default one.
+    return jax.jit(CASES[name].make)(jax.random.key(0, impl="unsafe_rbg"))
+
+
+@cache
+def compiled(name: str) -> Any:
+    """One program that uses a module under `vmap`, and as the carry of a `scan`."""
+    use = CASES[name].use
+
+    @jax.jit
+    def run(module: Any, xs: jax.Array, key: Any) -> tuple[jax.Array, jax.Array]:
+        scanned = jax.lax.scan(lambda carry, x: (carry, use(carry, x, key)), module, xs)[1]
+        return scanned, jax.vmap(lambda x: use(module, x, key))(xs)
+
+    return run
+
+
+def inputs(name: str, seed: int = 0) -> jax.Array:
+    return jnp.asarray(np.random.default_rng(seed).normal(size=(2, *CASES[name].shape)), jnp.float32)
+
+
+@every_module
+def test_every_leaf_is_an_array(name: str) -> None:
+    module = CASES[name].make(jax.random.key(0)) if not CASES[name].trained else real(name)
+    assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(module))
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(module))
+
+
+@every_module
+def test_the_abstract_module_is_the_real_one_without_its_values(name: str) -> None:
+    abstract = eqx.filter_eval_shape(CASES[name].make, jax.random.key(0))
+    assert jax.tree.structure(abstract) == jax.tree.structure(real(name))
+    for shape, leaf in zip(jax.tree.leaves(abstract), jax.tree.leaves(real(name)), strict=True):
+        assert (shape.shape, shape.dtype) == (leaf.shape, leaf.dtype)
+
+
+@every_module
+def test_jit_vmap_and_scan_take_it_directly_and_without_a_key_it_is_a_function(name: str) -> None:
+    run, xs = compiled(name), inputs(name)
+    scanned, mapped = run(real(name), xs, None)
+    assert np.isfinite(scanned).all()
+    if name != "Fsq":  # rounding may fall on the other side of a tie
+        np.testing.assert_allclose(scanned, mapped, atol=2e-5)
+    np.testing.assert_array_equal(run(real(name), xs, None)[0], scanned)
+
+
+@every_module
+def test_other_weights_and_inputs_do_not_recompile_it(name: str) -> None:
+    run = compiled(name)
+    run(real(name), inputs(name), None)
+    before = run._cache_size()
+    run(jax.tree.map(lambda leaf: leaf * 2, real(name)), inputs(name, 1), None)
+    assert run._cache_size() == before
+
+
+@every_module
+def test_the_gradient_reaches_every_leaf_and_the_input_and_is_finite(name: str) -> None:
+    case, x = CASES[name], inputs(name)[0]
+
+    @jax.jit
+    @partial(jax.grad, argnums=(0, 1))
+    def gradient(module: Any, x: jax.Array) -> jax.Array:
+        y = case.use(module, x, jax.random.key(3))
+        return jnp.sum(y * jnp.cos(jnp.arange(y.size, dtype=jnp.float32)).reshape(y.shape))
+
+    # Initial biases and norms are special points: move off them.
+    module = jax.tree.map(lambda leaf: leaf + 0.1, real(name)) if case.trained else real(name)
+    of_module, of_input = gradient(module, x)
+    assert np.isfinite(of_input).all() and np.any(np.asarray(of_input) != 0)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(of_module):
+        where = jax.tree_util.keystr(path)
+        assert np.isfinite(leaf).all(), where
+        statistic = "normalization" in where or not case.trained
+        assert statistic or np.any(np.asarray(leaf) != 0), f"{where} is not used"
+
+
+@every_module
+def test_the_input_decides_the_dtype_of_all_but_latents(name: str) -> None:
+    case = CASES[name]
+    shape = jax.eval_shape(
+        lambda module, x: case.use(module, x, None),
+        real(name),
+        jax.ShapeDtypeStruct(case.shape, jnp.bfloat16),
+    )
+    latents = {"Gaussian", "Fsq", "Normalization", "FlatDino"}  # latents are float32
+    assert shape.dtype == (jnp.float32 if name in latents else jnp.bfloat16)

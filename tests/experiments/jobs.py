@@ -1,0 +1,147 @@
+"""A tiny job: 24 small pictures, a recipe of seconds, and the experiments as a user starts them."""
+
+import dataclasses
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from laminate.recipes.bottleneck import FsqBottleneck, GaussianBottleneck
+from laminate.recipes.command_line import train_command
+from laminate.recipes.experiments import flatdino_fsq, flatdino_vae
+from laminate.recipes.flatdino import FlatDinoRecipe
+from laminate.recipes.json_text import to_json
+from laminate.recipes.network import Vit, patch_teacher
+from laminate.recipes.training import Augment, Optimizer, Schedule
+
+ROOT = Path(__file__).parents[2]
+FAMILIES = {"vae": (flatdino_vae, "embedded-16-128"), "fsq": (flatdino_fsq, "embedded-32-L88888888")}
+VIT = Vit(dim=16, depth=1, heads=2, hidden=24, positions="learned")
+TINY = FlatDinoRecipe(
+    name="tiny",
+    teacher=patch_teacher(16, 4),
+    tokens=3,
+    encoder=VIT,
+    decoder=VIT,
+    bottleneck=GaussianBottleneck(features=6),
+    schedule=Schedule(
+        unit="steps", length=6, warmup=2, decay=2, validate_every=3, start=1e-5, peak=1e-3, final=1e-6
+    ),
+    optimizer=Optimizer(clip_norm=1.0, ema_decay=0.9),
+    augment=Augment(image_size=16),
+    global_batch_size=8,
+)
+TINY_FSQ = dataclasses.replace(
+    TINY, name="tiny-fsq", bottleneck=FsqBottleneck((5, 5, 4), nested_dropout=True)
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One experiment on the tiny data, in this process or in one of its own; all it writes lies in `folder`."""
+
+    folder: Path
+    photos: Path
+    family: str = "vae"
+
+    @property
+    def run(self) -> Path:
+        return self.folder / "run"
+
+    def arguments(
+        self, *more: str, recipe: FlatDinoRecipe | None = None, run: Path | None = None
+    ) -> list[str]:
+        recipe = recipe or (TINY if self.family == "vae" else TINY_FSQ)
+        file = self.folder / f"{recipe.name}.json"
+        file.write_text(to_json(recipe))
+        return [
+            *("--recipe", str(file), "--data", str(self.photos), "--run-dir", str(run or self.run)),
+            *("--mesh", "1", "--log-every", "1", "--data-workers", "1"),
+            *more,
+        ]
+
+    def command(self, *more: str, recipe: FlatDinoRecipe | None = None, run: Path | None = None):
+        """Flags and recipe, as the command line makes them."""
+        from_name, default = FAMILIES[self.family]
+        arguments = self.arguments(*more, recipe=recipe, run=run)
+        return train_command(None, from_name, default=default, arguments=arguments)
+
+    def main(self, *more: str, recipe: FlatDinoRecipe | None = None, run: Path | None = None) -> None:
+        """The whole experiment, in this process."""
+        experiment(self.family).main(*self.command(*more, recipe=recipe, run=run))
+
+    def process(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, str(ROOT / "experiments" / f"{self.family}.py"), *arguments],
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={
+                **os.environ,
+                "JAX_PLATFORMS": "cpu",
+                "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+                "JAX_COMPILATION_CACHE_DIR": str(self.photos.parent / "compiled"),
+            },
+        )
+
+    def losses(self, run: Path | None = None) -> dict[int, float]:
+        return {line["step"]: line["train/loss"] for line in metrics(run or self.run) if "train/loss" in line}
+
+
+def experiment(family: str):
+    """The module experiments/`family`.py."""
+    spec = importlib.util.spec_from_file_location(
+        f"experiment_{family}", ROOT / "experiments" / f"{family}.py"
+    )
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def metrics(run: Path) -> list[dict]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def fingerprints(run: Path, step: int) -> dict[str, int]:
+    """Of every array of a checkpoint, bit for bit."""
+    manifest = json.loads((run / "checkpoints" / str(step) / "manifest.json").read_text())
+    return {name: leaf["fingerprint"] for name, leaf in manifest["leaves"].items()} | manifest["position"]
+
+
+def tree(folder: Path) -> dict[str, tuple[int, int]]:
+    """Every file below `folder` with its size and time of change."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {str(path.relative_to(folder)): (path.stat().st_size, path.stat().st_mtime_ns) for path in files}
+
+
+def one_line(text: str) -> str:
+    """`text`, seen to be one line."""
+    assert text.count("\n") == 1 and text.endswith("\n"), text
+    return text.strip()
+
+
+def wait_for(path: Path, process: subprocess.Popen[str], *, seconds: float = 120.0) -> None:
+    """Until `path` exists."""
+    end = time.monotonic() + seconds
+    while not path.exists():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < end, f"{path} did not appear"
+        time.sleep(0.01)
+
+
+def write_photos(folder: Path, *, classes: tuple[str, ...], each: int) -> Path:
+    rng = np.random.default_rng(0)
+    for name in classes:
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for number in range(each):
+            coarse = rng.integers(0, 256, (3, 4, 3), np.uint8)
+            suffix = ("png", "jpg")[number % 2]
+            Image.fromarray(coarse).resize((40, 30)).save(folder / name / f"{number:02}.{suffix}")
+    return folder

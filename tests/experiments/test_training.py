@@ -1,0 +1,60 @@
+"""A whole experiment, from its flags to what lies in the run folder."""
+
+import json
+
+import pytest
+
+from tests.experiments.jobs import Job, metrics, tree
+
+
+@pytest.mark.parametrize("family", ["vae", "fsq"])
+def test_a_training_leaves_metrics_weights_pictures_and_a_report_and_names_them(
+    family, tmp_path, photos, capsys
+):
+    job = Job(tmp_path, photos, family)
+    job.main()
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == f"report: {job.run}/report.html (with ablation.png, curves.png, reconstructions.png)"
+    assert {path.name for path in job.run.iterdir()} == {
+        *("recipe.json", "metrics.jsonl", "lock", "checkpoints", "tokenizer.safetensors"),
+        *("report.html", "ablation.png", "curves.png", "reconstructions.png"),
+    }
+    lines = metrics(job.run)
+    assert [line["step"] for line in lines if "train/loss" in line] == [1, 2, 3, 4, 5, 6]
+    assert [line["step"] for line in lines if "val/r2" in line] == [3, 6]
+    assert {"train/lr", "train/grad_norm", "train/recon_loss"} < set(lines[0])
+    if family == "fsq":
+        assert {"val/loss_k1", "val/loss_k2"} < set(lines[-1])
+    before = tree(job.run)
+    job.main()
+    after, said = tree(job.run), capsys.readouterr().err
+    assert f"complete: all 6 steps are in {job.run}; --fresh starts over" in said
+    assert said.splitlines()[-1] == last
+    changed = {name for name in before | after if before.get(name) != after.get(name)}
+    assert changed <= {"lock"}
+
+
+@pytest.mark.parametrize("family", ["vae", "fsq"])
+def test_losses_are_those_of_one_device_on_any_mesh(family, tmp_path, photos):
+    job = Job(tmp_path, photos, family)
+    for mesh in ("1x1", "4x2"):
+        job.main("--mesh", mesh, "--stop-after", "4", run=tmp_path / mesh)
+    one, eight = job.losses(tmp_path / "1x1"), job.losses(tmp_path / "4x2")
+    assert list(one) == [1, 2, 3, 4]
+    assert eight == pytest.approx(one, rel=1e-5)
+
+
+def test_a_run_can_be_started_again_from_its_recipe(job):
+    job.main("--stop-after", "3")
+    again = job.folder / "again"
+    job.main("--recipe", str(job.run / "recipe.json"), "--stop-after", "3", run=again)
+    assert job.losses(again) == job.losses()
+    written, repeated = ((run / "recipe.json").read_text() for run in (job.run, again))
+    assert json.loads(written) == json.loads(repeated)
+
+
+def test_fresh_starts_over_and_keeps_the_earlier_run_beside(job):
+    job.main("--stop-after", "2")
+    job.main("--stop-after", "1", "--fresh")
+    assert list(job.losses()) == [1]
+    assert list(job.losses(job.folder / "run.previous")) == [1, 2]

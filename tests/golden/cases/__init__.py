@@ -1,0 +1,32 @@
+"""One module per family of cases; each turns a file into the outputs that the file should hold."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from ..reader import CannotRun, Comparison, Golden, compare
+from . import crop, flatdino_vae, flatdino_vit, flatdino_vq, fsq, grammar, schedules
+
+_FAMILIES: dict[str, Callable[[Golden], dict[str, np.ndarray]]] = {
+    "01_flatdino_vae": flatdino_vae.produce,
+    "01_flatdino_vit": flatdino_vit.produce,
+    "02_flatdino_fsq": fsq.produce,
+    "02_flatdino_vq": flatdino_vq.produce,
+    "04_flatdino_schedules": schedules.produce,
+    "15_pil_center_crop": crop.produce,
+}
+_NAMES = "04_flatdino_name_grammar"
+
+
+def judge(golden: Golden) -> tuple[list[Comparison], str]:
+    """Every output of the file against what the library makes of its inputs, and a note on what was left out.
+
+    Raises CannotRun for a case of an unknown family or a configuration with an unknown option.
+    """
+    if golden.case.startswith(_NAMES):
+        return grammar.judge(golden)
+    for family, produce in _FAMILIES.items():
+        if golden.case.startswith(family):
+            return compare(golden, produce(golden)), ""
+    known = ", ".join(sorted([*_FAMILIES, _NAMES]))
+    raise CannotRun(f"{golden.path}: unknown case {golden.case!r}; known families are {known}")

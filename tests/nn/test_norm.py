@@ -1,0 +1,88 @@
+"""Normalisation against its equation, and its invariances."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from laminate.nn import LayerNorm, RMSNorm
+from tests.oracles.arrays import normal
+
+CALL = jax.jit(lambda norm, x: norm(x))
+
+
+def with_parameters(norm):
+    values, dim = {"scale": normal(7, norm.dim)}, norm.dim
+    norm = eqx.tree_at(lambda n: n.scale, norm, values["scale"])
+    return eqx.tree_at(lambda n: n.bias, norm, normal(8, dim)) if isinstance(norm, LayerNorm) else norm
+
+
+@given(
+    lead=st.sampled_from([(), (5,), (2, 3)]),
+    eps=st.sampled_from([1e-6, 1e-2]),
+    size=st.floats(1e-2, 1e2),
+    seed=st.integers(0, 99),
+)
+def test_layer_norm_is_its_equation(lead, eps, size, seed):
+    norm = with_parameters(LayerNorm(11, eps=eps))
+    x = normal(seed, *lead, 11) * size
+    wide = np.asarray(x, np.float64)
+    mean = wide.mean(-1, keepdims=True)
+    variance = np.maximum(np.square(wide).mean(-1, keepdims=True) - np.square(mean), 0)
+    wanted = (wide - mean) / np.sqrt(variance + eps) * np.asarray(norm.scale) + np.asarray(norm.bias)
+    np.testing.assert_allclose(CALL(norm, x), wanted, rtol=1e-4, atol=2e-5)
+
+
+@given(
+    lead=st.sampled_from([(), (5,), (2, 3)]),
+    eps=st.sampled_from([1e-6, 1e-2]),
+    size=st.floats(1e-2, 1e2),
+    seed=st.integers(0, 99),
+)
+def test_rms_norm_is_its_equation(lead, eps, size, seed):
+    norm = with_parameters(RMSNorm(11, eps=eps))
+    x = normal(seed, *lead, 11) * size
+    wide = np.asarray(x, np.float64)
+    wanted = wide / np.sqrt(np.square(wide).mean(-1, keepdims=True) + eps) * np.asarray(norm.scale)
+    np.testing.assert_allclose(CALL(norm, x), wanted, rtol=1e-4, atol=2e-5)
+
+
+@given(shift=st.floats(-5, 5), scale=st.floats(0.5, 50), seed=st.integers(0, 99))
+def test_layer_norm_forgets_shift_and_scale(shift, scale, seed):
+    norm, x = LayerNorm(11, eps=1e-12), normal(seed, 5, 11)
+    np.testing.assert_allclose(CALL(norm, x * scale + shift), CALL(norm, x), atol=5e-4)
+
+
+@given(scale=st.floats(0.01, 100), seed=st.integers(0, 99))
+def test_rms_norm_forgets_scale_and_keeps_the_sign(scale, seed):
+    norm, x = RMSNorm(11, eps=1e-12), normal(seed, 5, 11)
+    np.testing.assert_allclose(CALL(norm, x * scale), CALL(norm, x), atol=1e-5)
+    np.testing.assert_allclose(CALL(norm, -x), -CALL(norm, x), atol=1e-6)
+
+
+@pytest.mark.parametrize("norm", [LayerNorm(64), RMSNorm(64)], ids=["layer", "rms"])
+def test_half_precision_is_normalised_in_float32_and_cast_back(norm):
+    half = (normal(0, 5, 64) * 30 + 40).astype(jnp.bfloat16)
+    y = CALL(norm, half)
+    assert y.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(y, CALL(norm, half.astype(jnp.float32)).astype(jnp.bfloat16))
+
+
+@pytest.mark.parametrize("norm", [LayerNorm(11), RMSNorm(11)], ids=["layer", "rms"])
+def test_a_constant_row_stays_finite_in_value_and_gradient(norm):
+    # The one-pass variance of a large constant may round below zero.
+    x = jnp.full((3, 11), 1234.567)
+    value, gradient = jax.jit(jax.value_and_grad(lambda x: jnp.sum(norm(x))))(x)
+    assert np.isfinite(value) and np.isfinite(gradient).all()
+
+
+def test_scale_and_bias_can_be_left_out():
+    assert jax.tree.leaves((LayerNorm(5, scale=False, bias=False), RMSNorm(5, scale=False))) == []
+
+
+def test_rms_norm_refuses_a_bias():
+    with pytest.raises(ValueError, match="RMSNorm has no bias"):
+        RMSNorm(5, bias=True)

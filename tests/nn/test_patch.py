@@ -1,0 +1,57 @@
+"""Patches and pixels: a bijection, its order, and the embedding."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from laminate.nn import PatchEmbed, patchify, unpatchify
+from tests.oracles.arrays import normal
+
+
+@given(
+    sizes=st.sampled_from([(1, 1, 2, 3), (3, 2, 1, 4), (2, 4, 2, 1), (3, 4, 5, 2)]), seed=st.integers(0, 99)
+)
+def test_unpatchify_undoes_patchify(sizes, seed):
+    rows, columns, patch, channels = sizes
+    image = normal(seed, rows * patch, columns * patch, channels)
+    patches = patchify(image, patch)
+    assert patches.shape == (rows * columns, patch * patch * channels)
+    np.testing.assert_array_equal(unpatchify(patches, patch, (rows, columns)), image)
+
+
+def test_patches_are_row_major_and_their_pixels_row_column_channel():
+    image = normal(0, 4, 6, 3)
+    patches = patchify(image, 2)
+    for i in range(2):
+        for j in range(3):
+            np.testing.assert_array_equal(
+                patches[3 * i + j], np.asarray(image)[2 * i : 2 * i + 2, 2 * j : 2 * j + 2].reshape(-1)
+            )
+
+
+def test_an_embedding_is_the_linear_map_of_channel_major_pixels():
+    embed = PatchEmbed(6, 3, 5, channels=2, key=jax.random.key(0))
+    embed = jax.tree.map(lambda leaf: normal(leaf.size, *leaf.shape), embed)
+    image = normal(0, 3, 9, 2)  # another size than it was built for
+    tokens = np.asarray(jax.jit(PatchEmbed.__call__)(embed, image))
+    assert embed.grid == (2, 2) and tokens.shape == (3, 5)
+    for j in range(3):
+        pixels = np.asarray(image, np.float64)[:, 3 * j : 3 * j + 3].transpose(2, 0, 1).reshape(-1)
+        wanted = np.asarray(embed.projection.weight, np.float64) @ pixels + np.asarray(embed.projection.bias)
+        np.testing.assert_allclose(tokens[j], wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("call", "size"),
+    [
+        (lambda: patchify(jnp.zeros((4, 5, 3)), 2), "4x5"),
+        (lambda: PatchEmbed(7, 2, 5, key=jax.random.key(0)), "7x7"),
+        (lambda: PatchEmbed(6, 2, 5, key=jax.random.key(0))(jnp.zeros((3, 6, 3))), "3x6"),
+    ],
+)
+def test_an_image_of_broken_patches_is_refused(call, size):
+    with pytest.raises(ValueError, match=f"{size} is no whole number of 2x2 patches: resize or crop"):
+        call()

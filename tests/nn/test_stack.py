@@ -1,0 +1,153 @@
+"""Depth as an axis: the scan is the loop, in values, gradients and cost of compiling."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.extend.core import ClosedJaxpr, Jaxpr
+from jaxtyping import Array
+
+from laminate.nn import Attention, Block, LayerNorm, Linear, Stack, SwiGlu, zeros
+from tests.oracles.arrays import filled
+
+DIM, DEPTH = 6, 3
+X = jnp.asarray(np.random.default_rng(0).normal(size=(5, DIM)), jnp.float32)
+
+
+def layer(key):
+    k_attention, k_mlp = jax.random.split(key)
+    attention, mlp = Attention(DIM, 2, key=k_attention), SwiGlu(DIM, 9, key=k_mlp)
+    return Block(LayerNorm(DIM), attention, LayerNorm(DIM), mlp)
+
+
+def build(depth=DEPTH, **options):
+    return filled(lambda key: Stack(layer, depth, key=key, **options))
+
+
+STACK = build()
+
+
+def unstacked(stack):
+    return [jax.tree.map(lambda leaf, i=i: leaf[i], stack.layers) for i in range(stack.depth)]
+
+
+def loop(stack, x):
+    for one in unstacked(stack):
+        x = one(x)
+    return x
+
+
+def value_and_gradient(function):
+    return jax.jit(jax.value_and_grad(lambda stack, x: jnp.sum(jnp.square(function(stack, x)))))
+
+
+@pytest.fixture(scope="module")
+def of_the_loop():
+    return value_and_gradient(loop)(STACK, X)
+
+
+@pytest.mark.parametrize("remat", ["none", "dots", "block"])
+def test_the_scan_is_the_python_loop_under_every_remat_policy(remat, of_the_loop):
+    value, gradient = value_and_gradient(lambda stack, x: stack(x))(build(remat=remat), X)
+    np.testing.assert_allclose(value, of_the_loop[0], rtol=1e-5)
+    for scanned, looped in zip(jax.tree.leaves(gradient), jax.tree.leaves(of_the_loop[1]), strict=True):
+        np.testing.assert_allclose(scanned, looped, rtol=1e-4, atol=1e-4)
+
+
+def test_scan_returns_what_every_layer_gives():
+    outputs = jax.jit(lambda stack: stack.scan(lambda one, x, rate, key: (one(x), x), X))(STACK)[1]
+    x = X
+    for i, one in enumerate(unstacked(STACK)):
+        np.testing.assert_allclose(outputs[i], x, atol=1e-5)
+        x = jax.jit(Block.__call__)(one, x)
+
+
+def equations(jaxpr):
+    """The number of equations, with those of every inner program."""
+    count = 0
+    for equation in jaxpr.eqns:
+        count += 1
+        is_program = lambda node: isinstance(node, Jaxpr | ClosedJaxpr)
+        for inner in jax.tree.leaves(list(equation.params.values()), is_leaf=is_program):
+            if is_program(inner):
+                count += equations(inner.jaxpr if isinstance(inner, ClosedJaxpr) else inner)
+    return count
+
+
+@pytest.mark.parametrize("remat", ["none", "block"])
+def test_the_program_does_not_grow_with_depth(remat):
+    counts = []
+    for depth in (2, 9):
+        stack = eqx.filter_eval_shape(build, depth, drop_path_rate=0.1, remat=remat)
+        gradient = jax.grad(lambda stack, key: jnp.sum(stack(X, key=key)))
+        counts.append(equations(jax.make_jaxpr(gradient)(stack, jax.random.key(0)).jaxpr))
+    assert counts[0] == counts[1] > 50
+
+
+class Counted(eqx.Module):
+    """A layer that counts how often it is traced."""
+
+    linear: Linear
+    seen: list[int] = eqx.field(static=True)
+
+    def __call__(self, x: Array, *, key=None) -> Array:
+        self.seen.append(1)
+        return self.linear(x)
+
+
+def test_a_layer_is_traced_once_whatever_the_depth():
+    for depth in (2, 9):
+        seen = []
+        make = lambda key, seen=seen: Counted(Linear(DIM, DIM, init=zeros, key=key), seen)
+        stack = Stack(make, depth, key=jax.random.key(0))
+        jax.make_jaxpr(lambda stack: stack(X))(stack)
+        assert len(seen) == 1
+
+
+def test_the_layers_of_a_fresh_stack_differ():
+    stack = Stack(lambda key: Linear(DIM, 3 * DIM, key=key), DEPTH, key=jax.random.key(0))
+    weights = np.asarray(stack.layers.weight)
+    assert weights.shape == (DEPTH, 3 * DIM, DIM)
+    assert len(np.unique(weights.reshape(DEPTH, -1), axis=0)) == DEPTH
+    assert abs(np.corrcoef(weights[0].ravel(), weights[1].ravel())[0, 1]) < 0.3
+
+
+def rates_and_keys(depth, rate, key):
+    stack = Stack(
+        lambda key: Linear(DIM, DIM, init=zeros, key=key), depth, drop_path_rate=rate, key=jax.random.key(0)
+    )
+    return stack.scan(lambda one, x, rate, key: (x, (rate, key)), X, key=key)[1]
+
+
+@pytest.mark.parametrize("depth", [1, 2, 5])
+def test_layer_i_is_dropped_at_i_over_depth_minus_one_of_the_rate(depth):
+    rates, keys = rates_and_keys(depth, 0.3, jax.random.key(0))
+    np.testing.assert_allclose(rates, [0.3 * i / max(depth - 1, 1) for i in range(depth)], rtol=1e-6)
+    assert rates.dtype == jnp.float32
+    assert len(np.unique(jax.random.key_data(keys), axis=0)) == depth
+
+
+def test_nothing_is_dropped_without_a_key_or_without_a_rate():
+    assert rates_and_keys(2, 0.3, None) == (None, None)
+    assert rates_and_keys(2, 0.0, jax.random.key(0))[0] is None
+
+
+def test_a_stack_that_drops_its_last_layer_is_the_one_without_it():
+    whole = build(2, drop_path_rate=1.0)
+    dropped = jax.jit(lambda stack, key: stack(X, key=key))(whole, jax.random.key(0))
+    first = unstacked(whole)[0]
+    np.testing.assert_allclose(dropped, jax.jit(Block.__call__)(first, X), atol=1e-5)
+
+
+def test_a_mask_reaches_every_layer():
+    mask = jnp.asarray(np.tri(5, dtype=bool))
+    call = jax.jit(lambda stack, x: stack(x, mask))
+    changed = X.at[3:].add(1.0)
+    np.testing.assert_allclose(call(STACK, X)[:3], call(STACK, changed)[:3], atol=1e-6)
+    assert not np.allclose(call(STACK, X)[3:], call(STACK, changed)[3:])
+
+
+def test_a_stack_without_layers_is_refused():
+    with pytest.raises(ValueError, match="depth >= 1, got depth=0"):
+        build(0)

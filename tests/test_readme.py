@@ -1,0 +1,136 @@
+"""Every command and snippet of the README works: parsed by the real parsers, run where that is quick."""
+
+import contextlib
+import re
+import shlex
+import sys
+import tomllib
+from pathlib import Path
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import pytest
+import tyro
+
+from laminate.data.__main__ import Command
+from laminate.recipes.__main__ import main as recipes_main
+from laminate.recipes.build import flatdino
+from laminate.recipes.embedded import embedded_vae
+from laminate.recipes.experiments import flatdino_fsq, flatdino_vae
+from laminate.recipes.flags import RECIPE_FILE, TrainFlags, resolve_recipe
+from laminate.recipes.json_text import to_json
+from laminate.train.export import save_weights
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+TRAININGS = {"vae.py": (flatdino_vae, "embedded-16-128"), "fsq.py": (flatdino_fsq, "embedded-32-L88888888")}
+
+
+def fences(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def commands() -> list[str]:
+    """One command each: of the shell fences, and of the code spans that are commands."""
+    lines = [line for fence in fences("sh") for line in fence.replace("\\\n", " ").splitlines()]
+    prose = re.sub(r"^```.*?^```$", "", README, flags=re.MULTILINE | re.DOTALL)
+    lines += re.findall(r"`((?:python|pip|pytest)(?: [^`]*)?)`", prose)
+    split = [part.strip() for line in lines for part in line.split("#")[0].split("&&")]
+    return sorted({command for command in split if command})
+
+
+def check_training(script: str, arguments: list[str]) -> None:
+    if "--help" in arguments:
+        return
+    from_name, default = TRAININGS[script]
+    resolve_recipe(tyro.cli(TrainFlags, args=arguments), from_name, default=default)
+
+
+def check_module(module: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    if module == "laminate.data":
+        tyro.cli(Command, args=arguments)
+    elif module == "laminate.recipes":
+        monkeypatch.setattr(sys, "argv", ["laminate.recipes", *arguments])
+        with contextlib.suppress(SystemExit):
+            recipes_main()
+    else:
+        assert module == "tests.golden"
+        assert all((ROOT / file).is_file() for file in arguments)
+
+
+def check_install(arguments: list[str]) -> None:
+    assert arguments[:2] == ["install", "-e"], "from the clone: the name on PyPI is another project"
+    wanted = re.fullmatch(r"\.(?:\[(.*)\])?", arguments[2])
+    assert wanted
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert set((wanted[1] or "dev").split(",")) <= set(extras)
+
+
+@pytest.mark.parametrize("command", commands())
+def test_the_commands_name_files_and_flags_that_exist(command, monkeypatch):
+    program, *arguments = shlex.split(command)
+    arguments = ["." if argument == "runs/NAME" else argument for argument in arguments]
+    if program == "pip":
+        check_install(arguments)
+    elif program == "pytest":
+        assert not arguments
+    elif arguments[0] == "-m":
+        check_module(arguments[1], [a for a in arguments[2:] if a != "NAME"] or ["list"], monkeypatch)
+    else:
+        script = ROOT / arguments[0]
+        assert script.is_file()
+        if script.name in TRAININGS:
+            check_training(script.name, arguments[1:])
+
+
+def test_every_flag_that_is_named_exists():
+    """Those of the FlatDINO code stand in the left column of their table and nowhere else."""
+    ours = {f"--{name.replace('_', '-')}" for name in TrainFlags.__dataclass_fields__}
+    ours |= {"--no-checkpoint", "--help", "--out"}
+    prose = re.sub(r"^\| `--[^|]*\|", "", README, flags=re.MULTILINE)
+    named = set(re.findall(r"--[a-z][a-z-]*", prose))
+    assert {"--mesh", "--resume", "--data-workers"} <= named
+    assert named <= ours
+
+
+def test_the_extras_that_are_named_exist():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert set(re.findall(r"extra `(\w+)`", README)) <= set(extras)
+
+
+def test_links_lead_to_files():
+    targets = re.findall(r"\]\(([^)#:]+)\)", README)
+    assert targets
+    assert not [target for target in targets if not (ROOT / target).is_file()]
+
+
+def test_the_library_files_that_are_named_exist():
+    names = re.findall(r"`((?:data|parallel|train|recipes)/\w+\.py)`", README)
+    assert len(names) >= 4
+    assert not [name for name in names if not (ROOT / "src" / "laminate" / name).is_file()]
+
+
+@pytest.fixture
+def finished_run(tmp_path, monkeypatch) -> Path:
+    """The files of a run that the README reads, of an untrained tokenizer."""
+    run = tmp_path / "runs" / "embedded-16-128"
+    run.mkdir(parents=True)
+    recipe = embedded_vae()
+    (run / RECIPE_FILE).write_text(to_json(recipe))
+    shapes = eqx.filter_eval_shape(flatdino, recipe, key=jax.random.key(7))
+    weights = jax.tree.map(lambda leaf: jnp.full(leaf.shape, 0.5, leaf.dtype), shapes)
+    save_weights(run / "tokenizer.safetensors", weights, metadata={"title": "untrained"})
+    monkeypatch.chdir(tmp_path)
+    return run
+
+
+def test_the_modules_of_the_readme_run(finished_run):
+    shapes: dict[str, tuple[int, ...]] = {}
+    for snippet in fences("python"):
+        names: dict[str, object] = {}
+        exec(compile(snippet, "README.md", "exec"), names)
+        shapes |= {name: value.shape for name, value in names.items() if isinstance(value, jax.Array)}
+    assert shapes["tokens"] == (8, 16, 64)
+    assert shapes["latents"] == (16, 128)
+    assert shapes["rebuilt"] == (16, 768)
