@@ -18,7 +18,7 @@ DECODER = Vit(dim=128, depth=1, heads=4, hidden=256, positions="learned", table_
 AUGMENT = Augment(image_size=IMAGE_SIZE, crop_area=(0.85, 1.0))
 OPTIMIZER = Optimizer(kind="muon", betas=(0.9, 0.95), clip_norm=1.0, ema_decay=0.95)
 SCHEDULE = Schedule(
-    unit="steps", length=400, warmup=20, decay=240, validate_every=50, start=1e-4, peak=1e-2, final=1e-5
+    unit="steps", length=700, warmup=30, decay=420, validate_every=50, start=1e-4, peak=1e-2, final=1e-5
 )
 GLOBAL_BATCH_SIZE = 32
 
