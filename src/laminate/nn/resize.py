@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, UInt8
 
 Resampling = Literal["bilinear", "bilinear-antialias", "bicubic", "bicubic-antialias", "bilinear-corner"]
-"""How an output pixel weighs input pixels. Pixels are unit squares, and centres correspond to centres, but for the last.
+"""How an output pixel weighs input pixels, which are unit squares.
 
 `bilinear`, `bicubic`: the two or four nearest pixels, those outside replaced by the border pixel; the cubic
 has A = -0.75 (PyTorch's `interpolate`). `-antialias`: the kernel is stretched by the factor of shrinking and
