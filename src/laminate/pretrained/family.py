@@ -11,6 +11,7 @@ import numpy as np
 
 from laminate.models.vit import Vit
 from laminate.nn import Mlp, gelu_exact, gelu_tanh
+from laminate.pretrained.guess import looks_like
 from laminate.pretrained.keymaps.base import Fixed, KeyMapError, Slot, export, load_new
 from laminate.pretrained.keymaps.vit import VitNames, vit_slots
 from laminate.pretrained.patches import IMAGENET_MEAN, IMAGENET_STD
@@ -89,7 +90,7 @@ class Family:
                 dtype=dtype,
             )
         except KeyMapError as error:
-            raise KeyMapError(f"These are not the weights of this {self.title}. {error}") from error
+            raise KeyMapError(f"{looks_like(weights, self.title)} {error}") from error
 
     def export(self, vit: Vit, *, prefix: str | None = None) -> dict[str, np.ndarray]:
         """The weights of `vit` under the names of the published files."""
@@ -108,16 +109,20 @@ class Family:
                 f"This configuration has model_type={given!r}, and {self.title} has "
                 f"{' or '.join(self.model_types)}: choose the family that the weights belong to."
             )
-        facts = {field: config.get(field, default) for field, default in self.defaults.items()}
-        for field, value in facts.items():
-            facts[field] = _checked(field, value, self.defaults[field])
-        return facts
+        return checked_facts(config, self.defaults)
 
     def _build(self, facts: Facts, affine: bool, key: RandomKey) -> Vit:
         return self.build(facts, affine, key)
 
     def _prefix_of(self, weights: Mapping[str, np.ndarray]) -> str:
         return self.prefix if any(name.startswith(self.prefix) for name in weights) else ""
+
+
+def checked_facts(config: Facts, defaults: Facts) -> dict[str, Any]:
+    """The fields of `defaults` as `config` has them. Raises ValueError for a value of another type or below zero."""
+    return {
+        field: _checked(field, config.get(field, default), default) for field, default in defaults.items()
+    }
 
 
 def mlp_of(activation: str) -> partial[Mlp]:

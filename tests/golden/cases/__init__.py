@@ -5,7 +5,18 @@ from collections.abc import Callable
 import numpy as np
 
 from ..reader import CannotRun, Comparison, Golden, compare
-from . import crop, flatdino_vae, flatdino_vit, flatdino_vq, fsq, grammar, schedules, torch_resize, vision
+from . import (
+    crop,
+    flatdino_vae,
+    flatdino_vit,
+    flatdino_vq,
+    fsq,
+    grammar,
+    rae,
+    schedules,
+    torch_resize,
+    vision,
+)
 
 _FAMILIES: dict[str, Callable[[Golden], dict[str, np.ndarray]]] = {
     "01_flatdino_vae": flatdino_vae.produce,
@@ -14,6 +25,9 @@ _FAMILIES: dict[str, Callable[[Golden], dict[str, np.ndarray]]] = {
     "02_flatdino_vq": flatdino_vq.produce,
     "04_flatdino_schedules": schedules.produce,
     "06_": vision.produce,
+    "07_rae": rae.produce,
+    "10_lpips": perceptual.lpips,
+    "12_inception": perceptual.inception,
     "15_pil_center_crop": crop.produce,
     "15_torch_resize": torch_resize.produce,
 }

@@ -99,6 +99,9 @@ def _hidden(golden: Golden, config: Mapping[str, Any]) -> dict[str, np.ndarray]:
             "last_hidden_state_affine_free_norm": jax.jit(bare)(streams[-1]),
             "pooler_output": final[:, 0] if pool is None else pool(final),
         }
+        if family in (DINO, MAE):
+            # The reference returns the normed tokens as the last of these networks' hidden states.
+            found["pre_norm"] = final
         found |= {f"after_block{i}": after for i, after in enumerate(streams[1:])}
         found |= {f"hidden_states{i}": state for i, state in enumerate([*streams[:-1], final])}
         if vit.rotary_base is not None:
