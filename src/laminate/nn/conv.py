@@ -5,6 +5,7 @@ from typing import Literal
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from laminate.nn.init import Initializer, lecun_normal_conv
@@ -94,8 +95,9 @@ def average_pool(
 
 def _pool(x: Array, start: float, fold: object, window: int, stride: int, padding: int) -> Array:
     sides = [(padding, padding), (padding, padding), (0, 0)]
+    # The start has to be a constant that JAX can see, or it does not recognise the pooling and cannot differentiate it.
     return jax.lax.reduce_window(
-        x, jnp.asarray(start, x.dtype), fold, (window, window, 1), (stride, stride, 1), sides
+        x, np.asarray(start, x.dtype), fold, (window, window, 1), (stride, stride, 1), sides
     )
 
 

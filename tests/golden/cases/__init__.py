@@ -12,6 +12,7 @@ from . import (
     flatdino_vq,
     fsq,
     grammar,
+    perceptual,
     rae,
     schedules,
     torch_resize,

@@ -62,6 +62,8 @@ def inception(golden: Golden) -> dict[str, np.ndarray]:
         prepared = jax.vmap(lambda image, rule=rule: inception_input(image, rule))(images)
         features: InceptionFeatures = run(network, prepared)
         found = {name.removeprefix("pool"): value for name, value in features._asdict().items()}
-        found[_RESIZED] = prepared.transpose(0, 3, 1, 2)[:, :, ::_EVERY, ::_EVERY]
+        # Of the TensorFlow rule, the file shows the image before it is scaled.
+        shown = prepared * 128 + 128 if tag == "tf" else prepared
+        found[_RESIZED] = shown.transpose(0, 3, 1, 2)[:, :, ::_EVERY, ::_EVERY]
         produced |= {f"{tag}/{name}": np.asarray(value) for name, value in found.items()}
     return {name: value for name, value in produced.items() if name in golden.outputs}
