@@ -100,9 +100,11 @@ class InceptionV3(eqx.Module):
         x = _block_d(unit, "Mixed_7a", x)
         x = _block_e(unit, "Mixed_7b", x, average_pool)
         x = _block_e(unit, "Mixed_7c", x, max_pool)
-        means = [_mean(a) for a in (pool64, pool192, pool768, x)]
-        unbiased = means[-1] @ self.classifier.weight.astype(jnp.float32).T
-        return InceptionFeatures(*means, unbiased, self.classifier(means[-1]))
+        last = _mean(x)
+        unbiased = last @ self.classifier.weight.astype(jnp.float32).T
+        return InceptionFeatures(
+            _mean(pool64), _mean(pool192), _mean(pool768), last, unbiased, self.classifier(last)
+        )
 
 
 def inception_input(image: Image, rule: Rule) -> Float[Array, "299 299 3"]:

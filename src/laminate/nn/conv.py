@@ -1,5 +1,6 @@
 """Two-dimensional convolution and pooling of one image, channels last."""
 
+from collections.abc import Callable
 from typing import Literal
 
 import equinox as eqx
@@ -93,7 +94,9 @@ def average_pool(
     return total / jnp.broadcast_to(count, total.shape)
 
 
-def _pool(x: Array, start: float, fold: object, window: int, stride: int, padding: int) -> Array:
+def _pool(
+    x: Array, start: float, fold: Callable[..., Array], window: int, stride: int, padding: int
+) -> Array:
     sides = [(padding, padding), (padding, padding), (0, 0)]
     # The start has to be a constant that JAX can see, or it does not recognise the pooling and cannot differentiate it.
     return jax.lax.reduce_window(
