@@ -37,7 +37,7 @@ class Vgg16(eqx.Module):
     @jax.named_scope("vgg16")
     def __call__(
         self, x: Float[Array, "height width 3"], *, key: RandomKey | None = None
-    ) -> tuple[Float[Array, "rows columns width"], ...]:
+    ) -> tuple[Float[Array, "_ _ _"], ...]:
         features: list[Array] = []
         for stage, convolutions in enumerate(self.stages):
             x = max_pool(x, 2, stride=2) if stage else x
@@ -69,7 +69,7 @@ class Lpips(eqx.Module):
         pairs = zip(self.features(x), self.features(y), self.heads, strict=True)
         return jnp.stack([_distance(a, b, head) for a, b, head in pairs])
 
-    def features(self, image: Image) -> tuple[Float[Array, "rows columns width"], ...]:
+    def features(self, image: Image) -> tuple[Float[Array, "_ _ _"], ...]:
         """The VGG features of an image in [0, 1]."""
         shift, scale = (jnp.broadcast_to(jnp.asarray(c, image.dtype), image.shape) for c in (SHIFT, SCALE))
         return self.vgg((2 * image - 1 - shift) / scale)

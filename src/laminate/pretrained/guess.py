@@ -24,7 +24,9 @@ _SIGNS = (
     _Sign("vgg16", "VGG-16", _seen("features.0.weight", "features.28.weight")),
     _Sign("siglip2", "SigLIP2 vision tower", _seen("layers.0.self_attn.q_proj.", ".layer_norm1.")),
     _Sign("dinov3", "DINOv3", _seen("layer.0.attention.q_proj.", "layer.0.layer_scale1.lambda1")),
-    _Sign("dinov3-original", "DINOv3 (layout of the original release)", _seen("storage_tokens", "blocks.0.")),
+    _Sign(
+        "dinov3-original", "DINOv3 (layout of the original release)", _seen("rope_embed.periods", "blocks.0.")
+    ),
     _Sign("dinov2-registers", "DINOv2 with registers", _seen("layer_scale1.lambda1", "register_tokens")),
     _Sign("dinov2", "DINOv2", _seen("encoder.layer.0.layer_scale1.lambda1")),
     _Sign("mae", "ViT-MAE", _seen("encoder.layer.0.layernorm_before.", "\ndecoder.")),

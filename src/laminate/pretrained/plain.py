@@ -90,7 +90,6 @@ DINO = Family(
     defaults=_DEFAULTS,
     build=_build,
     inert=(*_INERT, "encoder_stride", "pooler_act", "pooler_output_size"),
-    prefix="vit.",
     ignored=("pooler.*",),
     beside=("classifier.*",),
     model_types=("vit",),

@@ -1,7 +1,6 @@
 """The vision tower of SigLIP2 (Tschannen et al. 2025) with a fixed resolution, and its attention pooling."""
 
 from collections.abc import Mapping
-from functools import partial
 
 import equinox as eqx
 import jax
@@ -13,7 +12,8 @@ from laminate.models.attention_pool import AttentionPool
 from laminate.models.vit import Trunk, Vit
 from laminate.nn import LayerNorm, PatchEmbed
 from laminate.pretrained.family import HALF, Facts, Family, mlp_of
-from laminate.pretrained.keymaps.base import LEADING_ONE, SAME, Fixed, Slot, load_new
+from laminate.pretrained.guess import looks_like
+from laminate.pretrained.keymaps.base import LEADING_ONE, SAME, Fixed, KeyMapError, Slot, load_new
 from laminate.pretrained.keymaps.vit import BlockNames, VitNames, linear_slots, norm_slots, vit_slots
 from laminate.types import Image, RandomKey
 
@@ -103,14 +103,20 @@ def load_pooled(
     dtype: jnp.dtype = jnp.dtype(jnp.float32),
 ) -> PooledVision:
     """The tower with its pooling head. Raises what `SIGLIP2.load` raises."""
-    facts = SIGLIP2.facts(config)
-    return load_new(
-        partial(_build_pooled, facts),
-        lambda tower: pooled_slots(tower, prefix=prefix),
-        weights,
-        ignored=SIGLIP2.beside,
-        dtype=dtype,
-    )
+
+    def make(key: RandomKey) -> PooledVision:
+        return make_pooled(config, key=key)
+
+    try:
+        return load_new(
+            make,
+            lambda tower: pooled_slots(tower, prefix=prefix),
+            weights,
+            ignored=SIGLIP2.beside,
+            dtype=dtype,
+        )
+    except KeyMapError as error:
+        raise KeyMapError(f"{looks_like(weights, SIGLIP2.title)} {error}") from error
 
 
 def pooled_slots(tower: PooledVision, *, prefix: str = SIGLIP2.prefix) -> list[Slot | Fixed]:
@@ -126,7 +132,9 @@ def pooled_slots(tower: PooledVision, *, prefix: str = SIGLIP2.prefix) -> list[S
     return slots + linear_slots(pool.mlp.down, (f"{head}mlp.fc2",), lambda m: m.pool.mlp.down)
 
 
-def _build_pooled(facts: Facts, key: RandomKey) -> PooledVision:
+def make_pooled(config: Facts, *, key: RandomKey) -> PooledVision:
+    """The tower of a configuration with freshly drawn weights. Raises what `SIGLIP2.make` raises."""
+    facts = SIGLIP2.facts(config)
     k_vit, k_pool = jax.random.split(key)
     pool = AttentionPool(
         facts["hidden_size"],

@@ -84,7 +84,7 @@ class VitTeacher(eqx.Module):
 
     def taps(
         self, image: Float[Array, "height width 3"], layers: tuple[int, ...]
-    ) -> tuple[Float[Array, "{self.tokens} {self.dim}"], Float[Array, "layers {self.tokens} width"]]:
+    ) -> tuple[Float[Array, "{self.tokens} {self.dim}"], Float[Array, "layers {self.tokens} _"]]:
         """The patch tokens, and those that leave each of `layers` (counted from 0), not normed."""
         tokens, tapped = self.vit.taps(self.seen(image), layers)
         return tokens[self.vit.prefix :], tapped[:, self.vit.prefix :]
