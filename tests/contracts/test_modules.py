@@ -4,6 +4,7 @@ A new module gets a line in `CASES`; the laws below are then its tests.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache, partial
 from typing import Any, NamedTuple
 
@@ -15,10 +16,15 @@ import pytest
 
 from laminate.bottlenecks.fsq import Fsq
 from laminate.bottlenecks.gaussian import Gaussian
+from laminate.bottlenecks.noisy import Noisy
+from laminate.models.attention_pool import AttentionPool
+from laminate.models.rae_decoder import RaeDecoder
+from laminate.models.vgg import Lpips
 from laminate.models.vit import Trunk, Vit
 from laminate.nn import (
     Attention,
     Block,
+    Conv2d,
     LayerNorm,
     Linear,
     Mlp,
@@ -28,6 +34,8 @@ from laminate.nn import (
     SwiGlu,
     trunc_normal,
 )
+from laminate.pretrained.patches import IMAGENET_MEAN, IMAGENET_STD
+from laminate.pretrained.teachers import VitTeacher
 from laminate.tokenizers import FlatDino, NestedLatents, Normalization
 
 INIT = trunc_normal(0.3)
@@ -65,6 +73,11 @@ def flatdino(key: jax.Array) -> FlatDino:
     )
 
 
+def teacher(key: jax.Array) -> VitTeacher:
+    vit = Vit(TRUNK, patch=PatchEmbed(6, 2, 12, init=INIT, key=key), cls_token=True, init=INIT, key=key)
+    return VitTeacher(vit, 6, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+
+
 def autoencode(model: FlatDino, x: jax.Array, key: Any) -> jax.Array:
     final, intermediate = model.expand(model.compress(x, key=key)[0], keep=2)
     return jnp.concatenate([final, intermediate])
@@ -98,6 +111,26 @@ CASES = {
     "Vit of tokens": Case(
         lambda key: Vit(TRUNK, tokens=5, in_dim=4, registers=2, init=INIT, key=key), (5, 4)
     ),
+    "Vit with rotary positions": Case(
+        lambda key: Vit(
+            replace(TRUNK, layer_scale=0.5, attention_bias=(True, False, True), mlp=Mlp),
+            patch=PatchEmbed(6, 2, 12, crop=True, init=INIT, key=key),
+            cls_token=True,
+            positions="rotary",
+            key=key,
+        ),
+        (6, 5, 3),
+    ),
+    "Conv2d": Case(lambda key: Conv2d(4, 6, 3, groups=2, padding="same", key=key), (5, 7, 4)),
+    "AttentionPool": Case(lambda key: AttentionPool(6, 2, 5, key=key), (7, 6)),
+    "RaeDecoder": Case(lambda key: RaeDecoder(TRUNK, tokens=9, in_dim=5, patch=2, key=key), (4, 5)),
+    "Lpips": Case(
+        lambda key: Lpips((3, 4, 5, 4, 3), key=key),
+        (2, 16, 16, 3),
+        lambda module, x, key: module(x[0], x[1], key=key),
+    ),
+    "VitTeacher": Case(teacher, (7, 5, 3)),
+    "Noisy": Case(lambda key: Noisy(6), (4, 6), lambda module, x, key: module(x, key=key)[0], trained=False),
     "Gaussian": Case(
         lambda key: Gaussian(3), (4, 6), lambda module, x, key: module(x, key=key)[0], trained=False
     ),
@@ -203,5 +236,6 @@ def test_the_input_decides_the_dtype_of_all_but_latents(name: str) -> None:
         real(name),
         jax.ShapeDtypeStruct(case.shape, jnp.bfloat16),
     )
-    latents = {"Gaussian", "Fsq", "Normalization", "FlatDino"}  # latents are float32
+    # Latents and losses are float32.
+    latents = {"Gaussian", "Fsq", "Normalization", "FlatDino", "Noisy", "Lpips"}
     assert shape.dtype == (jnp.float32 if name in latents else jnp.bfloat16)

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from .drawn import draw, wrongly_drawn
+
 _ABSOLUTE = 1e-12
 
 
@@ -19,7 +21,7 @@ class CannotRun(ValueError):
 
 @dataclass(frozen=True)
 class Golden:
-    """One file: `weights`, `inputs` and `outputs` by their names without the prefix."""
+    """One file: `weights` (stored or drawn), `inputs` and `outputs` by their names without the prefix."""
 
     path: Path
     case: str
@@ -68,6 +70,12 @@ def read(path: Path) -> Golden:
     if "tolerance" not in config:
         raise CannotRun(f"{path}: the header's config has no tolerance")
     parts = {part: _under(part, tensors) for part in ("weights", "inputs", "outputs")}
+    if "table" in config:
+        parts["weights"] |= draw(config["seed"], config["table"])
+        if wrong := wrongly_drawn(parts["weights"], _under("weights_check", tensors)):
+            raise CannotRun(
+                f"{path}: the recipe of the weights does not give the stored first values of {wrong}"
+            )
     return Golden(path, header["case"], config, **parts)
 
 

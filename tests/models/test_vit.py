@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from laminate.models.vit import Trunk, Vit
-from laminate.nn import PatchEmbed, RMSNorm, resize_grid, sincos_2d, zeros
+from laminate.nn import LayerNorm, PatchEmbed, RMSNorm, grid_rotation, resize_grid, sincos_2d, zeros
 from laminate.types import Buffer, split_buffers
 from tests.oracles.arrays import filled, normal
 
@@ -160,3 +160,62 @@ def test_remat_changes_no_output(remat):
 def test_impossible_options_are_refused(options, message):
     with pytest.raises(Exception, match=message):
         Vit(TRUNK, key=jax.random.key(0), **options)
+
+
+def test_the_first_row_of_a_table_can_be_that_of_the_cls_token():
+    vit = of_images(cls_token=True, registers=2, cls_position=True, resampling="bicubic")
+    assert vit.positions.shape == (1 + 9, 12)
+    stream = EMBED(vit, IMAGE)
+    np.testing.assert_allclose(stream[:1], vit.cls + vit.positions[:1], atol=1e-6)
+    np.testing.assert_array_equal(stream[1:3], vit.registers)
+    patches = jax.jit(PatchEmbed.__call__)(vit.patch, IMAGE)
+    np.testing.assert_allclose(stream[3:], patches + vit.positions[1:], atol=1e-6)
+    wide = EMBED(vit, normal(0, 4, 10, 3))
+    table = resize_grid(vit.positions[1:], (3, 3), (2, 5), "bicubic")
+    patches = jax.jit(PatchEmbed.__call__)(vit.patch, normal(0, 4, 10, 3))
+    np.testing.assert_allclose(wide[3:], patches + table, atol=1e-6)
+
+
+def test_rotary_positions_turn_the_patches_of_any_grid_and_need_a_grid():
+    vit = filled(
+        lambda key: Vit(
+            Trunk(dim=12, depth=2, heads=3, hidden=10, layer_scale=1.0, attention_bias=(True, False, True)),
+            patch=PatchEmbed(2, 2, 12, key=key),
+            positions="rotary",
+            cls_token=True,
+            key=key,
+        )
+    )
+    image = normal(0, 6, 4, 3)
+    assert vit.positions is None
+    rotation = grid_rotation(4, (3, 2), unturned=1)
+    by_hand = jax.jit(lambda vit, x: vit.norm(vit.stack(vit.embed(x), None, rotation)))
+    np.testing.assert_allclose(CALL(vit, image), by_hand(vit, image), atol=1e-5)
+    upside_down = CALL(vit, image[::-1, ::-1])[1:]
+    assert not np.allclose(upside_down, CALL(vit, image)[1:], atol=1e-3)
+    with pytest.raises(ValueError, match="those of a grid of patches"):
+        Vit(TRUNK, tokens=5, positions="rotary", key=jax.random.key(0))
+
+
+def test_maps_with_biases_are_there_even_for_equal_widths():
+    vit = build(tokens=5, maps="biased")
+    assert vit.input.bias.shape == vit.output.bias.shape == (12,)
+    images = of_images(maps="biased", out_dim=7)
+    assert images.input is None and images.output.bias.shape == (7,)
+
+
+def test_taps_are_the_stream_behind_each_layer():
+    final, taps = jax.jit(lambda vit, x: vit.taps(x, (0, 1)))(TOKENS, X)
+    np.testing.assert_allclose(final, CALL(TOKENS, X), atol=1e-5)
+    end = jax.jit(lambda vit, stream: vit.output(vit.norm(stream)))(TOKENS, taps[1])
+    np.testing.assert_allclose(end, final, atol=1e-5)
+
+
+def test_the_final_norm_can_be_given():
+    vit = build(tokens=5, norm=LayerNorm(12, eps=1e-3, scale=False, bias=False))
+    assert vit.norm.scale is None and vit.norm.eps == 1e-3
+
+
+def test_a_position_of_the_cls_token_needs_a_cls_token():
+    with pytest.raises(ValueError, match="cls_position needs cls_token and learned positions"):
+        Vit(TRUNK, tokens=5, cls_position=True, key=jax.random.key(0))

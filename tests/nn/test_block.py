@@ -55,3 +55,15 @@ def test_every_dropout_of_a_block_has_its_own_key():
     np.testing.assert_array_equal(call(jax.random.key(1)), call(jax.random.key(1)))
     assert not np.array_equal(call(jax.random.key(1)), call(jax.random.key(2)))
     np.testing.assert_allclose(call(None), jax.jit(Block.__call__)(BLOCK, X), atol=1e-5)
+
+
+def test_layer_scale_weighs_every_channel_of_both_branches():
+    scales = normal(5, 12), normal(6, 12)
+    block = Block(BLOCK.attention_norm, BLOCK.attention, BLOCK.mlp_norm, BLOCK.mlp, *scales)
+
+    @jax.jit
+    def by_hand(block, x):
+        x = x + block.attention(block.attention_norm(x)) * scales[0][None]
+        return x + block.mlp(block.mlp_norm(x)) * scales[1][None]
+
+    np.testing.assert_allclose(jax.jit(Block.__call__)(block, X), by_hand(BLOCK, X), atol=1e-5)

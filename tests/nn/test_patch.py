@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from laminate.nn import PatchEmbed, patchify, unpatchify
-from tests.oracles.arrays import normal
+from tests.oracles.arrays import filled, normal
 
 
 @given(
@@ -55,3 +55,11 @@ def test_an_embedding_is_the_linear_map_of_channel_major_pixels():
 def test_an_image_of_broken_patches_is_refused(call, size):
     with pytest.raises(ValueError, match=f"{size} is no whole number of 2x2 patches: resize or crop"):
         call()
+
+
+def test_what_fills_no_patch_is_left_out_if_asked():
+    crop = filled(lambda key: PatchEmbed(7, 3, 5, crop=True, key=key))
+    image = normal(0, 8, 5, 3)
+    assert crop.grid == (2, 2)
+    run = jax.jit(PatchEmbed.__call__)
+    np.testing.assert_array_equal(run(crop, image), run(crop, image[:6, :3]))

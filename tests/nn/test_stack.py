@@ -151,3 +151,15 @@ def test_a_mask_reaches_every_layer():
 def test_a_stack_without_layers_is_refused():
     with pytest.raises(ValueError, match="depth >= 1, got depth=0"):
         build(0)
+
+
+def test_taps_are_the_stream_behind_the_layers_asked_for_in_their_order():
+    streams, x = [], X
+    for one in unstacked(STACK):
+        x = one(x)
+        streams.append(x)
+    last, taps = jax.jit(lambda stack, x: stack.taps(x, (2, 0, -1, 1)))(STACK, X)
+    np.testing.assert_allclose(last, streams[-1], atol=1e-5)
+    np.testing.assert_allclose(taps, jnp.stack([streams[i] for i in (2, 0, 2, 1)]), atol=1e-5)
+    with pytest.raises(ValueError, match=r"layers 0 to 2, and \[3\] were asked for"):
+        STACK.taps(X, (0, 3))

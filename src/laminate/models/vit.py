@@ -21,9 +21,12 @@ from laminate.nn import (
     Mlp,
     PatchEmbed,
     Remat,
+    Resampling,
     RMSNorm,
+    Rotation,
     Stack,
     SwiGlu,
+    grid_rotation,
     resize_grid,
     sincos_2d,
     trunc_normal,
@@ -31,7 +34,8 @@ from laminate.nn import (
 from laminate.nn.position import as_table, square
 from laminate.types import Buffer, RandomKey, Scalar
 
-Positions = Literal["none", "learned", "sincos"]
+Positions = Literal["none", "learned", "sincos", "rotary"]
+Maps = Literal["where-needed", "biased"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +44,8 @@ class Trunk:
 
     `mlp` and `norm` are the layers themselves: `nn.SwiGlu`, `nn.Mlp` or `functools.partial(nn.Mlp, activation=...)`;
     `nn.LayerNorm` or `nn.RMSNorm`. `qk_norm` puts such a norm on queries and keys. `head_dim=None` is `dim / heads`.
+    `attention_bias` and `attention_out_bias` are those of `nn.Attention`. `layer_scale` is the initial weight of every
+    channel of both branches, None for no such weights.
     `remat="attention"` recomputes the attention probabilities in the backward pass, the other values are those of
     `nn.Stack`.
     """
@@ -53,8 +59,10 @@ class Trunk:
     norm: type[LayerNorm] | type[RMSNorm] = LayerNorm
     norm_eps: float = 1e-6
     qk_norm: bool = True
-    attention_bias: bool = True
+    attention_bias: bool | tuple[bool, bool, bool] = True
+    attention_out_bias: bool | None = None
     mlp_bias: bool = True
+    layer_scale: float | None = None
     attention_dropout_rate: float = 0.0
     mlp_dropout_rate: float = 0.0
     drop_path_rate: float = 0.0
@@ -72,6 +80,7 @@ class Trunk:
             self.heads,
             head_dim=self.head_dim,
             bias=self.attention_bias,
+            out_bias=self.attention_out_bias,
             qk_norm=self.norm if self.qk_norm else None,
             dropout_rate=self.attention_dropout_rate,
             init=self.init,
@@ -87,7 +96,8 @@ class Trunk:
             init=self.init,
             key=k_mlp,
         )
-        return Block(norm(), attention, norm(), mlp)
+        scale = None if self.layer_scale is None else jnp.full(self.dim, self.layer_scale, jnp.float32)
+        return Block(norm(), attention, norm(), mlp, scale, scale)
 
     def stack(self, key: RandomKey) -> Stack:
         """All layers."""
@@ -98,11 +108,15 @@ class Trunk:
 class Vit(eqx.Module):
     """Patches or tokens in, `[cls | registers | patches]` out (Dosovitskiy et al. 2021; Darcet et al. 2024).
 
-    The input is an image if `patch` is given, else tokens of width `in_dim`, which a bias-free linear map brings to
-    the trunk's width unless they have it already. Positions are added to the patches only: a learned table, or the
-    fixed two-dimensional sine-cosine one. After the blocks come a LayerNorm and, if `out_dim` differs from the
-    trunk's width, a bias-free linear map. `init` draws the two linear maps, `table_init` positions, cls and
-    registers.
+    The input is an image if `patch` is given, else tokens of width `in_dim`. A linear map brings tokens to the
+    trunk's width, and another one the normed output to `out_dim`: `maps="where-needed"` has bias-free ones where the
+    widths differ, `maps="biased"` has both, with biases.
+
+    Positions are added to the patches: a learned table, or the fixed two-dimensional sine-cosine one; the table of
+    images of another size is resized by `resampling`. With `cls_position=True` the first row of a learned table
+    is added to the cls token. `positions="rotary"` turns queries and keys of the patches by `nn.grid_rotation` of
+    `rotary_base` instead. `norm` replaces the final LayerNorm. `init` draws the linear maps, `table_init` positions,
+    cls and registers.
     """
 
     patch: PatchEmbed | None
@@ -116,6 +130,9 @@ class Vit(eqx.Module):
     in_dim: int = eqx.field(static=True)
     out_dim: int = eqx.field(static=True)
     prefix: int = eqx.field(static=True)
+    cls_position: bool = eqx.field(static=True)
+    resampling: Resampling = eqx.field(static=True)
+    rotary_base: float | None = eqx.field(static=True)
 
     def __init__(
         self,
@@ -128,6 +145,11 @@ class Vit(eqx.Module):
         registers: int = 0,
         cls_token: bool = False,
         positions: Positions = "learned",
+        cls_position: bool = False,
+        resampling: Resampling = "bilinear-antialias",
+        rotary_base: float = 100.0,
+        norm: LayerNorm | None = None,
+        maps: Maps = "where-needed",
         init: Initializer = trunc_normal(0.02),
         table_init: Initializer = trunc_normal(0.02),
         key: RandomKey,
@@ -136,21 +158,29 @@ class Vit(eqx.Module):
             raise ValueError(
                 f"A Vit takes either patch (for images) or tokens (their number), got patch={patch}, tokens={tokens}."
             )
+        if cls_position and not (cls_token and positions == "learned"):
+            raise ValueError(f"cls_position needs cls_token and learned positions, not {positions!r}.")
         k_in, k_positions, k_cls, k_registers, k_stack, k_out = jax.random.split(key, 6)
         dim = trunk.dim
         self.patch = patch
         self.in_dim = dim if in_dim is None else in_dim
         self.out_dim = dim if out_dim is None else out_dim
         self.prefix = int(cls_token) + registers
-        self.input = None if self.in_dim == dim else Linear(self.in_dim, dim, bias=False, init=init, key=k_in)
-        self.positions = _positions(positions, patch, tokens, dim, init=table_init, key=k_positions)
+        self.cls_position = cls_position
+        self.resampling = resampling
+        self.rotary_base = rotary_base if positions == "rotary" else None
+        biased = maps == "biased"
+        no_input = patch is not None or (self.in_dim == dim and not biased)
+        self.input = None if no_input else Linear(self.in_dim, dim, bias=biased, init=init, key=k_in)
+        self.positions = _positions(
+            positions, patch, tokens, dim, ahead=int(cls_position), init=table_init, key=k_positions
+        )
         self.cls = table_init(k_cls, (1, dim)) if cls_token else None
         self.registers = table_init(k_registers, (registers, dim)) if registers else None
         self.stack = trunk.stack(k_stack)
-        self.norm = LayerNorm(dim)
-        self.output = (
-            None if self.out_dim == dim else Linear(dim, self.out_dim, bias=False, init=init, key=k_out)
-        )
+        self.norm = LayerNorm(dim) if norm is None else norm
+        no_output = self.out_dim == dim and not biased
+        self.output = None if no_output else Linear(dim, self.out_dim, bias=biased, init=init, key=k_out)
 
     @jax.named_scope("vit")
     def __call__(
@@ -165,7 +195,17 @@ class Vit(eqx.Module):
 
         `registers` replaces the learned ones for this call. A `mask` is over all tokens, True = may attend.
         """
-        x = self.stack(self.embed(x, registers=registers), mask, key=key)
+        rotation = self._rotation(x)
+        return self._end(self.stack(self.embed(x, registers=registers), mask, rotation, key=key))
+
+    def taps(
+        self, x: Float[Array, "..."], layers: tuple[int, ...]
+    ) -> tuple[Float[Array, "all_tokens {self.out_dim}"], Float[Array, "layers all_tokens dim"]]:
+        """All output tokens, and the stream as it leaves each of `layers` (counted from 0), not normed."""
+        stream, tapped = self.stack.taps(self.embed(x), layers, None, self._rotation(x))
+        return self._end(stream), tapped
+
+    def _end(self, x: Float[Array, "all_tokens dim"]) -> Float[Array, "all_tokens out_dim"]:
         x = self.norm(x)
         return x if self.output is None else self.output(x)
 
@@ -174,10 +214,12 @@ class Vit(eqx.Module):
     ) -> Float[Array, "depth heads all_tokens all_tokens"]:
         """The attention probabilities of every layer, in the deterministic mode."""
 
+        rotation = self._rotation(x)
+
         def call(
             block: Block, x: Array, drop_rate: Scalar | None, k_layer: RandomKey | None
         ) -> tuple[Array, Array]:
-            return block(x, mask), block.attention_weights(x, mask)
+            return block(x, mask, rotation), block.attention_weights(x, mask, rotation)
 
         return self.stack.scan(call, self.embed(x))[1]
 
@@ -185,25 +227,44 @@ class Vit(eqx.Module):
         self, x: Float[Array, "..."], *, registers: Float[Array, "registers dim"] | None = None
     ) -> Float[Array, "all_tokens dim"]:
         """What enters the first block."""
-        grid = None
+        grid = self._grid(x)
         if self.patch is not None:
-            grid = (x.shape[0] // self.patch.patch, x.shape[1] // self.patch.patch)
             x = self.patch(x)
         if self.input is not None:
             x = self.input(x)
+        cls = self.cls
         if self.positions is not None:
-            x = x + self._position_table(x.shape[0], grid).astype(x.dtype)
-        tables = (self.cls, self.registers if registers is None else registers)
+            ahead, table = self._position_table(x.shape[0], grid)
+            x = x + table.astype(x.dtype)
+            if cls is not None and self.cls_position:
+                cls = cls.astype(jnp.float32) + ahead.astype(jnp.float32)
+        tables = (cls, self.registers if registers is None else registers)
         return jnp.concatenate([table.astype(x.dtype) for table in tables if table is not None] + [x])
 
-    def _position_table(self, tokens: int, grid: tuple[int, int] | None) -> Float[Array, "tokens dim"]:
-        table = self.positions.value if isinstance(self.positions, Buffer) else self.positions
-        assert table is not None
+    def _grid(self, x: Float[Array, "..."]) -> tuple[int, int] | None:
+        if self.patch is None:
+            return None
+        return x.shape[0] // self.patch.patch, x.shape[1] // self.patch.patch
+
+    def _rotation(self, x: Float[Array, "..."]) -> Rotation | None:
+        grid = self._grid(x)
+        if grid is None or self.rotary_base is None:
+            return None
+        head_dim = self.stack.layers.attention.head_dim
+        return grid_rotation(head_dim, grid, base=self.rotary_base, unturned=self.prefix)
+
+    def _position_table(
+        self, tokens: int, grid: tuple[int, int] | None
+    ) -> tuple[Float[Array, "ahead dim"], Float[Array, "tokens dim"]]:
+        """The row of the cls token, if it has one, and those of the patches."""
+        whole = self.positions.value if isinstance(self.positions, Buffer) else self.positions
+        assert whole is not None
+        ahead, table = whole[: int(self.cls_position)], whole[int(self.cls_position) :]
         if self.patch is not None and grid is not None:
-            return resize_grid(table, self.patch.grid, grid)
+            return ahead, resize_grid(table, self.patch.grid, grid, self.resampling)
         if tokens > table.shape[0]:
             raise ValueError(f"This Vit has positions for {table.shape[0]} tokens and was given {tokens}.")
-        return table[:tokens]
+        return ahead, table[:tokens]
 
 
 def _positions(
@@ -212,14 +273,18 @@ def _positions(
     tokens: int | None,
     dim: int,
     *,
+    ahead: int,
     init: Initializer,
     key: RandomKey,
 ) -> Float[Array, "positions dim"] | Buffer | None:
+    if kind == "rotary" and patch is None:
+        raise ValueError("Rotary positions are those of a grid of patches: give the Vit a patch embedding.")
     count = patch.grid[0] * patch.grid[1] if patch is not None else tokens
     assert count is not None
     makers: dict[str, Callable[[], Float[Array, "positions dim"] | Buffer | None]] = {
         "none": lambda: None,
-        "learned": lambda: init(key, (count, dim)),
+        "rotary": lambda: None,
+        "learned": lambda: init(key, (ahead + count, dim)),
         "sincos": lambda: Buffer(as_table(sincos_2d(dim, *(square(count) if patch is None else patch.grid)))),
     }
     if kind not in makers:

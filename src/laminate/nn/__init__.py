@@ -4,6 +4,9 @@ from laminate.nn.attention import Attention as Attention
 from laminate.nn.attention import Kernel as Kernel
 from laminate.nn.attention import Mask as Mask
 from laminate.nn.block import Block as Block
+from laminate.nn.conv import Conv2d as Conv2d
+from laminate.nn.conv import average_pool as average_pool
+from laminate.nn.conv import max_pool as max_pool
 from laminate.nn.dropout import drop_path as drop_path
 from laminate.nn.dropout import dropout as dropout
 from laminate.nn.init import Initializer as Initializer
@@ -24,5 +27,13 @@ from laminate.nn.patch import unpatchify as unpatchify
 from laminate.nn.position import resize_grid as resize_grid
 from laminate.nn.position import sincos_1d as sincos_1d
 from laminate.nn.position import sincos_2d as sincos_2d
+from laminate.nn.resize import Resampling as Resampling
+from laminate.nn.resize import resize as resize
+from laminate.nn.resize import resize_bytes as resize_bytes
+from laminate.nn.resize import resize_matrix as resize_matrix
+from laminate.nn.rotary import Rotation as Rotation
+from laminate.nn.rotary import grid_rotation as grid_rotation
+from laminate.nn.rotary import rotate_halves as rotate_halves
+from laminate.nn.rotary import rotation_periods as rotation_periods
 from laminate.nn.stack import Remat as Remat
 from laminate.nn.stack import Stack as Stack

@@ -13,6 +13,7 @@ from laminate.nn.dropout import dropout
 from laminate.nn.init import Initializer, trunc_normal
 from laminate.nn.linear import Linear
 from laminate.nn.norm import LayerNorm, RMSNorm
+from laminate.nn.rotary import Rotation, rotate_halves
 from laminate.types import RandomKey
 
 Kernel = Literal["xla", "cudnn"]
@@ -24,19 +25,25 @@ class Attention(eqx.Module):
 
     `softmax(norm(q) norm(k)^T / sqrt(head_dim)) v` for each head. `qk_norm`, a norm over `head_dim` with a scale
     and no bias, keeps the logits bounded (Dehghani et al. 2023); `None` leaves it out. Logits and softmax are
-    float32, the probabilities are cast back to `x.dtype`. In a mask, True lets a query attend to a key.
+    float32, the probabilities are cast back to `x.dtype`. In a mask, True lets a query attend to a key. A `rotation`
+    turns the (normed) queries and keys of every head.
+
+    `bias` is one answer for the three projections or one each for query, key and value (DINOv3 has none for keys);
+    those that have one, if not all do, are the rows of `partial_bias`. `out_bias=None` follows the queries.
 
     `kernel="cudnn"` uses flash attention on NVIDIA GPUs; JAX raises where it cannot. `remat=True` recomputes the
     attention probabilities in the backward pass instead of keeping them.
     """
 
     qkv: Linear
+    partial_bias: Float[Array, "biased inner"] | None
     out: Linear
     q_norm: LayerNorm | RMSNorm | None
     k_norm: LayerNorm | RMSNorm | None
     dim: int = eqx.field(static=True)
     heads: int = eqx.field(static=True)
     head_dim: int = eqx.field(static=True)
+    biased: tuple[bool, bool, bool] = eqx.field(static=True)
     dropout_rate: float = eqx.field(static=True)
     kernel: Kernel = eqx.field(static=True)
     remat: bool = eqx.field(static=True)
@@ -47,7 +54,8 @@ class Attention(eqx.Module):
         heads: int,
         *,
         head_dim: int | None = None,
-        bias: bool = True,
+        bias: bool | tuple[bool, bool, bool] = True,
+        out_bias: bool | None = None,
         qk_norm: type[LayerNorm] | type[RMSNorm] | None = None,
         dropout_rate: float = 0.0,
         init: Initializer = trunc_normal(0.02),
@@ -62,8 +70,13 @@ class Attention(eqx.Module):
         k_qkv, k_out = jax.random.split(key)
         self.head_dim = dim // heads if head_dim is None else head_dim
         inner = heads * self.head_dim
-        self.qkv = Linear(dim, 3 * inner, bias=bias, init=init, key=k_qkv)
-        self.out = Linear(inner, dim, bias=bias, init=init, key=k_out)
+        self.biased = (bias, bias, bias) if isinstance(bias, bool) else bias
+        some = any(self.biased) and not all(self.biased)
+        self.qkv = Linear(dim, 3 * inner, bias=all(self.biased), init=init, key=k_qkv)
+        self.partial_bias = jnp.zeros((sum(self.biased), inner), jnp.float32) if some else None
+        self.out = Linear(
+            inner, dim, bias=self.biased[0] if out_bias is None else out_bias, init=init, key=k_out
+        )
         self.q_norm = None if qk_norm is None else qk_norm(self.head_dim, eps=1e-6, bias=False)
         self.k_norm = None if qk_norm is None else qk_norm(self.head_dim, eps=1e-6, bias=False)
         self.dim = dim
@@ -74,25 +87,41 @@ class Attention(eqx.Module):
 
     @jax.named_scope("attention")
     def __call__(
-        self, x: Float[Array, "tokens {self.dim}"], mask: Mask | None = None, *, key: RandomKey | None = None
+        self,
+        x: Float[Array, "tokens {self.dim}"],
+        mask: Mask | None = None,
+        rotation: Rotation | None = None,
+        *,
+        key: RandomKey | None = None,
     ) -> Float[Array, "tokens {self.dim}"]:
-        q, k, v = self._project(x)
+        q, k, v = self._project(x, rotation)
         attend = partial(_attend, kernel=self.kernel)
         attend = jax.checkpoint(attend) if self.remat else attend
         return dropout(self.out(attend(q, k, v, mask)), self.dropout_rate, key=key)
 
     def weights(
-        self, x: Float[Array, "tokens {self.dim}"], mask: Mask | None = None
+        self, x: Float[Array, "tokens {self.dim}"], mask: Mask | None = None, rotation: Rotation | None = None
     ) -> Float[Array, "{self.heads} tokens tokens"]:
         """The float32 attention probabilities of every head; rows are queries and sum to one."""
-        q, k, _ = self._project(x)
+        q, k, _ = self._project(x, rotation)
         return _probabilities(q, k, mask)
 
-    def _project(self, x: Float[Array, "tokens dim"]) -> tuple[Array, Array, Array]:
-        q, k, v = rearrange(self.qkv(x), "t (three h d) -> three h t d", three=3, h=self.heads)
+    def _project(
+        self, x: Float[Array, "tokens dim"], rotation: Rotation | None
+    ) -> tuple[Array, Array, Array]:
+        fused = self.qkv(x)
+        if self.partial_bias is not None:
+            fused = fused + jnp.broadcast_to(self._whole_bias(self.partial_bias.astype(x.dtype)), fused.shape)
+        q, k, v = rearrange(fused, "t (three h d) -> three h t d", three=3, h=self.heads)
         if self.q_norm is not None and self.k_norm is not None:
             q, k = self.q_norm(q), self.k_norm(k)
+        if rotation is not None:
+            q, k = rotate_halves(q, rotation), rotate_halves(k, rotation)
         return q, k, v
+
+    def _whole_bias(self, rows: Float[Array, "biased inner"]) -> Float[Array, " three_inner"]:
+        given = iter(rows)
+        return jnp.concatenate([next(given) if has else jnp.zeros_like(rows[0]) for has in self.biased])
 
 
 def _attend(

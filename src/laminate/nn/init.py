@@ -33,6 +33,12 @@ def lecun_normal(key: RandomKey, shape: tuple[int, ...]) -> Float[Array, "..."]:
     return jax.nn.initializers.lecun_normal(in_axis=-1, out_axis=-2)(key, shape, jnp.float32)
 
 
+def lecun_normal_conv(key: RandomKey, shape: tuple[int, ...]) -> Float[Array, "..."]:
+    """`lecun_normal` for convolution weights laid out `(out_channels, in_channels, rows, columns)`."""
+    init = jax.nn.initializers.lecun_normal(in_axis=range(1, len(shape)), out_axis=0)
+    return init(key, shape, jnp.float32)
+
+
 def zeros(key: RandomKey, shape: tuple[int, ...]) -> Float[Array, "..."]:
     """All zeros: a layer that starts silent (adaLN-zero, final layers)."""
     return jnp.zeros(shape, jnp.float32)

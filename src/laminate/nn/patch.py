@@ -27,11 +27,16 @@ def unpatchify(
 
 
 class PatchEmbed(eqx.Module):
-    """A linear map of each patch, flattened channel-major `(channel, row, column)` (Dosovitskiy et al. 2021)."""
+    """A linear map of each patch, flattened channel-major `(channel, row, column)` (Dosovitskiy et al. 2021).
+
+    With `crop=True` the rows and columns on the right and at the bottom that fill no patch are left out; otherwise
+    an image with such is refused with a ValueError.
+    """
 
     projection: Linear
     patch: int = eqx.field(static=True)
     channels: int = eqx.field(static=True)
+    crop: bool = eqx.field(static=True)
     grid: tuple[int, int] = eqx.field(static=True)
 
     def __init__(
@@ -41,19 +46,25 @@ class PatchEmbed(eqx.Module):
         dim: int,
         *,
         channels: int = 3,
+        crop: bool = False,
         init: Initializer = trunc_normal(0.02),
         key: RandomKey,
     ):
-        _require_whole_patches(image_size, image_size, patch)
+        if not crop:
+            _require_whole_patches(image_size, image_size, patch)
         self.projection = Linear(patch * patch * channels, dim, init=init, key=key)
         self.patch = patch
         self.channels = channels
+        self.crop = crop
         self.grid = (image_size // patch, image_size // patch)
 
     @jax.named_scope("patch_embed")
     def __call__(
         self, image: Float[Array, "height width {self.channels}"], *, key: RandomKey | None = None
     ) -> Float[Array, "patches dim"]:
+        if self.crop:
+            rows, columns = (side // self.patch * self.patch for side in image.shape[:2])
+            image = image[:rows, :columns]
         _require_whole_patches(image.shape[0], image.shape[1], self.patch)
         patches = rearrange(image, "(gh p) (gw q) c -> (gh gw) (c p q)", p=self.patch, q=self.patch)
         return self.projection(patches)

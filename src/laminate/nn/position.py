@@ -1,9 +1,10 @@
 """Fixed position tables, and the resizing of learned ones."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+
+from laminate.nn.resize import Resampling, resize
 
 
 def sincos_1d(dim: int, positions: Float[np.ndarray, " n"]) -> Float[np.ndarray, "n dim"]:
@@ -30,15 +31,16 @@ def sincos_2d(dim: int, rows: int, columns: int) -> Float[np.ndarray, "patches d
 
 
 def resize_grid(
-    table: Float[Array, "patches dim"], grid: tuple[int, int], to: tuple[int, int]
+    table: Float[Array, "patches dim"],
+    grid: tuple[int, int],
+    to: tuple[int, int],
+    resampling: Resampling = "bilinear-antialias",
 ) -> Float[Array, "new_patches dim"]:
-    """A row-major table of a `grid`, resized bilinearly (antialiased) to another grid."""
+    """A row-major table of a `grid`, resized to another grid."""
     if grid == to:
         return table
     image = table.reshape(*grid, table.shape[-1])
-    return jax.image.resize(image, (*to, table.shape[-1]), "bilinear", antialias=True).reshape(
-        -1, table.shape[-1]
-    )
+    return resize(image, to, resampling).reshape(-1, table.shape[-1])
 
 
 def square(count: int) -> tuple[int, int]:

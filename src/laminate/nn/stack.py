@@ -1,7 +1,7 @@
 """Depth as an axis: layers of one shape, stacked and scanned."""
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import equinox as eqx
 import jax
@@ -12,6 +12,7 @@ from jaxtyping import Array, PyTree
 from laminate.types import GATHERED, RandomKey, Scalar, Scanned, is_lazy, resolve
 
 Remat = Literal["none", "dots", "block"]
+C = TypeVar("C")
 
 
 class Stack(Scanned):
@@ -56,18 +57,40 @@ class Stack(Scanned):
 
         return self.scan(call, x, key=key)[0]
 
+    def taps(self, x: Array, layers: tuple[int, ...], *args: Any) -> tuple[Array, Array]:
+        """`x` after every layer, and after each of `layers`, stacked in the order asked for; deterministic.
+
+        Layers are counted from 0, or from the end if negative. Only what was asked for is kept.
+        Raises ValueError for a layer that the stack does not have.
+        """
+        wrong = [layer for layer in layers if not -self.depth <= layer < self.depth]
+        if wrong:
+            raise ValueError(f"This stack has layers 0 to {self.depth - 1}, and {wrong} were asked for.")
+        numbers = jnp.asarray([layer % self.depth for layer in layers], jnp.int32)
+
+        def call(
+            layer: Any, carry: tuple[Array, Array, Array], rate: Scalar | None, k_layer: RandomKey | None
+        ) -> tuple[tuple[Array, Array, Array], None]:
+            x, kept, number = carry
+            x = layer(x, *args)
+            here = (numbers == number).reshape(-1, *(1,) * x.ndim)
+            kept = jnp.where(jnp.broadcast_to(here, kept.shape), jnp.broadcast_to(x, kept.shape), kept)
+            return (x, kept, number + 1), None
+
+        kept = jnp.zeros((len(layers), *x.shape), x.dtype)
+        (x, kept, _), _ = self.scan(call, (x, kept, jnp.zeros((), jnp.int32)))
+        return x, kept
+
     def scan(
         self,
-        call: Callable[[Any, Array, Scalar | None, RandomKey | None], tuple[Array, PyTree]],
-        x: Array,
+        call: Callable[[Any, C, Scalar | None, RandomKey | None], tuple[C, PyTree]],
+        x: C,
         *,
         key: RandomKey | None = None,
-    ) -> tuple[Array, PyTree]:
+    ) -> tuple[C, PyTree]:
         """Fold `call(layer, x, drop_rate, key) -> (x, output)` over the layers; the outputs come back stacked."""
 
-        def body(
-            x: Array, layer_inputs: tuple[PyTree, Scalar | None, RandomKey | None]
-        ) -> tuple[Array, PyTree]:
+        def body(x: C, layer_inputs: tuple[PyTree, Scalar | None, RandomKey | None]) -> tuple[C, PyTree]:
             layer, rate, k_layer = layer_inputs
             return call(resolve(layer), x, rate, k_layer)
 

@@ -5,7 +5,19 @@ from collections.abc import Callable
 import numpy as np
 
 from ..reader import CannotRun, Comparison, Golden, compare
-from . import crop, flatdino_vae, flatdino_vit, flatdino_vq, fsq, grammar, schedules
+from . import (
+    crop,
+    flatdino_vae,
+    flatdino_vit,
+    flatdino_vq,
+    fsq,
+    grammar,
+    perceptual,
+    rae,
+    schedules,
+    torch_resize,
+    vision,
+)
 
 _FAMILIES: dict[str, Callable[[Golden], dict[str, np.ndarray]]] = {
     "01_flatdino_vae": flatdino_vae.produce,
@@ -13,7 +25,12 @@ _FAMILIES: dict[str, Callable[[Golden], dict[str, np.ndarray]]] = {
     "02_flatdino_fsq": fsq.produce,
     "02_flatdino_vq": flatdino_vq.produce,
     "04_flatdino_schedules": schedules.produce,
+    "06_": vision.produce,
+    "07_rae": rae.produce,
+    "10_lpips": perceptual.lpips,
+    "12_inception": perceptual.inception,
     "15_pil_center_crop": crop.produce,
+    "15_torch_resize": torch_resize.produce,
 }
 _NAMES = "04_flatdino_name_grammar"
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from laminate.types import is_buffer
+from laminate.types import RandomKey, is_buffer
 
 M = TypeVar("M")
 
@@ -33,15 +33,20 @@ class Layout:
 SAME = Layout(lambda a: a, lambda a: a)
 TRANSPOSED = Layout(lambda a: a.T, lambda a: a.T)
 LEADING_ONE = Layout(lambda a: a[0], lambda a: a[None])
+AS_ROW = Layout(lambda a: a[None], lambda a: a[0])
 
 
 @dataclasses.dataclass(frozen=True)
 class Slot:
-    """One leaf of a module and the published names that fill it.
+    """Leaves of a module and the published names that fill them.
 
-    `leaf` picks the array out of the module. `keys` is one name; or, for a depth-stacked leaf
-    (`stacked=True`), one name per layer in order. A `constant` is a table that the module computes itself:
-    a published copy is compared with it and never loaded.
+    `leaf` picks the array out of the module. `keys` is one name; or, for a depth-stacked leaf (`stacked=True`), one
+    name per layer in order. A `constant` is a table that the module computes itself: a published copy is compared
+    with it and never loaded.
+
+    `joined` names in a row, equal parts along the first axis, fill one leaf (query, key and value in a fused
+    projection). The other way round, a `leaf` that picks a tuple of arrays shares the rows of one published array
+    among them, in order.
     """
 
     keys: tuple[str, ...]
@@ -49,51 +54,113 @@ class Slot:
     layout: Layout = SAME
     stacked: bool = False
     constant: bool = False
+    joined: int = 1
+
+    def leaves(self, module: Any) -> tuple[Any, ...]:
+        """The arrays of `module` that this slot fills."""
+        picked = self.leaf(module)
+        return picked if isinstance(picked, tuple) else (picked,)
+
+    def groups(self) -> list[tuple[str, ...]]:
+        """The names, layer by layer."""
+        return [self.keys[i : i + self.joined] for i in range(0, len(self.keys), self.joined)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Fixed:
+    """A published array that is no parameter, and whose value every checkpoint of the module must have."""
+
+    key: str
+    value: np.ndarray
+
+
+def load_new(
+    make: Callable[[RandomKey], M],
+    slots: Callable[[M], Sequence[Slot | Fixed]],
+    weights: Mapping[str, np.ndarray],
+    *,
+    ignored: Sequence[str] = (),
+    dtype: jnp.dtype = jnp.dtype(jnp.float32),
+) -> M:
+    """What `make(key)` would make, with every parameter from `weights` and stored in `dtype`; nothing is drawn.
+
+    Raises what `load` raises.
+    """
+    shapes = eqx.filter_eval_shape(make, jax.random.key(0))
+    shapes = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype) if _is_abstract(leaf) else leaf, shapes
+    )
+    return load(shapes, slots(shapes), weights, ignored=ignored)
 
 
 def load(
-    module: M, slots: Sequence[Slot], weights: Mapping[str, np.ndarray], *, ignored: Sequence[str] = ()
+    module: M,
+    slots: Sequence[Slot | Fixed],
+    weights: Mapping[str, np.ndarray],
+    *,
+    ignored: Sequence[str] = (),
 ) -> M:
     """`module` with the leaves of `slots` replaced by published `weights`, in the leaves' own dtypes.
 
-    `ignored` holds shell patterns of published names that carry no weights.
+    The leaves may be abstract (`jax.ShapeDtypeStruct`). `ignored` holds shell patterns of published names that carry
+    no weights.
 
     Raises:
-        KeyMapError: names are missing, unexpected, of the wrong shape, or a constant differs; all are listed.
+        KeyMapError: names are missing, unexpected, of the wrong shape or dtype, or a constant differs; all are listed.
         ValueError: the map itself leaves out a parameter of the module, or fills one twice.
     """
     _require_complete(module, slots)
     given = {key: a for key, a in weights.items() if not any(fnmatchcase(key, name) for name in ignored)}
-    published = export(module, slots)
-    problems = _mismatches(published, given)
+    problems = _mismatches(export(_hollow(module), slots), given)
     if not problems:
-        constants = [key for slot in slots if slot.constant for key in slot.keys]
+        constants = export(module, [s for s in slots if isinstance(s, Fixed) or s.constant])
         problems = [
-            f"{key} is not this module's table" for key in constants if _differ(given, published, key)
+            f"{key} is not this module's table" for key, a in constants.items() if _differ(given[key], a)
         ]
     if problems:
         raise KeyMapError(f"The checkpoint does not fit ({len(problems)} names): {'; '.join(problems)}")
-    filled = [slot for slot in slots if not slot.constant]
-    leaves = [_read(slot, given, slot.leaf(module)) for slot in filled]
-    return eqx.tree_at(lambda tree: [slot.leaf(tree) for slot in filled], module, leaves)
+    filled = [slot for slot in slots if isinstance(slot, Slot) and not slot.constant]
+    arrays = [array for slot in filled for array in _read(slot, given, slot.leaves(module))]
+    return eqx.tree_at(lambda tree: [leaf for slot in filled for leaf in slot.leaves(tree)], module, arrays)
 
 
-def export(module: Any, slots: Sequence[Slot]) -> dict[str, np.ndarray]:
+def export(module: Any, slots: Sequence[Slot | Fixed]) -> dict[str, np.ndarray]:
     """The arrays of `module` under their published names and layouts; the inverse of `load`.
 
     It also renames any tree of the module's structure, such as its gradients.
     """
     published: dict[str, np.ndarray] = {}
     for slot in slots:
-        leaf = np.asarray(slot.leaf(module))
-        for key, layer in zip(slot.keys, leaf if slot.stacked else [leaf], strict=True):
-            published[key] = slot.layout.write(layer)
+        if isinstance(slot, Fixed):
+            published[slot.key] = slot.value
+            continue
+        leaves = [np.asarray(leaf) for leaf in slot.leaves(module)]
+        layers = zip(*leaves, strict=True) if slot.stacked else [tuple(leaves)]
+        for keys, layer in zip(slot.groups(), layers, strict=True):
+            whole = layer[0] if len(layer) == 1 else np.concatenate(layer)
+            parts = [whole] if slot.joined == 1 else np.split(whole, slot.joined)
+            published |= {key: slot.layout.write(part) for key, part in zip(keys, parts, strict=True)}
     return published
 
 
-def _read(slot: Slot, weights: Mapping[str, np.ndarray], old: jax.Array) -> jax.Array:
-    layers = [slot.layout.read(np.asarray(weights[key])) for key in slot.keys]
-    return jnp.asarray(np.stack(layers) if slot.stacked else layers[0], old.dtype)
+def _read(slot: Slot, weights: Mapping[str, np.ndarray], old: tuple[Any, ...]) -> list[jax.Array]:
+    layers: list[np.ndarray] = []
+    for keys in slot.groups():
+        parts = [slot.layout.read(np.asarray(weights[key])) for key in keys]
+        layers.append(parts[0] if len(parts) == 1 else np.concatenate(parts))
+    whole = np.stack(layers) if slot.stacked else layers[0]
+    rows = int(slot.stacked)
+    ends = np.cumsum([leaf.shape[rows] for leaf in old])[:-1] if len(old) > 1 else []
+    return [jnp.asarray(a, leaf.dtype) for a, leaf in zip(np.split(whole, ends, axis=rows), old, strict=True)]
+
+
+def _is_abstract(leaf: Any) -> bool:
+    return isinstance(leaf, jax.ShapeDtypeStruct)
+
+
+def _hollow(module: M) -> M:
+    """Arrays of the module's shapes that take no memory."""
+    return jax.tree.map(lambda leaf: np.broadcast_to(np.zeros((), np.float32), leaf.shape), module)
 
 
 def _mismatches(published: Mapping[str, np.ndarray], given: Mapping[str, np.ndarray]) -> list[str]:
@@ -104,18 +171,23 @@ def _mismatches(published: Mapping[str, np.ndarray], given: Mapping[str, np.ndar
         for key, a in published.items()
         if key in given and given[key].shape != a.shape
     ]
-    return missing + unexpected + misshaped
+    mistyped = [
+        f"{key} has dtype {given[key].dtype}, expected a floating one"
+        for key in published
+        if key in given and not jnp.issubdtype(given[key].dtype, jnp.floating)
+    ]
+    return missing + unexpected + misshaped + mistyped
 
 
-def _differ(given: Mapping[str, np.ndarray], published: Mapping[str, np.ndarray], key: str) -> bool:
-    return not np.allclose(given[key], published[key], rtol=0.0, atol=_CONSTANT_TOLERANCE)
+def _differ(given: np.ndarray, computed: np.ndarray) -> bool:
+    return not np.allclose(np.asarray(given, np.float64), computed, rtol=0.0, atol=_CONSTANT_TOLERANCE)
 
 
-def _require_complete(module: Any, slots: Sequence[Slot]) -> None:
+def _require_complete(module: Any, slots: Sequence[Slot | Fixed]) -> None:
     """Every trained array of the module belongs to exactly one slot, and every name to one slot."""
     paths, structure = jax.tree.flatten_with_path(module)
     numbered = jax.tree.unflatten(structure, range(len(paths)))
-    filled = Counter(slot.leaf(numbered) for slot in slots)
+    filled = Counter(n for slot in slots if isinstance(slot, Slot) for n in slot.leaves(numbered))
     buffers = {
         number
         for node in jax.tree.leaves(numbered, is_leaf=is_buffer)
@@ -125,10 +197,10 @@ def _require_complete(module: Any, slots: Sequence[Slot]) -> None:
     wrong = [
         f"{jax.tree_util.keystr(path)} has {filled[number]} names"
         for number, (path, leaf) in enumerate(paths)
-        if filled[number] > 1 or (not filled[number] and number not in buffers and eqx.is_array(leaf))
+        if filled[number] > 1
+        or (not filled[number] and (_is_abstract(leaf) or (number not in buffers and eqx.is_array(leaf))))
     ]
-    wrong += [
-        f"{key} is used twice" for key, n in Counter(key for s in slots for key in s.keys).items() if n > 1
-    ]
+    names = Counter(key for slot in slots for key in ((slot.key,) if isinstance(slot, Fixed) else slot.keys))
+    wrong += [f"{key} is used twice" for key, n in names.items() if n > 1]
     if wrong:
         raise ValueError("The key map is not one to one: " + "; ".join(wrong))
