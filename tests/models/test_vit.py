@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 
 from laminate.models.vit import Trunk, Vit
-from laminate.nn import LayerNorm, PatchEmbed, RMSNorm, grid_rotation, resize_grid, sincos_2d, zeros
+from laminate.nn import (
+    LayerNorm,
+    PatchEmbed,
+    RMSNorm,
+    Rotary,
+    centred_grid_angles,
+    resize_grid,
+    sincos_2d,
+    zeros,
+)
 from laminate.types import Buffer, split_buffers
 from tests.oracles.arrays import filled, normal
 
@@ -188,8 +197,8 @@ def test_rotary_positions_turn_the_patches_of_any_grid_and_need_a_grid():
     )
     image = normal(0, 6, 4, 3)
     assert vit.positions is None
-    rotation = grid_rotation(4, (3, 2), unturned=1)
-    by_hand = jax.jit(lambda vit, x: vit.norm(vit.stack(vit.embed(x), None, rotation)))
+    rotary = Rotary(centred_grid_angles(4, 3, 2), pairing="halves")
+    by_hand = jax.jit(lambda vit, x: vit.norm(vit.stack(vit.embed(x), None, rotary)))
     np.testing.assert_allclose(CALL(vit, image), by_hand(vit, image), atol=1e-5)
     upside_down = CALL(vit, image[::-1, ::-1])[1:]
     assert not np.allclose(upside_down, CALL(vit, image)[1:], atol=1e-3)

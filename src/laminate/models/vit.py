@@ -23,10 +23,10 @@ from laminate.nn import (
     Remat,
     Resampling,
     RMSNorm,
-    Rotation,
+    Rotary,
     Stack,
     SwiGlu,
-    grid_rotation,
+    centred_grid_angles,
     resize_grid,
     sincos_2d,
     trunc_normal,
@@ -114,8 +114,8 @@ class Vit(eqx.Module):
 
     Positions are added to the patches: a learned table, or the fixed two-dimensional sine-cosine one; the table of
     images of another size is resized by `resampling`. With `cls_position=True` the first row of a learned table
-    is added to the cls token. `positions="rotary"` turns queries and keys of the patches by `nn.grid_rotation` of
-    `rotary_base` instead. `norm` replaces the final LayerNorm. `init` draws the linear maps, `table_init` positions,
+    is added to the cls token. `positions="rotary"` turns queries and keys of the patches by `nn.centred_grid_angles`
+    of `rotary_base` instead. `norm` replaces the final LayerNorm. `init` draws the linear maps, `table_init` positions,
     cls and registers.
     """
 
@@ -195,14 +195,14 @@ class Vit(eqx.Module):
 
         `registers` replaces the learned ones for this call. A `mask` is over all tokens, True = may attend.
         """
-        rotation = self._rotation(x)
-        return self._end(self.stack(self.embed(x, registers=registers), mask, rotation, key=key))
+        rotary = self._rotary(x)
+        return self._end(self.stack(self.embed(x, registers=registers), mask, rotary, key=key))
 
     def taps(
         self, x: Float[Array, "..."], layers: tuple[int, ...]
     ) -> tuple[Float[Array, "all_tokens {self.out_dim}"], Float[Array, "layers all_tokens dim"]]:
         """All output tokens, and the stream as it leaves each of `layers` (counted from 0), not normed."""
-        stream, tapped = self.stack.taps(self.embed(x), layers, None, self._rotation(x))
+        stream, tapped = self.stack.taps(self.embed(x), layers, None, self._rotary(x))
         return self._end(stream), tapped
 
     def _end(self, x: Float[Array, "all_tokens dim"]) -> Float[Array, "all_tokens out_dim"]:
@@ -214,12 +214,12 @@ class Vit(eqx.Module):
     ) -> Float[Array, "depth heads all_tokens all_tokens"]:
         """The attention probabilities of every layer, in the deterministic mode."""
 
-        rotation = self._rotation(x)
+        rotary = self._rotary(x)
 
         def call(
             block: Block, x: Array, drop_rate: Scalar | None, k_layer: RandomKey | None
         ) -> tuple[Array, Array]:
-            return block(x, mask, rotation), block.attention_weights(x, mask, rotation)
+            return block(x, mask, rotary), block.attention_weights(x, mask, rotary)
 
         return self.stack.scan(call, self.embed(x))[1]
 
@@ -246,12 +246,12 @@ class Vit(eqx.Module):
             return None
         return x.shape[0] // self.patch.patch, x.shape[1] // self.patch.patch
 
-    def _rotation(self, x: Float[Array, "..."]) -> Rotation | None:
+    def _rotary(self, x: Float[Array, "..."]) -> Rotary | None:
         grid = self._grid(x)
         if grid is None or self.rotary_base is None:
             return None
         head_dim = self.stack.layers.attention.head_dim
-        return grid_rotation(head_dim, grid, base=self.rotary_base, unturned=self.prefix)
+        return Rotary(centred_grid_angles(head_dim, *grid, base=self.rotary_base), pairing="halves")
 
     def _position_table(
         self, tokens: int, grid: tuple[int, int] | None

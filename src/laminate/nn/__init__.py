@@ -3,6 +3,7 @@
 from laminate.nn.attention import Attention as Attention
 from laminate.nn.attention import Kernel as Kernel
 from laminate.nn.attention import Mask as Mask
+from laminate.nn.attention import Rotation as Rotation
 from laminate.nn.block import Block as Block
 from laminate.nn.conv import Conv2d as Conv2d
 from laminate.nn.conv import average_pool as average_pool
@@ -31,9 +32,10 @@ from laminate.nn.resize import Resampling as Resampling
 from laminate.nn.resize import resize as resize
 from laminate.nn.resize import resize_bytes as resize_bytes
 from laminate.nn.resize import resize_matrix as resize_matrix
-from laminate.nn.rotary import Rotation as Rotation
-from laminate.nn.rotary import grid_rotation as grid_rotation
-from laminate.nn.rotary import rotate_halves as rotate_halves
+from laminate.nn.rotary import Rotary as Rotary
+from laminate.nn.rotary import centred_grid_angles as centred_grid_angles
+from laminate.nn.rotary import grid_angles as grid_angles
 from laminate.nn.rotary import rotation_periods as rotation_periods
+from laminate.nn.rotary import sequence_angles as sequence_angles
 from laminate.nn.stack import Remat as Remat
 from laminate.nn.stack import Stack as Stack

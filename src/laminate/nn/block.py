@@ -5,11 +5,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from laminate.nn.attention import Attention, Mask
+from laminate.nn.attention import Attention, Mask, Rotation
 from laminate.nn.dropout import drop_path
 from laminate.nn.mlp import Mlp, SwiGlu
 from laminate.nn.norm import LayerNorm, RMSNorm
-from laminate.nn.rotary import Rotation
 from laminate.types import RandomKey, Scalar
 
 
@@ -31,22 +30,22 @@ class Block(eqx.Module):
         self,
         x: Float[Array, "tokens dim"],
         mask: Mask | None = None,
-        rotation: Rotation | None = None,
+        rotate: Rotation | None = None,
         *,
         drop_rate: Scalar | None = None,
         key: RandomKey | None = None,
     ) -> Float[Array, "tokens dim"]:
         k_attention, k_mlp, k_path1, k_path2 = (None,) * 4 if key is None else jax.random.split(key, 4)
-        branch = self.attention(self.attention_norm(x), mask, rotation, key=k_attention)
+        branch = self.attention(self.attention_norm(x), mask, rotate, key=k_attention)
         x = x + drop_path(_scaled(branch, self.attention_scale), drop_rate, key=k_path1)
         branch = self.mlp(self.mlp_norm(x), key=k_mlp)
         return x + drop_path(_scaled(branch, self.mlp_scale), drop_rate, key=k_path2)
 
     def attention_weights(
-        self, x: Float[Array, "tokens dim"], mask: Mask | None = None, rotation: Rotation | None = None
+        self, x: Float[Array, "tokens dim"], mask: Mask | None = None, rotate: Rotation | None = None
     ) -> Float[Array, "heads tokens tokens"]:
         """The attention probabilities that `__call__` uses on the same input."""
-        return self.attention.weights(self.attention_norm(x), mask, rotation)
+        return self.attention.weights(self.attention_norm(x), mask, rotate)
 
 
 def _scaled(branch: Float[Array, "tokens dim"], scale: Float[Array, " dim"] | None) -> Array:

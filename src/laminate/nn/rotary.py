@@ -1,53 +1,109 @@
-"""Rotary position embedding: queries and keys turned by angles that grow with their position."""
+"""Rotary position embedding: queries and keys turned by angles that grow with their position (Su et al. 2021)."""
 
-from typing import NamedTuple
+from typing import Literal
 
+import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from laminate.types import Buffer
 
-class Rotation(NamedTuple):
-    """Cosines and sines of the angles by which each token's head is turned, float32; angle zero turns nothing."""
-
-    cos: Float[Array, "tokens head_dim"]
-    sin: Float[Array, "tokens head_dim"]
+Pairing = Literal["neighbours", "halves"]
 
 
-def rotate_halves(
-    x: Float[Array, "heads tokens head_dim"], rotation: Rotation
-) -> Float[Array, "heads tokens head_dim"]:
-    """Number `j` of the first half of a head is paired with number `j` of the second, and the pair is turned.
+class Rotary(eqx.Module):
+    """Turns pair `j` of token `n` by the angle `a[n, j]`.
 
-    `x cos + [-second | first] sin` (Su et al. 2021), computed in float32, in the dtype of `x`.
+    Pair `j` is `(x_2j, x_2j+1)` with `pairing="neighbours"` ("interleaved"), and number `j` of either half of the
+    head with `pairing="halves"`. The result is computed in float32 and has the dtype of `x`. The tables hold each
+    angle twice, once for either member of its pair.
     """
-    wide = x.astype(jnp.float32)
-    first, second = jnp.split(wide, 2, axis=-1)
-    turned = jnp.concatenate([-second, first], axis=-1)
-    cos, sin = (jnp.broadcast_to(table[None], wide.shape) for table in rotation)
-    return (wide * cos + turned * sin).astype(x.dtype)
+
+    cos: Buffer
+    sin: Buffer
+    pairing: Pairing = eqx.field(static=True)
+
+    def __init__(self, angles: Float[np.ndarray, "tokens pairs"], *, pairing: Pairing = "neighbours"):
+        wide = np.asarray(angles, np.float64)
+        twice = np.repeat(wide, 2, axis=1) if pairing == "neighbours" else np.tile(wide, (1, 2))
+        self.cos = Buffer(jnp.asarray(np.cos(twice), jnp.float32))
+        self.sin = Buffer(jnp.asarray(np.sin(twice), jnp.float32))
+        self.pairing = pairing
+
+    @jax.named_scope("rotary")
+    def __call__(self, x: Float[Array, "heads tokens head_dim"]) -> Float[Array, "heads tokens head_dim"]:
+        """The turned queries or keys. Tokens beyond those of the tables stand in front and are not turned.
+
+        Raises ValueError if there are fewer tokens than the tables have, or if the head's width is another one.
+        """
+        tokens, head_dim = self.cos.value.shape
+        prefix = x.shape[1] - tokens
+        if prefix < 0 or x.shape[2] != head_dim:
+            raise ValueError(
+                f"This rotation is for {tokens} tokens (and any in front of them) of head_dim {head_dim}, "
+                f"and was given {x.shape[1]} tokens of head_dim {x.shape[2]}."
+            )
+        wide = x.astype(jnp.float32)
+        cos = jnp.pad(self.cos.value, ((prefix, 0), (0, 0)), constant_values=1.0)[None]
+        sin = jnp.pad(self.sin.value, ((prefix, 0), (0, 0)))[None]
+        return (wide * cos + self._quarter_turn(wide) * sin).astype(x.dtype)
+
+    def _quarter_turn(
+        self, x: Float[Array, "heads tokens head_dim"]
+    ) -> Float[Array, "heads tokens head_dim"]:
+        if self.pairing == "halves":
+            first, second = jnp.split(x, 2, axis=-1)
+            return jnp.concatenate([-second, first], axis=-1)
+        pairs = x.reshape(*x.shape[:-1], x.shape[-1] // 2, 2)
+        return jnp.stack([-pairs[..., 1], pairs[..., 0]], axis=-1).reshape(x.shape)
 
 
-def grid_rotation(
-    head_dim: int, grid: tuple[int, int], *, base: float = 100.0, unturned: int = 0
-) -> Rotation:
-    """The angles of a grid of patches, row by row, as in DINOv3 (Siméoni et al. 2025).
+def sequence_angles(
+    head_dim: int, tokens: int, *, theta: float = 10000.0
+) -> Float[np.ndarray, "tokens pairs"]:
+    """`a[n, j] = n theta^(-2j / head_dim)`, in float64. Raises ValueError if `head_dim` is odd."""
+    if head_dim % 2:
+        raise ValueError(f"Rotation of pairs needs an even head_dim, got head_dim={head_dim}.")
+    frequencies = theta ** (-2.0 * np.arange(head_dim // 2, dtype=np.float64) / head_dim)
+    return np.arange(tokens, dtype=np.float64)[:, None] * frequencies[None, :]
 
-    A patch at row `i` of `h` has the coordinate `2 (i + 0.5) / h - 1`, and so has a column. Angle `k` is
-    `2 pi coordinate / base^(4 k / head_dim)` for `k < head_dim / 4`; a head's angles are
-    `[rows | columns | rows | columns]`. `unturned` tokens stand before the patches (cls, registers).
+
+def grid_angles(
+    head_dim: int, rows: int, columns: int, *, theta: float = 10000.0
+) -> Float[np.ndarray, "patches pairs"]:
+    """Patch `(i, j)`, row-major, has the angles of row `i` in its first half and those of column `j` in its second.
+
+    Each half is `sequence_angles` of `head_dim / 2`. Raises ValueError if `head_dim` is not a multiple of four.
+    """
+    _require_quarters(head_dim)
+    by_row, by_column = (sequence_angles(head_dim // 2, n, theta=theta) for n in (rows, columns))
+    row, column = (axis.reshape(-1) for axis in np.mgrid[0:rows, 0:columns])
+    return np.concatenate([by_row[row], by_column[column]], axis=1)
+
+
+def centred_grid_angles(
+    head_dim: int, rows: int, columns: int, *, base: float = 100.0
+) -> Float[np.ndarray, "patches pairs"]:
+    """The angles of a grid whose size does not matter, row-major, as in DINOv3 (Siméoni et al. 2025), in float64.
+
+    A patch at row `i` of `h` has the coordinate `2 (i + 0.5) / h - 1`, and so has a column. Angle `k` of a
+    coordinate is `2 pi coordinate / base^(4 k / head_dim)` for `k < head_dim / 4`; the row's come before the column's.
 
     Raises ValueError if `head_dim` is not a multiple of four.
     """
-    if head_dim % 4:
-        raise ValueError(f"A grid rotation needs head_dim divisible by 4, got head_dim={head_dim}.")
-    rows, columns = (2 * (np.arange(side) + 0.5) / side - 1 for side in grid)
-    place = np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1).reshape(-1, 2, 1)
-    angles = (2 * np.pi * place / rotation_periods(head_dim, base=base)).reshape(len(place), -1)
-    angles = np.pad(np.tile(angles, (1, 2)), ((unturned, 0), (0, 0)))
-    return Rotation(jnp.asarray(np.cos(angles), jnp.float32), jnp.asarray(np.sin(angles), jnp.float32))
+    _require_quarters(head_dim)
+    row, column = (2 * (np.arange(side) + 0.5) / side - 1 for side in (rows, columns))
+    place = np.stack(np.meshgrid(row, column, indexing="ij"), axis=-1).reshape(-1, 2, 1)
+    return (2 * np.pi * place / rotation_periods(head_dim, base=base)).reshape(len(place), -1)
 
 
 def rotation_periods(head_dim: int, *, base: float = 100.0) -> Float[np.ndarray, " quarter"]:
-    """The periods of `grid_rotation`, float64."""
+    """The periods of `centred_grid_angles`, float64."""
     return base ** (np.arange(head_dim // 4) / (head_dim / 4))
+
+
+def _require_quarters(head_dim: int) -> None:
+    if head_dim % 4:
+        raise ValueError(f"Rotation on a grid needs head_dim divisible by 4, got head_dim={head_dim}.")

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from laminate.models.vit import Vit
-from laminate.nn import LayerNorm, grid_rotation
+from laminate.nn import LayerNorm, Rotary, centred_grid_angles
 from laminate.pretrained.dinov2 import DINOV2, DINOV2_REGISTERS
 from laminate.pretrained.dinov3 import DINOV3, DINOV3_ORIGINAL
 from laminate.pretrained.family import Family
@@ -107,7 +107,8 @@ def _hidden(golden: Golden, config: Mapping[str, Any]) -> dict[str, np.ndarray]:
         if vit.rotary_base is not None:
             grid = (images.shape[2] // vit.patch.patch, images.shape[3] // vit.patch.patch)
             head_dim = vit.stack.layers.attention.head_dim
-            found["rope_cos"], found["rope_sin"] = grid_rotation(head_dim, grid, base=vit.rotary_base)
+            rotary = Rotary(centred_grid_angles(head_dim, *grid, base=vit.rotary_base), pairing="halves")
+            found |= {"rope_cos": rotary.cos.value, "rope_sin": rotary.sin.value}
         produced |= {at + part: np.asarray(value) for part, value in found.items()}
     return produced
 
