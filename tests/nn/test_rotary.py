@@ -97,7 +97,7 @@ def test_a_centred_grid_has_the_row_and_then_the_column():
 def test_halves_are_turned_like_complex_numbers():
     x, angles = normal(0, 2, 3, 8), np.asarray(normal(1, 3, 4))
     rotary = Rotary(angles, pairing="halves")
-    turned = np.asarray(jax.jit(rotary)(x))
+    turned = np.asarray(rotary(x))
     wanted = (np.asarray(x[..., :4]) + 1j * np.asarray(x[..., 4:])) * np.exp(1j * angles)
     np.testing.assert_allclose(turned[..., :4] + 1j * turned[..., 4:], wanted, atol=1e-5)
     assert rotary(x.astype(jnp.bfloat16)).dtype == jnp.bfloat16
