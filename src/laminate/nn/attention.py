@@ -1,5 +1,6 @@
 """Multi-head self-attention."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Literal
 
@@ -17,14 +18,17 @@ from laminate.types import RandomKey
 
 Kernel = Literal["xla", "cudnn"]
 Mask = Bool[Array, "queries keys"]
+Rotation = Callable[[Float[Array, "heads tokens head_dim"]], Float[Array, "heads tokens head_dim"]]
+QkNorm = type[LayerNorm] | type[RMSNorm] | Callable[[int], LayerNorm | RMSNorm]
 
 
 class Attention(eqx.Module):
     """Softmax attention with one fused query-key-value projection (Vaswani et al. 2017).
 
     `softmax(norm(q) norm(k)^T / sqrt(head_dim)) v` for each head. `qk_norm`, a norm over `head_dim` with a scale
-    and no bias, keeps the logits bounded (Dehghani et al. 2023); `None` leaves it out. Logits and softmax are
-    float32, the probabilities are cast back to `x.dtype`. In a mask, True lets a query attend to a key.
+    and no bias, keeps the logits bounded (Dehghani et al. 2023); `None` leaves it out, and a function of `head_dim`
+    makes another one. Logits and softmax are float32, the probabilities are cast back to `x.dtype`. In a mask, True
+    lets a query attend to a key. A `rotate` (such as `Rotary`) turns queries and keys after their norm.
 
     `kernel="cudnn"` uses flash attention on NVIDIA GPUs; JAX raises where it cannot. `remat=True` recomputes the
     attention probabilities in the backward pass instead of keeping them.
@@ -48,7 +52,7 @@ class Attention(eqx.Module):
         *,
         head_dim: int | None = None,
         bias: bool = True,
-        qk_norm: type[LayerNorm] | type[RMSNorm] | None = None,
+        qk_norm: QkNorm | None = None,
         dropout_rate: float = 0.0,
         init: Initializer = trunc_normal(0.02),
         kernel: Kernel = "xla",
@@ -64,8 +68,9 @@ class Attention(eqx.Module):
         inner = heads * self.head_dim
         self.qkv = Linear(dim, 3 * inner, bias=bias, init=init, key=k_qkv)
         self.out = Linear(inner, dim, bias=bias, init=init, key=k_out)
-        self.q_norm = None if qk_norm is None else qk_norm(self.head_dim, eps=1e-6, bias=False)
-        self.k_norm = None if qk_norm is None else qk_norm(self.head_dim, eps=1e-6, bias=False)
+        make_norm = partial(qk_norm, eps=1e-6, bias=False) if isinstance(qk_norm, type) else qk_norm
+        self.q_norm = None if make_norm is None else make_norm(self.head_dim)
+        self.k_norm = None if make_norm is None else make_norm(self.head_dim)
         self.dim = dim
         self.heads = heads
         self.dropout_rate = dropout_rate
@@ -74,24 +79,31 @@ class Attention(eqx.Module):
 
     @jax.named_scope("attention")
     def __call__(
-        self, x: Float[Array, "tokens {self.dim}"], mask: Mask | None = None, *, key: RandomKey | None = None
+        self,
+        x: Float[Array, "tokens {self.dim}"],
+        mask: Mask | None = None,
+        rotate: Rotation | None = None,
+        *,
+        key: RandomKey | None = None,
     ) -> Float[Array, "tokens {self.dim}"]:
-        q, k, v = self._project(x)
+        q, k, v = self._project(x, rotate)
         attend = partial(_attend, kernel=self.kernel)
         attend = jax.checkpoint(attend) if self.remat else attend
         return dropout(self.out(attend(q, k, v, mask)), self.dropout_rate, key=key)
 
     def weights(
-        self, x: Float[Array, "tokens {self.dim}"], mask: Mask | None = None
+        self, x: Float[Array, "tokens {self.dim}"], mask: Mask | None = None, rotate: Rotation | None = None
     ) -> Float[Array, "{self.heads} tokens tokens"]:
         """The float32 attention probabilities of every head; rows are queries and sum to one."""
-        q, k, _ = self._project(x)
+        q, k, _ = self._project(x, rotate)
         return _probabilities(q, k, mask)
 
-    def _project(self, x: Float[Array, "tokens dim"]) -> tuple[Array, Array, Array]:
+    def _project(self, x: Float[Array, "tokens dim"], rotate: Rotation | None) -> tuple[Array, Array, Array]:
         q, k, v = rearrange(self.qkv(x), "t (three h d) -> three h t d", three=3, h=self.heads)
         if self.q_norm is not None and self.k_norm is not None:
             q, k = self.q_norm(q), self.k_norm(k)
+        if rotate is not None:
+            q, k = rotate(q), rotate(k)
         return q, k, v
 
 
