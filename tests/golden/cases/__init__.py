@@ -5,13 +5,16 @@ from collections.abc import Callable
 import numpy as np
 
 from ..reader import CannotRun, Comparison, Golden, compare
-from . import crop, flatdino_vae, flatdino_vit, flatdino_vq, fsq, grammar, schedules
+from . import crop, flatdino_generator, flatdino_vae, flatdino_vit, flatdino_vq, fsq, grammar, schedules
 
 _FAMILIES: dict[str, Callable[[Golden], dict[str, np.ndarray]]] = {
     "01_flatdino_vae": flatdino_vae.produce,
     "01_flatdino_vit": flatdino_vit.produce,
     "02_flatdino_fsq": fsq.produce,
     "02_flatdino_vq": flatdino_vq.produce,
+    "03_flatdino_dit": flatdino_generator.produce,
+    "04_flatdino_sampling": flatdino_generator.sample,
+    "04_flatdino_time_shift": flatdino_generator.time_shift,
     "04_flatdino_schedules": schedules.produce,
     "15_pil_center_crop": crop.produce,
 }
