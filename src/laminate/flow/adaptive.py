@@ -27,7 +27,7 @@ def solve_adaptive(
         RuntimeError: more than `max_steps` steps are needed (when the result is used).
     """
     try:
-        import diffrax
+        import diffrax  # pyright: ignore[reportMissingImports]
     except ModuleNotFoundError as error:
         raise ImportError(
             "Adaptive steps need diffrax: install it with `pip install 'laminate-jax[ode]'`, or use a fixed grid "

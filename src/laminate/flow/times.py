@@ -3,6 +3,7 @@
 A distribution is its quantile function, from a uniform number in [0, 1] to a time.
 """
 
+import math
 from collections.abc import Callable
 
 import jax
@@ -14,22 +15,23 @@ from laminate.types import RandomKey, Scalar
 Quantile = Callable[[Scalar], Scalar]
 
 
-def uniform(*, first: float = 0.0) -> Quantile:
-    """Uniform on [`first`, 1]. RAE leaves out the last 0.001 before the noise, `first=0.001`."""
-    _require_first(first)
-    return lambda u: first + (1.0 - first) * u
+def uniform(*, first: float = 0.0, last: float = 1.0) -> Quantile:
+    """Uniform on [`first`, `last`]. RAE leaves out the 0.001 nearest to the noise: `first=0.001`."""
+    _require_bounds(first, last)
+    return lambda u: first + (last - first) * u
 
 
-def logit_normal(mean: float = 0.0, std: float = 1.0, *, first: float = 0.0) -> Quantile:
-    """`sigmoid(mean + std n)` of a normal `n` (Esser et al. 2024), truncated to [`first`, 1].
+def logit_normal(mean: float = 0.0, std: float = 1.0, *, first: float = 0.0, last: float = 1.0) -> Quantile:
+    """`sigmoid(mean + std n)` of a normal `n` (Esser et al. 2024), truncated to [`first`, `last`].
 
     A positive `mean` moves the times towards the data.
     """
-    _require_first(first)
+    _require_bounds(first, last)
     if std <= 0.0:
         raise ValueError(f"logit_normal needs std > 0, got std={std}.")
-    lowest = 0.0 if first == 0.0 else ndtr((jnp.log(first / (1.0 - first)) - mean) / std)
-    return lambda u: jax.nn.sigmoid(mean + std * ndtri(lowest + (1.0 - lowest) * u))
+    lowest = ndtr((_logit(first) - mean) / std)
+    highest = ndtr((_logit(last) - mean) / std)
+    return lambda u: jax.nn.sigmoid(mean + std * ndtri(lowest + (highest - lowest) * u))
 
 
 def shift_time(t: Scalar, kappa: float | Scalar) -> Scalar:
@@ -55,6 +57,12 @@ def draw_time(key: RandomKey, distribution: Quantile, *, kappa: float | Scalar =
     return shift_time(distribution(jax.random.uniform(key, (), jnp.float32)), kappa)
 
 
-def _require_first(first: float) -> None:
-    if not 0.0 <= first < 1.0:
-        raise ValueError(f"The first time must lie in [0, 1), got first={first}.")
+def _logit(t: float) -> float:
+    if t in (0.0, 1.0):
+        return math.inf if t else -math.inf
+    return math.log(t / (1.0 - t))
+
+
+def _require_bounds(first: float, last: float) -> None:
+    if not 0.0 <= first < last <= 1.0:
+        raise ValueError(f"Times lie in [0, 1] from first to last, got first={first} and last={last}.")

@@ -5,7 +5,19 @@ from collections.abc import Callable
 import numpy as np
 
 from ..reader import CannotRun, Comparison, Golden, compare
-from . import crop, flatdino_generator, flatdino_vae, flatdino_vit, flatdino_vq, fsq, grammar, schedules
+from . import (
+    crop,
+    flatdino_generator,
+    flatdino_vae,
+    flatdino_vit,
+    flatdino_vq,
+    fsq,
+    grammar,
+    schedules,
+    stage2,
+    stage2_losses,
+    stage2_sampling,
+)
 
 _FAMILIES: dict[str, Callable[[Golden], dict[str, np.ndarray]]] = {
     "01_flatdino_vae": flatdino_vae.produce,
@@ -16,6 +28,15 @@ _FAMILIES: dict[str, Callable[[Golden], dict[str, np.ndarray]]] = {
     "04_flatdino_sampling": flatdino_generator.sample,
     "04_flatdino_time_shift": flatdino_generator.time_shift,
     "04_flatdino_schedules": schedules.produce,
+    "08_rae_ddt": stage2.produce,
+    "08_rae_lightningdit": stage2.produce,
+    "08_rae_sampling": stage2_sampling.rae,
+    "08_rae_sde": stage2_sampling.stochastic,
+    "08_rae_time_tables": stage2.time_tables,
+    "08_rae_transport_loss": stage2_losses.transport,
+    "09_lightningdit_loss": stage2_losses.lightningdit,
+    "09_lightningdit_model": stage2.produce,
+    "09_lightningdit_sampling": stage2_sampling.lightningdit,
     "15_pil_center_crop": crop.produce,
 }
 _NAMES = "04_flatdino_name_grammar"
