@@ -33,6 +33,6 @@ def time_grid(intervals: int, *, kappa: float = 1.0, last: float = 1.0, capacity
     if not 0.0 < last <= 1.0:
         raise ValueError(f"The last time must lie in (0, 1], got last={last}.")
     tau = np.linspace(0.0, last, intervals + 1)
-    times = tau / (kappa - (kappa - 1.0) * tau)
+    times = tau / (kappa * (1.0 - tau) + tau)
     padded = np.pad(times, (0, math.ceil(intervals / capacity) * capacity - intervals), mode="edge")
     return TimeGrid(jnp.asarray(padded, jnp.float32), jnp.asarray(intervals, jnp.int32))

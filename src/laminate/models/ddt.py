@@ -140,7 +140,7 @@ class Ddt(eqx.Module):
         label: Int[Array, ""] | None,
         *,
         key: RandomKey | None,
-    ) -> Float[Array, "tokens dim"]:
+    ) -> Float[Array, "all_tokens dim"]:
         time = self.time(t)
         condition = jax.nn.silu(time + self.label(label)).astype(x.dtype)[None]
         s = with_cls(add_positions(self.encoder_embed(x), self.positions), cls, self.cls_in)
@@ -152,7 +152,7 @@ class Ddt(eqx.Module):
         self,
         x: Latent,
         cls: Float[Array, " cls_dim"] | None,
-        encoded: Float[Array, "tokens dim"],
+        encoded: Float[Array, "all_tokens dim"],
         *,
         key: RandomKey | None,
     ) -> tuple[Latent, Float[Array, " cls_dim"] | None]:
