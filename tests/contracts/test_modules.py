@@ -17,6 +17,7 @@ import pytest
 from laminate.bottlenecks.fsq import Fsq
 from laminate.bottlenecks.gaussian import Gaussian
 from laminate.bottlenecks.noisy import Noisy
+from laminate.models import Ddt, Dit, FlatLatent, ImageLatent
 from laminate.models.attention_pool import AttentionPool
 from laminate.models.rae_decoder import RaeDecoder
 from laminate.models.vgg import Lpips
@@ -24,14 +25,23 @@ from laminate.models.vit import Trunk, Vit
 from laminate.nn import (
     Attention,
     Block,
+    ConditionedBlock,
+    ConditionedOutput,
     Conv2d,
+    FourierFeatures,
+    LabelEmbed,
     LayerNorm,
     Linear,
     Mlp,
+    Modulation,
     PatchEmbed,
     RMSNorm,
+    Rotary,
+    SinusoidalFeatures,
     Stack,
     SwiGlu,
+    TimeEmbed,
+    sequence_angles,
     trunc_normal,
 )
 from laminate.pretrained.patches import IMAGENET_MEAN, IMAGENET_STD
@@ -40,6 +50,7 @@ from laminate.tokenizers import FlatDino, NestedLatents, Normalization
 
 INIT = trunc_normal(0.3)
 TRUNK = Trunk(dim=12, depth=2, heads=3, hidden=10, init=INIT, drop_path_rate=0.2, mlp_dropout_rate=0.1)
+WIDE = Trunk(dim=16, depth=2, heads=2, hidden=6, norm=RMSNorm, init=INIT)
 
 
 def call(module: Any, x: jax.Array, key: Any) -> jax.Array:
@@ -83,6 +94,29 @@ def autoencode(model: FlatDino, x: jax.Array, key: Any) -> jax.Array:
     return jnp.concatenate([final, intermediate])
 
 
+def conditioned_block(key: jax.Array) -> ConditionedBlock:
+    k_block, k_modulation = jax.random.split(key)
+    made = block(k_block)
+    modulation = Modulation(12, 6, key=k_modulation)
+    return ConditionedBlock(made.attention_norm, made.attention, made.mlp_norm, made.mlp, modulation)
+
+
+def jointly(module: Dit | Ddt, x: jax.Array, key: Any) -> jax.Array:
+    """With a class token made of the latent's first token."""
+    velocity, of_cls = module.joint(x, jnp.concatenate([x[0], x[1]]), TIME, jnp.asarray(1), key=key)
+    return jnp.concatenate([velocity.reshape(-1), of_cls])
+
+
+def denoise(module: Dit | Ddt, x: jax.Array, key: Any) -> jax.Array:
+    return module(x, TIME, jnp.asarray(1), key=key)
+
+
+def embed(x: jax.Array) -> jax.Array:
+    """A time out of an input, in its dtype."""
+    return jnp.abs(x[0])
+
+
+TIME = jnp.asarray(0.3)
 CASES = {
     "Linear": Case(lambda key: Linear(5, 7, key=key), (3, 5)),
     "Linear without bias": Case(lambda key: Linear(5, 7, bias=False, key=key), (3, 5)),
@@ -131,6 +165,48 @@ CASES = {
     ),
     "VitTeacher": Case(teacher, (7, 5, 3)),
     "Noisy": Case(lambda key: Noisy(6), (4, 6), lambda module, x, key: module(x, key=key)[0], trained=False),
+    "Rotary": Case(lambda key: Rotary(sequence_angles(4, 3)), (2, 5, 4), lambda module, x, key: module(x)),
+    "Modulation": Case(
+        lambda key: Modulation(4, 2, key=key), (3, 4), lambda module, x, key: jnp.stack(module(x))
+    ),
+    "ConditionedBlock": Case(
+        conditioned_block, (7, 12), lambda module, x, key: module(x, x[:1] + 1.0, key=key)
+    ),
+    "ConditionedOutput": Case(
+        lambda key: ConditionedOutput(RMSNorm(4), 4, 3, key=key), (5, 4), lambda module, x, key: module(x, x)
+    ),
+    "TimeEmbed of random frequencies": Case(
+        lambda key: TimeEmbed(FourierFeatures(3, key=key), 4, backwards=True, init=INIT, key=key),
+        (2,),
+        lambda module, x, key: module(embed(x)).astype(x.dtype),
+    ),
+    "TimeEmbed of geometric frequencies": Case(
+        lambda key: TimeEmbed(SinusoidalFeatures(6), 4, init=INIT, key=key),
+        (2,),
+        lambda module, x, key: module(embed(x)).astype(x.dtype),
+    ),
+    "LabelEmbed": Case(
+        lambda key: LabelEmbed(3, 4, init=INIT, key=key),
+        (4,),
+        lambda module, x, key: x * module(jnp.asarray(2)).astype(x.dtype),
+    ),
+    "Dit of tokens": Case(
+        lambda key: Dit(TRUNK, FlatLatent(5, 2), classes=3, cls_dim=4, init=INIT, key=key), (5, 2), jointly
+    ),
+    "Dit of images": Case(
+        lambda key: Dit(
+            TRUNK, ImageLatent(4, 3, 2), classes=3, positions="learned", rotary=False, init=INIT, key=key
+        ),
+        (4, 4, 3),
+        denoise,
+    ),
+    "Ddt": Case(
+        lambda key: Ddt(
+            TRUNK, WIDE, FlatLatent(5, 2), classes=3, cls_dim=4, embed_init=INIT, init=INIT, key=key
+        ),
+        (5, 2),
+        jointly,
+    ),
     "Gaussian": Case(
         lambda key: Gaussian(3), (4, 6), lambda module, x, key: module(x, key=key)[0], trained=False
     ),

@@ -43,9 +43,9 @@ class Trunk:
     """The sizes of a transformer, and the layers that it is made of.
 
     `mlp` and `norm` are the layers themselves: `nn.SwiGlu`, `nn.Mlp` or `functools.partial(nn.Mlp, activation=...)`;
-    `nn.LayerNorm` or `nn.RMSNorm`. `qk_norm` puts such a norm on queries and keys. `head_dim=None` is `dim / heads`.
-    `attention_bias` and `attention_out_bias` are those of `nn.Attention`. `layer_scale` is the initial weight of every
-    channel of both branches, None for no such weights.
+    `nn.LayerNorm` or `nn.RMSNorm`. `qk_norm` puts such a norm on queries and keys, or one that it makes for a given
+    width. `head_dim=None` is `dim / heads`. `attention_bias` and `attention_out_bias` are those of `nn.Attention`.
+    `layer_scale` is the initial weight of every channel of both branches, None for no such weights.
     `remat="attention"` recomputes the attention probabilities in the backward pass, the other values are those of
     `nn.Stack`.
     """
@@ -58,7 +58,7 @@ class Trunk:
     mlp: type[Mlp] | type[SwiGlu] | partial[Mlp] = SwiGlu
     norm: type[LayerNorm] | type[RMSNorm] = LayerNorm
     norm_eps: float = 1e-6
-    qk_norm: bool = True
+    qk_norm: bool | Callable[[int], LayerNorm | RMSNorm] = True
     attention_bias: bool | tuple[bool, bool, bool] = True
     attention_out_bias: bool | None = None
     mlp_bias: bool = True
@@ -81,7 +81,7 @@ class Trunk:
             head_dim=self.head_dim,
             bias=self.attention_bias,
             out_bias=self.attention_out_bias,
-            qk_norm=self.norm if self.qk_norm else None,
+            qk_norm=self.norm if self.qk_norm is True else self.qk_norm or None,
             dropout_rate=self.attention_dropout_rate,
             init=self.init,
             kernel=self.kernel,

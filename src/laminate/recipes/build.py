@@ -1,14 +1,18 @@
 """The modules that a recipe describes. This is the one module of the recipes that needs JAX."""
 
+import dataclasses
+
 import jax
 
 from laminate.bottlenecks.fsq import Fsq
 from laminate.bottlenecks.gaussian import Gaussian
+from laminate.models import Ddt, Dit, FlatLatent
 from laminate.models import vit as models
-from laminate.nn import LayerNorm, Mlp, RMSNorm, SwiGlu, trunc_normal
+from laminate.nn import LayerNorm, Mlp, RMSNorm, SwiGlu, trunc_normal, xavier_uniform
 from laminate.recipes.bottleneck import FsqBottleneck, GaussianBottleneck
 from laminate.recipes.flags import AttentionKernel, Remat
 from laminate.recipes.flatdino import FlatDinoRecipe
+from laminate.recipes.generator import GeneratorRecipe
 from laminate.recipes.network import Vit
 from laminate.tokenizers.flatdino import FlatDino, NestedLatents
 from laminate.types import RandomKey
@@ -51,6 +55,35 @@ def flatdino(
         decoder_disposable=recipe.decoder_disposable,
         intermediate=recipe.intermediate_layer is not None,
         nested=_nested(recipe, key=k_nested),
+    )
+
+
+def generator(
+    recipe: GeneratorRecipe, *, kernel: AttentionKernel = "xla", remat: Remat = "none", key: RandomKey
+) -> Dit | Ddt:
+    """The generator of `recipe` with freshly drawn float32 parameters; `kernel` and `remat` as for `flatdino`."""
+    network = trunk(recipe.network, kernel=kernel, remat=remat)
+    shape, null_class = FlatLatent(recipe.tokens, recipe.features), recipe.class_dropout > 0
+    if recipe.head is None:
+        return Dit(
+            network,
+            shape,
+            classes=recipe.classes,
+            null_class=null_class,
+            positions=recipe.network.positions,
+            rotary=recipe.rotary,
+            key=key,
+        )
+    head = trunk(recipe.head, kernel=kernel, remat=remat)
+    return Ddt(
+        dataclasses.replace(network, init=xavier_uniform),
+        dataclasses.replace(head, init=xavier_uniform),
+        shape,
+        classes=recipe.classes,
+        null_class=null_class,
+        positions=recipe.network.positions,
+        rotary=recipe.rotary,
+        key=key,
     )
 
 

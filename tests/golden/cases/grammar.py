@@ -2,8 +2,7 @@
 
 The reference wants options in one order and an `L` in front of levels. Our parsers take any order and bare
 levels, so a name that the reference refuses for no other reason is accepted by ours and passes here; in the
-count of refusals it is read strictly. Generator names have no parser yet: the header's entries are counted
-as they stand.
+count of refusals it is read strictly.
 """
 
 import math
@@ -12,11 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from laminate.recipes import fsq_names, vae_names
+from laminate.recipes import fsq_names, generator_names, vae_names
 from laminate.recipes.experiments import flatdino_fsq, flatdino_vae
 from laminate.recipes.flatdino import FlatDinoRecipe
+from laminate.recipes.generator import generator
 from laminate.recipes.grammar import Grammar, match_option
 from tests.oracles.released_config import as_released_config, as_released_spec
+from tests.oracles.released_generator import as_released_generator
 
 from ..reader import Comparison, Golden, compare
 
@@ -36,12 +37,15 @@ def judge(golden: Golden) -> tuple[list[Comparison], str]:
     comparisons += [_spec(name, reference) for name, reference in golden.config.get("vae_spec", {}).items()]
     refused = [name for name in vae if not _strictly_accepted(name, flatdino_vae, vae_names.GRAMMAR)]
     refused += [name for name in vq if not _strictly_accepted(name, flatdino_fsq, fsq_names.GRAMMAR)]
-    others = {family: names for family, names in parsed.items() if family not in ("vae", "vq")}
+    generators = parsed.get("generator", {})
+    comparisons += [_generator(name, reference) for name, reference in generators.items()]
+    refused += [name for name in generators if not _strict_generator(name)]
+    others = {family: names for family, names in parsed.items() if family not in ("vae", "vq", "generator")}
     refused += [name for names in others.values() for name, value in names.items() if "error" in value]
     counts = np.asarray([sum(map(len, parsed.values())), len(refused)], np.int32)
     comparisons += compare(golden, {_COUNTS: counts})
-    taken = ", ".join(f"{len(names)} {family}" for family, names in others.items()) or "no"
-    return comparisons, f"{taken} names were counted from the header and not parsed: they have no parser yet"
+    left = ", ".join(f"{len(names)} {family}" for family, names in others.items())
+    return comparisons, f"{left} names were counted from the header and not parsed" if left else ""
 
 
 def _accepted(name: str, resolve: Callable[..., FlatDinoRecipe]) -> FlatDinoRecipe | None:
@@ -86,6 +90,29 @@ def _config(
     if recipe is None:
         return _verdict(label, ["refused"], "")
     return _verdict(label, _differences(as_released_config(recipe), reference, ""), "")
+
+
+def _strict_generator(name: str) -> bool:
+    """Whether the reference accepts `name`: one of ours whose options stand in the order of the grammar."""
+    try:
+        generator_names.parse(name)
+    except ValueError:
+        return False
+    order = ("dh", "kappa", "xpred", "norm")
+    places = [order.index("kappa" if word.startswith("kappa") else word) for word in name.split("-")[1:]]
+    return places == sorted(places)
+
+
+def _generator(name: str, reference: dict[str, Any]) -> Comparison:
+    label = f"parsed/generator/{name}"
+    try:
+        recipe = generator(name)
+    except ValueError:
+        return _verdict(label, [] if "error" in reference else ["refused"], "refused")
+    if "error" in reference:
+        lenient = not _strict_generator(name)
+        return _verdict(label, [] if lenient else ["accepted"], "accepted in another order")
+    return _verdict(label, _differences(as_released_generator(recipe), reference, ""), "")
 
 
 def _spec(name: str, reference: dict[str, Any] | None) -> Comparison:

@@ -11,7 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from laminate.models.vit import Vit
-from laminate.nn import Block, LayerNorm, Linear, RMSNorm, SwiGlu
+from laminate.nn import Block, ConditionedBlock, LayerNorm, Linear, RMSNorm, SwiGlu
 from laminate.pretrained.keymaps.base import LEADING_ONE, SAME, TRANSPOSED, Layout, Slot
 from laminate.types import Buffer
 
@@ -29,11 +29,11 @@ def vit_slots(vit: Vit, *, prefix: str = "", place: Place = lambda tree: tree) -
     """
     slots: list[Slot] = []
     if vit.patch is not None:
-        slots += _linear(
+        slots += linear_slots(
             vit.patch.projection, f"{prefix}patch_embed/proj", lambda m: place(m).patch.projection
         )
     if vit.input is not None:
-        slots += _linear(vit.input, f"{prefix}input_proj", lambda m: place(m).input)
+        slots += linear_slots(vit.input, f"{prefix}input_proj", lambda m: place(m).input)
     if isinstance(vit.positions, Buffer):
         layout = _behind_zero_rows(vit.prefix)
         slots.append(Slot((f"{prefix}pos_embed",), lambda m: place(m).positions.value, layout, constant=True))
@@ -43,10 +43,12 @@ def vit_slots(vit: Vit, *, prefix: str = "", place: Place = lambda tree: tree) -
         slots.append(Slot((f"{prefix}cls_token",), lambda m: place(m).cls, LEADING_ONE))
     if vit.registers is not None:
         slots.append(Slot((f"{prefix}reg_tokens",), lambda m: place(m).registers, LEADING_ONE))
-    slots += _blocks(vit.stack.layers, vit.stack.depth, f"{prefix}blocks", lambda m: place(m).stack.layers)
-    slots += _norm(vit.norm, (f"{prefix}norm/norm",), lambda m: place(m).norm)
+    slots += block_slots(
+        vit.stack.layers, vit.stack.depth, f"{prefix}blocks", lambda m: place(m).stack.layers
+    )
+    slots += norm_slots(vit.norm, (f"{prefix}norm/norm",), lambda m: place(m).norm)
     if vit.output is not None:
-        slots += _linear(vit.output, f"{prefix}output_proj", lambda m: place(m).output)
+        slots += linear_slots(vit.output, f"{prefix}output_proj", lambda m: place(m).output)
     return slots
 
 
@@ -69,12 +71,13 @@ def flatdino_slots(tokenizer: Tokenizer) -> list[Slot]:
     slots = vit_slots(tokenizer.encoder, prefix="encoder/", place=lambda m: m.encoder)
     slots += vit_slots(tokenizer.decoder, prefix="decoder/", place=lambda m: m.decoder)
     if tokenizer.nested is not None:
-        slots += _linear(tokenizer.nested.projection, "latent_proj", lambda m: m.nested.projection)
+        slots += linear_slots(tokenizer.nested.projection, "latent_proj", lambda m: m.nested.projection)
         slots.append(Slot(("mask_token",), lambda m: m.nested.mask_token, LEADING_ONE))
     return slots
 
 
-def _blocks(block: Block, depth: int, prefix: str, place: Place) -> list[Slot]:
+def block_slots(block: Block | ConditionedBlock, depth: int, prefix: str, place: Place) -> list[Slot]:
+    """The slots of a stack of blocks, all but a modulation; `place` finds the stacked layers in the module."""
     layers = tuple(f"{prefix}/{layer}" for layer in range(depth))
     attention = [("attention/qkv_proj", block.attention.qkv, lambda m: place(m).attention.qkv)]
     attention.append(("attention/o_proj", block.attention.out, lambda m: place(m).attention.out))
@@ -90,21 +93,23 @@ def _blocks(block: Block, depth: int, prefix: str, place: Place) -> list[Slot]:
     ]
     slots: list[Slot] = []
     for name, linear, where in attention + mlp:
-        slots += _stacked_linear(linear, tuple(f"{layer}/{name}" for layer in layers), where)
+        slots += stacked_linear_slots(linear, tuple(f"{layer}/{name}" for layer in layers), where)
     for name, norm, where in norms:
         if norm is not None:
-            slots += _norm(norm, tuple(f"{layer}/{name}" for layer in layers), where, stacked=True)
+            slots += norm_slots(norm, tuple(f"{layer}/{name}" for layer in layers), where, stacked=True)
     return slots
 
 
-def _linear(linear: Linear, name: str, place: Place) -> list[Slot]:
+def linear_slots(linear: Linear, name: str, place: Place) -> list[Slot]:
+    """`name/kernel` and, if the layer has one, `name/bias`."""
     slots = [Slot((f"{name}/kernel",), lambda m: place(m).weight, TRANSPOSED)]
     if linear.bias is not None:
         slots.append(Slot((f"{name}/bias",), lambda m: place(m).bias, SAME))
     return slots
 
 
-def _stacked_linear(linear: Linear, names: tuple[str, ...], place: Place) -> list[Slot]:
+def stacked_linear_slots(linear: Linear, names: tuple[str, ...], place: Place) -> list[Slot]:
+    """`linear_slots` of one layer stacked over depth, with a name for each."""
     kernels, biases = (tuple(f"{name}/{part}" for name in names) for part in ("kernel", "bias"))
     slots = [Slot(kernels, lambda m: place(m).weight, TRANSPOSED, stacked=True)]
     if linear.bias is not None:
@@ -112,9 +117,10 @@ def _stacked_linear(linear: Linear, names: tuple[str, ...], place: Place) -> lis
     return slots
 
 
-def _norm(
+def norm_slots(
     norm: LayerNorm | RMSNorm, names: tuple[str, ...], place: Place, *, stacked: bool = False
 ) -> list[Slot]:
+    """`name/scale` and `name/bias`, as far as the norm has them."""
     scales, biases = (tuple(f"{name}/{part}" for name in names) for part in ("scale", "bias"))
     slots: list[Slot] = []
     if norm.scale is not None:

@@ -1,0 +1,80 @@
+"""Names of generator experiments: `parse` and `format` are inverses on canonical names.
+
+`dit{s|b|l|xl}[-dh][-kappaF][-xpred][-norm]`, options in any order. The size is LightningDiT's; the shape of the
+latents comes from the tokenizer.
+"""
+
+import difflib
+import itertools
+import re
+from dataclasses import dataclass
+from decimal import Decimal
+
+_SIZES = ("s", "b", "l", "xl")
+_KAPPA = re.compile(r"kappa([0-9]{1,9}\.?[0-9]{0,9}|\.[0-9]{1,9})")
+USAGE = "dit{s|b|l|xl}[-dh][-kappaF][-xpred][-norm]"
+
+MEANINGS = {
+    "dh": "DiT^DH: a wide, shallow head behind the transformer",
+    "kappaF": "time shift F in training and sampling; without it, sqrt(numbers of the latent / 4096)",
+    "xpred": "the network predicts the data instead of the velocity",
+    "norm": "latents are normalised by their measured mean and variance",
+}
+
+
+@dataclass(frozen=True)
+class GeneratorName:
+    """What the name of a generator says."""
+
+    size: str
+    head: bool = False
+    kappa: float | None = None
+    predict_data: bool = False
+    normalize: bool = False
+
+
+def parse(name: str) -> GeneratorName:
+    """What `name` says. Raises `ValueError` with the wrong part and the nearest valid names."""
+    first, *words = name.split("-")
+    size = first.removeprefix("dit")
+    if not first.startswith("dit") or size not in _SIZES:
+        raise ValueError(_refusal(name, f"{first!r} is not dit and a size"))
+    found: dict[str, float] = {}
+    for word in words:
+        kappa = _KAPPA.fullmatch(word)
+        option = "kappaF" if kappa else word
+        if option not in MEANINGS or (word == "kappaF" and not kappa):
+            raise ValueError(_refusal(name, f"there is no option {word!r}"))
+        if option in found:
+            raise ValueError(_refusal(name, f"option {word!r} is given twice"))
+        found[option] = float(kappa[1]) if kappa else 1.0
+    if found.get("kappaF", 1.0) <= 0.0:
+        raise ValueError(_refusal(name, "the time shift must be greater than 0"))
+    return GeneratorName(size, "dh" in found, found.get("kappaF"), "xpred" in found, "norm" in found)
+
+
+def format(spec: GeneratorName) -> str:
+    """The canonical name of `spec`."""
+    words = [
+        f"dit{spec.size}",
+        "dh" if spec.head else None,
+        None if spec.kappa is None else f"kappa{_plain(spec.kappa)}",
+        "xpred" if spec.predict_data else None,
+        "norm" if spec.normalize else None,
+    ]
+    return "-".join(word for word in words if word is not None)
+
+
+def _plain(value: float) -> str:
+    """`value` without an exponent, `0.5` or `2`."""
+    return f"{Decimal(repr(value)):f}".removesuffix(".0")
+
+
+def _refusal(name: str, reason: str) -> str:
+    flags = itertools.product(_SIZES, (False, True), (None, 3.0), (False, True), (False, True))
+    known = [format(GeneratorName(*choice)) for choice in flags]
+    nearest = difflib.get_close_matches(name.lower().replace("_", "-"), known, n=3, cutoff=0.0)
+    return (
+        f"Unknown generator experiment {name!r}: {reason}. Did you mean {' or '.join(nearest)}? Names are {USAGE}, "
+        "F a time shift such as 3."
+    )

@@ -1,0 +1,162 @@
+"""Generator names, the networks that they mean, and the paper's Tables 7 to 9."""
+
+from dataclasses import replace
+from decimal import Decimal
+
+import equinox as eqx
+import jax
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from laminate.flow import dimension_shift
+from laminate.recipes import build, generator_names
+from laminate.recipes.experiments import flatdino_vae
+from laminate.recipes.generator import LIGHTNING, for_latents, generator
+from laminate.recipes.generator_costs import generator_flops, generator_parameters, printed_costs
+from laminate.recipes.network import PRETRAINED_TEACHERS
+from laminate.types import is_buffer
+
+fields = st.fixed_dictionaries(
+    {
+        "size": st.sampled_from(sorted(LIGHTNING)),
+        "head": st.booleans(),
+        "kappa": st.none() | st.decimals("0.001", 99_999, places=3).map(float),
+        "predict_data": st.booleans(),
+        "normalize": st.booleans(),
+    }
+)
+
+
+@given(values=fields, order=st.randoms(use_true_random=False))
+def test_parse_and_format_are_inverses_and_options_have_no_order(values, order):
+    spec = generator_names.GeneratorName(**values)
+    name = generator_names.format(spec)
+    assert generator_names.parse(name) == spec
+    first, *options = name.split("-")
+    order.shuffle(options)
+    assert generator_names.format(generator_names.parse("-".join([first, *options]))) == name
+
+
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [
+        ("dit-b", "'dit' is not"),
+        ("ditm", "'ditm' is not"),
+        ("ditxl_dh", "did you mean ditxl-dh"),
+        ("ditb-kappa", "no option 'kappa'"),
+        ("ditb-kappaF", "no option 'kappaF'"),
+        ("ditb-kappa0", "greater than 0"),
+        ("ditb-kappa1.2.3", "no option"),
+        ("ditb-dh-dh", "given twice"),
+        ("ditb-kappa2-kappa3", "given twice"),
+        ("", "is not dit"),
+    ],
+)
+def test_wrong_names_are_refused_with_the_fault_and_a_repair(name, fault):
+    with pytest.raises(ValueError, match=r"Did you mean dit[a-z]") as caught:
+        generator(name)
+    assert fault.lower() in str(caught.value).lower()
+
+
+def trained(module):
+    leaves = jax.tree.leaves(module, is_leaf=is_buffer)
+    return sum(int(np.prod(leaf.shape)) for leaf in leaves if isinstance(leaf, jax.ShapeDtypeStruct))
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("dits", 33_059_072),
+        ("ditb", 130_703_744),
+        ("ditl", 458_423_440),
+        ("ditxl", 675_478_016),
+        ("dits-dh", 193_501_652),
+        ("ditb-dh", 291_010_004),
+        ("ditl-dh", 618_323_432),
+        ("ditxl-dh", 835_058_132),
+    ],
+)
+def test_networks_have_the_parameters_of_the_released_ones(name, parameters):
+    recipe = generator(name)
+    network = eqx.filter_eval_shape(lambda key: build.generator(recipe, key=key), jax.random.key(0))
+    assert trained(network) == parameters
+    assert generator_parameters(recipe) == parameters
+
+
+@given(tokens=st.integers(1, 40), features=st.integers(1, 40), classes=st.integers(0, 30), head=st.booleans())
+def test_counted_parameters_are_those_of_the_modules(tokens, features, classes, head):
+    recipe = for_latents(
+        generator("dits-dh" if head else "dits"), tokens=tokens, features=features, classes=classes
+    )
+    network = eqx.filter_eval_shape(lambda key: build.generator(recipe, key=key), jax.random.key(0))
+    assert trained(network) == generator_parameters(recipe)
+
+
+def test_the_shift_is_the_names_or_that_of_the_latent():
+    assert generator("ditxl-kappa3").shift == 3.0
+    recipe = for_latents(generator("ditb"), tokens=64, features=768)
+    assert recipe.shift == dimension_shift(64 * 768) == pytest.approx(3.46410162)
+    assert replace(recipe, kappa_base=None).shift == 1.0
+    assert recipe.data_floor == pytest.approx(1 / (50 * recipe.shift))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"kappa": 0.0}, "kappa"),
+        ({"steps": 0}, "steps"),
+        ({"classes": -1}, "classes"),
+        ({"class_dropout": 1.0}, "class_dropout"),
+        ({"classes": 0, "class_dropout": 0.0}, "null class"),
+        ({"prediction": "noise"}, "prediction"),
+        ({"name": "a/b"}, "name"),
+    ],
+)
+def test_impossible_recipes_are_refused(change, message):
+    with pytest.raises(Exception, match=message):  # a wrong word is refused by its annotation first
+        replace(generator("ditb"), **change)
+
+
+# Model, latent, S; linear and attention of a layer, total (Table 7); backward, train (8); encoding, total (9).
+TABLES = """
+ditl     RAE      256  3.22        0.13         80.5   161.0  241.5  23.4  264.9
+ditl     FlatDINO 32   0.40        0.002        9.7    19.4   29.1   49.4  78.5
+ditxl    RAE      256  4.08        0.15         118.4  236.8  355.2  23.4  378.6
+ditxl    FlatDINO 32   0.51        0.002        14.3   28.6   42.9   49.4  92.3
+ditxl-dh RAE      256  4.08/12.88  0.15/0.27    144.7  289.4  434.1  23.4  457.5
+ditxl-dh FlatDINO 32   0.51/1.61   0.002/0.004  17.5   35.0   52.5   49.4  101.9
+"""
+REDUCTIONS = {"ditl": ("8.3", "3.4"), "ditxl": ("8.3", "4.1"), "ditxl-dh": ("8.3", "4.5")}
+TEACHER = PRETRAINED_TEACHERS["dinov2-b"]
+
+
+def costs_of(name, tokens):
+    compressed = tokens == 32
+    recipe = for_latents(generator(name), tokens=tokens, features=128 if compressed else 768)
+    tokenizer = flatdino_vae("long-32-bl-128") if compressed else None
+    return printed_costs(recipe, teacher=TEACHER, tokenizer=tokenizer)
+
+
+@pytest.mark.parametrize("row", TABLES.strip().splitlines())
+def test_flops_are_those_of_the_papers_tables_7_to_9(row):
+    name, _, tokens, linear, attention, *figures = row.split()
+    costs = costs_of(name, int(tokens))
+    assert "/".join(map(str, costs.linear)) == linear
+    assert "/".join(map(str, costs.attention)) == attention
+    totals = (costs.forward, costs.backward, costs.train, costs.encoding, costs.total)
+    assert [str(total) for total in totals] == figures
+
+
+@pytest.mark.parametrize("name", REDUCTIONS)
+def test_reductions_are_those_of_the_paper(name):
+    rae, flat = costs_of(name, 256), costs_of(name, 32)
+    forward, train = (
+        (a / b).quantize(Decimal("0.1")) for a, b in ((rae.forward, flat.forward), (rae.total, flat.total))
+    )
+    assert (str(forward), str(train)) == REDUCTIONS[name]
+
+
+def test_exact_flops_are_the_sum_over_layers():
+    assert generator_flops(generator("ditxl")) == 28 * 2 * 32 * 1152 * (6 * 1152 + 32)
