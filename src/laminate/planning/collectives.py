@@ -46,6 +46,8 @@ class Collective:
     @property
     def wire_bytes(self) -> float:
         """Bytes that one device sends in one execution, by the ring algorithm."""
+        if self.kind == "collective-permute":
+            return float(self.bytes)
         share = self.bytes * (self.group_size - 1) / max(1, self.group_size)
         return 2.0 * share if self.kind == "all-reduce" else float(share)
 

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 from jax.experimental import topologies
 
+from laminate.parallel.places import places
 from laminate.planning.chips import Topology
 
 INSTALL = "pip install 'laminate-jax[tpu]'"
@@ -35,7 +36,7 @@ class Slice:
 
     @property
     def hosts(self) -> int:
-        return len({device.process_index for device in self.devices})
+        return len({place.host for place in places(self.devices)})
 
 
 def has_compiler() -> bool:

@@ -9,6 +9,8 @@ from jax.sharding import Mesh
 from jaxtyping import PyTree
 
 from laminate.parallel.mesh import MeshShape, build_mesh
+from laminate.parallel.places import Place, places
+from laminate.planning.chips import Topology
 from laminate.planning.collectives import (
     Collective,
     Summary,
@@ -21,7 +23,7 @@ from laminate.planning.compiled import Compiled, DoesNotFit, compile_step
 from laminate.planning.devices import Slice
 from laminate.planning.flops import count_flops
 from laminate.planning.memory import Held, device_bytes, gathered_bytes
-from laminate.planning.roofline import Place, Roofline, crosses, roofline
+from laminate.planning.roofline import Roofline, crosses, roofline
 from laminate.planning.traffic import count_traffic
 from laminate.train.state import TrainState
 
@@ -166,7 +168,11 @@ def make_plan(name: str, place: Slice, setting: Setting, make_job: MakeJob) -> P
         compiled = compile_step(job.step, job.state, job.frozen, job.batch)
     except DoesNotFit as error:
         return replace(plan, capacity_bytes=error.capacity, needed_bytes=error.needed + held.total)
-    return replace(plan, needed_bytes=compiled.peak, measured=measure(compiled, place, _places(place, mesh)))
+    return replace(
+        plan,
+        needed_bytes=compiled.peak,
+        measured=measure(compiled, place.topology, places(mesh.devices.flat)),
+    )
 
 
 def held_bytes(place: Slice, setting: Setting, make_job: MakeJob) -> int:
@@ -187,17 +193,12 @@ def _held(job: Job) -> tuple[Held, int]:
     return held, sum(leaf.size for leaf in jax.tree.leaves(state.params))
 
 
-def _places(place: Slice, mesh: Mesh) -> list[Place]:
-    several = place.topology.slices > 1
-    return [Place(device.slice_index if several else 0, tuple(device.coords)) for device in mesh.devices.flat]
-
-
-def measure(compiled: Compiled, place: Slice, places: list[Place]) -> Measured:
-    """Counts and times, read from the program."""
+def measure(compiled: Compiled, topology: Topology, standing: list[Place]) -> Measured:
+    """Counts and times, read from the program. `standing` are the devices in the order of the mesh."""
     program = compiled.program
     collectives = find_collectives(program)
     flops, traffic = count_flops(program), count_traffic(program)
-    lines = roofline(program, collectives, place.topology, places, flops=flops.total, traffic=traffic)
+    lines = roofline(program, collectives, topology, standing, flops=flops.total, traffic=traffic)
     return Measured(
         peak_bytes=compiled.peak,
         temporary_bytes=compiled.temporaries,
@@ -213,7 +214,7 @@ def measure(compiled: Compiled, place: Slice, places: list[Place]) -> Measured:
             f"{one.kind} of {one.bytes / MIB:.1f} MiB, {one.times} times"
             for one in blocking_in_loops(collectives, least_bytes=MIB)
         ),
-        crossing_bytes=_bytes(collectives, lambda one: crosses(one, places)),
+        crossing_bytes=_bytes(collectives, lambda one: crosses(one, standing)),
         roofline=lines,
         trace_seconds=compiled.trace_seconds,
         compile_seconds=compiled.compile_seconds,

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 
+from laminate.parallel.places import Place
 from laminate.planning.chips import Chip, Topology
 from laminate.planning.collectives import Collective
 from laminate.planning.hlo import Program
@@ -43,14 +44,6 @@ class Roofline:
     def step(self) -> float:
         """The estimate of a step: what is computed, no faster than its overlapped traffic, and then the waiting."""
         return max(self.scheduled or 0.0, self.least - self.waiting) + self.waiting
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a device stands: its slice, and its coordinates in the torus of that slice."""
-
-    slice_index: int
-    coordinates: tuple[int, ...]
 
 
 def roofline(
