@@ -23,7 +23,7 @@ DESCRIBED = {
 }
 
 
-class CompilerMissing(ImportError):
+class CompilerMissing(FileNotFoundError):
     """The TPU compiler is not installed."""
 
 

@@ -9,7 +9,7 @@ GIB, MIB = 2**30, 2**20
 Row = tuple[str, str]
 
 
-def gib(count: float) -> str:
+def gib(count: int) -> str:
     """Bytes for a person."""
     return f"{count / GIB:.2f} GiB" if count >= 0.1 * GIB else f"{count / MIB:.1f} MiB"
 
