@@ -6,12 +6,13 @@
 It compiles the very step that training runs. Needs the TPU compiler, no TPU: pip install 'laminate-jax[tpu]'.
 """
 
-import tyro
+import os
 
-from laminate.recipes.plan_flags import PlanFlags, script_of
+from laminate.recipes.plan_flags import plan_command, script_of
 
 if __name__ == "__main__":  # before the imports below, which --help need not wait for
-    FLAGS = tyro.cli(PlanFlags, description=__doc__)
+    FLAGS = plan_command(__doc__)
+    os.environ["JAX_PLATFORMS"] = "cpu"  # no device of this machine is looked for, a TPU least of all
 
 import dataclasses
 import importlib.util
@@ -116,5 +117,4 @@ def main(flags):
 
 
 if __name__ == "__main__":
-    jax.config.update("jax_platforms", "cpu")
     main(FLAGS)

@@ -140,7 +140,7 @@ def test_shares_and_waiting_are_by_bytes_and_size():
     assert overlapped_share(overlapped + waited) == 0.5
     (line,) = summarise(overlapped + waited)
     assert (line.count, line.bytes, line.overlapped) == (2, 256, 0.5)
-    assert blocking_in_loops(waited, least_bytes=1) == []  # not in a loop
+    assert blocking_in_loops(waited, above=0) == []  # not in a loop
 
 
 def test_time_is_bytes_over_the_links_that_a_group_spans():

@@ -201,6 +201,6 @@ def overlapped_share(collectives: list[Collective]) -> float:
     return 1.0 if total == 0 else sum(one.total_bytes for one in collectives if one.overlapped) / total
 
 
-def blocking_in_loops(collectives: list[Collective], *, least_bytes: int) -> list[Collective]:
-    """Collectives of at least so many bytes in the body of a loop, beside which nothing is computed."""
-    return [one for one in collectives if one.in_loop and not one.overlapped and one.bytes >= least_bytes]
+def blocking_in_loops(collectives: list[Collective], *, above: int) -> list[Collective]:
+    """Collectives of more than `above` bytes in the body of a loop, beside which nothing is computed."""
+    return [one for one in collectives if one.in_loop and not one.overlapped and one.bytes > above]

@@ -29,7 +29,7 @@ def draw(plan: Plan, path: str | os.PathLike[str]) -> None:
     capacity = plan.capacity_bytes / GIB
     _bar(above, [(name, count / GIB) for name, count in _memory(plan)], "GiB on one device")
     above.axvline(capacity, color=INK, linewidth=1.2)
-    above.text(capacity, 0.62, f" {capacity:.0f} GiB there", color=INK, fontsize=8, va="bottom", ha="right")
+    above.text(capacity, 0.0, f"{capacity:.0f} GiB there ", color=INK, fontsize=8, va="center", ha="right")
     above.set_xlim(0, 1.04 * max(capacity, plan.needed_bytes / GIB))
     if plan.measured is None:
         below.set_axis_off()

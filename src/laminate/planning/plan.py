@@ -160,7 +160,7 @@ def make_plan(name: str, place: Slice, setting: Setting, make_job: MakeJob) -> P
         setting=setting,
         parameters=parameters,
         held=held,
-        capacity_bytes=int(place.topology.chip.of_device(place.topology.chip.hbm_bytes)),
+        capacity_bytes=int(place.topology.chip.of_device(float(place.topology.chip.hbm_bytes))),
         needed_bytes=held.total,
         measured=None,
     )
@@ -212,7 +212,7 @@ def measure(compiled: Compiled, topology: Topology, standing: list[Place]) -> Me
         overlapped_in_loops=overlapped_share([one for one in collectives if one.in_loop]),
         blocking=tuple(
             f"{one.kind} of {one.bytes / MIB:.1f} MiB, {one.times} times"
-            for one in blocking_in_loops(collectives, least_bytes=MIB)
+            for one in blocking_in_loops(collectives, above=MIB)
         ),
         crossing_bytes=_bytes(collectives, lambda one: crosses(one, standing)),
         roofline=lines,

@@ -10,13 +10,21 @@ Row = tuple[str, str]
 
 
 def gib(count: int) -> str:
-    """Bytes for a person."""
+    """Bytes of memory for a person."""
     return f"{count / GIB:.2f} GiB" if count >= 0.1 * GIB else f"{count / MIB:.1f} MiB"
+
+
+def si(count: int, unit: str) -> str:
+    """A count for a person: at least one digit before the point, `12.3 GB` or `45.6 MB`."""
+    for size, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M")):
+        if count >= size:
+            return f"{count / size:.2f} {prefix}{unit}"
+    return f"{count / 1e3:.2f} k{unit}"
 
 
 def ms(seconds: float) -> str:
     """Seconds for a person."""
-    return f"{1000 * seconds:.1f} ms"
+    return f"{1000 * seconds:.1f} ms" if seconds >= 1e-4 else f"{1000 * seconds:.3f} ms"
 
 
 def rows(plan: Plan, *, loader_rate: float | None = None) -> list[Row]:
@@ -62,25 +70,25 @@ def _work(plan: Plan, measured: Measured, loader_rate: float | None) -> list[Row
     table = [
         (
             "operations",
-            f"{measured.flops / 1e12:.2f} TFLOP a step and device, {recomputed:.1%} of it computed again",
+            f"{si(measured.flops, 'FLOP')} a step and device, {recomputed:.1%} of it computed again",
         ),
-        ("memory traffic", f"{measured.traffic_bytes / 1e9:.1f} GB"),
+        ("memory traffic", si(measured.traffic_bytes, "B")),
         (
             "collectives",
-            f"{measured.collective_bytes / 1e9:.2f} GB, {measured.overlapped:.0%} beside compute",
+            f"{si(measured.collective_bytes, 'B')}, {measured.overlapped:.0%} beside compute",
         ),
         *(
             (
                 f"  {one.kind}",
-                f"{one.count} of {one.bytes / 1e9:.2f} GB in all, {one.overlapped:.0%} beside compute",
+                f"{one.count} of {si(one.bytes, 'B')} in all, {one.overlapped:.0%} beside compute",
             )
             for one in measured.collectives
         ),
         ("  in loops over depth", f"{measured.overlapped_in_loops:.0%} beside compute"),
-        ("  waited for in loops", "; ".join(measured.blocking) or "none of 1 MiB or more"),
+        ("  waited for in loops", "; ".join(measured.blocking) or "none above 1 MiB"),
     ]
     if plan.topology[0].isdigit():
-        table.append(("  between slices", f"{measured.crossing_bytes / 1e9:.2f} GB"))
+        table.append(("  between slices", si(measured.crossing_bytes, "B")))
     scheduled = "" if lines.scheduled is None else f", scheduled {ms(lines.scheduled)}"
     network = f", network {ms(lines.network)}" if lines.network else ""
     return [

@@ -1,7 +1,10 @@
 """The command line of a plan: what is trained, on which slice, and where the answer goes."""
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+import tyro
 
 from laminate.recipes.bottleneck import FsqBottleneck
 from laminate.recipes.checks import at_least
@@ -66,6 +69,16 @@ class PlanFlags:
             attention=self.attention,
             precision="bfloat16",
         )
+
+
+def plan_command(description: str | None, arguments: list[str] | None = None) -> PlanFlags:
+    """The flags of this process. Prints help and exits, or exits with code 2 and one line on what is wrong."""
+    program = Path(sys.argv[0]).name
+    try:
+        return tyro.cli(PlanFlags, prog=program, description=description, args=arguments)
+    except ValueError as error:
+        sys.stderr.write(f"{program}: {error}\n")
+        raise SystemExit(2) from error
 
 
 def script_of(flags: PlanFlags) -> str:
