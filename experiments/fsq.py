@@ -10,8 +10,10 @@ Ends with report.html in the run folder. Run it again to go on, or with --fresh 
 from laminate.recipes.command_line import train_command
 from laminate.recipes.experiments import flatdino_fsq
 
+RECIPES, DEFAULT = flatdino_fsq, "embedded-32-L88888888"
+
 if __name__ == "__main__":  # before the imports below, which --help and a misspelt name need not wait for
-    COMMAND = train_command(__doc__, flatdino_fsq, default="embedded-32-L88888888")
+    COMMAND = train_command(__doc__, RECIPES, default=DEFAULT)
 
 from functools import partial
 
@@ -20,11 +22,11 @@ import jax.numpy as jnp
 from laminate.analysis.reconstruction import LOSSES, reconstruction_measures, summarise, unit_image
 from laminate.analysis.tokenizer_report import write_tokenizer_report
 from laminate.bottlenecks.nested_dropout import draw_keep, keep_counts
-from laminate.pretrained.teachers import load_teacher
 from laminate.recipes import build
 from laminate.recipes.endings import training_errors, user_errors
 from laminate.recipes.launch import conclude, train
 from laminate.recipes.opening import open_run
+from laminate.recipes.work import Work
 
 # 1. Objective: reconstruction alone; rounding passes the gradient straight through
 
@@ -71,22 +73,35 @@ def make_measure(recipe, dtype):
     return measure_prefixes
 
 
+# 3. Teacher: frozen, its patch features are what is compressed
+
+
+def make_frozen(recipe, *, weights=True):
+    return build.teacher(recipe.teacher, weights=weights)
+
+
+# 4. Architecture: ViT encoder, quantiser, ViT decoder
+
+
+def make_work(flags, recipe, teacher, dtype):
+    return Work(
+        build=lambda key: build.flatdino(recipe, kernel=flags.attention, remat=flags.remat, key=key),
+        frozen=teacher,
+        objective=make_objective(recipe, dtype),
+        optim=recipe.optimizer,
+    )
+
+
 def main(flags, recipe):
     with user_errors("fsq.py"):
-        # 3. Teacher: frozen, its patch features are what is compressed
-        teacher = load_teacher(
-            recipe.teacher.name, image_size=recipe.teacher.image_size, patch=recipe.teacher.patch_size
-        )
-        # 4. Data, devices and run folder
+        teacher = make_frozen(recipe)
+        # 5. Data, devices and run folder
         run = open_run(flags, recipe)
     title = f"FlatDINO FSQ {recipe.name}"
     with run.folder, training_errors("fsq.py"):
         trained = train(
             run,
-            # 5. Architecture: ViT encoder, quantiser, ViT decoder
-            build=lambda key: build.flatdino(recipe, kernel=flags.attention, remat=flags.remat, key=key),
-            frozen=teacher,
-            objective=make_objective(recipe, run.compute_dtype),
+            make_work(flags, recipe, teacher, run.compute_dtype),
             measure=make_measure(recipe, run.compute_dtype),
             summarise=summarise,
             title=title,

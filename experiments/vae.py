@@ -11,8 +11,10 @@ Ends with report.html in the run folder. Run it again to go on, or with --fresh 
 from laminate.recipes.command_line import train_command
 from laminate.recipes.experiments import flatdino_vae
 
+RECIPES, DEFAULT = flatdino_vae, "embedded-16-128"
+
 if __name__ == "__main__":  # before the imports below, which --help and a misspelt name need not wait for
-    COMMAND = train_command(__doc__, flatdino_vae, default="embedded-16-128")
+    COMMAND = train_command(__doc__, RECIPES, default=DEFAULT)
 
 from functools import partial
 
@@ -21,12 +23,12 @@ import jax.numpy as jnp
 from laminate.analysis.reconstruction import LOSSES, reconstruction_measures, summarise, unit_image
 from laminate.analysis.tokenizer_report import write_tokenizer_report
 from laminate.losses.divergence import anneal, kl_loss, kl_variance_loss, posterior_metrics
-from laminate.pretrained.teachers import load_teacher
 from laminate.recipes import build
 from laminate.recipes.bottleneck import GaussianBottleneck
 from laminate.recipes.endings import training_errors, user_errors
 from laminate.recipes.launch import conclude, train
 from laminate.recipes.opening import open_run
+from laminate.recipes.work import Work
 
 # 1. Objective: L = reconstruction + β KL (eq. 4), β normalised by the latent size (eq. 10)
 
@@ -53,22 +55,35 @@ def make_objective(recipe, dtype):
     return objective
 
 
+# 2. Teacher: frozen, its patch features are what is compressed
+
+
+def make_frozen(recipe, *, weights=True):
+    return build.teacher(recipe.teacher, weights=weights)
+
+
+# 3. Architecture: ViT encoder, Gaussian tokens, ViT decoder
+
+
+def make_work(flags, recipe, teacher, dtype):
+    return Work(
+        build=lambda key: build.flatdino(recipe, kernel=flags.attention, remat=flags.remat, key=key),
+        frozen=teacher,
+        objective=make_objective(recipe, dtype),
+        optim=recipe.optimizer,
+    )
+
+
 def main(flags, recipe):
     with user_errors("vae.py"):
-        # 2. Teacher: frozen, its patch features are what is compressed
-        teacher = load_teacher(
-            recipe.teacher.name, image_size=recipe.teacher.image_size, patch=recipe.teacher.patch_size
-        )
-        # 3. Data, devices and run folder
+        teacher = make_frozen(recipe)
+        # 4. Data, devices and run folder
         run = open_run(flags, recipe)
     title = f"FlatDINO β-VAE {recipe.name}"
     with run.folder, training_errors("vae.py"):
         trained = train(
             run,
-            # 4. Architecture: ViT encoder, Gaussian tokens, ViT decoder
-            build=lambda key: build.flatdino(recipe, kernel=flags.attention, remat=flags.remat, key=key),
-            frozen=teacher,
-            objective=make_objective(recipe, run.compute_dtype),
+            make_work(flags, recipe, teacher, run.compute_dtype),
             # 5. Evaluation: no sampling; variance explained of the held-out teacher features
             measure=partial(reconstruction_measures, loss=recipe.reconstruction, dtype=run.compute_dtype),
             summarise=summarise,

@@ -34,6 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "train": {"types", "parallel"},
     "analysis": _LOW | _MIDDLE | _HIGH,
     "recipes": _LOW | _MIDDLE | _HIGH,
+    "planning": _LOW | _MIDDLE | _HIGH,
 }
 
 # A tracker talks to networks through packages that raise anything, and must not stop a training.

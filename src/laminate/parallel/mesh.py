@@ -129,6 +129,21 @@ def build_mesh(shape: MeshShape, devices: Sequence[Any] | None = None) -> Mesh:
     return Mesh(grid, AXES, axis_types=(AxisType.Auto, AxisType.Auto))
 
 
+def is_tpu(mesh: Mesh) -> bool:
+    """Whether the devices of `mesh` are TPUs, there or described."""
+    return mesh.devices.flat[0].platform == "tpu"
+
+
+# Without it the first weight of a layer is gathered while the core stands still: what runs before the layer's first
+# matrix product is element-wise.
+_TPU_OPTIONS = {"xla_tpu_enable_async_collective_fusion_fuse_kloop_fusions": "true"}
+
+
+def compiler_options(mesh: Mesh) -> dict[str, str] | None:
+    """Options for every program that trains on `mesh`; None for the compiler's own."""
+    return _TPU_OPTIONS if is_tpu(mesh) else None
+
+
 def split_batch(global_batch_size: int, mesh_devices: int, device_batch_size: int | None) -> int:
     """The number of micro-batches that each device accumulates for one global batch.
 

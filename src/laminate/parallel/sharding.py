@@ -15,7 +15,8 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, PyTree
 
-from laminate.parallel.mesh import AXES, DATA, FSDP
+from laminate.parallel.collectives import gather, gather_by_hops
+from laminate.parallel.mesh import AXES, DATA, FSDP, is_tpu
 from laminate.types import GATHERED, Lazy, Scanned, compute_cast, is_buffer
 
 
@@ -23,17 +24,18 @@ class Shard(Lazy):
     """A device's piece of a parameter, cut along `axis` (counted from the end, so that stacking does not move it).
 
     `resolve` casts the piece to the compute dtype and gathers the whole; its derivative scatters the gradient back
-    to the pieces. Only meaningful inside the sharded step.
+    to the pieces, `by_hops` or at once. Only meaningful inside the sharded step.
     """
 
     value: Array
     axis: int = eqx.field(static=True)
     dtype: jnp.dtype = eqx.field(static=True)
+    by_hops: bool = eqx.field(static=True)
 
     def resolve(self) -> Array:
         piece = compute_cast(self.value, self.dtype)
-        whole = jax.lax.all_gather(piece, FSDP, axis=self.axis % piece.ndim, tiled=True)
-        return checkpoint_name(whole, GATHERED)
+        collect = gather_by_hops if self.by_hops else gather
+        return checkpoint_name(collect(piece, self.axis % piece.ndim), GATHERED)
 
 
 def _is_scanned(node: Any) -> bool:
@@ -96,8 +98,9 @@ def wrap_shards(tree: PyTree, like: PyTree, mesh: Mesh, dtype: jnp.dtype) -> PyT
         return axis
 
     axes = _map_layout(like, mesh.shape[FSDP], visit)
+    by_hops = is_tpu(mesh)
     return jax.tree.map(
-        lambda piece, axis: piece if axis is None else Shard(piece, axis, dtype),
+        lambda piece, axis: piece if axis is None else Shard(piece, axis, dtype, by_hops),
         tree,
         axes,
         is_leaf=lambda x: x is None,

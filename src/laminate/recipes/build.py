@@ -9,11 +9,14 @@ from laminate.bottlenecks.gaussian import Gaussian
 from laminate.models import Ddt, Dit, FlatLatent
 from laminate.models import vit as models
 from laminate.nn import LayerNorm, Mlp, RMSNorm, SwiGlu, trunc_normal, xavier_uniform
+from laminate.pretrained.patches import Patches
+from laminate.pretrained.stand_in import StandIn
+from laminate.pretrained.teachers import load_teacher
 from laminate.recipes.bottleneck import FsqBottleneck, GaussianBottleneck
 from laminate.recipes.flags import AttentionKernel, Remat
 from laminate.recipes.flatdino import FlatDinoRecipe
 from laminate.recipes.generator import GeneratorRecipe
-from laminate.recipes.network import Vit
+from laminate.recipes.network import Teacher, Vit
 from laminate.tokenizers.flatdino import FlatDino, NestedLatents
 from laminate.types import RandomKey
 
@@ -85,6 +88,16 @@ def generator(
         rotary=recipe.rotary,
         key=key,
     )
+
+
+def teacher(recipe: Teacher, *, weights: bool = True) -> Patches | StandIn:
+    """The frozen network of `recipe`; without `weights`, one that has any is left out and its features stood in for.
+
+    Raises ValueError for a network whose weights this version cannot load.
+    """
+    if not weights and recipe.name != "patches":
+        return StandIn(recipe.patches, recipe.dim)
+    return load_teacher(recipe.name, image_size=recipe.image_size, patch=recipe.patch_size)
 
 
 def trunk(vit: Vit, *, kernel: AttentionKernel = "xla", remat: Remat = "none") -> models.Trunk:

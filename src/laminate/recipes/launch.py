@@ -23,14 +23,12 @@ from laminate.recipes.costs import decoder_cost, encoder_cost
 from laminate.recipes.endings import say
 from laminate.recipes.json_text import to_tree
 from laminate.recipes.opening import Run
-from laminate.recipes.training import Schedule, StepCounts
-from laminate.train import schedules
+from laminate.recipes.work import Work, learning_rate
 from laminate.train.loop import Plan, Sinks, fit
-from laminate.train.optim import adamw, muon
 from laminate.train.progress import Header, Progress
 from laminate.train.signals import StopRequest, stop_requests
-from laminate.train.state import TrainState, init_state
-from laminate.train.step import Measure, Objective, make_evaluation, make_step
+from laminate.train.state import TrainState
+from laminate.train.step import Measure, make_evaluation
 from laminate.train.trackers import TensorBoard, Tracker, Trackers, Wandb
 
 REPORT = "report.html"
@@ -38,26 +36,6 @@ STATISTICS_IMAGES = 50_000  # training images that the latent statistics are mea
 
 Batches = Callable[[], Iterable[dict[str, Any]]]
 Summary = Callable[[dict[str, Any]], dict[str, float]]
-
-
-def learning_rate(schedule: Schedule, counts: StepCounts) -> optax.Schedule:
-    """The schedule of a recipe, in steps."""
-    peak, start, final = schedule.peak, schedule.start, schedule.final
-    if schedule.kind == "wsd":
-        return schedules.wsd(
-            counts.total,
-            peak,
-            start,
-            final,
-            warmup_steps=counts.warmup,
-            decay_steps=counts.decay,
-            shape=schedule.decay_shape,
-        )
-    if schedule.kind == "warmup_cosine":
-        return schedules.warmup_cosine(counts.total, peak, start, final, warmup_steps=counts.warmup)
-    if schedule.kind == "linear_decay":
-        return schedules.linear_decay(counts.total, peak, start, final, warmup_steps=counts.warmup)
-    return schedules.constant(peak)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,39 +49,29 @@ class Trained:
 
 def train(
     run: Run,
+    work: Work,
     *,
-    build: Callable[[Any], Any],
-    frozen: PyTree,
-    objective: Objective,
     measure: Measure,
     summarise: Summary,
     title: str,
     shown: tuple[str, ...],
 ) -> Trained:
-    """Train `build(key)` by `objective`, validate by `measure`; continue where the run folder left off."""
+    """Do `work`, validate by `measure`; continue where the run folder left off."""
     complete = f"complete: all {run.counts.total} steps are in {run.folder.path}"
     if run.saved_step() >= run.counts.total and (run.folder.path / REPORT).exists():
         return Trained(None, True, complete)
     schedule = learning_rate(run.recipe.schedule, run.counts)
-    optimizer = _optimizer(run, schedule)
-
-    def fresh(init_key: Any, run_key: Any) -> TrainState:
-        averaged = run.recipe.optimizer.ema_decay is not None
-        return init_state(build(init_key), optimizer, averaged=averaged, key=run_key)
-
+    optimizer = work.optimizer(schedule)
     init_key, run_key = jax.random.split(jax.random.key(run.flags.seed))
-    state = run.restored(initialize(fresh, run.mesh, init_key, run_key))
+    state = run.restored(initialize(work.fresh(optimizer), run.mesh, init_key, run_key))
     first = int(state.step)
     Header(title, _rows(run, first)).show(primary=is_first())
     run.folder.rewind_metrics(first)
-    step = make_step(
-        objective,
+    step = work.step(
         optimizer,
         state,
-        frozen,
         mesh=run.mesh,
         micro_batches=run.micro_batches,
-        ema_decay=run.recipe.optimizer.ema_decay,
         compute_dtype=run.compute_dtype,
     )
     progress = Progress(
@@ -116,13 +84,15 @@ def train(
     trackers = Trackers(_trackers(run), progress.note)
     sinks = Sinks(run.folder, run.checkpoints, progress, trackers)
     with stop_requests() as stop, progress:
-        validate = _validation(run, state, frozen, measure, summarise, stop)
+        validate = _validation(run, state, work.frozen, measure, summarise, stop)
         plan = _plan(run, schedule, validate)
         if first >= run.counts.total and not _is_validated(run, first):
             sinks.write(first, validate(state) or {})
         with run.loader.batches(first * run.recipe.global_batch_size) as batches:
             try:
-                state = fit(step, state, frozen, feed(batches, run.mesh), plan=plan, sinks=sinks, stop=stop)
+                state = fit(
+                    step, state, work.frozen, feed(batches, run.mesh), plan=plan, sinks=sinks, stop=stop
+                )
             finally:
                 trackers.close()
     done = int(state.step)
@@ -144,18 +114,6 @@ def _stopped(run: Run, done: int, stop: StopRequest) -> str:
     if run.checkpoints is None:
         return f"{cause} after step {done}; without checkpoints nothing is saved, and the same command starts anew"
     return f"{cause} after step {done}, which is saved; the same command goes on"
-
-
-def _optimizer(run: Run, schedule: optax.Schedule) -> optax.GradientTransformation:
-    optim = run.recipe.optimizer
-    rule = muon if optim.kind == "muon" else adamw
-    return rule(
-        schedule,
-        b1=optim.betas[0],
-        b2=optim.betas[1],
-        weight_decay=optim.weight_decay,
-        clip_norm=optim.clip_norm,
-    )
 
 
 @runtime_checkable

@@ -14,7 +14,7 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, PyTree
 
 from laminate.parallel.collectives import mesh_mean, mesh_sum, rows_of_this_device
-from laminate.parallel.mesh import AXES
+from laminate.parallel.mesh import AXES, compiler_options
 from laminate.parallel.sharding import (
     layout,
     per_device,
@@ -100,7 +100,12 @@ def make_step(
         metrics = {**metrics, "grad_norm": optax.tree.norm(grads)}
         return _update(state, grads, optimizer, ema_decay), metrics
 
-    return jax.jit(step, donate_argnums=0, out_shardings=(layout(state, mesh), replicated(mesh)))
+    return jax.jit(
+        step,
+        donate_argnums=0,
+        out_shardings=(layout(state, mesh), replicated(mesh)),
+        compiler_options=compiler_options(mesh),
+    )
 
 
 def _update(

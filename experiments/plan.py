@@ -1,0 +1,120 @@
+"""What a training will cost on a TPU slice, before it is rented: compiled here, on a CPU, for devices that are not.
+
+    python experiments/plan.py --experiment long-32-bl-128 --topology v5e:4x8 --mesh 4x8 --remat dots
+    python experiments/plan.py --experiment long-32-bl-128 --topology v5e:4x8 --mesh 32x1 --suggest
+
+It compiles the very step that training runs. Needs the TPU compiler, no TPU: pip install 'laminate-jax[tpu]'.
+"""
+
+import os
+
+from laminate.recipes.plan_flags import plan_command, script_of
+
+if __name__ == "__main__":  # before the imports below, which --help need not wait for
+    FLAGS = plan_command(__doc__)
+    os.environ["JAX_PLATFORMS"] = "cpu"  # no device of this machine is looked for, a TPU least of all
+
+import dataclasses
+import importlib.util
+import json
+from pathlib import Path
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from rich.console import Console
+
+from laminate.parallel.mesh import MeshShape, parse_mesh, split_batch
+from laminate.parallel.sharding import abstract, batch_sharding
+from laminate.planning.chips import parse_topology
+from laminate.planning.devices import describe
+from laminate.planning.figure import draw
+from laminate.planning.loader_speed import images_per_second
+from laminate.planning.plan import Job, Setting, held_bytes, make_plan
+from laminate.planning.suggest import suggest
+from laminate.planning.table import show
+from laminate.recipes.endings import say, user_errors
+from laminate.recipes.flags import resolve_recipe
+from laminate.recipes.work import learning_rate
+
+IMAGENET = 1_281_167
+DTYPE = jnp.dtype(jnp.bfloat16)
+
+
+def load_experiment(script):
+    path = Path(__file__).parent / script
+    if not path.is_file():
+        raise ValueError(f"--script {script}: there is no {path}.")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def job_maker(experiment, flags, recipe):
+    """The experiment's own step, on shapes, in any setting."""
+
+    def make(setting, mesh):
+        varied = dataclasses.replace(flags.training, remat=setting.remat)
+        planned = dataclasses.replace(recipe, global_batch_size=setting.global_batch_size)
+        frozen = experiment.make_frozen(planned, weights=False)
+        work = experiment.make_work(varied, planned, frozen, DTYPE)
+        counts = planned.schedule.counts(examples=IMAGENET, global_batch_size=setting.global_batch_size)
+        optimizer = work.optimizer(learning_rate(planned.schedule, counts))
+        key = jax.eval_shape(lambda: jax.random.key(0))
+        state = abstract(eqx.filter_eval_shape(work.fresh(optimizer), key, key), mesh)
+        step = work.step(
+            optimizer, state, mesh=mesh, micro_batches=setting.micro_batches, compute_dtype=DTYPE
+        )
+        side = planned.augment.image_size
+        shapes = {"image": ((side, side, 3), jnp.uint8), "label": ((), jnp.int32)}
+        batch = {
+            name: jax.ShapeDtypeStruct(
+                (setting.global_batch_size, *shape), dtype, sharding=batch_sharding(mesh)
+            )
+            for name, (shape, dtype) in shapes.items()
+        }
+        return Job(step, state, frozen, batch)
+
+    return make
+
+
+def main(flags):
+    with user_errors("plan.py"):
+        experiment = load_experiment(script_of(flags))
+        recipe = resolve_recipe(flags.training, experiment.RECIPES, default=experiment.DEFAULT)
+        topology = parse_topology(flags.topology, slices=flags.slices)
+        place = describe(topology)
+        shape = parse_mesh(flags.mesh) or MeshShape(len(place.devices) // topology.slices, 1, topology.slices)
+        parts = split_batch(recipe.global_batch_size, shape.devices, flags.device_batch_size)
+        setting = Setting(shape, recipe.global_batch_size, parts, flags.remat)
+        make_job = job_maker(experiment, flags, recipe)
+        say(f"compiling {recipe.name} for {topology}, {setting}", primary=True)
+        plan = make_plan(recipe.name, place, setting, make_job)
+    rate = images_per_second(recipe.augment.image_size)
+    show(plan, Console(), loader_rate=rate)
+    if not plan.fits and flags.suggest:
+        found, tried = suggest(
+            plan,
+            lambda one: make_plan(recipe.name, place, one, make_job),
+            lambda one: held_bytes(place, one, make_job),
+        )
+        if found is None:
+            say(f"nothing near it fits: {tried} settings compiled", primary=True)
+        else:
+            say(f"the nearest that fits, after compiling {tried}: {found.setting}", primary=True)
+            show(found, Console(), loader_rate=rate)
+            plan = found
+    elif not plan.fits:
+        say("--suggest searches for the nearest setting that fits", primary=True)
+    out = flags.out or Path("plans") / f"{recipe.name}-{flags.topology}-{shape}".replace(":", "-").replace(
+        "*", "x"
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "plan.json").write_text(json.dumps({**plan.as_dict(), "loader_images_per_second": rate}, indent=2))
+    draw(plan, out / "plan.png")
+    say(f"{out}/plan.json, {out}/plan.png", primary=True)
+
+
+if __name__ == "__main__":
+    main(FLAGS)

@@ -1,0 +1,82 @@
+"""The training step, compiled for devices that are not there."""
+
+import re
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+
+from laminate.planning.hlo import Program, parse
+
+_SIZE = re.compile(r"([\d.]+)([KMGT]?)")
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A compiled step: its program, its memory on one device in bytes, and the seconds that making it took."""
+
+    program: Program
+    temporaries: int
+    peak: int
+    trace_seconds: float
+    compile_seconds: float
+
+
+class DoesNotFit(MemoryError):
+    """The step needs more memory than the device has; `needed` and `capacity` are bytes, as the compiler says."""
+
+    def __init__(self, needed: int, capacity: int, seconds: float):
+        super().__init__(f"{needed / 2**30:.1f} GiB needed, {capacity / 2**30:.1f} GiB there")
+        self.needed = needed
+        self.capacity = capacity
+        self.seconds = seconds
+
+
+def compile_step(step: Any, *arguments: Any, options: dict[str, str] | None = None) -> Compiled:
+    """Trace and compile the jitted `step` for the devices on which `arguments`, shapes with shardings, lie.
+
+    Raises:
+        DoesNotFit: the compiler finds no way to run it in the memory of the device.
+    """
+    began = time.perf_counter()
+    lowered = step.lower(*arguments)
+    traced = time.perf_counter()
+    try:
+        compiled = lowered.compile(compiler_options=options)
+    except jax.errors.JaxRuntimeError as error:
+        sizes = exhausted(str(error))
+        if sizes is None:
+            raise
+        raise DoesNotFit(*sizes, time.perf_counter() - traced) from error
+    ended = time.perf_counter()
+    memory = compiled.memory_analysis()
+    return Compiled(
+        program=parse(compiled.as_text()),
+        temporaries=memory.temp_size_in_bytes,
+        peak=memory.peak_memory_in_bytes,
+        trace_seconds=traced - began,
+        compile_seconds=ended - traced,
+    )
+
+
+def exhausted(message: str) -> tuple[int, int] | None:
+    """(bytes needed, bytes there) in a compiler's message that memory does not suffice; None for another message."""
+    if "RESOURCE_EXHAUSTED" not in message:
+        return None
+    forms = (
+        r"temporaries \(([\d.]+[KMGT]?)\) exceeds available HBM \(([\d.]+[KMGT]?)\)",
+        r"Used ([\d.]+[KMGT]?) of ([\d.]+[KMGT]?) hbm",
+    )
+    for form in forms:
+        found = re.search(form, message)
+        if found is not None:
+            return _bytes(found[1]), _bytes(found[2])
+    return None
+
+
+def _bytes(text: str) -> int:
+    found = _SIZE.match(text)
+    assert found is not None
+    return int(float(found[1]) * _UNITS[found[2]])

@@ -1,0 +1,225 @@
+"""One training step on one slice: what it holds, computes, moves and says, and what follows from that."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+from jax.sharding import Mesh
+from jaxtyping import PyTree
+
+from laminate.parallel.mesh import MeshShape, build_mesh
+from laminate.parallel.places import Place, places
+from laminate.planning.chips import Topology
+from laminate.planning.collectives import (
+    Collective,
+    Summary,
+    blocking_in_loops,
+    find_collectives,
+    overlapped_share,
+    summarise,
+)
+from laminate.planning.compiled import Compiled, DoesNotFit, compile_step
+from laminate.planning.devices import Slice
+from laminate.planning.flops import count_flops
+from laminate.planning.memory import Held, device_bytes, gathered_bytes
+from laminate.planning.roofline import Roofline, crosses, roofline
+from laminate.planning.traffic import count_traffic
+from laminate.train.state import TrainState
+
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Setting:
+    """All that may be varied without changing what is trained, but for the batch: mesh, parts of the batch, remat."""
+
+    mesh: MeshShape
+    global_batch_size: int
+    micro_batches: int
+    remat: str
+
+    @property
+    def device_batch_size(self) -> int:
+        """Images on one device at a time."""
+        return self.global_batch_size // self.mesh.devices // self.micro_batches
+
+    def __str__(self) -> str:
+        parts = "" if self.micro_batches == 1 else f" --device-batch-size {self.device_batch_size}"
+        batch = f" --global-batch-size {self.global_batch_size}"
+        return f"--mesh {self.mesh} --remat {self.remat}{batch}{parts}"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A jitted training step with the shapes, in their layout, that it is called on."""
+
+    step: Any
+    state: TrainState
+    frozen: PyTree
+    batch: dict[str, Any]
+
+
+@runtime_checkable
+class MakeJob(Protocol):
+    """The training step of an experiment in a setting, on a mesh of any devices."""
+
+    def __call__(self, setting: Setting, mesh: Mesh, /) -> Job: ...
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the compiled step of one device does. Bytes and operations are those of one step, times are seconds."""
+
+    peak_bytes: int
+    temporary_bytes: int
+    gathered_bytes: int
+    flops: int
+    recomputed_flops: int
+    traffic_bytes: int
+    collectives: tuple[Summary, ...]
+    collective_bytes: int
+    overlapped: float
+    overlapped_in_loops: float
+    blocking: tuple[str, ...]
+    crossing_bytes: int
+    roofline: Roofline
+    trace_seconds: float
+    compile_seconds: float
+
+    @property
+    def activation_bytes(self) -> int:
+        """Temporaries other than what collectives leave: activations, gradients, the compiler's own."""
+        return max(0, self.temporary_bytes - self.gathered_bytes)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The answer for one setting. `measured` is None where it does not fit, `needed_bytes` then says by how much.
+
+    `needed_bytes` of what does not fit is the compiler's count of temporaries and arguments.
+    """
+
+    name: str
+    topology: str
+    hosts: int
+    setting: Setting
+    parameters: int
+    held: Held
+    capacity_bytes: int
+    needed_bytes: int
+    measured: Measured | None
+
+    @property
+    def fits(self) -> bool:
+        return self.measured is not None
+
+    @property
+    def images_per_second(self) -> float:
+        """Of the whole slice, by the estimate of a step; 0 where it does not fit."""
+        return 0.0 if self.measured is None else self.setting.global_batch_size / self.measured.roofline.step
+
+    @property
+    def images_per_second_and_host(self) -> float:
+        """What the input pipeline of one host must deliver."""
+        return self.images_per_second / self.hosts
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything, for JSON; derived figures beside the ones they come from."""
+        written: dict[str, Any] = {
+            **asdict(self),
+            "fits": self.fits,
+            "images_per_second": self.images_per_second,
+        }
+        if self.measured is not None:
+            lines = self.measured.roofline
+            written["measured"]["roofline"] |= {
+                "binds": lines.binds,
+                "least": lines.least,
+                "step": lines.step,
+            }
+        return written
+
+
+def make_plan(name: str, place: Slice, setting: Setting, make_job: MakeJob) -> Plan:
+    """Compile the step of `make_job` in `setting` for the devices of `place`, and read the result.
+
+    Raises ValueError if the mesh needs another number of devices than there are.
+    """
+    if setting.mesh.devices != len(place.devices):
+        raise ValueError(
+            f"--mesh {setting.mesh} has {setting.mesh.devices} devices and {place.topology} has {len(place.devices)}."
+        )
+    mesh = build_mesh(setting.mesh, place.devices)
+    job = make_job(setting, mesh)
+    held, parameters = _held(job)
+    plan = Plan(
+        name=name,
+        topology=str(place.topology),
+        hosts=place.hosts,
+        setting=setting,
+        parameters=parameters,
+        held=held,
+        capacity_bytes=int(place.topology.chip.of_device(float(place.topology.chip.hbm_bytes))),
+        needed_bytes=held.total,
+        measured=None,
+    )
+    try:
+        compiled = compile_step(job.step, job.state, job.frozen, job.batch)
+    except DoesNotFit as error:
+        return replace(plan, capacity_bytes=error.capacity, needed_bytes=error.needed + held.total)
+    return replace(
+        plan,
+        needed_bytes=compiled.peak,
+        measured=measure(compiled, place.topology, places(mesh.devices.flat)),
+    )
+
+
+def held_bytes(place: Slice, setting: Setting, make_job: MakeJob) -> int:
+    """Bytes that a device holds between steps, without compiling anything."""
+    return _held(make_job(setting, build_mesh(setting.mesh, place.devices)))[0].total
+
+
+def _held(job: Job) -> tuple[Held, int]:
+    """Bytes that are held on one device, and the number of trained parameters on all of them."""
+    state = job.state
+    held = Held(
+        parameters=device_bytes((state.params, state.buffers)),
+        optimizer=device_bytes((state.opt_state, state.step, state.key)),
+        average=device_bytes(state.ema),
+        frozen=device_bytes(job.frozen),
+        batch=device_bytes(job.batch),
+    )
+    return held, sum(leaf.size for leaf in jax.tree.leaves(state.params))
+
+
+def measure(compiled: Compiled, topology: Topology, standing: list[Place]) -> Measured:
+    """Counts and times, read from the program. `standing` are the devices in the order of the mesh."""
+    program = compiled.program
+    collectives = find_collectives(program)
+    flops, traffic = count_flops(program), count_traffic(program)
+    lines = roofline(program, collectives, topology, standing, flops=flops.total, traffic=traffic)
+    return Measured(
+        peak_bytes=compiled.peak,
+        temporary_bytes=compiled.temporaries,
+        gathered_bytes=gathered_bytes(program),
+        flops=flops.total,
+        recomputed_flops=flops.recomputed,
+        traffic_bytes=traffic,
+        collectives=tuple(summarise(collectives)),
+        collective_bytes=_bytes(collectives, lambda one: True),
+        overlapped=overlapped_share(collectives),
+        overlapped_in_loops=overlapped_share([one for one in collectives if one.in_loop]),
+        blocking=tuple(
+            f"{one.kind} of {one.bytes / MIB:.1f} MiB, {one.times} times"
+            for one in blocking_in_loops(collectives, above=MIB)
+        ),
+        crossing_bytes=_bytes(collectives, lambda one: crosses(one, standing)),
+        roofline=lines,
+        trace_seconds=compiled.trace_seconds,
+        compile_seconds=compiled.compile_seconds,
+    )
+
+
+def _bytes(collectives: list[Collective], chosen: Callable[[Collective], bool]) -> int:
+    return sum(one.total_bytes for one in collectives if chosen(one))

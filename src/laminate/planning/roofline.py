@@ -1,0 +1,102 @@
+"""How long a step takes at least, by what the chip computes, what it moves, and what it tells the others."""
+
+import re
+from dataclasses import dataclass
+
+from laminate.parallel.places import Place
+from laminate.planning.chips import Chip, Topology
+from laminate.planning.collectives import Collective
+from laminate.planning.hlo import Program
+
+
+@dataclass(frozen=True)
+class Roofline:
+    """Seconds that each resource of one device is busy in one step, and what can be told of their overlap.
+
+    `scheduled` is the compiler's own estimate of all instructions but the collectives, None where it gives none.
+    `waiting` is the time in collectives beside which nothing is computed.
+    """
+
+    compute: float
+    memory: float
+    interconnect: float
+    network: float
+    waiting: float
+    scheduled: float | None
+
+    @property
+    def binds(self) -> str:
+        """The resource that a step waits for."""
+        times = {
+            "compute": self.compute,
+            "memory": self.memory,
+            "interconnect": self.interconnect,
+            "network": self.network,
+        }
+        return max(times, key=lambda name: times[name])
+
+    @property
+    def least(self) -> float:
+        """No schedule is faster than this."""
+        return max(self.compute, self.memory, self.interconnect, self.network)
+
+    @property
+    def step(self) -> float:
+        """The estimate of a step: what is computed, no faster than its overlapped traffic, and then the waiting."""
+        return max(self.scheduled or 0.0, self.least - self.waiting) + self.waiting
+
+
+def roofline(
+    program: Program,
+    collectives: list[Collective],
+    topology: Topology,
+    places: list[Place],
+    *,
+    flops: int,
+    traffic: int,
+) -> Roofline:
+    """From counts of one device. Peak figures are the makers'; a collective is a ring over the links that it can use.
+
+    `places` are those of the devices in the order of the mesh.
+    """
+    chip = topology.chip
+    interconnect = network = waiting = 0.0
+    for one in collectives:
+        slow = crosses(one, places)
+        seconds = one.times * one.wire_bytes / _bandwidth(one, chip, places, slow=slow)
+        interconnect += 0.0 if slow else seconds
+        network += seconds if slow else 0.0
+        waiting += 0.0 if one.overlapped else seconds
+    return Roofline(
+        compute=flops / chip.of_device(chip.peak_flops),
+        memory=traffic / chip.of_device(chip.hbm_bandwidth),
+        interconnect=interconnect,
+        network=network,
+        waiting=waiting,
+        scheduled=None if chip.clock is None else cycles(program) / chip.clock or None,
+    )
+
+
+def crosses(one: Collective, places: list[Place]) -> bool:
+    """Whether a collective joins devices of different slices, over the slow network."""
+    groups = one.groups or (tuple(range(len(places))),)
+    return any(len({places[device].slice_index for device in group}) > 1 for group in groups)
+
+
+def _bandwidth(one: Collective, chip: Chip, places: list[Place], *, slow: bool) -> float:
+    """Bytes per second one way: a link along each axis of the torus that the group spans, or the network's share."""
+    if slow:
+        return chip.of_device(chip.network)
+    group = one.groups[0] if one.groups else tuple(range(len(places)))
+    columns = zip(*(places[device].coordinates for device in group), strict=True)
+    return chip.link * max(1, sum(len(set(column)) > 1 for column in columns))
+
+
+def cycles(program: Program) -> int:
+    """The compiler's estimates of all instructions, those in the body of a loop times its length; 0 without any."""
+    total = 0
+    for computation, times, _ in program.runs():
+        for one in computation.instructions:
+            found = re.search(r'"estimated_cycles":"(\d+)"', one.attributes)
+            total += 0 if found is None else times * int(found[1])
+    return total

@@ -1,0 +1,92 @@
+"""The experiments' own steps, compiled for TPU slices that are not there.
+
+With libtpu installed (the `dev` extra has it on Linux) they are compiled; without, the same calls say what to install.
+"""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+from laminate.planning.chips import parse_topology
+from laminate.planning.devices import CompilerMissing, describe, has_compiler
+from laminate.recipes.plan_flags import plan_command, script_of
+
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+TINY = ["--global-batch-size", "16", "--topology", "v5e:2x4"]
+
+
+def command():
+    spec = importlib.util.spec_from_file_location("experiment_plan", EXPERIMENTS / "plan.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def plan(tmp_path, *arguments):
+    """The plan that the command writes; None where the compiler is missing and it ends with code 2."""
+    flags = plan_command(None, [*TINY, "--out", str(tmp_path), *arguments])
+    if not has_compiler():
+        with pytest.raises(SystemExit) as caught:
+            command().main(flags)
+        assert caught.value.code == 2
+        return None
+    command().main(flags)
+    assert (tmp_path / "plan.png").stat().st_size > 1000
+    return json.loads((tmp_path / "plan.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("text", "devices", "hosts"),
+    [
+        ("v4:2x2x2", 8, 2),
+        ("v5e:4x8", 32, 8),
+        ("v5p:4x4x4", 64, 16),
+        ("v6e:4x8", 32, 8),
+        ("TPU7x:2x2x2", 16, 2),
+        ("2*v5e:4x8", 64, 16),
+    ],
+)
+def test_every_kind_of_slice_can_be_described(text, devices, hosts):
+    if not has_compiler():
+        with pytest.raises(CompilerMissing):
+            describe(parse_topology(text))
+        return
+    place = describe(parse_topology(text))
+    assert (len(place.devices), place.hosts) == (devices, hosts)
+
+
+def test_a_slice_that_cannot_be_built_is_refused():
+    expected, words = (ValueError, "knows no such slice") if has_compiler() else (CompilerMissing, "libtpu")
+    with pytest.raises(expected, match=words):
+        describe(parse_topology("v5e:3x5"))
+
+
+def test_the_vae_is_planned_on_a_mesh_that_cuts_its_parameters(tmp_path, capsys):
+    written = plan(tmp_path, "--mesh", "2x4")
+    if written is None:
+        assert "pip install 'laminate-jax[tpu]'" in capsys.readouterr().err
+        return
+    measured = written["measured"]
+    assert written["name"] == "embedded-16-128" and written["fits"] and written["hosts"] == 2
+    kinds = {one["kind"]: one for one in measured["collectives"]}
+    assert (
+        kinds["all-gather"]["bytes"] > 2 * 2 * 0.8 * written["parameters"]
+    )  # bfloat16, forward and backward
+    assert measured["blocking"] == []
+    assert measured["flops"] > measured["recomputed_flops"] > 0
+    assert "fits" in capsys.readouterr().out
+
+
+def test_the_fsq_tokenizer_is_planned_by_the_same_command_over_two_slices(tmp_path):
+    arguments = ("--experiment", "embedded-32-L88888888", "--topology", "v5e:2x2", "--slices", "2")
+    flags = plan_command(None, list(arguments))
+    assert script_of(flags) == "fsq.py"
+    written = plan(tmp_path, *arguments)
+    if written is not None:
+        assert written["topology"] == "2*v5e:2x2"
+        gradients = 4 * written["parameters"]
+        # Only the mean of the gradients, and of a few metrics, crosses between the slices.
+        assert gradients <= written["measured"]["crossing_bytes"] < 1.1 * gradients
+        assert written["measured"]["roofline"]["network"] > 0.0

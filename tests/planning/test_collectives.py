@@ -1,0 +1,200 @@
+"""Collectives counted from compiled programs: bytes, executions, groups, and what runs beside them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import PartitionSpec as P
+
+from laminate.parallel.collectives import gather, gather_by_hops
+from laminate.parallel.mesh import AXES, MeshShape, build_mesh
+from laminate.parallel.places import Place
+from laminate.planning.chips import parse_topology
+from laminate.planning.collectives import blocking_in_loops, find_collectives, overlapped_share, summarise
+from laminate.planning.hlo import parse
+from laminate.planning.memory import gathered_bytes
+from laminate.planning.roofline import crosses, roofline
+
+DEPTH, ROWS, DIM = 3, 8, 16
+MESH = build_mesh(MeshShape(2, 4))
+
+
+def compiled(local, *specs, out=None):
+    shapes = [jax.ShapeDtypeStruct((DEPTH, ROWS, DIM), jnp.float32)] * len(specs)
+    step = jax.shard_map(local, mesh=MESH, in_specs=specs, out_specs=out or P(), check_vma=False)
+    return parse(jax.jit(step).lower(*shapes).compile().as_text())
+
+
+def test_gathers_in_a_scan_count_every_layer():
+    def local(pieces):
+        body = lambda x, piece: (x + jnp.sum(gather(piece, 1)), None)
+        return jax.lax.scan(body, jnp.float32(0), pieces)[0]
+
+    (one,) = find_collectives(compiled(local, P(None, None, "fsdp")))
+    assert (one.kind, one.bytes, one.times, one.in_loop) == ("all-gather", ROWS * DIM * 4, DEPTH, True)
+    assert one.group_size == 4 and len(one.groups) == 2
+    assert one.wire_bytes == one.bytes * 3 / 4
+    assert not one.overlapped
+
+
+def test_a_sum_over_all_devices_is_met_once_and_travels_twice():
+    (one,) = find_collectives(compiled(lambda x: jax.lax.psum(x, AXES), P()))
+    assert (one.kind, one.bytes, one.times, one.in_loop) == ("all-reduce", DEPTH * ROWS * DIM * 4, 1, False)
+    assert one.wire_bytes == 2 * one.bytes * 7 / 8
+
+
+def test_a_reduce_scatter_counts_the_whole_array():
+    scatter = lambda x: jax.lax.psum_scatter(x, "fsdp", scatter_dimension=2, tiled=True)
+    (one,) = find_collectives(compiled(scatter, P(), out=P(None, None, "fsdp")))
+    assert (one.kind, one.bytes) == ("reduce-scatter", DEPTH * ROWS * DIM * 4)
+
+
+def test_scattering_by_hops_sends_what_a_reduce_scatter_does():
+    def local(pieces):
+        return jax.grad(lambda piece: jnp.sum(jnp.square(gather_by_hops(piece, 2))))(pieces)
+
+    spec = P(None, None, "fsdp")
+    found = find_collectives(compiled(local, spec, out=spec))
+    hops = [one for one in found if one.kind == "collective-permute"]
+    whole = DEPTH * ROWS * DIM * 4
+    assert len(hops) == 3 and {one.bytes for one in hops} == {whole // 4}
+    assert sum(one.wire_bytes for one in hops) == whole * 3 / 4
+
+
+GROUPS = 'replica_groups={{0,1,2,3,4,5,6,7}}, dimensions={0}, frontend_attributes={chain_id="3"}'
+CHAIN = """HloModule m, is_scheduled=true
+
+%begin (p: bf16[4,8]) -> bf16[32,8] {
+  %p = bf16[4,8]{1,0} parameter(0)
+  ROOT %all-gather.1 = bf16[32,8]{1,0} all-gather(%p), GROUPS
+}
+
+%middle (q: bf16[4,8], x: bf16[6,8], w: bf16[8,9]) -> bf16[6,9] {
+  %q = bf16[4,8]{1,0} parameter(0)
+  %x = bf16[6,8]{1,0} parameter(1)
+  %w = bf16[8,9]{1,0} parameter(2)
+  %all-gather.2 = bf16[32,8]{1,0} all-gather(%q), GROUPS
+  ROOT %dot = bf16[6,9]{1,0} dot(%x, %w), lhs_contracting_dims={1}, rhs_contracting_dims={0}
+}
+
+%end (r: bf16[4,8]) -> bf16[32,8] {
+  %r = bf16[4,8]{1,0} parameter(0)
+  ROOT %all-gather.3 = bf16[32,8]{1,0} all-gather(%r), GROUPS
+}
+
+ENTRY %main (a: bf16[4,8], x.1: bf16[6,8], w.1: bf16[8,9]) -> bf16[32,8] {
+  %a = bf16[4,8]{1,0} parameter(0)
+  %x.1 = bf16[6,8]{1,0} parameter(1)
+  %w.1 = bf16[8,9]{1,0} parameter(2)
+  %async-collective-start = bf16[32,8]{1,0} fusion(%a), kind=kCustom, calls=%begin
+  MIDDLE
+  ROOT %async-collective-done = bf16[32,8]{1,0} fusion(%async-collective-start), kind=kCustom, calls=%end
+}
+""".replace("GROUPS", GROUPS)
+
+
+def test_a_chain_of_fusions_is_one_collective_and_is_overlapped_if_a_link_computes():
+    link = "%f = bf16[6,9]{1,0} fusion(%a, %x.1, %w.1), kind=kOutput, calls=%middle"
+    (one,) = find_collectives(parse(CHAIN.replace("MIDDLE", link)))
+    assert (one.kind, one.bytes, one.overlapped) == ("all-gather", 32 * 8 * 2, True)
+    (alone,) = find_collectives(parse(CHAIN.replace("MIDDLE", "")))
+    assert not alone.overlapped
+
+
+PAIR = """HloModule m, is_scheduled=true
+
+ENTRY %main (a: f32[4,8], x: f32[6,8], w: f32[8,9]) -> f32[4,8] {
+  %a = f32[4,8]{1,0} parameter(0)
+  %x = f32[6,8]{1,0} parameter(1)
+  %w = f32[8,9]{1,0} parameter(2)
+  BEFORE
+  %start = (f32[4,8]{1,0}, f32[4,8]{1,0}, u32[], u32[]) collective-permute-start(%a), source_target_pairs={{0,1},{1,0}}
+  BETWEEN
+  ROOT %done = f32[4,8]{1,0} collective-permute-done(%start)
+}
+"""
+DOT = "%dot = f32[6,9]{1,0} dot(%x, %w), lhs_contracting_dims={1}, rhs_contracting_dims={0}"
+
+
+@pytest.mark.parametrize(("before", "between", "overlapped"), [("", DOT, True), (DOT, "", False)])
+def test_a_pair_is_overlapped_if_something_is_computed_between(before, between, overlapped):
+    (one,) = find_collectives(parse(PAIR.replace("BEFORE", before).replace("BETWEEN", between)))
+    assert (one.kind, one.bytes, one.overlapped) == ("collective-permute", 4 * 8 * 4, overlapped)
+    assert one.wire_bytes == one.bytes
+
+
+def test_groups_written_as_a_transposed_grid_are_those_of_its_columns():
+    text = (
+        "HloModule m\n\nENTRY %main (a: f32[4]) -> f32[4] {\n  %a = f32[4]{0} parameter(0)\n"
+        "  ROOT %r = f32[4]{0} all-reduce(%a), replica_groups=[3,2]<=[2,3]T(1,0), to_apply=%add\n}\n"
+    )
+    (one,) = find_collectives(parse(text))
+    assert one.groups == ((0, 3), (1, 4), (2, 5))
+
+
+def test_shares_and_waiting_are_by_bytes_and_size():
+    text = PAIR.replace("BETWEEN", DOT).replace("BEFORE", "")
+    overlapped = find_collectives(parse(text))
+    waited = find_collectives(parse(text.replace(DOT, "")))
+    assert overlapped_share([]) == 1.0
+    assert overlapped_share(overlapped + waited) == 0.5
+    (line,) = summarise(overlapped + waited)
+    assert (line.count, line.bytes, line.overlapped) == (2, 256, 0.5)
+    assert blocking_in_loops(waited, above=0) == []  # not in a loop
+
+
+def test_time_is_bytes_over_the_links_that_a_group_spans():
+    topology = parse_topology("2*v5e:2x2")
+    places = [Place(host, host, (x, y)) for host in range(2) for x in range(2) for y in range(2)]
+    reduce = (
+        "HloModule m\n\nENTRY %main (a: f32[1000]) -> f32[1000] {{\n  %a = f32[1000]{{0}} parameter(0)\n"
+        "  ROOT %r = f32[1000]{{0}} all-reduce(%a), replica_groups={groups}, to_apply=%add\n}}\n"
+    )
+
+    def of(groups):
+        program = parse(reduce.format(groups=groups))
+        (one,) = find_collectives(program)
+        return one, roofline(program, [one], topology, places, flops=0, traffic=0)
+
+    one_axis, line = of("{{0,1},{2,3},{4,5},{6,7}}")
+    assert not crosses(one_axis, places)
+    assert line.interconnect == pytest.approx(4000 / 50e9) and line.network == 0.0
+    assert line.binds == "interconnect" and line.step == line.waiting == line.interconnect
+    _, line = of("{{0,1,2,3},{4,5,6,7}}")
+    assert line.interconnect == pytest.approx(1.5 * 4000 / 100e9)
+    across, line = of("{{0,4},{1,5},{2,6},{3,7}}")
+    assert crosses(across, places)
+    assert line.network == pytest.approx(4000 / 3.1e9) and line.interconnect == 0.0
+
+
+def test_results_of_collectives_take_memory_from_their_start_to_their_last_use():
+    text = """HloModule m, is_scheduled=true
+
+ENTRY %main (a: f32[4]) -> f32[8] {
+  %a = f32[4]{0} parameter(0)
+  %g1 = f32[8]{0} all-gather(%a), replica_groups={{0,1}}, dimensions={0}
+  %g2 = f32[8]{0:S(1)} all-gather(%a), replica_groups={{0,1}}, dimensions={0}
+  %n = f32[8]{0} negate(%g1)
+  %g3 = f32[8]{0} all-gather(%a), replica_groups={{0,1}}, dimensions={0}
+  %g4 = f32[8]{0} all-gather(%a), replica_groups={{0,1}}, dimensions={0}
+  ROOT %s = f32[8]{0} add(%g3, %g4)
+}
+"""
+    assert gathered_bytes(parse(text)) == 2 * 8 * 4
+
+
+def test_the_gradient_by_hops_is_the_gradient_of_a_gather():
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 8, 12)), jnp.float32)
+    scale = jnp.asarray(np.random.default_rng(1).normal(size=(8, 2, 8, 12)), jnp.float32)
+    gradients = []
+    for collect in (gather, gather_by_hops):
+
+        def local(piece, scale, collect=collect):
+            loss = lambda piece: jnp.sum(jnp.sin(collect(piece, 2)) * scale[0])
+            return jax.lax.psum(jax.grad(loss)(jax.lax.pcast(piece, "data", to="varying")), "data")
+
+        spec = P(None, None, "fsdp")
+        step = jax.shard_map(local, mesh=MESH, in_specs=(spec, P(AXES)), out_specs=spec)
+        gradients.append(jax.jit(step)(x, scale))
+    np.testing.assert_allclose(gradients[0], jnp.cos(x) * jnp.sum(scale, axis=0), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(gradients[1], gradients[0], rtol=1e-5, atol=1e-5)

@@ -1,0 +1,83 @@
+"""The nearest setting that fits is found, and what cannot fit is not compiled."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from laminate.parallel.mesh import MeshShape
+from laminate.planning.memory import Held
+from laminate.planning.plan import Setting
+from laminate.planning.suggest import candidates, suggest
+from tests.planning.plans import FITS, MEASURED
+
+PARAMETERS, ACTIVATIONS = 64, 40
+KEPT = {"none": 1.0, "dots": 0.5, "block": 0.1}
+FIRST = Setting(MeshShape(8, 1), global_batch_size=32, micro_batches=1, remat="none")
+
+
+def held(setting):
+    return PARAMETERS // setting.mesh.fsdp
+
+
+def plan(setting, *, capacity):
+    """A plan of a step whose activations are in proportion to the batch on a device and what remat keeps."""
+    needed = held(setting) + int(ACTIVATIONS * setting.device_batch_size / 4 * KEPT[setting.remat])
+    return replace(
+        FITS,
+        setting=setting,
+        held=Held(held(setting), 0, 0, 0, 0),
+        capacity_bytes=capacity,
+        needed_bytes=needed,
+        measured=MEASURED if needed <= capacity else None,
+    )
+
+
+def search(first, *, capacity):
+    tried = []
+
+    def compile_one(setting):
+        tried.append(setting)
+        return plan(setting, capacity=capacity)
+
+    return *suggest(plan(first, capacity=capacity), compile_one, held), tried
+
+
+def test_computing_more_again_comes_before_anything_else():
+    found, compiled, tried = search(FIRST, capacity=90)
+    assert found.setting == replace(FIRST, remat="dots")
+    assert compiled == len(tried) == 1
+
+
+def test_the_mesh_is_cut_before_the_batch_is_halved():
+    found, _, tried = search(FIRST, capacity=40)
+    assert found.setting.mesh == MeshShape(4, 2)
+    assert found.setting.global_batch_size == FIRST.global_batch_size
+    assert all(setting.mesh != FIRST.mesh for setting in tried)  # its parameters alone are too large
+
+
+def test_nothing_is_found_where_nothing_fits():
+    assert search(FIRST, capacity=2) == (None, 0, [])
+
+
+@given(
+    data=st.sampled_from([1, 2, 4, 8]),
+    fsdp=st.sampled_from([1, 2, 4]),
+    share=st.sampled_from([1, 3, 4, 8]),
+    remat=st.sampled_from(["none", "dots", "block", "attention"]),
+)
+def test_every_candidate_is_another_setting_that_can_be_run(data, fsdp, share, remat):
+    first = Setting(MeshShape(data, fsdp), data * fsdp * share, 1, remat)
+    found = list(candidates(first))
+    assert first not in found and len(set(found)) == len(found)
+    for one in found:
+        assert one.mesh.devices == first.mesh.devices
+        assert one.global_batch_size % (one.mesh.devices * one.micro_batches) == 0
+        assert one.device_batch_size >= 1
+
+
+@pytest.mark.parametrize("text", ["--mesh 8x1 --remat none --global-batch-size 32"])
+def test_a_setting_is_written_as_the_flags_that_ask_for_it(text):
+    assert str(FIRST) == text
+    assert str(replace(FIRST, micro_batches=2)) == f"{text} --device-batch-size 2"
