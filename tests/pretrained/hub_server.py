@@ -31,6 +31,8 @@ class FakeHub:
 
     def answer(self, path: str) -> tuple[int, dict[str, str], bytes]:
         """Status, headers and body for `/ORGANISATION/NAME/resolve/REVISION/FILE`."""
+        if "/resolve/" not in path:
+            return 404, {}, b""
         organisation, name, _, revision, *rest = path.strip("/").split("/")
         repository, file = f"{organisation}/{name}", "/".join(rest)
         if self.failing:
@@ -84,7 +86,10 @@ def serve(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     hub.url = f"http://127.0.0.1:{server.server_port}"
-    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", hub.url)
+    constants = huggingface_hub.constants
+    template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, hub.url)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "ENDPOINT", hub.url)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     try:
@@ -95,7 +100,9 @@ def serve(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
         server.server_close()
 
 
-def dinov2(width: int = 24, depth: int = 2, seed: int = 0, *, registers: bool = True) -> dict[str, np.ndarray]:
+def dinov2(
+    width: int = 24, depth: int = 2, seed: int = 0, *, registers: bool = True
+) -> dict[str, np.ndarray]:
     """Random weights under the names of DINOv2, as far as names tell the family."""
     rng = np.random.default_rng(seed)
     shapes = {

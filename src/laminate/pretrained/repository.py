@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from etils import epath
+from huggingface_hub import constants
 
 from laminate.pretrained import download, layouts
 from laminate.pretrained.files import INDEX, Files, read, shard_map
@@ -50,7 +51,7 @@ def _of_commit(repository: str, path: Path, cache: Path | None, *, offline: bool
     except download.AbsentError:
         config = None
     except download.UnreachableError:
-        if not offline:
+        if not offline and not constants.HF_HUB_OFFLINE:
             raise
         config = None
     main = epath.Path(path)
