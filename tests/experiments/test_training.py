@@ -16,7 +16,7 @@ def test_a_training_leaves_metrics_weights_pictures_and_a_report_and_names_them(
     last = capsys.readouterr().err.splitlines()[-1]
     assert last == f"report: {job.run}/report.html (with ablation.png, curves.png, reconstructions.png)"
     assert {path.name for path in job.run.iterdir()} == {
-        *("recipe.json", "metrics.jsonl", "lock", "checkpoints", "tokenizer.safetensors"),
+        *("recipe.json", "metrics.jsonl", "lock", "checkpoints", "tokenizer"),
         *("report.html", "ablation.png", "curves.png", "reconstructions.png"),
     }
     lines = metrics(job.run)

@@ -61,7 +61,7 @@ LAYOUTS: tuple[Layout, ...] = (
         "a FlatDINO tokenizer of this library",
         (r"^encoder\.stack\.layers\.attention\.qkv\.weight$", r"^decoder\.stack\.layers\."),
         (r"^encoder\.norm\.scale$", 0),
-        r"^encoder\.blocks\.(\d+)$",
+        r"^$()",
     ),
     Layout(
         "flatdino",
