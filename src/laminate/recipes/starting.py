@@ -13,7 +13,6 @@ from laminate.pretrained import hub, layouts
 from laminate.recipes.sharing import exported
 from laminate.train.export import named_weights, today
 from laminate.train.state import TrainState
-from laminate.types import split_buffers
 
 SMALLEST_SHARE = 0.01  # of the numbers of a model: less is no beginning
 _SHOWN = 8
@@ -50,8 +49,8 @@ def plan_start(source: str | os.PathLike[str], model: Any, *, cache: Path | None
         ValueError: (almost) nothing fits, or the weights cannot be used.
         OSError: there is nothing of that name.
     """
-    trained, buffers = (named_weights(part) for part in split_buffers(model))
-    saved = today(hub.load(exported(source), cache=cache).weights, {**trained, **buffers})
+    everything, trained = named_weights(model), named_weights(model, buffers=False)
+    saved = today(hub.load(exported(source), cache=cache).weights, everything)
     kept = {name: saved[name] for name, leaf in trained.items() if _fits(saved.get(name), leaf)}
     drawn = tuple(_drawn(name, saved.get(name), leaf) for name, leaf in trained.items() if name not in kept)
     numbers = sum(leaf.size for leaf in trained.values())
@@ -64,7 +63,7 @@ def plan_start(source: str | os.PathLike[str], model: Any, *, cache: Path | None
             f"--init-from {where}: {share:.1%} of this model's numbers fit, which is no beginning.{looks} "
             f"{_some(drawn)}. Give weights of the same widths, or train without --init-from."
         )
-    unused = tuple(name for name in saved if name not in trained and name not in buffers)
+    unused = tuple(name for name in saved if name not in everything)
     return Start(where, kept, drawn, unused, share)
 
 

@@ -26,11 +26,15 @@ FOLDER = "tokenizer"  # where a training leaves its exported weights, in the fol
 RENAMED: tuple[tuple[str, str], ...] = ((r"(.+\.)?(mean|std|positions)\.value", r"\1\2"),)
 
 
-def named_weights(module: Any) -> dict[str, Any]:
-    """The arrays (or shapes) of `module` by name, in the order of `jax.tree.leaves`."""
+def named_weights(module: Any, *, buffers: bool = True) -> dict[str, Any]:
+    """The arrays (or shapes) of `module` by name, in the order of `jax.tree.leaves`; those of a `Buffer` if asked."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(module, is_leaf=is_buffer)
     named = {jax.tree_util.keystr(path).removeprefix("."): leaf for path, leaf in leaves}
-    arrays = {name: leaf.value if is_buffer(leaf) else leaf for name, leaf in named.items()}
+    arrays = {
+        name: leaf.value if is_buffer(leaf) else leaf
+        for name, leaf in named.items()
+        if buffers or not is_buffer(leaf)
+    }
     return {name: array for name, array in arrays.items() if array is not None}
 
 
