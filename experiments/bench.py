@@ -3,6 +3,7 @@
 python experiments/bench.py step --size s --depth 4 --images 8     a FlatDINO training step, beside matmul
 python experiments/bench.py step --size s --depth 12 48            compile time over depth
 python experiments/bench.py data --images 256                      the loader, beside decoding alone
+python experiments/bench.py load --megabytes 350                   weights from a file, beside reading it
 """
 
 from dataclasses import dataclass
@@ -45,8 +46,20 @@ class Data:
     """How often every method is visited."""
 
 
+@dataclass(frozen=True)
+class Load:
+    """Weights from a safetensors file: mapped, checked for NaN, with and without its hash."""
+
+    megabytes: int = 350
+    """Size of the file."""
+    turns: int = 8
+    """How often every method is visited."""
+
+
 Command = (
-    Annotated[Step, tyro.conf.subcommand(name="step")] | Annotated[Data, tyro.conf.subcommand(name="data")]
+    Annotated[Step, tyro.conf.subcommand(name="step")]
+    | Annotated[Data, tyro.conf.subcommand(name="data")]
+    | Annotated[Load, tyro.conf.subcommand(name="load")]
 )
 
 if __name__ == "__main__":  # before the imports below, which --help need not wait for
@@ -190,11 +203,15 @@ def main(command: Command) -> None:
             sys.stdout.write(json.dumps(bench_step(command, depth)) + "\n")
             sys.stdout.flush()
         return
-    from bench_data import measure
+    if isinstance(command, Load):
+        from bench_load import measure as measure_loading
 
-    sys.stdout.write(
-        json.dumps({"bench": "data", **measure(images=command.images, turns=command.turns)}) + "\n"
-    )
+        result = {"bench": "load", **measure_loading(megabytes=command.megabytes, turns=command.turns)}
+    else:
+        from bench_data import measure as measure_data
+
+        result = {"bench": "data", **measure_data(images=command.images, turns=command.turns)}
+    sys.stdout.write(json.dumps(result) + "\n")
 
 
 if __name__ == "__main__":

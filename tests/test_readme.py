@@ -14,12 +14,14 @@ import pytest
 import tyro
 
 from laminate.data.__main__ import Command
+from laminate.pretrained.__main__ import Command as PretrainedCommand
 from laminate.recipes.__main__ import main as recipes_main
 from laminate.recipes.build import flatdino
 from laminate.recipes.embedded import embedded_vae
 from laminate.recipes.experiments import flatdino_fsq, flatdino_vae
 from laminate.recipes.flags import RECIPE_FILE, TrainFlags, resolve_recipe
 from laminate.recipes.json_text import to_json
+from laminate.recipes.sharing import save_pretrained
 from laminate.train.export import save_weights
 
 ROOT = Path(__file__).parent.parent
@@ -50,6 +52,8 @@ def check_training(script: str, arguments: list[str]) -> None:
 def check_module(module: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     if module == "laminate.data":
         tyro.cli(Command, args=arguments)
+    elif module == "laminate.pretrained":
+        tyro.cli(PretrainedCommand, args=arguments)
     elif module == "laminate.recipes":
         monkeypatch.setattr(sys, "argv", ["laminate.recipes", *arguments])
         with contextlib.suppress(SystemExit):
@@ -121,6 +125,7 @@ def finished_run(tmp_path, monkeypatch) -> Path:
     shapes = eqx.filter_eval_shape(flatdino, recipe, key=jax.random.key(7))
     weights = jax.tree.map(lambda leaf: jnp.full(leaf.shape, 0.5, leaf.dtype), shapes)
     save_weights(run / "tokenizer.safetensors", weights, metadata={"title": "untrained"})
+    save_pretrained(weights, run / "tokenizer", recipe=recipe)
     monkeypatch.chdir(tmp_path)
     return run
 

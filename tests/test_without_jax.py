@@ -1,4 +1,4 @@
-"""What answers or imports without JAX: `laminate.data`, the recipes, and every `--help`."""
+"""What answers or imports without JAX: `laminate.data`, the recipes, the hub, and every `--help`."""
 
 import re
 import subprocess
@@ -8,9 +8,12 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "src" / "laminate"
 
-# What `recipes` needs JAX for: to make modules, and to open, run and end a training. The rest, and all of
-# `data`, works without.
-NEED_JAX = {f"laminate.recipes.{name}" for name in ("build", "work", "opening", "launch", "endings")}
+# What `recipes` needs JAX for: to make, save and load modules, and to open, run and end a training. The rest, and all
+# of `data`, works without.
+NEED_JAX = {
+    f"laminate.recipes.{name}"
+    for name in ("build", "work", "opening", "launch", "endings", "sharing", "starting")
+}
 
 WITHOUT_JAX = """
 import importlib.abc, runpy, sys
@@ -43,17 +46,30 @@ def module_name(path: Path) -> str:
     return ".".join(path.relative_to(ROOT / "src").with_suffix("").parts).removesuffix(".__init__")
 
 
-def test_data_and_recipes_import_without_jax():
+def test_data_recipes_and_the_hub_import_without_jax():
     modules = [
         module_name(path) for unit in ("data", "recipes") for path in sorted((PACKAGE / unit).rglob("*.py"))
     ]
-    wanted = [name for name in modules if name not in NEED_JAX]
+    hub = (
+        "__main__",
+        "download",
+        "files",
+        "hub",
+        "layouts",
+        "pickles",
+        "pins",
+        "registry",
+        "repository",
+        "tensors",
+    )
+    wanted = ["laminate", *(f"laminate.pretrained.{name}" for name in hub)]
+    wanted += [name for name in modules if name not in NEED_JAX]
     assert len(wanted) > 30
     run_without_jax(f"import importlib\nfor name in {wanted!r}: importlib.import_module(name)")
 
 
 def test_help_does_not_import_jax():
-    """Help is answered before anything slow is imported, for every experiment with flags and both modules."""
+    """Help is answered before anything slow is imported, for every experiment with flags and every module."""
     scripts = sorted(
         str(path)
         for path in (ROOT / "experiments").glob("*.py")
@@ -75,7 +91,7 @@ def help_of(run):
     assert "usage" in said.getvalue(), said.getvalue()
 for script in {scripts!r}:
     help_of(lambda: runpy.run_path(script, run_name="__main__"))
-for module in ("laminate.data", "laminate.recipes"):
+for module in ("laminate.data", "laminate.recipes", "laminate.pretrained"):
     help_of(lambda: runpy.run_module(module, run_name="__main__", alter_sys=True))
 """
     run_without_jax(code)

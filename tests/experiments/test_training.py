@@ -2,8 +2,11 @@
 
 import json
 
+import numpy as np
 import pytest
 
+from laminate.recipes.json_text import to_tree
+from laminate.recipes.sharing import load_pretrained
 from tests.experiments.jobs import Job, metrics, tree
 
 
@@ -16,9 +19,13 @@ def test_a_training_leaves_metrics_weights_pictures_and_a_report_and_names_them(
     last = capsys.readouterr().err.splitlines()[-1]
     assert last == f"report: {job.run}/report.html (with ablation.png, curves.png, reconstructions.png)"
     assert {path.name for path in job.run.iterdir()} == {
-        *("recipe.json", "metrics.jsonl", "lock", "checkpoints", "tokenizer.safetensors"),
+        *("recipe.json", "metrics.jsonl", "lock", "checkpoints", "tokenizer"),
         *("report.html", "ablation.png", "curves.png", "reconstructions.png"),
     }
+    shared = load_pretrained(job.run)
+    assert to_tree(shared.recipe).items() <= json.loads((job.run / "recipe.json").read_text()).items()
+    assert shared.config["data"]["name"].startswith(f"folder {photos}")
+    assert float(np.ptp(shared.model.normalization.std.value)) > 0.0
     lines = metrics(job.run)
     assert [line["step"] for line in lines if "train/loss" in line] == [1, 2, 3, 4, 5, 6]
     assert [line["step"] for line in lines if "val/r2" in line] == [3, 6]

@@ -15,18 +15,18 @@ from jaxtyping import Array
 from laminate.analysis.curves import loss_curves, read_metrics
 from laminate.analysis.figures import ablation_map, reconstruction_grid
 from laminate.analysis.reconstruction import latents, rebuilt_pixels
-from laminate.analysis.report import Picture, Report, write_report
+from laminate.analysis.report import FILE, Picture, Report, write_report
 from laminate.analysis.token_ablation import token_ablation
 from laminate.tokenizers.flatdino import FlatDino
 from laminate.tokenizers.statistics import RunningStatistics
-from laminate.train.export import save_weights
+from laminate.train.export import FOLDER
 from laminate.train.step import make_map
 
-WEIGHTS = "tokenizer.safetensors"
 PICTURES = 16  # validation images that are shown
 ABLATED = 64  # validation images that the ablation averages over
 
 Batches = Callable[[], Iterable[dict[str, Array]]]
+Save = Callable[[epath.Path, FlatDino, dict[str, float]], object]
 
 
 def with_statistics(
@@ -55,22 +55,31 @@ def write_tokenizer_report(
     summary: str,
     facts: tuple[tuple[str, str], ...],
     command: str,
+    save: Save,
+    primary: bool = True,
 ) -> epath.Path:
-    """Measure the statistics, save the weights with them, draw the pictures, write report.html; its path."""
+    """Measure the statistics, `save` the weights with them, draw the pictures, write report.html; its path.
+
+    `save(folder, tokenizer, metrics)` writes what others load. Every process computes, the primary one writes.
+    """
     tokenizer = with_statistics(tokenizer, teacher, training(), mesh=mesh, dtype=dtype)
-    save_weights(folder / WEIGHTS, tokenizer, metadata={"title": title, "command": command})
     shown = _examples(tokenizer, teacher, validation(), mesh=mesh, dtype=dtype)
+    heat = _ablation(tokenizer, shown["z"])
+    if not primary:
+        return folder / FILE
     psnr = _psnr(shown["original"], shown["rebuilt"])
+    records = read_metrics(folder / "metrics.jsonl")
+    best = max(record["val/r2"] for record in records if "val/r2" in record)
+    metrics = {"val/r2": best, f"val/psnr_db of {len(psnr)} images": float(np.mean(psnr))}
+    save(folder / FOLDER, tokenizer, metrics)
     reconstruction_grid(
         shown["original"][:PICTURES],
         shown["rebuilt"][:PICTURES],
         folder / "reconstructions.png",
         captions=[f"{value:.1f} dB" for value in psnr[:PICTURES]],
     )
-    records = read_metrics(folder / "metrics.jsonl")
     loss_curves(records, folder / "curves.png")
-    _draw_ablation(tokenizer, shown["z"], folder / "ablation.png")
-    best = max(record["val/r2"] for record in records if "val/r2" in record)
+    ablation_map(heat, folder / "ablation.png")
     numbers = tokenizer.latents * tokenizer.bottleneck.out_features
     compression = shown["features"] / numbers
     report = Report(
@@ -93,7 +102,14 @@ def write_tokenizer_report(
             ),
         ),
         files=(
-            (WEIGHTS, "the best weights by validation loss, with the latent statistics"),
+            (
+                f"{FOLDER}/model.safetensors",
+                "the best weights by validation loss, with the latent statistics",
+            ),
+            (
+                f"{FOLDER}/README.md",
+                "what to say when the folder is shared; laminate.from_pretrained reads it",
+            ),
             ("metrics.jsonl", "every logged number"),
             ("recipe.json", "the full recipe, from which the run can be started again"),
         ),
@@ -124,8 +140,9 @@ def _psnr(original: np.ndarray, rebuilt: np.ndarray) -> np.ndarray:
     return -10.0 * np.log10(np.maximum(error, 1e-10))
 
 
-def _draw_ablation(tokenizer: FlatDino, z: np.ndarray, path: epath.Path) -> None:
+def _ablation(tokenizer: FlatDino, z: np.ndarray) -> np.ndarray:
+    """How far each patch moves when a token is zeroed: `[latents, side, side]`."""
     normalised = jax.vmap(tokenizer.normalization)(jnp.asarray(z))
     heat = np.asarray(token_ablation(tokenizer.decode, normalised), np.float32)
     side = int(np.sqrt(tokenizer.patches))
-    ablation_map(heat.reshape(tokenizer.latents, side, side), path)
+    return heat.reshape(tokenizer.latents, side, side)

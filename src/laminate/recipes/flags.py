@@ -78,6 +78,9 @@ class TrainFlags:
     restore: str | None = None
     """Begin with the newest checkpoint of this other run folder, or with the one at RUN/checkpoints/STEP. The
     schedule may be another, such as a longer one."""
+    init_from: str | None = None
+    """Begin with the weights of a run, a saved folder or a hub repository: for fine-tuning, with another number of
+    tokens too. What does not fit is newly drawn; the optimiser, the schedule and the data begin anew."""
     stop_after: int | None = None
     """Save after this step and leave, as Ctrl-C does; the same command without it goes on."""
     checkpoint: bool = True
@@ -115,6 +118,10 @@ class TrainFlags:
             above("--profile STOP", last, first)
         if self.fresh and (self.restore is not None or self.resume == "required"):
             raise ValueError("--fresh starts over, so it cannot stand beside --restore or --resume required.")
+        if self.init_from is not None and self.restore is not None:
+            raise ValueError(
+                "--restore goes on with another run, --init-from begins a new one with its weights: give one of them."
+            )
         if self.experiment is not None and self.recipe is not None:
             raise ValueError("Give --experiment or --recipe, not both: each of them is the whole recipe.")
 

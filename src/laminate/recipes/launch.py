@@ -19,10 +19,12 @@ from jaxtyping import PyTree
 from laminate.parallel.feeding import feed
 from laminate.parallel.hosts import is_first
 from laminate.parallel.sharding import initialize
+from laminate.recipes.card import Card
 from laminate.recipes.costs import decoder_cost, encoder_cost
 from laminate.recipes.endings import say
 from laminate.recipes.json_text import to_tree
 from laminate.recipes.opening import Run
+from laminate.recipes.sharing import save_pretrained
 from laminate.recipes.work import Work, learning_rate
 from laminate.train.loop import Plan, Sinks, fit
 from laminate.train.progress import Header, Progress
@@ -132,6 +134,8 @@ class TokenizerReport(Protocol):
         summary: str,
         facts: tuple[tuple[str, str], ...],
         command: str,
+        save: Callable[[epath.Path, Any, dict[str, float]], object],
+        primary: bool,
     ) -> epath.Path: ...
 
 
@@ -160,8 +164,17 @@ def conclude(run: Run, trained: Trained, write_report: TokenizerReport) -> None:
         ),
         facts=_rows(run, 0),
         command=command,
+        save=lambda folder, tokenizer, metrics: _share(run, folder, tokenizer, metrics, command),
+        primary=is_first(),
     )
     _say_where(run, report)
+
+
+def _share(run: Run, folder: epath.Path, tokenizer: Any, metrics: dict[str, float], command: str) -> None:
+    """What the training leaves for others: weights, recipe and model card."""
+    manifest = run.training.manifest
+    card = Card(data=manifest.source, data_licence=manifest.licence, metrics=metrics, command=command)
+    save_pretrained(tokenizer, folder, recipe=run.recipe, card=card)
 
 
 def _command(argv: list[str]) -> str:
@@ -177,10 +190,12 @@ def _command(argv: list[str]) -> str:
 
 
 def _say_where(run: Run, report: epath.Path) -> None:
+    if not is_first():
+        return
     pictures = ", ".join(
         sorted(path.name for path in run.folder.path.iterdir() if path.name.endswith(".png"))
     )
-    say(f"report: {report} (with {pictures})", primary=is_first())
+    say(f"report: {report} (with {pictures})", primary=True)
 
 
 def _plan(run: Run, schedule: optax.Schedule, validate: Callable[[TrainState], Any]) -> Plan:
@@ -264,5 +279,6 @@ def _rows(run: Run, first: int) -> tuple[tuple[str, str], ...]:
         ("devices", f"mesh {run.shape} (data x fsdp), {run.devices}; {run.compute_dtype.name} compute"),
         ("length", steps if first == 0 else f"{steps}, resumed at step {first}"),
         ("batch", f"{share} images per device{parts}"),
+        *((("weights", str(run.start)),) if first == 0 and run.start is not None else ()),
         ("folder", str(run.folder.path)),
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,9 +22,11 @@ from laminate.parallel.feeding import feed
 from laminate.parallel.hosts import host_count, host_index, is_first, start
 from laminate.parallel.mesh import MeshShape, build_mesh, parse_mesh, prepare_devices, split_batch
 from laminate.parallel.sharding import abstract
+from laminate.recipes import build
 from laminate.recipes.flags import TrainFlags, run_folder
 from laminate.recipes.flatdino import FlatDinoRecipe
 from laminate.recipes.json_text import RUN, to_tree
+from laminate.recipes.starting import Start, plan_start, started
 from laminate.recipes.training import StepCounts
 from laminate.train.checkpoint import Checkpoints
 from laminate.train.manifest import read_manifest
@@ -61,6 +64,7 @@ class Run:
     folder: RunFolder
     checkpoints: Checkpoints | None
     origin: Origin | None
+    start: Start | None
 
     def evaluation_batches(self, records: Records) -> Iterator[dict[str, Any]]:
         """Every record once, on the mesh, without randomness."""
@@ -80,7 +84,8 @@ class Run:
         return 0 if self.checkpoints is None else self.checkpoints.latest() or 0
 
     def restored(self, state: TrainState) -> TrainState:
-        """The state that this run goes on from: its own newest checkpoint, another run's, or `state`.
+        """The state that this run goes on from: its own newest checkpoint, another run's, or `state`, with the
+        weights that it is to begin with.
 
         Raises `CheckpointError` if the checkpoint is damaged, or of something else than `state`.
         """
@@ -92,6 +97,8 @@ class Run:
                 restored = self.checkpoints.restore(self.saved_step(), like)
         elif self.origin is not None:
             restored = self.origin.checkpoints.restore(self.origin.step, like)
+        elif self.start is not None:
+            return started(state, self.start)
         else:
             return state
         self.loader.check_position(restored.position)
@@ -123,10 +130,11 @@ def open_run(flags: TrainFlags, recipe: FlatDinoRecipe) -> Run:
     shape, devices = prepare_devices(shape)
     micro_batches = split_batch(recipe.global_batch_size, shape.devices, flags.device_batch_size)
     loader = _loader(flags, recipe, training)
-    described = {**to_tree(recipe), RUN: {"seed": flags.seed, "data": training.manifest.fingerprint}}
+    described = {**to_tree(recipe), RUN: _described(flags, training)}
     folder = RunFolder(run_folder(flags, recipe), primary=is_first())
     checkpoints = _checkpoints(flags, counts, folder, described)
     origin = _origin(flags, counts, loader, checkpoints)
+    start_from = _start(flags, recipe, checkpoints)
     folder.open(described, fresh=flags.fresh)
     return Run(
         flags=flags,
@@ -143,6 +151,7 @@ def open_run(flags: TrainFlags, recipe: FlatDinoRecipe) -> Run:
         folder=folder,
         checkpoints=checkpoints,
         origin=origin,
+        start=start_from,
     )
 
 
@@ -221,6 +230,19 @@ def _origin(
     except ValueError as error:
         raise ValueError(f"--restore {flags.restore}: {error}") from error
     return Origin(source, step)
+
+
+def _start(flags: TrainFlags, recipe: FlatDinoRecipe, own: Checkpoints | None) -> Start | None:
+    """What `--init-from` names, seen to fit; None where the run has checkpoints of its own."""
+    if flags.init_from is None or (not flags.fresh and own is not None and own.latest() is not None):
+        return None
+    return plan_start(flags.init_from, eqx.filter_eval_shape(build.flatdino, recipe, key=jax.random.key(0)))
+
+
+def _described(flags: TrainFlags, training: Records) -> dict[str, Any]:
+    """What decides a run beside its recipe."""
+    described = {"seed": flags.seed, "data": training.manifest.fingerprint}
+    return described if flags.init_from is None else {**described, "init_from": flags.init_from}
 
 
 def _named_checkpoint(text: str) -> tuple[Checkpoints, int]:

@@ -1,0 +1,47 @@
+"""Pickled checkpoints: never read, since reading one runs whatever code is in it; the way around is named."""
+
+import json
+import shlex
+from pathlib import PurePath
+from typing import NoReturn
+
+PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
+
+
+class PickleRefused(ValueError):
+    """A file that runs code when it is read; the message holds the command that converts it."""
+
+
+def is_pickle(start: bytes) -> bool:
+    """Whether a file that begins with these bytes is a pickle, or a zip of them as PyTorch writes."""
+    return start[:4] == b"PK\x03\x04" or (
+        start[:1] == b"\x80" and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")
+    )
+
+
+def conversion(path: str) -> str:
+    """The shell command that turns the pickle at `path` into a safetensors file beside it.
+
+    It needs torch, so it is for another environment. Of a training's checkpoint it takes the averaged weights if
+    there are any; `weights_only=True` lets no code run.
+    """
+    out = (
+        str(PurePath(path).with_suffix(".safetensors"))
+        if PurePath(path).suffix in PICKLES
+        else f"{path}.converted"
+    )
+    code = (
+        "import torch, safetensors.torch as s; "
+        f'w = torch.load({json.dumps(path)}, map_location="cpu", weights_only=True); '
+        'w = next((w[k] for k in ("ema", "state_dict", "model") if isinstance(w.get(k), dict)), w); '
+        f"s.save_file({{k: v.clone().contiguous() for k, v in w.items() if torch.is_tensor(v)}}, {json.dumps(out)})"
+    )
+    return f"python -c {shlex.quote(code)}"
+
+
+def refuse_pickle(path: str) -> NoReturn:
+    """Raises PickleRefused for the file at `path`."""
+    raise PickleRefused(
+        f"{path} is a pickle, which runs code when it is read, so it is not. Convert it once, in an environment with "
+        f"torch and safetensors, and give the new file: {conversion(path)}"
+    )
