@@ -50,9 +50,8 @@ while :; do
   read_condition
   case $CONDITION in
     ready) break ;;
-    preempted) die "$PREEMPTED" "$POD_NAME was taken away (request $REQUEST, slices ${STATES[*]:-none}):" \
-      "tpu/delete.sh, then tpu/create.sh." ;;
-    deleted) die "$FAILED" "Somebody deleted $POD_NAME (request $REQUEST)." ;;
+    preempted) die "$PREEMPTED" "$POD_NAME was taken away ($FOUND): tpu/delete.sh, then tpu/create.sh." ;;
+    deleted) die "$FAILED" "Somebody deleted $POD_NAME ($FOUND)." ;;
   esac
   if [[ $REQUEST == FAILED ]]; then
     tpus queued-resources describe "$POD_NAME" "--format=value(state.failedData.error.message)" >&2

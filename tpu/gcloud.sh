@@ -33,29 +33,33 @@ number() { # number FLAG VALUE: the value, which must be a whole number
   echo "$2"
 }
 
-quote() { # a word as a shell reads it back, --flag=value as --flag='value'
+quote() { # WORD: a word as a shell reads it back, --flag=value as --flag='value'
   local flag=
+  WORD=$1
+  if [[ $1 =~ ^[A-Za-z0-9_@%+=:,./-]+$ ]]; then return; fi
   if [[ $1 =~ ^--[a-z-]+= ]]; then flag=${BASH_REMATCH[0]}; fi
-  local value=${1#"$flag"}
-  if ! [[ $1 =~ ^[A-Za-z0-9_@%+=:,./-]+$ ]]; then value="'${value//\'/\'\\\'\'}'"; fi
-  printf '%s' "$flag$value"
+  WORD=${1#"$flag"}
+  WORD="$flag'${WORD//\'/\'\\\'\'}'"
 }
 
 quoted() { # a command as a shell reads it back
   local word line=
-  for word in "$@"; do line+=${line:+ }$(quote "$word"); done
+  for word in "$@"; do
+    quote "$word"
+    line+=${line:+ }$WORD
+  done
   printf '%s\n' "$line"
 }
 
 print_command() { # the same; a long command goes on in further lines
   local word line=
   for word in "$@"; do
-    word=$(quote "$word")
-    if [[ -n $line ]] && ((${#line} + ${#word} > 110)); then
+    quote "$word"
+    if [[ -n $line ]] && ((${#line} + ${#WORD} > 110)); then
       printf '%s \\\n' "$line"
-      line="    $word"
+      line="    $WORD"
     else
-      line+=${line:+ }$word
+      line+=${line:+ }$WORD
     fi
   done
   printf '%s\n' "$line"
@@ -116,10 +120,10 @@ read_slices() {
   done < <(sort -V <<<"$lines")
 }
 
-# CONDITION: ready, preempted, deleted (by somebody) or unknown. Only what gcloud says for certain counts as
-# preempted: a laptop without network must not give a running pod back.
+# CONDITION: ready, preempted, deleted (by somebody) or unknown; FOUND: what gcloud said. Only what it says for
+# certain counts as preempted: a laptop without network must not give a running pod back.
 read_condition() {
-  CONDITION=unknown
+  CONDITION=unknown STATES=()
   read_request
   if ((DRY_RUN)); then
     read_slices
@@ -129,11 +133,12 @@ read_condition() {
   case $REQUEST in
     ABSENT | DELETING) CONDITION=deleted ;;
     SUSPENDING | SUSPENDED) if [[ $INITIATOR == USER ]]; then CONDITION=deleted; else CONDITION=preempted; fi ;;
-    ACTIVE) if read_slices; then read_slice_states; fi ;;
+    ACTIVE) if read_slices; then judge_slices; fi ;;
   esac
+  FOUND="request $REQUEST${STATES[*]:+, slices ${STATES[*]}}"
 }
 
-read_slice_states() {
+judge_slices() {
   local state
   CONDITION=ready
   if ((${#SLICES[@]} < POD_SLICES)); then CONDITION=preempted; fi
@@ -147,11 +152,10 @@ read_slice_states() {
 }
 
 need_ready_pod() { # ends the script unless every slice is there, by the last read_condition
-  local found="request $REQUEST, slices ${STATES[*]:-none}"
   case $CONDITION in
     ready) ;;
-    preempted) die "$PREEMPTED" "$POD_NAME was taken away ($found): tpu/delete.sh, then tpu/create.sh." ;;
+    preempted) die "$PREEMPTED" "$POD_NAME was taken away ($FOUND): tpu/delete.sh, then tpu/create.sh." ;;
     deleted) die "$FAILED" "There is no pod $POD_NAME in $POD_ZONE: tpu/create.sh makes it." ;;
-    unknown) die "$FAILED" "$POD_NAME is not ready ($found): tpu/create.sh waits for it, or says why not." ;;
+    unknown) die "$FAILED" "$POD_NAME is not ready ($FOUND): tpu/create.sh waits for it, or says why not." ;;
   esac
 }

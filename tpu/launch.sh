@@ -132,7 +132,7 @@ trap 'say "The training goes on: --attach takes this up again, tpu/launch.sh --s
 code=0
 read_condition
 if ((retries)) && [[ $CONDITION == preempted ]]; then
-  say "$POD_NAME was preempted (request $REQUEST)."
+  say "$POD_NAME was preempted ($FOUND)."
   code=$PREEMPTED
 else
   need_ready_pod

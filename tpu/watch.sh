@@ -17,7 +17,7 @@ check_settings
 show() {
   local at
   read_condition
-  ((DRY_RUN)) || printf '%s  %s: request %s, slices %s\n' "$(date +%H:%M:%S)" "$POD_NAME" "$REQUEST" "${STATES[*]:-none}"
+  ((DRY_RUN)) || printf '%s  %s: %s\n' "$(date +%H:%M:%S)" "$POD_NAME" "$FOUND"
   if [[ $CONDITION != ready ]]; then return; fi
   survey report run 1
   for at in "${!NAMES[@]}"; do

@@ -96,7 +96,7 @@ settle() { # settle ACTION...: PREEMPTED if the pod was taken away, FAILED if so
   while :; do
     read_condition
     if [[ $CONDITION == preempted ]]; then
-      say "$POD_NAME was preempted (request $REQUEST, slices ${STATES[*]:-none})."
+      say "$POD_NAME was preempted ($FOUND)."
       return "$PREEMPTED"
     elif [[ $CONDITION == deleted ]]; then
       say "$POD_NAME was deleted."
