@@ -34,7 +34,7 @@ if ! tpus queued-resources create "$POD_NAME" "--accelerator-type=$POD_TYPE" "--
     say "$POD_NAME is asked for already."
   else
     cat "$SCRATCH/create" >&2
-    if grep -qi 'quota\|resource_exhausted' "$SCRATCH/create"; then
+    if grep -qiE 'quota|resource_exhausted' "$SCRATCH/create"; then
       say "The project has no quota for $POD_SLICES x $POD_TYPE ($POD_TIER) in $POD_ZONE. Ask for it at" \
         "https://console.cloud.google.com/iam-admin/quotas?project=$POD_PROJECT, or choose another POD_ZONE, POD_TYPE" \
         "or POD_TIER."

@@ -22,6 +22,11 @@
 
 set -euo pipefail
 
+if ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] < 404)); then
+  echo "tpu: bash $BASH_VERSION is too old, 4.4 is needed (on macOS: brew install bash)." >&2
+  exit 2
+fi
+
 : "${POD_PROJECT:=}" "${POD_ZONE:=}" "${POD_TYPE:=}" "${POD_NAME:=laminate}" "${POD_SLICES:=1}" "${POD_TIER:=spot}"
 : "${POD_RUNTIME:=}" "${POD_PYTHON:=3.12}" "${POD_EXTRAS:=tpu,gcs}" "${POD_WORKER_ENV:=}" "${POD_SETUP:=}"
 : "${POD_CREATE_FLAGS:=}" "${POD_SSH_FLAGS:=}" "${POD_POLL:=30}" "${POD_SETTLE:=300}"

@@ -97,7 +97,7 @@ read_request() {
   errors=$SCRATCH/describe
   if answer=$(describe_request 2>"$errors"); then
     read -r REQUEST INITIATOR <<<"$answer" || true
-  elif grep -qi 'not_found\|not found' "$errors"; then
+  elif grep -qiE 'not_found|not found' "$errors"; then
     REQUEST=ABSENT
   else
     cat "$errors" >&2

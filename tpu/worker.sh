@@ -51,13 +51,13 @@ start() { # start COMMAND [ARGUMENT...]
     echo "A run is going on here already (process $(cat run.pid))."
     return 1
   fi
-  rm -f run.exit
+  rm -f run.exit run.stop
   setsid bash "$HOME/worker.sh" run "$@" >run.log 2>&1 </dev/null &
   echo $! >run.pid # also the process group
 }
 
 run() { # run COMMAND [ARGUMENT...]: in the foreground; records how it ended
-  local child code stopped=0
+  local code=0 stopped=0
   if [ -f "$HOME/laminate.env" ]; then
     set -a
     # shellcheck source=/dev/null
@@ -65,13 +65,9 @@ run() { # run COMMAND [ARGUMENT...]: in the foreground; records how it ended
     set +a
   fi
   export PATH="$ROOT/venv/bin:$PATH" PYTHONUNBUFFERED=1
-  trap 'stopped=1' TERM
+  trap 'stopped=1' TERM # seen once the command has ended, which gets the signal, too, and saves
   cd code
-  "$@" &
-  child=$!
-  while kill -0 "$child" 2>/dev/null; do wait "$child" || true; done # a signal interrupts the waiting only
-  code=0
-  wait "$child" || code=$?
+  "$@" || code=$?
   cd "$ROOT"
   if ((stopped)) && ! [ -f run.stop ]; then record run stopped; else record run "exit $code"; fi
 }

@@ -26,7 +26,10 @@ everywhere() { # everywhere ACTION [ARGUMENT...]: an action of worker.sh, on eve
 
 on_all() { # on_all ssh|scp ARGUMENT...
   tpus queued-resources "$@" --node=all --worker=all "${SSH_FLAGS[@]}" 2>"$SCRATCH/gcloud" || return
-  if grep -q '^WARNING: Could not prepare all' "$SCRATCH/gcloud"; then return 1; fi
+  if grep -q '^WARNING: Could not prepare all' "$SCRATCH/gcloud"; then
+    say "gcloud left a slice out. Is the key in the ssh agent? tpu/env.sh checks it."
+    return 1
+  fi
 }
 
 ask() { # ask SLICE WORKER ACTION...: an action of worker.sh, on one worker

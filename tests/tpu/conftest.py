@@ -1,12 +1,10 @@
 """A repository with the scripts and a training, and a `gcloud` in front of the real one."""
 
 import contextlib
-import json
 import os
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,64 +12,52 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PYTHON = f"{sys.executable} -S -E"
+TESTS = Path(__file__).parent
 
-# What a worker finds: a Python that makes virtual environments, whose Python runs real files and records pip.
-MACHINE_PYTHON = f"""#!/bin/bash
+# What a worker finds: a Python that makes virtual environments, whose Python runs shell and records pip.
+MACHINE_PYTHON = """#!/bin/bash
 case "$*" in
   "-m pip install"*uv) ;;
   "-m uv venv"*)
     mkdir -p venv/bin
     echo "$*" > uv.txt
     cp "$CLOUD/bin/venv-python" venv/bin/python ;;
-  *) exec {PYTHON} "$@" ;;
 esac
 """
-VENV_PYTHON = f"""#!/bin/bash
+VENV_PYTHON = """#!/bin/bash
 case "$*" in
   --version) echo Python 3.12.0 ;;
   "-m pip install"*) echo "$*" >> ../pip.txt; cat commit.txt >> ../pip.txt ;;
-  *) exec {PYTHON} -u "$@" ;;
+  *) exec bash "$@" ;;
 esac
 """
 
-# Saves its step to a bucket that outlives the machines, and ends as `fates.json` says for this worker.
+# Saves its step to a bucket that outlives the machines, and ends as the fate of its worker says.
 TRAINING = """
-import json, os, signal, sys, time
-from pathlib import Path
-
-cloud, worker = Path(os.environ["CLOUD"]), Path(os.environ["HOME"]).name
-bucket = cloud / "bucket.txt"
-first = int(bucket.read_text()) if bucket.exists() else 0
-print(f"worker {worker}: {' '.join(sys.argv[1:])}")
-print(f"begins at step {first}, token {os.environ.get('HF_TOKEN')}")
-fates = json.loads((cloud / "fates.json").read_text())
-fate = fates.get(worker, 0)
-
-
-def save(*_):
-    bucket.write_text("20")
-    print("saved at step 20")
-    sys.exit(0)
-
-
-signal.signal(signal.SIGTERM, save)
-if fate == "runs":
-    (cloud / f"runs-{worker}").touch()
-    while True:
-        time.sleep(0.02)
-if fate in ("preempted", "vanishes", "leaves") and first == 0:
-    bucket.write_text("20")
-    request = json.loads((cloud / "request.json").read_text())
-    states = ["SUSPENDED"] if fate == "preempted" else ["ACTIVE", "ACTIVE", "SUSPENDED"]
-    (cloud / "request.json").write_text(json.dumps({**request, "states": states}))
-    os.kill(0, signal.SIGTERM if fate == "leaves" else signal.SIGKILL)
-if fate == "killed":
-    os.kill(os.getpid(), signal.SIGKILL)
-if isinstance(fate, int) and fate:
-    sys.stderr.write(f"vae.py: no data on worker {worker}\\n")
-    sys.exit(fate)
-print(f"step {first + 20} loss 0.5")
+worker=${HOME##*/}
+bucket=$CLOUD/bucket.txt
+first=$(cat "$bucket" 2>/dev/null || echo 0)
+fate=$(cat "$CLOUD/fates/$worker" 2>/dev/null || echo 0)
+save() { echo 20 > "$bucket"; echo "saved at step 20"; exit 0; }
+trap save TERM
+echo "worker $worker: $*"
+echo "begins at step $first, token $HF_TOKEN"
+case $fate in
+  runs) touch "$CLOUD/runs-$worker"; while :; do sleep 0.02; done ;;
+  killed) kill -KILL $$ ;;
+  preempted | vanishes | leaves)
+    if [ "$first" = 0 ]; then
+      echo 20 > "$bucket"
+      echo "ACTIVE ACTIVE SUSPENDED" > "$CLOUD/request/states"
+      case $fate in
+        preempted) echo SUSPENDED > "$CLOUD/request/states"; kill -KILL 0 ;;
+        vanishes) kill -KILL 0 ;;
+        leaves) kill -TERM 0; sleep 5 ;;
+      esac
+    fi ;;
+  [1-9]*) echo "vae.py: no data on worker $worker" >&2; exit "$fate" ;;
+esac
+echo "step $((first + 20)) loss 0.5"
 """
 
 
@@ -110,8 +96,12 @@ class Cloud:
         }
 
     def calls(self) -> list[list[str]]:
-        file = self.folder / "calls.jsonl"
-        return [json.loads(line)[2:] for line in file.read_text().splitlines()] if file.exists() else []
+        file = self.folder / "calls"
+        calls = file.read_text().split("\x1e")[:-1] if file.exists() else []
+        return [call.split("\x1f")[2:-1] for call in calls]
+
+    def forget(self) -> None:
+        (self.folder / "calls").unlink()
 
     def verbs(self) -> list[str]:
         """What was asked of gcloud, in a word or two each: `create`, `ssh install`."""
@@ -130,22 +120,26 @@ class Cloud:
         (self.folder / "faults" / name).unlink()
 
     def fates(self, **fates: int | str) -> None:
-        """How the training ends on a worker: `w0_1=3` for slice 0 worker 1."""
-        table = {name.removeprefix("w").replace("_", "-"): fate for name, fate in fates.items()}
-        (self.folder / "fates.json").write_text(json.dumps(table))
+        """How the training ends on a worker: `w0_1=3` for slice 0 worker 1; well on those that are not named."""
+        folder = self.folder / "fates"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        for name, fate in fates.items():
+            (folder / name.removeprefix("w").replace("_", "-")).write_text(str(fate))
 
     def arrivals(self, *states: str) -> None:
-        (self.folder / "arrivals.json").write_text(json.dumps(states))
+        (self.folder / "arrivals").write_text(" ".join(states) + "\n")
 
-    def change_request(self, **changes: object) -> None:
-        request = json.loads((self.folder / "request.json").read_text())
-        (self.folder / "request.json").write_text(json.dumps({**request, **changes}))
+    def request(self, **files: str) -> None:
+        """Changes what is known of the request: `states`, `initiator`."""
+        for name, text in files.items():
+            (self.folder / "request" / name).write_text(f"{text}\n")
 
     def begin(self, slices: int, machines: int = 2) -> None:
         """What create.sh and setup.sh leave."""
         (self.folder / "machines").write_text(str(machines))
-        request = {"states": ["ACTIVE"], "initiator": "SERVICE", "slices": slices}
-        (self.folder / "request.json").write_text(json.dumps(request))
+        (self.folder / "request").mkdir(exist_ok=True)
+        self.request(states="ACTIVE", initiator="SERVICE", slices=str(slices))
         for name in (f"{index}-{worker}" for index in range(slices) for worker in range(machines)):
             executable(self.home(name) / "laminate" / "venv" / "bin" / "python", VENV_PYTHON)
             shutil.copy(self.repository / "tpu" / "worker.sh", self.home(name))
@@ -175,8 +169,7 @@ def cloud(tmp_path: Path) -> Iterator[Cloud]:
     for part in ("homes", "faults", "gone", "tmp"):
         (folder / part).mkdir(parents=True)
     (folder / "machines").write_text("2")
-    stand_in = Path(__file__).with_name("stand_in_gcloud.py")
-    executable(folder / "front" / "gcloud", f'#!/bin/sh\nexec {PYTHON} {stand_in} "$@"\n')
+    executable(folder / "front" / "gcloud", (TESTS / "stand_in_gcloud.sh").read_text())
     executable(folder / "bin" / "python3", MACHINE_PYTHON)
     executable(folder / "bin" / "venv-python", VENV_PYTHON)
     shutil.copytree(ROOT / "tpu", repository / "tpu")

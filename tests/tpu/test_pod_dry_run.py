@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -32,7 +33,7 @@ def test_pasted_into_a_shell_a_dry_run_does_what_the_script_does(cloud, command)
     assert cloud.calls() == []
     assert cloud.run(command, **settings).returncode == 0
     ran = cloud.calls()
-    (cloud.folder / "calls.jsonl").unlink()
+    cloud.forget()
     cloud.begin(slices=1, machines=1)
     subprocess.run(
         ["bash", "-c", printed.stdout],
@@ -49,16 +50,16 @@ def test_pasted_into_a_shell_a_dry_run_creates_and_deletes(cloud):
         printed = cloud.run(command.replace(".sh", ".sh --dry-run", 1), POD_SLICES="2").stdout
         subprocess.run(["bash", "-c", printed], env=cloud.environment(), capture_output=True, check=True)
         pasted = cloud.calls()
-        (cloud.folder / "calls.jsonl").unlink()
+        cloud.forget()
         if command == "create.sh":
-            (cloud.folder / "request.json").unlink()
+            shutil.rmtree(cloud.folder / "request")
             for home in (cloud.folder / "homes").iterdir():
                 home.rmdir()
         else:
             cloud.begin(slices=2)
         assert cloud.run(command, POD_SLICES="2").returncode == 0
         assert cloud.calls() == pasted
-        (cloud.folder / "calls.jsonl").unlink()
+        cloud.forget()
 
 
 def test_a_dry_run_shows_what_retries_would_do(cloud):

@@ -152,14 +152,14 @@ def test_without_retries_a_preemption_has_its_own_exit_code(pod):
 
 
 def test_a_pod_that_was_preempted_earlier_is_made_anew_at_once(pod):
-    pod.change_request(states=["SUSPENDED"])
+    pod.request(states="SUSPENDED")
     assert pod.run(f"launch.sh {TRAIN}").returncode == 3
     assert pod.run(f"launch.sh --retries 1 {TRAIN}").returncode == 0
 
 
 def test_one_slice_of_several_that_is_preempted_counts(cloud):
     cloud.begin(slices=2)
-    cloud.change_request(slice_state="PREEMPTED")
+    cloud.request(slices_preempted="")
     gone = cloud.run(f"launch.sh {TRAIN}", POD_SLICES="2")
     assert gone.returncode == 3
     assert "slices PREEMPTED PREEMPTED" in gone.stderr
@@ -176,7 +176,7 @@ def test_retries_come_to_an_end(pod):
 
 
 def test_a_pod_that_its_user_deletes_is_not_made_anew(pod):
-    pod.change_request(initiator="USER")
+    pod.request(initiator="USER")
     pod.fault("preempt", "follow")
     failed = pod.run(f"launch.sh --retries 2 {TRAIN}")
     assert failed.returncode == 1

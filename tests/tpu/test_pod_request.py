@@ -114,7 +114,9 @@ def test_a_slice_that_gcloud_leaves_out_counts_as_a_failure(pod):
     pod.fault("unprepared")
     failed = pod.run("setup.sh")
     assert failed.returncode == 1
-    assert "copy of worker.sh: " in failed.stderr
+    assert "gcloud left a slice out. Is the key in the ssh agent?" in failed.stderr
+    assert "copy of worker.sh failed" in failed.stderr
+    assert pod.verbs() == ["describe", "list", "scp", "describe", "list", "ssh received", "ssh received"]
 
 
 def test_the_users_own_setup_fails_with_its_last_lines(pod):
