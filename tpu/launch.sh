@@ -5,7 +5,7 @@
 #   tpu/launch.sh --stop              the training saves and leaves; the same command goes on from there
 #
 #   --retries N     make a preempted pod anew and launch again, at most N times
-#   --attach        take up the following of a training that goes on, with the same --retries and command
+#   --attach        take up the following of a training that goes on; with --retries, give its command as well
 #   --detach        do not follow: leave once every worker has started (tpu/logs.sh --follow shows the rest)
 #   --replace       stop what runs on the pod first
 #   --allow-dirty   launch the commit although files differ from it
@@ -36,17 +36,18 @@ done
 check_settings
 
 check_command() { # check_command COMMAND...
-  local word resumable=0
-  (($#)) || die "$REFUSED" "Nothing to run: tpu/launch.sh -- python experiments/vae.py --distributed ..."
+  local word before='' resumable=0
+  (($# || (attach && !retries))) || die "$REFUSED" "Nothing to run: tpu/launch.sh -- python experiments/vae.py --distributed ..."
   if ((retries && detach)); then
     die "$REFUSED" "--retries watches the training, so it cannot stand beside --detach."
   fi
   for word in "$@"; do
-    case $word in
-      experiments/*.py) git cat-file -e "HEAD:$word" 2>/dev/null ||
+    case "$before $word" in
+      *\ experiments/*.py) git cat-file -e "$commit:$word" 2>/dev/null ||
         die "$REFUSED" "$word is not in the commit that is checked out." ;;
-      gs://* | --run-dir=gs://*) resumable=1 ;;
+      --run-dir\ gs://* | *\ --run-dir=gs://*) resumable=1 ;;
     esac
+    before=$word
   done
   if ((retries && !resumable)); then
     die "$REFUSED" "With --retries the run must outlive the machines, whose disks are lost: --run-dir gs://BUCKET/RUN"
@@ -64,13 +65,14 @@ check_tree() {
 }
 
 deliver() { # the commit, on every worker
-  run git archive --format=tar.gz "--output=$archive" HEAD || return "$FAILED"
+  run git archive --format=tar.gz "--output=$archive" "$commit" || return "$FAILED"
   copy "" tpu/worker.sh "$archive" || trouble "copy of the commit" received "${archive##*/}" || return
   if ((replace)); then everywhere stop || trouble stop report stop 20 || return; fi
   everywhere install "${archive##*/}" "$POD_EXTRAS" || trouble install report install 20 || return
 }
 
 start() { # start COMMAND...: on every worker or on none
+  started=1
   everywhere start "$@" && return
   trouble start report start 20
   local code=$?
@@ -116,52 +118,75 @@ make_anew() {
   "$HERE/delete.sh" --yes "${flags[@]}" && "$HERE/create.sh" "${flags[@]}" && "$HERE/setup.sh" "${flags[@]}"
 }
 
-if ((only_stop)); then
+# shellcheck disable=SC2329 # called by a trap
+interrupted() {
+  if ((started)); then
+    say "The training goes on: tpu/launch.sh --attach takes this up again, --stop ends it."
+  else
+    say "Interrupted before the training was started."
+  fi
+  exit 130
+}
+
+stop() {
   read_condition
   need_ready_pod
   everywhere stop || trouble stop report stop 20
-  exit
-fi
+}
 
-commit=$(git rev-parse --short=12 HEAD)
-archive=${TMPDIR:-/tmp}/laminate-$commit.tar.gz
-check_command "$@"
-check_tree
-trap 'say "The training goes on: --attach takes this up again, tpu/launch.sh --stop ends it."; exit 130' INT
-
-code=0
-read_condition
-if ((retries)) && [[ $CONDITION == preempted ]]; then
-  say "$POD_NAME was preempted ($FOUND)."
-  code=$PREEMPTED
-else
-  need_ready_pod
-  if ((WORKERS > 1)) && [[ " $* " != *" --distributed "* ]]; then
-    say "Note: $WORKERS workers, and no --distributed in the command: each of them works for itself."
-  fi
-  one_try "$@" || code=$?
-fi
-for ((try = 1; code == PREEMPTED && try <= retries; try++)); do
-  say "Making $POD_NAME anew: retry $try of $retries."
-  code=0
-  make_anew || code=$?
-  if ((code == 0)); then
-    read_condition
+launch() { # launch COMMAND...: tries, as often as it may
+  local code=0 try
+  read_condition
+  if ((retries)) && [[ $CONDITION == preempted ]]; then
+    say "$POD_NAME was preempted ($FOUND)."
+    code=$PREEMPTED
+  else
+    need_ready_pod
+    if ((WORKERS > 1 && $#)) && [[ " $* " != *" --distributed "* ]]; then
+      say "Note: $WORKERS workers, and no --distributed in the command: a process that finds no others works alone."
+    fi
     one_try "$@" || code=$?
   fi
-done
-if ((DRY_RUN && retries)); then
-  note "after a preemption, at most $retries times, then again from git archive on:"
-  make_anew
-fi
-rm -f "$archive"
-if ((DRY_RUN)); then exit; fi
-case $code in
-  0) if ((detach)); then
-    say "Started on all $WORKERS workers: tpu/logs.sh --follow shows worker 0."
-  else
-    say "The training ended well on all $WORKERS workers. tpu/delete.sh gives the pod back."
-  fi ;;
-  "$PREEMPTED") say "Preempted, and no retries are left: the same command with --retries makes the pod anew and goes on." ;;
-esac
-exit "$code"
+  for ((try = 1; code == PREEMPTED && try <= retries; try++)); do
+    say "Making $POD_NAME anew for commit $commit: retry $try of $retries."
+    code=0
+    make_anew || code=$?
+    if ((code == 0)); then
+      read_condition
+      one_try "$@" || code=$?
+    fi
+  done
+  if ((DRY_RUN && retries)); then
+    note "after a preemption, at most $retries times, then again from git archive on:"
+    make_anew
+  fi
+  return "$code"
+}
+
+main() { # one function, because bash reads a script while it runs, and this one runs for days
+  local code=0
+  if ((only_stop)); then
+    stop
+    exit
+  fi
+  commit=$(git rev-parse --short=12 HEAD)
+  archive=${TMPDIR:-/tmp}/laminate-$commit.tar.gz
+  check_command "$@"
+  check_tree
+  started=$attach
+  trap interrupted INT
+  launch "$@" || code=$?
+  rm -f "$archive"
+  if ((DRY_RUN)); then exit; fi
+  case $code in
+    0) if ((detach)); then
+      say "Started on all $WORKERS workers: tpu/logs.sh --follow shows worker 0."
+    else
+      say "The training ended well on all $WORKERS workers. tpu/delete.sh gives the pod back."
+    fi ;;
+    "$PREEMPTED") say "Preempted, and no retries are left: the same command with --retries makes the pod anew." ;;
+  esac
+  exit "$code"
+}
+
+main "$@"

@@ -48,9 +48,12 @@ case $fate in
   preempted | vanishes | leaves)
     if [ "$first" = 0 ]; then
       echo 20 > "$bucket"
-      echo "ACTIVE ACTIVE SUSPENDED" > "$CLOUD/request/states"
+      states="ACTIVE ACTIVE SUSPENDED"
+      if [ $fate = preempted ]; then states=SUSPENDED; fi
+      echo $states > "$CLOUD/request/states.new"
+      mv "$CLOUD/request/states.new" "$CLOUD/request/states"
       case $fate in
-        preempted) echo SUSPENDED > "$CLOUD/request/states"; kill -KILL 0 ;;
+        preempted) kill -KILL 0 ;;
         vanishes) kill -KILL 0 ;;
         leaves) kill -TERM 0; sleep 5 ;;
       esac
@@ -133,7 +136,8 @@ class Cloud:
     def request(self, **files: str) -> None:
         """Changes what is known of the request: `states`, `initiator`."""
         for name, text in files.items():
-            (self.folder / "request" / name).write_text(f"{text}\n")
+            (self.folder / "request" / f"{name}.new").write_text(f"{text}\n")
+            (self.folder / "request" / f"{name}.new").rename(self.folder / "request" / name)
 
     def begin(self, slices: int, machines: int = 2) -> None:
         """What create.sh and setup.sh leave."""

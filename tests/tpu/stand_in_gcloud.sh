@@ -39,6 +39,11 @@ fault() { # fault NAME [COMMAND]: whether it is there, and is in the command
   [[ -e $CLOUD/faults/$1 && ${2:-} == *"$(<"$CLOUD/faults/$1")"* ]]
 }
 
+set_states() { # set_states STATE...: at once, since others may be reading
+  echo "$@" >"$REQUEST/states.$$"
+  mv "$REQUEST/states.$$" "$REQUEST/states"
+}
+
 need_request() {
   [[ -d $REQUEST ]] || fail 1 "ERROR: (gcloud.compute.tpus.queued-resources) NOT_FOUND: Resource was not found."
   read -ra STATES <"$REQUEST/states"
@@ -67,7 +72,7 @@ describe() {
     return
   fi
   printf '%s\t%s\n' "${STATES[0]}" "$(<"$REQUEST/initiator")"
-  if ((${#STATES[@]} > 1)); then echo "${STATES[@]:1}" >"$REQUEST/states"; fi
+  if ((${#STATES[@]} > 1)); then set_states "${STATES[@]:1}"; fi
 }
 
 delete() {
@@ -94,7 +99,7 @@ on_each() { # on_each COMMAND FUNCTION: each chosen worker at once; the exit cod
   local home worker code=0 homes=() processes=()
   if fault preempt "$1"; then
     rm "$CLOUD/faults/preempt"
-    echo SUSPENDED >"$REQUEST/states"
+    set_states SUSPENDED
   fi
   need_request
   if fault unprepared && [[ $(flag worker) == all ]]; then

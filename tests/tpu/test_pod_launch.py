@@ -55,6 +55,8 @@ def test_a_tree_with_changes_is_refused_unless_told(pod):
     ("options", "message"),
     [
         ("--retries 3 -- python experiments/vae.py --distributed", "--run-dir gs://BUCKET/RUN"),
+        ("--retries 3 -- python experiments/vae.py --data gs://b/d", "--run-dir gs://BUCKET/RUN"),
+        ("--retries 3 --attach", "Nothing to run"),
         (
             "--retries 3 --detach -- python experiments/vae.py --run-dir gs://b/r",
             "cannot stand beside --detach",
@@ -126,11 +128,26 @@ def test_a_preempted_pod_is_made_anew_and_the_run_goes_on(pod):
     done = pod.run(f"launch.sh --retries 2 {TRAIN}", POD_TIER="spot")
     assert done.returncode == 0, done.stderr
     assert "begins at step 20" in done.stdout and "step 40" in done.stdout
+    assert (pod.home("0-1") / "laminate" / "code" / "commit.txt").read_text() == "first\n"
     order = [verb for verb in pod.verbs() if verb in ("delete", "create", "ssh prepare", "ssh start")]
     assert order == ["ssh start", "delete", "create", "ssh prepare", "ssh start"]
     create = next(call for call in pod.calls() if call[1] == "create")
     assert "--spot" in create
     assert "retry 1 of 2" in done.stderr
+
+
+def test_a_retry_launches_the_commit_of_the_start(pod):
+    pod.fates(w0_0="runs", w0_1="runs")
+    launch = start(pod, f"launch.sh --retries 1 {TRAIN}")
+    (pod.repository / "commit.txt").write_text("second\n")
+    pod.git("commit", "--quiet", "--all", "--message=second")
+    pod.fates()
+    pod.request(states="SUSPENDED")
+    for worker in ("0-0", "0-1"):
+        os.killpg(int((pod.home(worker) / "laminate" / "run.pid").read_text()), signal.SIGKILL)
+    _, errors = launch.communicate(timeout=60)
+    assert launch.returncode == 0, errors
+    assert (pod.home() / "laminate" / "code" / "commit.txt").read_text() == "first\n"
 
 
 @pytest.mark.parametrize("step", ["scp", "start", "prepare"])
@@ -247,13 +264,13 @@ def test_a_running_training_is_neither_replaced_by_accident_nor_lost(pod):
 def test_interrupting_the_following_leaves_the_training_alone(pod):
     pod.fates(w0_0="runs", w0_1="runs")
     launch = start(pod, f"launch.sh {TRAIN}")
-    wait_for(lambda: "ssh follow" in pod.verbs())
+    assert launch.stdout and "worker 0-0" in launch.stdout.readline()
     os.killpg(launch.pid, signal.SIGINT)
     _, errors = launch.communicate(timeout=30)
     assert launch.returncode == 130
     assert "The training goes on" in errors
     assert "running" in pod.run("watch.sh --once").stdout
-    attached = start(pod, f"launch.sh --attach {TRAIN}")
+    attached = start(pod, "launch.sh --attach")
     assert pod.run("launch.sh --stop").returncode == 0
     output, _ = attached.communicate(timeout=30)
     assert attached.returncode == 0
