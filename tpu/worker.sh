@@ -19,6 +19,7 @@ mkdir -p "$ROOT"
 cd "$ROOT"
 
 prepare() { # prepare PYTHON
+  if [ -f "$HOME/laminate.env" ]; then chmod 600 "$HOME/laminate.env"; fi # it holds secrets
   if ! [ -x venv/bin/python ]; then
     # The machines come with an older Python than laminate needs; uv brings one.
     PIP_BREAK_SYSTEM_PACKAGES=1 python3 -m pip install --quiet --user uv
