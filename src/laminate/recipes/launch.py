@@ -17,7 +17,7 @@ from jax.sharding import Mesh
 from jaxtyping import PyTree
 
 from laminate.parallel.feeding import feed
-from laminate.parallel.hosts import is_first
+from laminate.parallel.hosts import check, is_first, of_first, watched
 from laminate.parallel.sharding import initialize
 from laminate.recipes.costs import decoder_cost, encoder_cost
 from laminate.recipes.endings import say
@@ -82,7 +82,8 @@ def train(
 ) -> Trained:
     """Train `build(key)` by `objective`, validate by `measure`; continue where the run folder left off."""
     complete = f"complete: all {run.counts.total} steps are in {run.folder.path}"
-    if run.saved_step() >= run.counts.total and (run.folder.path / REPORT).exists():
+    reported = of_first("report", "yes" if (run.folder.path / REPORT).exists() else "no") == "yes"
+    if run.saved_step() >= run.counts.total and reported:
         return Trained(None, True, complete)
     schedule = learning_rate(run.recipe.schedule, run.counts)
     optimizer = _optimizer(run, schedule)
@@ -115,7 +116,7 @@ def train(
     )
     trackers = Trackers(_trackers(run), progress.note)
     sinks = Sinks(run.folder, run.checkpoints, progress, trackers)
-    with stop_requests() as stop, progress:
+    with stop_requests(check) as stop, progress, watched(run.flags.watchdog):
         validate = _validation(run, state, frozen, measure, summarise, stop)
         plan = _plan(run, schedule, validate)
         if first >= run.counts.total and not _is_validated(run, first):
@@ -125,6 +126,7 @@ def train(
                 state = fit(step, state, frozen, feed(batches, run.mesh), plan=plan, sinks=sinks, stop=stop)
             finally:
                 trackers.close()
+        stop.poll()
     done = int(state.step)
     if stop.requested or done < run.counts.total:
         return Trained(state, False, _stopped(run, done, stop))
@@ -133,10 +135,10 @@ def train(
 
 def _is_validated(run: Run, step: int) -> bool:
     """Whether the metrics hold a validation of `step`: a run may have been stopped in its last one."""
-    if not run.folder.metrics_path.exists():
-        return False
-    entries = [json.loads(line) for line in run.folder.metrics_path.read_text().splitlines()]
-    return any(entry["step"] == step and any(name.startswith("val/") for name in entry) for entry in entries)
+    text = run.folder.metrics_path.read_text() if run.folder.metrics_path.exists() else ""
+    entries = [json.loads(line) for line in text.splitlines()]
+    mine = any(entry["step"] == step and any(name.startswith("val/") for name in entry) for entry in entries)
+    return of_first("validated", str(mine)) == "True"
 
 
 def _stopped(run: Run, done: int, stop: StopRequest) -> str:
@@ -219,10 +221,12 @@ def _command(argv: list[str]) -> str:
 
 
 def _say_where(run: Run, report: epath.Path) -> None:
+    if not is_first():
+        return
     pictures = ", ".join(
         sorted(path.name for path in run.folder.path.iterdir() if path.name.endswith(".png"))
     )
-    say(f"report: {report} (with {pictures})", primary=is_first())
+    say(f"report: {report} (with {pictures})", primary=True)
 
 
 def _plan(run: Run, schedule: optax.Schedule, validate: Callable[[TrainState], Any]) -> Plan:
@@ -257,7 +261,7 @@ def _validation(
     def validate(state: TrainState) -> dict[str, float] | None:
         total: dict[str, Any] = {}
         for batch in run.evaluation_batches(run.validation):
-            if stop.requested:
+            if stop.poll():
                 return None
             sums = jax.device_get(evaluate(state.averaged, frozen, batch))
             for name, value in sums.items():
