@@ -40,19 +40,25 @@ class Channel:
         self._answers: dict[str, list[str]] = {}
         self._rounds = self._checks = 0
         self._cause, self._agreed, self._asked, self._frozen = "", -1, False, False
-        self.finished = False
+        self._at_end = False
+        self._missed: str | None = None
         self._reported = threading.Event()
         if place.host == 0:
             Hub(place.address[1], place.hosts, seconds=seconds, greeting=greeting or {})
         self._line = Line(_connect(place, seconds))
-        self._line.send({"host": place.host, "hosts": place.hosts, "name": socket.gethostname()})
         self._early: list[Message] = []
-        self.welcome = self._arrive(seconds + SILENCE)
+        try:
+            self._line.send({"host": place.host, "hosts": place.hosts, "name": socket.gethostname()})
+            self.welcome = self._arrive(seconds + SILENCE)
+        except OSError:
+            self._line.close()
+            raise
         threading.Thread(target=self._run, name="hosts", daemon=True).start()
 
     def gather(self, topic: str, value: str, *, seconds: float = GATHERING) -> list[str]:
         """The values of all hosts in their order, when all have come here. For one thread, which calls it for the
         same topics in the same order on every host."""
+        self._go_on()
         self._rounds += 1
         name = f"{self._rounds}"
         word = {"kind": "word", "round": name, "topic": topic, "value": value, "seconds": seconds}
@@ -68,6 +74,7 @@ class Channel:
         the same time, and nobody waits: when a host wants to stop, the threads of all of them tell how many
         points each has passed, and all stop at the first point that none has passed.
         """
+        self._go_on()
         if wanted and not self._asked:
             self._asked = True
             self._send({"kind": "news", "what": "stop", "cause": wanted})
@@ -82,10 +89,23 @@ class Channel:
         self._reported.wait(2.0)
 
     def finish(self) -> None:
-        """Come to the end together with all others: afterwards, leaving is no failure."""
+        """Come to the end together with all others: from here on, leaving is no failure, until something follows."""
         self.gather("the end", "")
-        self.finished = True
-        self._send({"kind": "bye"})
+        self._at_end = True
+
+    def close(self) -> None:
+        """The end of the process. One that did not come to `finish` counts as lost by it."""
+        if self._at_end:
+            self._send({"kind": "bye"})
+
+    @property
+    def at_end(self) -> bool:
+        return self._at_end
+
+    def _go_on(self) -> None:
+        self._at_end = False
+        if self._missed is not None:
+            self._ending(1, self._missed)
 
     def _arrive(self, seconds: float) -> Message:
         end = time.monotonic() + seconds
@@ -113,21 +133,23 @@ class Channel:
     def _run(self) -> None:
         heard = ticked = time.monotonic()
         messages: list[Message] | None = self._early
-        while not self.finished:
+        while True:
             now = time.monotonic()
             slept, ticked = now - ticked > SILENCE / 3, now
             if messages is None:
-                self._lose(0, "ended without a word (killed, out of memory or preempted)")
-                return
+                break
             if messages or slept:
                 heard = now
             for message in messages:
                 self._hear(message)
             if now - heard > SILENCE:
                 self._lose(0, f"has not been heard from for {SILENCE:.0f} s")
-                return
+                break
             self._send({"kind": "beat"})
             messages = self._listen(BEAT)
+        if messages is None:
+            self._lose(0, "ended without a word (killed, out of memory or preempted)")
+        self._line.close()
 
     def _hear(self, message: Message) -> None:
         kind = message["kind"]
@@ -167,8 +189,11 @@ class Channel:
         self._end(1, f"{self._name(host)} {how}; see its own log")
 
     def _end(self, code: int, why: str) -> None:
-        if not self.finished:
-            self._ending(code, f"host {self.place.host} of {self.place.hosts} ends: {why}")
+        text = f"host {self.place.host} of {self.place.hosts} ends: {why}"
+        if self._at_end:
+            self._missed = text
+        else:
+            self._ending(code, text)
 
     def _name(self, host: int) -> str:
         return f"host {host} ({self.welcome['names'][host]})"

@@ -7,6 +7,7 @@ tells at once who is missing or gone, and lets all agree on when to stop. JAX's 
 In a process that is alone every function here does the obvious thing.
 """
 
+import atexit
 import contextlib
 import faulthandler
 import os
@@ -45,6 +46,7 @@ def start(place: Place | None, *, seconds: float = ARRIVAL) -> None:
         return
     _Together.channel = Channel(place, _end, greeting={"port": _free_port()}, seconds=seconds)
     sys.excepthook = _report_uncaught
+    atexit.register(_Together.channel.close)
     # It would take SIGTERM for itself; `check` agrees on a step to stop at, in evaluation too.
     jax.config.update("jax_enable_preemption_service", False)
     jax.distributed.initialize(
@@ -117,13 +119,13 @@ def leave(code: int, text: str) -> None:
 
     Does nothing in a process that is alone.
     """
-    if _Together.channel is not None and not _Together.channel.finished:
+    if _Together.channel is not None and not _Together.channel.at_end:
         _Together.channel.report(code, text)
         _exit(code)
 
 
 def finish() -> None:
-    """The end of a training, to which all hosts come."""
+    """The end of a training, to which all hosts come; another one may follow."""
     if _Together.channel is not None:
         _Together.channel.finish()
 
