@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from laminate.data.augment import CenterCrop, TrainCrop
 from laminate.data.evaluation import evaluation_batches
 from laminate.data.faults import TooManyBadImagesError
+from laminate.data.host_slice import HostShare
 
 
 def batches(records, **options) -> list[dict[str, np.ndarray]]:
@@ -18,7 +19,8 @@ def test_every_record_comes_once_over_all_hosts_and_shapes_are_equal(
     painted, record_of, count, host_batch_size, hosts
 ):
     records, size = painted(count), host_batch_size * hosts
-    per_host = [batches(records, global_batch_size=size, host=host, hosts=hosts) for host in range(hosts)]
+    shares = [HostShare.even(host, hosts) for host in range(hosts)]
+    per_host = [batches(records, global_batch_size=size, share=share) for share in shares]
     assert {len(mine) for mine in per_host} == {-(-count // size)}
     shown, rows = [], []
     for together in zip(*per_host, strict=True):
@@ -36,7 +38,9 @@ def test_every_record_comes_once_over_all_hosts_and_shapes_are_equal(
 def test_a_random_view_of_a_record_is_the_same_in_every_evaluation(painted):
     whole = batches(painted(9), augment=TrainCrop(5), global_batch_size=8)
     halves = [
-        batches(painted(9), augment=TrainCrop(5), global_batch_size=8, host=host, hosts=2, threads=host)
+        batches(
+            painted(9), augment=TrainCrop(5), global_batch_size=8, share=HostShare.even(host, 2), threads=host
+        )
         for host in range(2)
     ]
     for batch, parts in zip(whole, zip(*halves, strict=True), strict=True):
@@ -68,7 +72,7 @@ def test_no_good_record_at_all_is_an_error(painted):
 
 
 def test_impossible_settings_are_refused_at_once(painted):
-    with pytest.raises(ValueError, match="cannot be split evenly over 3 hosts"):
-        evaluation_batches(painted(9), global_batch_size=4, augment=CenterCrop(6), hosts=3)
+    with pytest.raises(ValueError, match="cannot be split evenly into 3 parts"):
+        evaluation_batches(painted(9), global_batch_size=4, augment=CenterCrop(6), share=HostShare.even(0, 3))
     with pytest.raises(ValueError, match="no records to evaluate"):
         evaluation_batches(painted(0), global_batch_size=4, augment=CenterCrop(6))

@@ -9,6 +9,7 @@ import pytest
 from laminate.data.augment import CenterCrop, TrainCrop
 from laminate.data.decode import HostImage
 from laminate.data.faults import TooManyBadImagesError
+from laminate.data.host_slice import HostShare
 from laminate.data.loader import TrainLoader
 
 
@@ -74,10 +75,26 @@ def test_the_same_image_is_augmented_anew_in_every_epoch(painted):
 @pytest.mark.parametrize("hosts", [2, 4, 8])
 def test_the_global_batches_are_the_same_for_any_number_of_hosts(painted, hosts):
     whole = list(islice(loader(painted(90)).batches(), 5))
-    parts = [islice(loader(painted(90), host=host, hosts=hosts).batches(), 5) for host in range(hosts)]
+    shares = [HostShare.even(host, hosts) for host in range(hosts)]
+    parts = [islice(loader(painted(90), share=share).batches(), 5) for share in shares]
     for batch, pieces in zip(whole, zip(*parts, strict=True), strict=True):
         assert all(len(piece["row"]) == 8 // hosts for piece in pieces)
         assert_same({name: np.concatenate([piece[name] for piece in pieces]) for name in batch}, batch)
+
+
+def test_a_host_reads_the_rows_of_its_parts_and_parts_need_not_be_neighbours(painted):
+    whole = list(islice(loader(painted(90), global_batch_size=48).batches(16), 3))
+    for parts in [(0, 1), (1, 2, 6), (7,)]:
+        mine = loader(painted(90), global_batch_size=48, share=HostShare(parts, 8)).batches(16)
+        rows = np.concatenate([np.arange(6 * part, 6 * part + 6) for part in parts])
+        for batch, expected in zip(mine, whole, strict=False):
+            assert_same(batch, {name: array[rows] for name, array in expected.items()})
+
+
+@pytest.mark.parametrize("parts", [(), (1, 0), (0, 0), (-1,), (3,)])
+def test_parts_that_do_not_exist_are_refused(parts):
+    with pytest.raises(ValueError, match=r"increasing numbers|does not exist"):
+        HostShare(parts, 3)
 
 
 @pytest.mark.parametrize("threads", [0, 1, 5])
@@ -91,7 +108,7 @@ def test_the_number_of_threads_changes_nothing(painted, threads, global_batch_si
 @pytest.mark.parametrize("start_row", [0, 1, 7, 8, 50, 100])
 def test_a_resumed_run_sees_the_rows_of_an_uninterrupted_one(painted, start_row, host):
     expected = take(loader(painted(97)), 15)
-    resumed = take(loader(painted(97), host=host, hosts=2), 2, start_row)
+    resumed = take(loader(painted(97), share=HostShare.even(host, 2)), 2, start_row)
     rows = np.concatenate([start_row + batch * 8 + host * 4 + np.arange(4) for batch in range(2)])
     assert_same(resumed, {name: array[rows] for name, array in expected.items()})
 
@@ -111,7 +128,7 @@ def test_a_far_row_is_reached_at_once(painted):
 def test_a_position_is_json_and_leads_back_to_its_row(painted):
     train = loader(painted(7))
     stored = json.loads(json.dumps(train.position(48)))
-    assert loader(painted(7), host=1, hosts=4, threads=7).check_position(stored) == 48
+    assert loader(painted(7), share=HostShare.even(1, 4), threads=7).check_position(stored) == 48
 
 
 @pytest.mark.parametrize(
@@ -141,8 +158,11 @@ def test_a_position_without_a_row_is_refused(painted, row):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"hosts": 3}, "8 rows cannot be split evenly over 3 hosts; the nearest that can are 6 and 9"),
-        ({"hosts": 2, "host": 2}, "host 2 of 2 does not exist"),
+        (
+            {"share": HostShare((0,), 3)},
+            "8 rows cannot be split evenly into 3 parts; the nearest that can are 6 and 9",
+        ),
+        ({"timeout": 0.0}, "the input needs some seconds for a batch"),
         ({"global_batch_size": 0}, "0 rows cannot be split"),
         ({"seed": -1}, "seed must be 0 or more"),
         ({"threads": -1}, "threads must be 0"),

@@ -1,9 +1,15 @@
 """Host batches arrive on the mesh in order, ahead of their use, cut by rows."""
 
+import dataclasses
+
+import jax
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jax.sharding import Mesh
 
-from laminate.parallel.feeding import feed
+from laminate.parallel.feeding import feed, parts_of_host, whole
 from laminate.parallel.mesh import MeshShape, build_mesh
 from laminate.parallel.sharding import batch_sharding
 
@@ -52,3 +58,46 @@ def test_no_more_than_a_few_batches_are_under_way(ahead):
 
 def test_no_batches_are_no_batches():
     assert list(feed([], MESH)) == []
+
+
+@dataclasses.dataclass(frozen=True)
+class Chip:
+    """A device as a mesh sees it, and the process that it belongs to."""
+
+    id: int
+    process_index: int
+
+
+def mesh_of(processes: list[list[int]]):
+    """A mesh of devices that belong to these processes."""
+    owners = np.array(processes)
+    chips = [Chip(number, int(process)) for number, process in enumerate(owners.flat)]
+    return Mesh(np.array(chips, object).reshape(owners.shape), ("data", "fsdp"))
+
+
+def test_a_host_holds_the_parts_of_its_devices_in_the_order_of_the_mesh():
+    # A slice of 4x4 chips whose hosts have 2x2 of them.
+    mesh = mesh_of([[0, 0, 1, 1], [0, 0, 1, 1], [2, 2, 3, 3], [2, 2, 3, 3]])
+    assert parts_of_host(mesh, 0) == ((0, 1, 4, 5), 16)
+    assert parts_of_host(mesh, 3) == ((10, 11, 14, 15), 16)
+
+
+@given(owners=st.permutations([host for host in range(4) for _ in range(3)]))
+def test_the_parts_of_all_hosts_are_the_batch(owners):
+    mesh = mesh_of([owners[:6], owners[6:]])
+    held = [parts_of_host(mesh, host) for host in range(4)]
+    assert {of for _, of in held} == {12}
+    assert sorted(part for parts, _ in held for part in parts) == list(range(12))
+    assert all(list(parts) == sorted(parts) for parts, _ in held)
+
+
+def test_a_process_that_is_alone_holds_everything():
+    assert parts_of_host(MESH) == ((0, 1, 2, 3), 4)
+
+
+def test_whole_arrays_are_numpy_arrays_with_the_values_of_the_cut_ones():
+    rows = np.arange(24, dtype=np.float32).reshape(8, 3)
+    got = whole({"cut": jax.device_put(rows, batch_sharding(MESH)), "host": rows[:1]})
+    assert all(type(x) is np.ndarray for x in got.values())
+    np.testing.assert_array_equal(got["cut"], rows)
+    np.testing.assert_array_equal(got["host"], rows[:1])

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from laminate.parallel import mesh
 from laminate.parallel.mesh import MeshShape, build_mesh, parse_mesh, prepare_devices, split_batch
 
 SIZES = st.integers(1, 300)
@@ -62,10 +63,20 @@ def test_accelerators_must_all_be_used(monkeypatch):
         prepare_devices(MeshShape(2, 4, 2))
 
 
+def test_hosts_share_the_devices_of_a_mesh_evenly_or_are_refused(monkeypatch):
+    monkeypatch.setattr(mesh, "hosts_that_joined", lambda: 3)
+    with pytest.raises(ValueError, match="--mesh 4x1 has 4 devices, which 3 hosts cannot share evenly"):
+        prepare_devices(MeshShape(4))
+    with pytest.raises(ValueError, match="--mesh 6x1 needs 6 devices and there are 8"):
+        prepare_devices(MeshShape(6))  # on several hosts every device has to be used
+    monkeypatch.setattr(mesh, "hosts_that_joined", lambda: 4)
+    assert prepare_devices(MeshShape(8)) == (MeshShape(8), "8 simulated on the CPU of 4 hosts")
+
+
 def test_a_built_mesh_has_the_slices_major_in_the_data_axis():
-    mesh = build_mesh(MeshShape(data=2, fsdp=2, slices=2))
-    assert mesh.axis_names == ("data", "fsdp") and mesh.devices.shape == (4, 2)
-    assert list(mesh.devices.flat) == jax.devices()
+    built = build_mesh(MeshShape(data=2, fsdp=2, slices=2))
+    assert built.axis_names == ("data", "fsdp") and built.devices.shape == (4, 2)
+    assert list(built.devices.flat) == jax.devices()
     assert build_mesh(MeshShape(2, 1)).devices.size == 2
 
 

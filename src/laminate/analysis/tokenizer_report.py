@@ -17,6 +17,9 @@ from laminate.analysis.figures import ablation_map, reconstruction_grid
 from laminate.analysis.reconstruction import latents, rebuilt_pixels
 from laminate.analysis.report import FILE, Picture, Report, write_report
 from laminate.analysis.token_ablation import token_ablation
+from laminate.parallel.feeding import whole
+from laminate.parallel.hosts import is_first
+from laminate.parallel.sharding import place
 from laminate.tokenizers.flatdino import FlatDino
 from laminate.tokenizers.statistics import RunningStatistics
 from laminate.train.export import FOLDER
@@ -36,9 +39,9 @@ def with_statistics(
     apply = make_map(partial(latents, dtype=dtype), tokenizer, teacher, mesh=mesh, compute_dtype=dtype)
     statistics = RunningStatistics(tokenizer.latents, tokenizer.bottleneck.out_features)
     for batch in batches:
-        z = np.asarray(jax.device_get(apply(tokenizer, teacher, batch)["z"]))
-        statistics.update(z[np.asarray(batch["valid"])])
-    mean, variance = (jnp.asarray(x, jnp.float32) for x in (statistics.mean, statistics.variance))
+        z, valid = whole((apply(tokenizer, teacher, batch)["z"], batch["valid"]))
+        statistics.update(z[valid])
+    mean, variance = place([np.asarray(x, np.float32) for x in (statistics.mean, statistics.variance)], mesh)
     return eqx.tree_at(lambda t: t.normalization, tokenizer, tokenizer.normalization.measured(mean, variance))
 
 
@@ -56,17 +59,18 @@ def write_tokenizer_report(
     facts: tuple[tuple[str, str], ...],
     command: str,
     save: Save,
-    primary: bool = True,
 ) -> epath.Path:
     """Measure the statistics, `save` the weights with them, draw the pictures, write report.html; its path.
 
-    `save(folder, tokenizer, metrics)` writes what others load. Every process computes, the primary one writes.
+    `save(folder, tokenizer, metrics)` writes what others load. All hosts measure, the first one writes.
     """
     tokenizer = with_statistics(tokenizer, teacher, training(), mesh=mesh, dtype=dtype)
     shown = _examples(tokenizer, teacher, validation(), mesh=mesh, dtype=dtype)
-    heat = _ablation(tokenizer, shown["z"])
-    if not primary:
+    weights = whole(tokenizer)
+    if not is_first():
         return folder / FILE
+    tokenizer = jax.tree.map(jnp.asarray, weights)
+    heat = _ablation(tokenizer, shown["z"])
     psnr = _psnr(shown["original"], shown["rebuilt"])
     records = read_metrics(folder / "metrics.jsonl")
     best = max(record["val/r2"] for record in records if "val/r2" in record)
@@ -124,15 +128,15 @@ def _examples(
     apply = make_map(partial(rebuilt_pixels, dtype=dtype), tokenizer, teacher, mesh=mesh, compute_dtype=dtype)
     gathered: dict[str, list[np.ndarray]] = {"original": [], "rebuilt": [], "z": []}
     for batch in batches:
-        valid = np.asarray(batch["valid"])
-        for name, value in jax.device_get(apply(tokenizer, teacher, batch)).items():
-            gathered[name].append(np.asarray(value)[valid])
-    whole = {name: np.concatenate(parts) for name, parts in gathered.items()}
-    count = len(whole["z"])
+        valid = whole(batch["valid"])
+        for name, value in whole(apply(tokenizer, teacher, batch)).items():
+            gathered[name].append(value[valid])
+    images = {name: np.concatenate(parts) for name, parts in gathered.items()}
+    count = len(images["z"])
     chosen = np.unique(np.linspace(0, count - 1, min(count, ABLATED)).astype(int))
     spread = np.random.default_rng(0).permutation(chosen)
-    features = int(np.prod(jax.eval_shape(teacher, jnp.zeros(whole["original"].shape[1:])).shape))
-    return {**{name: value[spread] for name, value in whole.items()}, "features": features}
+    features = int(np.prod(jax.eval_shape(teacher, jnp.zeros(images["original"].shape[1:])).shape))
+    return {**{name: value[spread] for name, value in images.items()}, "features": features}
 
 
 def _psnr(original: np.ndarray, rebuilt: np.ndarray) -> np.ndarray:

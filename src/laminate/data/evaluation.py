@@ -9,8 +9,9 @@ import numpy as np
 
 from laminate.data.augment import Augment
 from laminate.data.faults import FaultCount, Loaded, load, load_or_next, stack
-from laminate.data.host_slice import HostSlice, check_hosts
+from laminate.data.host_slice import ALONE, HostShare, HostSlice
 from laminate.data.loader import DEFAULT_THREADS, Batch
+from laminate.data.patience import DEFAULT_SECONDS, Patience, Reading
 from laminate.data.records import Records
 
 _SEED = 0
@@ -22,26 +23,28 @@ def evaluation_batches(
     *,
     global_batch_size: int,
     augment: Augment,
-    host: int = 0,
-    hosts: int = 1,
+    share: HostShare = ALONE,
     threads: int = DEFAULT_THREADS,
     max_bad_images: int = 0,
+    timeout: float = DEFAULT_SECONDS,
 ) -> Iterator[Batch]:
     """Every record once, in the order of the records; the last global batch is filled up.
 
     Batches are those of `TrainLoader` and ``valid`` bool ``[host_batch]``: False in the rows that fill up,
     whose image is black and whose label is -1. ``row`` is the index of the record. Every host gets equally
-    many batches; host h of H holds rows ``[h * b, (h + 1) * b)`` of each.
+    many batches, and holds the rows of its `share` of each.
 
     An `augment` that draws random numbers gets the same ones for a record in every evaluation. A record that
     cannot be read is an error unless `max_bad_images` allows it; then it is reported and its row is not
     valid.
 
     Raises:
-      ValueError: no records, or a global batch that does not divide by the hosts.
+      ValueError: no records, or a global batch that does not divide by the parts of the share.
       TooManyBadImagesError: more than `max_bad_images` records of this host cannot be read.
+      InputStalledError: a batch takes longer than `timeout` seconds.
     """
-    host_batch_size = check_hosts(global_batch_size, host, hosts)
+    host_batch_size = len(share.places(global_batch_size))
+    reading = Reading()
     if len(records) == 0:
         raise ValueError(f"{records.manifest.source} holds no records to evaluate on")
 
@@ -49,26 +52,33 @@ def evaluation_batches(
         row = int(row)
         if row >= len(records):
             return row, Loaded(None, -1, ())
-        return row, load(records, row, lambda data: augment(data, rng))
+        with reading.of(row):
+            return row, load(records, row, lambda data: augment(data, rng))
 
     batches = -(-len(records) // global_batch_size)
     everything = grain.MapDataset.range(batches * global_batch_size).random_map(load_row, seed=_SEED)
     rows = HostSlice(
-        everything, global_batch_size=global_batch_size, host=host, hosts=hosts, start=0, batches=batches
+        everything, global_batch_size=global_batch_size, share=share, start=0, batches=batches
     ).to_iter_dataset(
         grain.ReadOptions(num_threads=threads, prefetch_buffer_size=_ROWS_AHEAD_PER_THREAD * max(threads, 1))
     )
     count = FaultCount(max_bad_images, records.manifest.source)
-    return _batches(records, augment, rows, host_batch_size, count)
+    patience = Patience(timeout, reading, records.manifest.source)
+    return _batches(records, augment, rows, host_batch_size, count, patience)
 
 
 def _batches(
-    records: Records, augment: Augment, rows: Any, host_batch_size: int, count: FaultCount
+    records: Records,
+    augment: Augment,
+    rows: Any,
+    host_batch_size: int,
+    count: FaultCount,
+    patience: Patience,
 ) -> Iterator[Batch]:
     blank: np.ndarray | None = None
     iterator = iter(rows)
     try:
-        while batch := list(islice(iterator, host_batch_size)):
+        while batch := patience(lambda: list(islice(iterator, host_batch_size))):
             for _, loaded in batch:
                 count.add(loaded.faults)
             images = [loaded.image for _, loaded in batch]
@@ -81,7 +91,9 @@ def _batches(
                 "valid": np.array([image is not None for image in images]),
             }
     finally:
-        iterator.close()
+        patience.close()
+        if not patience.stalled:
+            iterator.close()
 
 
 def _blank(records: Records, augment: Augment, images: list[np.ndarray | None]) -> np.ndarray:

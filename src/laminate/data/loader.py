@@ -16,7 +16,8 @@ from laminate.data.faults import (
     load_or_next,
     stack,
 )
-from laminate.data.host_slice import HostSlice, check_hosts
+from laminate.data.host_slice import ALONE, HostShare, HostSlice
+from laminate.data.patience import DEFAULT_SECONDS, Patience, Reading
 from laminate.data.records import Records
 
 Batch = dict[str, np.ndarray]
@@ -38,6 +39,7 @@ class TrainBatches(Iterator[Batch]):
         self._pieces = iter(pieces)
         self._loader = loader
         self._count = FaultCount(loader.max_bad_images, loader.records.manifest.source)
+        self._patience = Patience(loader.timeout, loader.reading, loader.records.manifest.source)
         self.row = row
 
     @property
@@ -46,25 +48,30 @@ class TrainBatches(Iterator[Batch]):
 
     def __next__(self) -> Batch:
         rows = self._loader.host_batch_size
-        loaded: list[Loaded] = []
-        while len(loaded) < rows:
-            loaded.extend(next(self._pieces))
+        loaded = self._patience(self._load)
         for one in loaded:
             self._count.add(one.faults)
         images = [one.image for one in loaded if one.image is not None]
         if len(images) < rows:
             raise ValueError(f"no image of {self._count.source} can be read")
-        first = self.row + self._loader.host * rows
-        self.row += self._loader.global_batch_size
+        first, self.row = self.row, self.row + self._loader.global_batch_size
         return {
             "image": stack(images),
             "label": np.array([one.label for one in loaded], np.int32),
-            "row": np.arange(first, first + rows, dtype=np.int64),
+            "row": first + self._loader.places,
         }
 
+    def _load(self) -> list[Loaded]:
+        loaded: list[Loaded] = []
+        while len(loaded) < self._loader.host_batch_size:
+            loaded.extend(next(self._pieces))
+        return loaded
+
     def close(self) -> None:
-        """End the threads; nothing can be read afterwards."""
-        self._pieces.close()
+        """End the threads, but for those that hang; nothing can be read afterwards."""
+        self._patience.close()
+        if not self._patience.stalled:
+            self._pieces.close()
 
     def __enter__(self) -> "TrainBatches":
         return self
@@ -88,11 +95,11 @@ class TrainLoader:
     history.
 
     Batches: ``image`` uint8 ``[host_batch, height, width, 3]``, ``label`` int32 ``[host_batch]`` (-1: none),
-    ``row`` int64 ``[host_batch]``, the global row. Host h of H holds rows ``[h * b, (h + 1) * b)`` of every
-    global batch of ``H * b``.
+    ``row`` int64 ``[host_batch]``, the global row. A host holds the rows of its `share` of every global batch.
+    A batch that takes longer than `timeout` seconds raises `InputStalledError`, which names the records being read.
 
     Raises:
-      ValueError: no records, a negative seed, a global batch that does not divide by the hosts.
+      ValueError: no records, a negative seed, a global batch that does not divide by the parts of the share.
     """
 
     def __init__(
@@ -102,10 +109,10 @@ class TrainLoader:
         seed: int,
         global_batch_size: int,
         augment: Augment,
-        host: int = 0,
-        hosts: int = 1,
+        share: HostShare = ALONE,
         threads: int = DEFAULT_THREADS,
         max_bad_images: int = DEFAULT_MAX_BAD_IMAGES,
+        timeout: float = DEFAULT_SECONDS,
     ):
         if len(records) == 0:
             raise ValueError(f"{records.manifest.source} holds no records to train on")
@@ -117,9 +124,12 @@ class TrainLoader:
         self.augment = augment
         self.seed = seed
         self.global_batch_size = global_batch_size
-        self.host_batch_size = check_hosts(global_batch_size, host, hosts)
-        self.host, self.hosts = host, hosts
+        self.places = share.places(global_batch_size)
+        self.host_batch_size = len(self.places)
+        self.share = share
         self.threads = threads
+        self.timeout = timeout
+        self.reading = Reading()
         self.max_bad_images = max_bad_images
         if max_bad_images < 0:
             raise ValueError(f"max_bad_images must be 0 or more, got {max_bad_images}")
@@ -140,8 +150,7 @@ class TrainLoader:
         rows = HostSlice(
             self._rows(),
             global_batch_size=self.global_batch_size,
-            host=self.host,
-            hosts=self.hosts,
+            share=self.share,
             start=start_row,
         )
         pieces = rows.batch(rows_per_piece, batch_fn=list).to_iter_dataset(
@@ -158,7 +167,8 @@ class TrainLoader:
 
     def _load(self, index: int, rng: np.random.Generator) -> Loaded:
         view: Callable[[bytes], np.ndarray] = lambda data: self.augment(data, rng)
-        return load_or_next(self.records, int(index), view, self.max_bad_images + 1)
+        with self.reading.of(int(index)):
+            return load_or_next(self.records, int(index), view, self.max_bad_images + 1)
 
     def position(self, row: int) -> dict[str, int | str]:
         """What a checkpoint stores to go on at global row `row`: that, and what the order depends on."""

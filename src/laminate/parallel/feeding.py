@@ -1,4 +1,4 @@
-"""From batches in host memory to batches on the mesh, ahead of their use."""
+"""From batches in host memory to batches on the mesh, ahead of their use, and back."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -6,9 +6,11 @@ from itertools import islice
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh
-from jaxtyping import Array
+from jaxtyping import Array, PyTree
 
+from laminate.parallel.hosts import host_index
 from laminate.parallel.sharding import batch_sharding
 
 HostBatch = dict[str, np.ndarray]
@@ -18,7 +20,8 @@ DeviceBatch = dict[str, Array]
 def feed(batches: Iterable[HostBatch], mesh: Mesh, *, ahead: int = 2) -> Iterator[DeviceBatch]:
     """Each host's rows as one global batch, cut over the devices; `ahead` batches are under way at any time.
 
-    Every host passes its own contiguous rows. 64-bit arrays stay on the host: they are bookkeeping.
+    Every host passes the rows of its own `parts_of_host`, in their order. 64-bit arrays stay on the host: they are
+    bookkeeping.
     """
     sharding = batch_sharding(mesh)
     put: Callable[[HostBatch], DeviceBatch] = lambda batch: {
@@ -31,3 +34,26 @@ def feed(batches: Iterable[HostBatch], mesh: Mesh, *, ahead: int = 2) -> Iterato
     while queue:
         yield queue.popleft()
         queue.extend(put(batch) for batch in islice(source, 1))
+
+
+def parts_of_host(mesh: Mesh, host: int | None = None) -> tuple[tuple[int, ...], int]:
+    """Which of how many equal parts of a global batch the devices of one host (None: this one) hold.
+
+    A batch is cut over the devices in the order of the mesh. That order follows the interconnect, not the hosts: on
+    a slice of 4x8 chips the 2x2 chips of a host hold two separate pairs of parts.
+    """
+    host = host_index() if host is None else host
+    devices = mesh.devices.flat
+    parts = tuple(part for part, device in enumerate(devices) if device.process_index == host)
+    return parts, mesh.devices.size
+
+
+def whole(tree: PyTree) -> PyTree:
+    """Every array of `tree`, cut over the mesh or not, as a NumPy array that every host has. All hosts call it."""
+    return jax.tree.map(_whole, tree)
+
+
+def _whole(x: Array | np.ndarray) -> np.ndarray:
+    if not isinstance(x, jax.Array) or x.is_fully_addressable or x.is_fully_replicated:
+        return np.asarray(x)
+    return multihost_utils.process_allgather(x, tiled=True)

@@ -1,24 +1,181 @@
-"""The processes of one training: one on each host of a pod, a single one on a laptop."""
+"""The processes of one training: one on each host of a pod, a single one on a laptop.
+
+The only place that initialises `jax.distributed`. JAX alone waits minutes for a host that is missing, killed or
+stuck, and does not say which. So the hosts first meet by themselves (`hub`, `channel`) and keep that connection: it
+tells at once who is missing or gone, and lets all agree on when to stop. JAX's own heartbeat is the second line.
+
+In a process that is alone every function here does the obvious thing.
+"""
+
+import atexit
+import contextlib
+import faulthandler
+import os
+import socket
+import sys
+import time
+from collections.abc import Generator
+from types import TracebackType
+from typing import Any
 
 import jax
 
+from laminate.parallel.channel import ARRIVAL, Channel
+from laminate.parallel.cluster import Place
 
-def start(distributed: bool) -> None:
-    """Join the other processes, found by what the TPU or Slurm environment says. Must come before any device use."""
-    if distributed:
-        jax.distributed.initialize()
+HEARTBEAT = 25  # seconds; longer than the channel's, which can name the host
+SHUTDOWN = 20
+JOINING = 60
+STUCK_AFTER = 900.0  # seconds without a step
+
+
+class _Together:
+    """This process's part in a training of several."""
+
+    channel: Channel | None = None
+    stuck_after: float | None = None
+    armed = 0.0
+
+
+def start(place: Place | None, *, seconds: float = ARRIVAL) -> None:
+    """Meet the other hosts and join them by JAX. Must come before any device use; None is a process that is alone.
+
+    Raises OSError if they do not all arrive within `seconds`.
+    """
+    if place is None or _Together.channel is not None:
+        return
+    _Together.channel = Channel(place, _end, greeting={"port": _free_port()}, seconds=seconds)
+    sys.excepthook = _report_uncaught
+    atexit.register(_Together.channel.close)
+    # It would take SIGTERM for itself; `check` agrees on a step to stop at, in evaluation too.
+    jax.config.update("jax_enable_preemption_service", False)
+    jax.distributed.initialize(
+        f"{place.coordinator.rpartition(':')[0]}:{_Together.channel.welcome['port']}",
+        place.hosts,
+        place.host,
+        local_device_ids=place.local_devices,
+        cluster_detection_method="deactivate",
+        initialization_timeout=JOINING,
+        heartbeat_timeout_seconds=HEARTBEAT,
+        shutdown_timeout_seconds=SHUTDOWN,
+    )
 
 
 def host_index() -> int:
     """The number of this process, from 0."""
-    return jax.process_index()
+    return jax.process_index() if _Together.channel is None else _Together.channel.place.host
 
 
 def host_count() -> int:
     """How many processes train together."""
-    return jax.process_count()
+    return jax.process_count() if _Together.channel is None else _Together.channel.place.hosts
+
+
+def hosts_that_joined() -> int:
+    """`host_count`, without starting the JAX backend."""
+    return 1 if _Together.channel is None else _Together.channel.place.hosts
 
 
 def is_first() -> bool:
     """Whether this process writes the logs and pictures."""
-    return jax.process_index() == 0
+    return host_index() == 0
+
+
+def host_names() -> list[str]:
+    """`host 0 (worker-a)` and so on; one name without a number for a process that is alone."""
+    if _Together.channel is None:
+        return [socket.gethostname()]
+    return [f"host {host} ({name})" for host, name in enumerate(_Together.channel.welcome["names"])]
+
+
+def gather(topic: str, value: str) -> list[str]:
+    """The `value` of every host. All hosts call it for the same topics in the same order."""
+    return [value] if _Together.channel is None else _Together.channel.gather(topic, value)
+
+
+def barrier(topic: str) -> None:
+    """Wait until all hosts are here."""
+    gather(topic, "")
+
+
+def any_host(flag: bool, topic: str = "any host") -> bool:
+    """Whether `flag` is true on any host."""
+    return "yes" in gather(topic, "yes" if flag else "no")
+
+
+def of_first(topic: str, value: str) -> str:
+    """The `value` of the first host: what all go by where each might see something else."""
+    return gather(topic, value)[0]
+
+
+def check(wanted: str) -> str:
+    """A point, passed by all hosts in the same order, at which they may stop together (`Channel.check`)."""
+    _rearm()
+    return wanted if _Together.channel is None else _Together.channel.check(wanted)
+
+
+def leave(code: int, text: str) -> None:
+    """End this process of several before its time, after telling the others, which end with the same code.
+
+    Does nothing in a process that is alone.
+    """
+    if _Together.channel is not None and not _Together.channel.at_end:
+        _Together.channel.report(code, text)
+        _exit(code)
+
+
+def finish() -> None:
+    """The end of a training, to which all hosts come; another one may follow."""
+    if _Together.channel is not None:
+        _Together.channel.finish()
+
+
+@contextlib.contextmanager
+def watched(seconds: float | None) -> Generator[None]:
+    """A process that does not come to the next `check` for so long writes where its threads are, and ends.
+
+    None: 15 minutes for one of several hosts, whose others would wait for it forever; never for one that is alone.
+    """
+    several = _Together.channel is not None
+    _Together.stuck_after = seconds if seconds is not None else STUCK_AFTER if several else None
+    _Together.armed = 0.0
+    _rearm()
+    try:
+        yield
+    finally:
+        _Together.stuck_after = None
+        faulthandler.cancel_dump_traceback_later()
+
+
+def _rearm() -> None:
+    now = time.monotonic()
+    if _Together.stuck_after is not None and now - _Together.armed > min(1.0, _Together.stuck_after / 10):
+        _Together.armed = now
+        # Not a thread of ours: a process may be stuck with the interpreter's lock held.
+        faulthandler.dump_traceback_later(_Together.stuck_after, exit=True, file=sys.__stderr__ or sys.stderr)
+
+
+def _report_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    sys.__excepthook__(kind, error, trace)
+    if issubclass(kind, jax.errors.JaxRuntimeError):
+        time.sleep(2.0)  # if a host is lost, that is why a collective failed, and it is known in a moment
+    leave(1, f"{kind.__name__}: {error}")
+
+
+def _end(code: int, text: str) -> None:
+    with contextlib.suppress(OSError):
+        os.write(2, f"{text}\n".encode())
+    _exit(code)
+
+
+def _exit(code: int) -> Any:
+    """Not `sys.exit`: at its end the interpreter waits for threads, and JAX for hosts that never come."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
+
+
+def _free_port() -> int:
+    with socket.create_server(("", 0)) as probe:
+        return probe.getsockname()[1]

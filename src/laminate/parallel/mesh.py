@@ -12,6 +12,8 @@ import numpy as np
 from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh
 
+from laminate.parallel.hosts import hosts_that_joined
+
 DATA = "data"
 FSDP = "fsdp"
 AXES = (DATA, FSDP)
@@ -70,13 +72,20 @@ def parse_mesh(text: str) -> MeshShape | None:
 def prepare_devices(shape: MeshShape | None) -> tuple[MeshShape, str]:
     """The mesh shape to run on, and a sentence for the log. Starts the JAX backend.
 
-    On a CPU, devices that the mesh asks for are simulated; this works only before JAX has started its backend.
-    `None` takes every device for data parallelism. Raises ValueError if the mesh does not fit the devices.
+    On a CPU, devices that the mesh asks for are simulated, on every host its share; this works only before JAX has
+    started its backend. `None` takes every device for data parallelism. Raises ValueError if the mesh does not fit
+    the devices or the hosts.
     """
+    hosts = hosts_that_joined()
     if shape is not None:
+        if shape.devices % hosts:
+            raise ValueError(
+                f"--mesh {shape} has {shape.devices} devices, which {hosts} hosts cannot share evenly: give a mesh of "
+                f"a multiple of {hosts} devices."
+            )
         _be_patient()
         try:
-            jax.config.update("jax_num_cpu_devices", max(shape.devices, 1))
+            jax.config.update("jax_num_cpu_devices", shape.devices // hosts)
         except RuntimeError:  # the backend runs already: what it has must do
             pass
     found = jax.devices()
@@ -84,11 +93,15 @@ def prepare_devices(shape: MeshShape | None) -> tuple[MeshShape, str]:
         shape = MeshShape(data=len(found))
     kind = found[0].device_kind
     if found[0].platform == "cpu":
-        _check_fit(shape, len(found), exact=False)
+        _check_fit(shape, len(found), exact=hosts > 1)
         note = f"{shape.devices} simulated on the CPU" if shape.devices > 1 else "the CPU"
-        return shape, note
+        return shape, note + _spread(hosts)
     _check_fit(shape, len(found), exact=True)
-    return shape, f"{len(found)} x {kind}"
+    return shape, f"{len(found)} x {kind}{_spread(hosts)}"
+
+
+def _spread(hosts: int) -> str:
+    return f" of {hosts} hosts" if hosts > 1 else ""
 
 
 def _be_patient() -> None:

@@ -1,6 +1,10 @@
-"""How a training leaves: exit code 0 done or interrupted, 1 failed, 2 refused before it started."""
+"""How a training leaves: exit code 0 done or interrupted, 1 failed, 2 refused before it started.
+
+Of several processes all leave with the same code; each says on standard error what it met, or who met it.
+"""
 
 import contextlib
+import os
 import signal
 import sys
 import threading
@@ -8,7 +12,9 @@ from collections.abc import Generator
 from types import FrameType
 
 from laminate.data.faults import TooManyBadImagesError
+from laminate.data.patience import InputStalledError
 from laminate.data.records import RecordFileError
+from laminate.parallel.hosts import finish, host_index, host_names, hosts_that_joined, leave
 from laminate.train.loop import DivergedError
 from laminate.train.manifest import CheckpointError, MismatchedCheckpoint
 
@@ -21,8 +27,7 @@ def user_errors(program: str) -> Generator[None]:
     try:
         yield
     except (ValueError, OSError) as error:
-        sys.stderr.write(f"{program}: {error}\n")
-        raise SystemExit(REFUSED) from error
+        raise _left(program, f"{error}", REFUSED) from error
 
 
 @contextlib.contextmanager
@@ -36,12 +41,24 @@ def training_errors(program: str) -> Generator[None]:
     try:
         with _termination_as_interrupt():
             yield
+            finish()
     except (DivergedError, TooManyBadImagesError, RecordFileError, CheckpointError) as error:
-        sys.stderr.write(f"{program}: {error}\n")
-        raise SystemExit(REFUSED if isinstance(error, MismatchedCheckpoint) else FAILED) from error
+        code = REFUSED if isinstance(error, MismatchedCheckpoint) else FAILED
+        raise _left(program, f"{error}", code) from error
+    except InputStalledError as error:
+        _left(program, f"{error}", FAILED)
+        sys.stderr.flush()
+        os._exit(FAILED)  # the interpreter would wait for the threads that hang
     except KeyboardInterrupt as error:
-        sys.stderr.write(f"{program}: interrupted; the same command goes on from what is saved\n")
-        raise SystemExit(0) from error
+        raise _left(program, "interrupted; the same command goes on from what is saved", 0) from error
+
+
+def _left(program: str, reason: str, code: int) -> SystemExit:
+    """Say why, and end: one of several processes at once, after telling the others; else by what is returned."""
+    where = f"{host_names()[host_index()]}: " if hosts_that_joined() > 1 else ""
+    sys.stderr.write(f"{program}: {where}{reason}\n")
+    leave(code, reason)
+    return SystemExit(code)
 
 
 @contextlib.contextmanager

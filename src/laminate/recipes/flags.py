@@ -52,11 +52,22 @@ class TrainFlags:
     """Threads that decode images. Default: one per core."""
     max_bad_images: int = 16
     """Images that cannot be decoded and are skipped before the training stops."""
+    data_timeout: float = 600.0
+    """Seconds that a batch may take to be read before the training stops."""
 
     mesh: str = "auto"
     """Devices: auto, 8 (data), 4x8 (data x fsdp) or 2x4x8 (slices x data x fsdp). Simulated on a CPU."""
+    coordinator: str | None = None
+    """ADDRESS:PORT of host 0, when several processes train together and neither a TPU slice nor Slurm says so."""
+    hosts: int | None = None
+    """How many processes train together. Default: what the TPU slice or the Slurm job says; else one."""
+    host: int | None = None
+    """The number of this process, from 0."""
     distributed: bool = False
-    """One process of several: call jax.distributed.initialize() first (TPU pods, Slurm)."""
+    """Refuse to train alone: there must be a TPU slice, a Slurm job or --coordinator."""
+    watchdog: float | None = None
+    """Seconds without a step after which a process writes where it is stuck and ends.
+    Default: 900 with several hosts, never with one."""
     device_batch_size: int | None = None
     """Images per device at a time; gradients are accumulated up to the global batch. Default: all at once."""
     precision: Precision = "auto"
@@ -111,6 +122,9 @@ class TrainFlags:
         for flag in ("keep", "validate_every", "log_every", "stop_after"):
             _positive(flag, getattr(self, flag))
         at_least("--max-bad-images", self.max_bad_images, 0)
+        above("--data-timeout", self.data_timeout, 0)
+        if self.watchdog is not None:
+            above("--watchdog", self.watchdog, 0)
         at_least("--seed", self.seed, 0)
         if self.profile is not None:
             first, last = self.profile

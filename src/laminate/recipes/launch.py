@@ -17,7 +17,7 @@ from jax.sharding import Mesh
 from jaxtyping import PyTree
 
 from laminate.parallel.feeding import feed
-from laminate.parallel.hosts import is_first
+from laminate.parallel.hosts import check, is_first, of_first, watched
 from laminate.parallel.sharding import initialize
 from laminate.recipes.card import Card
 from laminate.recipes.costs import decoder_cost, encoder_cost
@@ -60,7 +60,8 @@ def train(
 ) -> Trained:
     """Do `work`, validate by `measure`; continue where the run folder left off."""
     complete = f"complete: all {run.counts.total} steps are in {run.folder.path}"
-    if run.saved_step() >= run.counts.total and (run.folder.path / REPORT).exists():
+    reported = of_first("report", "yes" if (run.folder.path / REPORT).exists() else "no") == "yes"
+    if run.saved_step() >= run.counts.total and reported:
         return Trained(None, True, complete)
     schedule = learning_rate(run.recipe.schedule, run.counts)
     optimizer = work.optimizer(schedule)
@@ -85,7 +86,7 @@ def train(
     )
     trackers = Trackers(_trackers(run), progress.note)
     sinks = Sinks(run.folder, run.checkpoints, progress, trackers)
-    with stop_requests() as stop, progress:
+    with stop_requests(check) as stop, progress, watched(run.flags.watchdog):
         validate = _validation(run, state, work.frozen, measure, summarise, stop)
         plan = _plan(run, schedule, validate)
         if first >= run.counts.total and not _is_validated(run, first):
@@ -97,6 +98,7 @@ def train(
                 )
             finally:
                 trackers.close()
+        stop.poll()
     done = int(state.step)
     if stop.requested or done < run.counts.total:
         return Trained(state, False, _stopped(run, done, stop))
@@ -105,10 +107,10 @@ def train(
 
 def _is_validated(run: Run, step: int) -> bool:
     """Whether the metrics hold a validation of `step`: a run may have been stopped in its last one."""
-    if not run.folder.metrics_path.exists():
-        return False
-    entries = [json.loads(line) for line in run.folder.metrics_path.read_text().splitlines()]
-    return any(entry["step"] == step and any(name.startswith("val/") for name in entry) for entry in entries)
+    text = run.folder.metrics_path.read_text() if run.folder.metrics_path.exists() else ""
+    entries = [json.loads(line) for line in text.splitlines()]
+    mine = any(entry["step"] == step and any(name.startswith("val/") for name in entry) for entry in entries)
+    return of_first("validated", str(mine)) == "True"
 
 
 def _stopped(run: Run, done: int, stop: StopRequest) -> str:
@@ -135,7 +137,6 @@ class TokenizerReport(Protocol):
         facts: tuple[tuple[str, str], ...],
         command: str,
         save: Callable[[epath.Path, Any, dict[str, float]], object],
-        primary: bool,
     ) -> epath.Path: ...
 
 
@@ -165,7 +166,6 @@ def conclude(run: Run, trained: Trained, write_report: TokenizerReport) -> None:
         facts=_rows(run, 0),
         command=command,
         save=lambda folder, tokenizer, metrics: _share(run, folder, tokenizer, metrics, command),
-        primary=is_first(),
     )
     _say_where(run, report)
 
@@ -230,7 +230,7 @@ def _validation(
     def validate(state: TrainState) -> dict[str, float] | None:
         total: dict[str, Any] = {}
         for batch in run.evaluation_batches(run.validation):
-            if stop.requested:
+            if stop.poll():
                 return None
             sums = jax.device_get(evaluate(state.averaged, frozen, batch))
             for name, value in sums.items():

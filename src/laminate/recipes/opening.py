@@ -15,17 +15,20 @@ from jax.sharding import Mesh
 from laminate.data.augment import Augment, Squash, TrainCrop
 from laminate.data.evaluation import evaluation_batches
 from laminate.data.faults import load_or_next
+from laminate.data.host_slice import HostShare
 from laminate.data.loader import TrainLoader
 from laminate.data.records import RecordError, Records
 from laminate.data.sources import open_records
-from laminate.parallel.feeding import feed
-from laminate.parallel.hosts import host_count, host_index, is_first, start
+from laminate.parallel.cluster import find_place
+from laminate.parallel.feeding import feed, parts_of_host
+from laminate.parallel.hosts import any_host, barrier, is_first, of_first, start
 from laminate.parallel.mesh import MeshShape, build_mesh, parse_mesh, prepare_devices, split_batch
 from laminate.parallel.sharding import abstract
 from laminate.recipes import build
 from laminate.recipes.flags import TrainFlags, run_folder
 from laminate.recipes.flatdino import FlatDinoRecipe
 from laminate.recipes.json_text import RUN, to_tree
+from laminate.recipes.preflight import facts, require_same, require_shared
 from laminate.recipes.starting import Start, plan_start, started
 from laminate.recipes.training import StepCounts
 from laminate.train.checkpoint import Checkpoints
@@ -72,16 +75,18 @@ class Run:
             records,
             global_batch_size=self.recipe.global_batch_size,
             augment=_squash(self.recipe),
-            host=host_index(),
-            hosts=host_count(),
+            share=self.loader.share,
             threads=self.loader.threads,
             max_bad_images=self.flags.max_bad_images,
+            timeout=self.flags.data_timeout,
         )
         return feed(batches, self.mesh)
 
     def saved_step(self) -> int:
-        """The step of the newest checkpoint in the run's own folder, 0 without one."""
-        return 0 if self.checkpoints is None else self.checkpoints.latest() or 0
+        """The step of the newest checkpoint in the run's own folder, as the first host sees it; 0 without one."""
+        if self.checkpoints is None:
+            return 0
+        return int(of_first("newest checkpoint", str(self.checkpoints.latest() or 0)))
 
     def restored(self, state: TrainState) -> TrainState:
         """The state that this run goes on from: its own newest checkpoint, another run's, or `state`, with the
@@ -90,11 +95,12 @@ class Run:
         Raises `CheckpointError` if the checkpoint is damaged, or of something else than `state`.
         """
         like = abstract(state, self.mesh)
-        if self.checkpoints is not None and self.saved_step():
+        saved = self.saved_step()
+        if self.checkpoints is not None and saved:
             if self.flags.resume == "newest-good":
                 restored = self.checkpoints.restore_newest_good(like)
             else:
-                restored = self.checkpoints.restore(self.saved_step(), like)
+                restored = self.checkpoints.restore(saved, like)
         elif self.origin is not None:
             restored = self.origin.checkpoints.restore(self.origin.step, like)
         elif self.start is not None:
@@ -106,8 +112,10 @@ class Run:
 
     def best(self, state: TrainState) -> Any:
         """The model that readers load: the averaged weights of the checkpoint of lowest validation loss."""
-        step = None if self.checkpoints is None else self.checkpoints.best()
-        if self.checkpoints is None or step is None or step == int(state.step):
+        if self.checkpoints is None:
+            return state.averaged
+        step = int(of_first("best checkpoint", str(self.checkpoints.best() or 0)))
+        if step in (0, int(state.step)):
             return state.averaged
         part = ".params" if state.ema is None else ".ema"
         params = state.params if state.ema is None else state.ema
@@ -118,30 +126,40 @@ class Run:
 def open_run(flags: TrainFlags, recipe: FlatDinoRecipe) -> Run:
     """Open everything that a training needs; the run folder comes last, so a refusal leaves nothing behind.
 
+    With several hosts, all of them meet here, and what one refuses, all do.
+
     Raises ValueError or OSError with the one thing that is wrong and how to mend it.
     """
     shape = parse_mesh(flags.mesh)
     require_packages(tensorboard=flags.tensorboard, wandb=flags.wandb)
-    start(flags.distributed)
+    start(find_place(flags.coordinator, flags.hosts, flags.host, required=flags.distributed))
+    require_same("training", facts(flags, recipe))
     training, validation = open_records(flags.data, "train"), open_records(flags.data, "validation")
+    require_same(
+        "data",
+        {"data": {split.manifest.split: split.manifest.fingerprint for split in (training, validation)}},
+    )
     counts = recipe.schedule.counts(examples=len(training), global_batch_size=recipe.global_batch_size)
     for records in (training, validation):
         _check_readable(records, _squash(recipe), flags.max_bad_images)
     shape, devices = prepare_devices(shape)
     micro_batches = split_batch(recipe.global_batch_size, shape.devices, flags.device_batch_size)
-    loader = _loader(flags, recipe, training)
+    mesh = build_mesh(shape)
+    loader = _loader(flags, recipe, training, HostShare(*parts_of_host(mesh)))
     described = {**to_tree(recipe), RUN: _described(flags, training)}
     folder = RunFolder(run_folder(flags, recipe), primary=is_first())
     checkpoints = _checkpoints(flags, counts, folder, described)
     origin = _origin(flags, counts, loader, checkpoints)
     start_from = _start(flags, recipe, checkpoints)
+    barrier("everything fits")
     folder.open(described, fresh=flags.fresh)
+    require_shared(folder)
     return Run(
         flags=flags,
         recipe=recipe,
         counts=counts,
         shape=shape,
-        mesh=build_mesh(shape),
+        mesh=mesh,
         devices=devices,
         compute_dtype=_compute_dtype(flags),
         micro_batches=micro_batches,
@@ -177,7 +195,7 @@ def _check_readable(records: Records, view: Augment, max_bad_images: int) -> Non
         )
 
 
-def _loader(flags: TrainFlags, recipe: FlatDinoRecipe, training: Records) -> TrainLoader:
+def _loader(flags: TrainFlags, recipe: FlatDinoRecipe, training: Records, share: HostShare) -> TrainLoader:
     augment = recipe.augment
     return TrainLoader(
         training,
@@ -186,10 +204,10 @@ def _loader(flags: TrainFlags, recipe: FlatDinoRecipe, training: Records) -> Tra
         augment=TrainCrop(
             augment.image_size, area=augment.crop_area, ratio=augment.crop_ratio, flip=augment.flip_rate > 0.0
         ),
-        host=host_index(),
-        hosts=host_count(),
+        share=share,
         threads=flags.data_workers or os.cpu_count() or 1,
         max_bad_images=flags.max_bad_images,
+        timeout=flags.data_timeout,
     )
 
 
@@ -205,6 +223,8 @@ def _checkpoints(
         keep_last=flags.keep,
         protect=protect,
         primary=is_first(),
+        barrier=barrier,
+        any_host=any_host,
     )
 
 
@@ -250,7 +270,7 @@ def _named_checkpoint(text: str) -> tuple[Checkpoints, int]:
     path, chosen = RunFolder(text).checkpoints_path, None
     if Path(text).name.isdecimal() and Path(text).parent.name == path.name:
         path, chosen = RunFolder(text).path.parent, int(Path(text).name)
-    source = Checkpoints(path, recipe=None)
+    source = Checkpoints(path, recipe=None, primary=is_first(), barrier=barrier, any_host=any_host)
     steps = source.steps()
     if not steps or (chosen is not None and chosen not in steps):
         held = f"{path} holds the steps {', '.join(map(str, steps))}" if steps else f"there is none in {path}"

@@ -34,12 +34,14 @@ from laminate.train.fingerprint import Started, named_leaves, read_fingerprints,
 from laminate.train.manifest import (
     CheckpointError,
     DamagedCheckpoint,
+    Differences,
     Leaf,
     Manifest,
-    MismatchedCheckpoint,
     check_files,
     check_fingerprints,
     check_leaves,
+    check_recipe,
+    damaged,
     is_complete,
     read_manifest,
     remove_checkpoint,
@@ -50,8 +52,6 @@ from laminate.train.manifest import (
 from laminate.train.retention import best_steps, kept_steps
 
 _log = logging.getLogger(__name__)
-
-Differences = Callable[[dict[str, Any], dict[str, Any]], list[str]]
 
 
 class Restored(NamedTuple):
@@ -147,7 +147,7 @@ class Checkpoints:
             self._finish()
         if not self._clean:
             self.clean_up()
-        started = step in self._sound and is_complete(self._place(step))
+        started = not self._any_host(step not in self._sound or not is_complete(self._place(step)))
         if not started:
             started = self._start(step, state, plain_json(position), metric)
         if wait:
@@ -202,12 +202,11 @@ class Checkpoints:
             raise FileNotFoundError(f"no checkpoint of step {step} in {self.folder}; there are: {complete}")
         place = self._place(step)
         manifest = read_manifest(place)
-        self._check_recipe(place, manifest)
+        check_recipe(place, manifest.recipe, self._recipe, self._differences)
         wanted = {within + name: abstract(leaf) for name, leaf in named_leaves(like).items()}
         saved = {name: leaf for name, leaf in manifest.leaves.items() if name.startswith(within)}
         check_leaves(place, saved, {name: (leaf.shape, str(leaf.dtype)) for name, leaf in wanted.items()})
-        check_files(place, manifest)
-        loaded = load_arrays(place, wanted)
+        loaded = self._load(place, manifest, wanted)
         check_fingerprints(place, saved, read_fingerprints(start_fingerprints(loaded)))
         self._sound.add(step)
         state = jax.tree.unflatten(jax.tree.structure(like), [loaded[name] for name in wanted])
@@ -245,6 +244,20 @@ class Checkpoints:
 
     def _place(self, step: int) -> epath.Path:
         return self.folder / str(step)
+
+    def _load(
+        self, place: epath.Path, manifest: Manifest, wanted: dict[str, jax.ShapeDtypeStruct]
+    ) -> dict[str, jax.Array]:
+        """The arrays, seen to be readable by all processes before any of them goes on to compare values."""
+        loaded, failure = dict[str, jax.Array](), None
+        try:
+            check_files(place, manifest)
+            loaded = load_arrays(place, wanted)
+        except DamagedCheckpoint as error:
+            failure = error
+        if self._any_host(failure is not None):
+            raise failure or damaged(place, "another process cannot read its part")
+        return loaded
 
     def _start(self, step: int, state: Any, position: dict[str, Any], metric: float | None) -> bool:
         leaves = named_leaves(state)
@@ -335,13 +348,3 @@ class Checkpoints:
                 remove_checkpoint(self._place(step))
             except OSError as error:
                 _log.warning("step %d could not be removed: %s", step, error)
-
-    def _check_recipe(self, place: epath.Path, manifest: Manifest) -> None:
-        if self._recipe is None or manifest.recipe is None:
-            return
-        lines = self._differences(manifest.recipe, self._recipe)
-        if lines:
-            raise MismatchedCheckpoint(
-                f"checkpoint {place} is of another recipe: {'; '.join(lines)}; give the recipe that wrote "
-                "it, or start over in another run folder"
-            )

@@ -53,16 +53,21 @@ def write_atomically(path: epath.Path, text: str) -> None:
     sync_folder(path.parent)
 
 
-def differences(saved: dict[str, Any], current: dict[str, Any], path: str = "") -> list[str]:
+def differences(
+    saved: dict[str, Any],
+    current: dict[str, Any],
+    path: str = "",
+    names: tuple[str, str] = ("saved", "now"),
+) -> list[str]:
     """One line per field in which two JSON dictionaries differ: ``optim.rate: 0.1 (saved), 0.2 (now)``."""
     lines: list[str] = []
     for name in sorted(saved.keys() | current.keys()):
         field = f"{path}.{name}" if path else name
         old, new = saved.get(name, "absent"), current.get(name, "absent")
         if isinstance(old, dict) and isinstance(new, dict):
-            lines += differences(old, new, field)
+            lines += differences(old, new, field, names)
         elif old != new or type(old) is not type(new):
-            lines.append(f"{field}: {old} (saved), {new} (now)")
+            lines.append(f"{field}: {old} ({names[0]}), {new} ({names[1]})")
     return lines
 
 

@@ -138,8 +138,17 @@ def start_fingerprints(leaves: dict[str, Any]) -> Started:
                 f"leaf {name} is a {type(leaf).__name__}, not a JAX array; make it an array or static"
             )
         array = jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
-        started[name] = _host_blocks(array) if _in_host_memory(array) else device_fingerprint(array)
+        started[name] = _host_blocks(array) if _in_host_memory(array) else _start_on_devices(array)
     return started
+
+
+def _start_on_devices(x: Array) -> Array:
+    value = device_fingerprint(x)
+    if any(device.platform == "cpu" for device in x.sharding.device_set):
+        # Unlike an accelerator, a CPU runs what it was given in any order, and two hosts whose devices are at
+        # different collectives wait for each other.
+        value.block_until_ready()
+    return value
 
 
 def read_fingerprints(started: Started) -> dict[str, int]:

@@ -82,13 +82,15 @@ def fit(
     The device works on the next step while the host looks at an earlier one: metrics are read one step late, and
     only those that are logged.
 
+    With several hosts, all of them run this in step: `stop` is one for all, and so is every save.
+
     Raises `DivergedError` at a loss or gradient that is not finite, `CheckpointError` if checkpoints cannot be
     written; both name the last good checkpoint.
     """
     first = done = saved = int(state.step)
     log = _Log(plan, sinks)
     metrics: Metrics = {}
-    while done < plan.last and not stop.requested:
+    while done < plan.last and not stop.poll():
         _profile(plan, sinks, done)
         state, metrics = step(state, frozen, next(batches))
         done += 1

@@ -11,7 +11,7 @@ import logging
 import os
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -30,6 +30,7 @@ _OWN_NAMES = {
     f"{MANIFEST}.partial",
 }
 _log = logging.getLogger(__name__)
+Differences = Callable[[dict[str, Any], dict[str, Any]], list[str]]
 _SMALL = 1 << 20  # bytes; files up to this size are checked by their checksum as well
 
 
@@ -159,6 +160,21 @@ def check_files(folder: epath.Path, manifest: Manifest) -> None:
             raise damaged(folder, f"{path} has {size} bytes instead of {entry['size']}")
         if "crc32" in entry and zlib.crc32(path.read_bytes()) != entry["crc32"]:
             raise damaged(folder, f"{path} was changed after it was written (wrong checksum)")
+
+
+def check_recipe(
+    folder: epath.Path,
+    saved: dict[str, Any] | None,
+    current: dict[str, Any] | None,
+    differences: Differences,
+) -> None:
+    """Raises `MismatchedCheckpoint`, with what differs, unless the recipes are the same; None fits any."""
+    lines = [] if saved is None or current is None else differences(saved, current)
+    if lines:
+        raise MismatchedCheckpoint(
+            f"checkpoint {folder} is of another recipe: {'; '.join(lines)}; give the recipe that wrote it, or start "
+            "over in another run folder"
+        )
 
 
 def check_leaves(

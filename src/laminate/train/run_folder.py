@@ -79,6 +79,11 @@ class RunFolder:
             self.close()
             raise
 
+    def holder(self) -> str:
+        """What the process that trains in this folder wrote into its lock; "" if it never had one."""
+        lock = self.path / "lock"
+        return lock.read_text() if lock.exists() else ""
+
     def read_recipe(self) -> dict[str, Any]:
         """The recipe of the run. Raises `FileNotFoundError` or `ValueError` if there is none to read."""
         if not self.recipe_path.exists():

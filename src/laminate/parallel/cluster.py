@@ -1,0 +1,98 @@
+"""Where this process stands among the others: told by flags, by the environment, or found out by JAX."""
+
+import dataclasses
+import os
+from collections.abc import Mapping
+
+from jax._src.clusters import ClusterEnv  # pyright: ignore[reportPrivateUsage]
+
+COORDINATOR, HOSTS, HOST = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
+DETECTION_SECONDS = 60
+_SEARCHED = {"slurm", "gcetpu", "gketpu", "ompi"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Process `host` of `hosts`; `coordinator` is the address:port at which host 0 is reached.
+
+    `local_devices` are the numbers of the devices that belong to this process, None for all of this machine.
+    """
+
+    coordinator: str
+    hosts: int
+    host: int
+    local_devices: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        address, _, port = self.coordinator.rpartition(":")
+        if not address or not port.isdecimal() or not 0 < int(port) < 65536:
+            raise ValueError(
+                f"The coordinator {self.coordinator!r} is no address: write the machine of host 0 and a free port, "
+                "such as 10.0.0.2:8476."
+            )
+        if self.hosts < 1 or not 0 <= self.host < self.hosts:
+            raise ValueError(
+                f"Host {self.host} of {self.hosts} does not exist: hosts are counted from 0 to --hosts - 1."
+            )
+
+    @property
+    def address(self) -> tuple[str, int]:
+        address, _, port = self.coordinator.rpartition(":")
+        return address.strip("[]"), int(port)
+
+
+def find_place(
+    coordinator: str | None = None,
+    hosts: int | None = None,
+    host: int | None = None,
+    *,
+    required: bool = False,
+    environment: Mapping[str, str] = os.environ,
+) -> Place | None:
+    """The place that the arguments state, else the variables `JAX_COORDINATOR_ADDRESS`, `JAX_NUM_PROCESSES` and
+    `JAX_PROCESS_ID`, else TPU metadata, Slurm or Open MPI; None for a process that is alone.
+
+    Raises ValueError if what is stated is incomplete, or if nothing is found and it is `required`.
+    """
+    coordinator = coordinator or environment.get(COORDINATOR)
+    hosts = _count(HOSTS, environment) if hosts is None else hosts
+    host = _count(HOST, environment) if host is None else host
+    if coordinator is not None and hosts is not None and host is not None:
+        return Place(coordinator, hosts, host)
+    stated = {"--coordinator": coordinator, "--hosts": hosts, "--host": host}
+    missing = [flag for flag, value in stated.items() if value is None]
+    if len(missing) < len(stated):
+        raise ValueError(
+            f"{' and '.join(missing)} missing: one process of several needs --coordinator ADDRESS:PORT, --hosts COUNT "
+            f"and --host NUMBER (or {COORDINATOR}, {HOSTS} and {HOST}), all or, on TPU and Slurm, none of them."
+        )
+    found = _detected()
+    if found is None and required:
+        raise ValueError(
+            "--distributed finds neither a TPU slice nor a Slurm or Open MPI job: state --coordinator ADDRESS:PORT, "
+            "--hosts COUNT and --host NUMBER."
+        )
+    return found
+
+
+def _count(variable: str, environment: Mapping[str, str]) -> int | None:
+    text = environment.get(variable)
+    if text is None:
+        return None
+    if not text.isdecimal():
+        raise ValueError(f"{variable} is {text!r}; it must be a whole number.")
+    return int(text)
+
+
+def _detected() -> Place | None:
+    """What JAX's own detection finds. It is asked by name: Kubernetes, which it also knows, needs more packages."""
+    environments = [kind for kind in ClusterEnv._cluster_types if kind.name in _SEARCHED]  # pyright: ignore[reportPrivateUsage]
+    for kind in environments:
+        if kind.is_env_present():
+            coordinator, hosts, host, devices = ClusterEnv.auto_detect_unset_distributed_params(
+                None, None, None, None, kind.name, DETECTION_SECONDS
+            )
+            if coordinator is None or hosts is None or host is None:
+                return None
+            return Place(coordinator, hosts, host, None if devices is None else tuple(devices))
+    return None
