@@ -12,7 +12,7 @@ PACKAGE = ROOT / "src" / "laminate"
 # of `data`, works without.
 NEED_JAX = {
     f"laminate.recipes.{name}"
-    for name in ("build", "work", "opening", "launch", "endings", "sharing", "starting")
+    for name in ("build", "work", "opening", "preflight", "launch", "endings", "sharing", "starting")
 }
 
 WITHOUT_JAX = """
