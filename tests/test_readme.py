@@ -22,7 +22,6 @@ from laminate.recipes.experiments import flatdino_fsq, flatdino_vae
 from laminate.recipes.flags import RECIPE_FILE, TrainFlags, resolve_recipe
 from laminate.recipes.json_text import to_json
 from laminate.recipes.sharing import save_pretrained
-from laminate.train.export import save_weights
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -124,7 +123,6 @@ def finished_run(tmp_path, monkeypatch) -> Path:
     (run / RECIPE_FILE).write_text(to_json(recipe))
     shapes = eqx.filter_eval_shape(flatdino, recipe, key=jax.random.key(7))
     weights = jax.tree.map(lambda leaf: jnp.full(leaf.shape, 0.5, leaf.dtype), shapes)
-    save_weights(run / "tokenizer.safetensors", weights, metadata={"title": "untrained"})
     save_pretrained(weights, run / "tokenizer", recipe=recipe)
     monkeypatch.chdir(tmp_path)
     return run
