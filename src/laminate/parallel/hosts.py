@@ -35,6 +35,7 @@ class _Together:
     channel: Channel | None = None
     stuck_after: float | None = None
     armed = 0.0
+    checks = 0
 
 
 def start(place: Place | None, *, seconds: float = ARRIVAL) -> None:
@@ -138,8 +139,7 @@ def watched(seconds: float | None) -> Generator[None]:
     """
     several = _Together.channel is not None
     _Together.stuck_after = seconds if seconds is not None else STUCK_AFTER if several else None
-    _Together.armed = 0.0
-    _rearm()
+    _Together.armed, _Together.checks = 0.0, 0
     try:
         yield
     finally:
@@ -148,11 +148,16 @@ def watched(seconds: float | None) -> Generator[None]:
 
 
 def _rearm() -> None:
+    if _Together.stuck_after is None:
+        return
     now = time.monotonic()
-    if _Together.stuck_after is not None and now - _Together.armed > min(1.0, _Together.stuck_after / 10):
+    _Together.checks += 1
+    if _Together.checks <= 2 or now - _Together.armed > min(1.0, _Together.stuck_after / 10):
         _Together.armed = now
+        # What follows the first check compiles.
+        seconds = max(_Together.stuck_after, STUCK_AFTER) if _Together.checks == 1 else _Together.stuck_after
         # Not a thread of ours: a process may be stuck with the interpreter's lock held.
-        faulthandler.dump_traceback_later(_Together.stuck_after, exit=True, file=sys.__stderr__ or sys.stderr)
+        faulthandler.dump_traceback_later(seconds, exit=True, file=sys.__stderr__ or sys.stderr)
 
 
 def _report_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -1,0 +1,96 @@
+"""Trainings as a user starts them, one after the other in one process, and a fault where a test wants one.
+
+    program.py vae FLAGS... [--then fsq FLAGS...]
+
+The environment variable FAULT names what goes wrong in this process.
+"""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+
+from laminate.data import loader
+from laminate.recipes.opening import Run
+from laminate.train import checkpoint
+from laminate.train.progress import Progress
+from tests.experiments.jobs import FAMILIES, experiment, train_command
+
+
+def at_step(step: int, act: Callable[[], None]) -> None:
+    inner = Progress.at
+
+    def at(self, done):
+        inner(self, done)
+        if done == step:
+            act()
+
+    Progress.at = at
+
+
+def fail() -> None:
+    raise ZeroDivisionError("a fault of the program")
+
+
+def hang_in_reading() -> None:
+    inner, count = loader.load_or_next, []
+
+    def load(*arguments):
+        count.append(1)
+        if len(count) > 16:
+            time.sleep(600)
+        return inner(*arguments)
+
+    loader.load_or_next = load
+
+
+def die_in_save(number: int) -> None:
+    inner, count = checkpoint.save_arrays, []
+
+    def save(*arguments):
+        written = inner(*arguments)
+        count.append(1)
+        if len(count) == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return written
+
+    checkpoint.save_arrays = save
+
+
+def validate_for_ever() -> None:
+    inner = Run.evaluation_batches
+
+    def batches(self, records):
+        while True:
+            yield from inner(self, records)
+
+    Run.evaluation_batches = batches
+
+
+FAULTS = {
+    "": lambda: None,
+    "raises": lambda: at_step(3, fail),
+    "is stuck": lambda: at_step(3, lambda: time.sleep(600)),
+    "hangs in reading": hang_in_reading,
+    "validates for ever": validate_for_ever,
+    "dies in its second save": lambda: die_in_save(2),
+}
+
+
+def main() -> None:
+    FAULTS[os.environ["FAULT"]]()
+    jobs, arguments = [], []
+    for argument in [*sys.argv[1:], "--then"]:
+        if argument == "--then":
+            jobs.append(arguments)
+            arguments = []
+        else:
+            arguments.append(argument)
+    for family, *flags in jobs:
+        from_name, default = FAMILIES[family]
+        experiment(family).main(*train_command(None, from_name, default=default, arguments=flags))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""Whatever becomes of one host, every process ends by itself within the limit and says which host and why."""
+
+import signal
+import time
+
+import pytest
+
+from tests.multihost.pod import ENDING, STEPS, Pod
+
+
+@pytest.mark.parametrize(
+    ("victim", "number", "how"),
+    [
+        (1, signal.SIGKILL, "ended without a word (killed, out of memory or preempted)"),
+        (0, signal.SIGKILL, "ended without a word (killed, out of memory or preempted)"),
+        (1, signal.SIGSTOP, "has not been heard from for 15 s"),
+    ],
+    ids=["killed", "first killed", "stopped"],
+)
+def test_a_host_that_is_killed_or_stopped_in_mid_step_is_named_and_the_others_end(
+    tmp_path, victim, number, how
+):
+    with Pod(tmp_path, STEPS, [[], []]) as pod:
+        pod.until_said("step 3")
+        pod.processes[victim].send_signal(number)
+        began = time.monotonic()
+        survivor = pod.wait(seconds=ENDING, but=[victim])[1 - victim]
+    assert survivor.code != 0 and survivor.at - began < ENDING
+    assert f"host {1 - victim} of 2 ends: host {victim} (" in survivor.said
+    assert how in survivor.said
+
+
+@pytest.mark.parametrize(
+    ("fault", "flags", "own", "others"),
+    [
+        ("raises", (), "ZeroDivisionError: a fault of the program", "ended: ZeroDivisionError: a fault"),
+        ("is stuck", ("--watchdog", "12"), "Timeout (0:00:12)!", "ended without a word"),
+        ("hangs in reading", ("--data-timeout", "5"), "being read are record", "ended: no batch from folder"),
+    ],
+)
+def test_a_host_whose_program_fails_or_hangs_says_where_and_the_others_end_with_it(
+    train, job, fault, flags, own, others
+):
+    with train(2, "--mesh", "2", *flags, faults={1: fault}) as pod:
+        pod.until_said("step 2/6")
+        began = time.monotonic()
+        first, failing = pod.wait(seconds=ENDING + 12)
+    assert (first.code, failing.code) == (1, 1)
+    assert (own in failing.said and "program.py" in failing.said) or fault == "hangs in reading"
+    assert "host 0 of 2 ends: host 1 (" in first.said and others in first.said
+    assert abs(first.at - failing.at) < 5 and first.at - began < ENDING + 12

@@ -1,0 +1,57 @@
+"""A training of two hosts that is killed in a save, terminated and resumed ends as if nothing had happened."""
+
+import signal
+import time
+
+from tests.experiments.jobs import fingerprints, metrics
+from tests.multihost.pod import ENDING
+
+LONG = ("--steps", "40", "--checkpoint-every", "10", "--validate-every", "10", "--log-every", "5")
+
+
+def test_killed_in_a_save_then_terminated_then_resumed_equals_never_stopped_bit_for_bit(train, job):
+    whole, cut = job.folder / "whole", job.run
+    # One process: the sum over two devices has one order, so the bits have to be the same.
+    job.main(*LONG, "--mesh", "2", run=whole)
+
+    with train(2, *LONG, "--mesh", "2", faults={1: "dies in its second save"}) as pod:
+        pod.until_said("step 15/40")
+        first, killed = pod.wait()
+    assert killed.code == -signal.SIGKILL and first.code != 0
+    assert first.at - killed.at < ENDING
+    assert "host 0 of 2 ends: host 1 (" in first.said
+    left = {path.name for path in (cut / "checkpoints").iterdir()}
+    assert "10" in left and left != {"10"}  # something of step 20 is there
+    assert not (cut / "checkpoints" / "20" / "manifest.json").exists()
+
+    with train(2, *LONG, "--mesh", "2") as pod:
+        pod.until_said("step 25/40")
+        pod.processes[1].send_signal(signal.SIGTERM)
+        first, asked = pod.wait()
+    assert (first.code, asked.code) == (0, 0), first.said + asked.said
+    assert "resumed at step 10" in first.said
+    assert "stopped by SIGTERM on host 1 (" in first.last and "which is saved; the same command" in first.last
+    assert "step" not in asked.said
+    steps = sorted(int(path.name) for path in (cut / "checkpoints").iterdir())  # nothing else is left
+    assert f"after step {steps[-1]}, which is saved" in first.last
+
+    with train(2, *LONG, "--mesh", "2") as pod:
+        first, second = pod.wait()
+    assert (first.code, second.code) == (0, 0), first.said + second.said
+    assert f"resumed at step {steps[-1]}" in first.said
+    assert first.last == f"report: {cut}/report.html (with ablation.png, curves.png, reconstructions.png)"
+    assert "step" not in second.said
+    assert fingerprints(cut, 40) == fingerprints(whole, 40)
+    assert [line["step"] for line in metrics(cut) if "train/loss" in line] == [5, 10, 15, 20, 25, 30, 35, 40]
+    assert job.losses(cut) == job.losses(whole)
+
+
+def test_a_request_to_stop_during_a_long_validation_is_heard(train, job):
+    flags = ("--mesh", "2", "--data", str(job.photos), "--validate-every", "1")
+    with train(2, *flags, faults={0: "validates for ever", 1: "validates for ever"}) as pod:
+        pod.until_said("step 1/6")
+        time.sleep(1.0)
+        pod.processes[1].send_signal(signal.SIGTERM)
+        first, asked = pod.wait(seconds=ENDING)
+    assert (first.code, asked.code) == (0, 0), first.said + asked.said
+    assert "after step 1, which is saved" in first.last
