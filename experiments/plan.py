@@ -32,7 +32,8 @@ from laminate.planning.figure import draw
 from laminate.planning.loader_speed import images_per_second
 from laminate.planning.plan import Job, Setting, held_bytes, make_plan
 from laminate.planning.suggest import suggest
-from laminate.planning.table import show
+from laminate.planning.table import markdown, show
+from laminate.pretrained.stand_in import StandIn
 from laminate.recipes.endings import say, user_errors
 from laminate.recipes.flags import resolve_recipe
 from laminate.recipes.work import learning_rate
@@ -74,7 +75,8 @@ def job_maker(experiment, flags, recipe):
             )
             for name, (shape, dtype) in shapes.items()
         }
-        return Job(step, state, frozen, batch)
+        left_out = f"the frozen network {recipe.teacher.name}" if isinstance(frozen, StandIn) else ""
+        return Job(step, state, frozen, batch, left_out)
 
     return make
 
@@ -112,8 +114,9 @@ def main(flags):
     )
     out.mkdir(parents=True, exist_ok=True)
     (out / "plan.json").write_text(json.dumps({**plan.as_dict(), "loader_images_per_second": rate}, indent=2))
+    (out / "plan.md").write_text(markdown(plan, loader_rate=rate))
     draw(plan, out / "plan.png")
-    say(f"{out}/plan.json, {out}/plan.png", primary=True)
+    say(f"{out}/plan.json, plan.md, plan.png", primary=True)
 
 
 if __name__ == "__main__":

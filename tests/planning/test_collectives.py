@@ -13,7 +13,7 @@ from laminate.planning.chips import parse_topology
 from laminate.planning.collectives import blocking_in_loops, find_collectives, overlapped_share, summarise
 from laminate.planning.hlo import parse
 from laminate.planning.memory import gathered_bytes
-from laminate.planning.roofline import crosses, roofline
+from laminate.planning.roofline import roofline
 
 DEPTH, ROWS, DIM = 3, 8, 16
 MESH = build_mesh(MeshShape(2, 4))
@@ -144,27 +144,48 @@ def test_shares_and_waiting_are_by_bytes_and_size():
 
 
 def test_time_is_bytes_over_the_links_that_a_group_spans():
-    topology = parse_topology("2*v5e:2x2")
-    places = [Place(host, host, (x, y)) for host in range(2) for x in range(2) for y in range(2)]
+    topology = parse_topology("v5e:2x4")
+    places = [Place(0, 0, (x, y)) for x in range(2) for y in range(4)]
     reduce = (
         "HloModule m\n\nENTRY %main (a: f32[1000]) -> f32[1000] {{\n  %a = f32[1000]{{0}} parameter(0)\n"
         "  ROOT %r = f32[1000]{{0}} all-reduce(%a), replica_groups={groups}, to_apply=%add\n}}\n"
     )
 
-    def of(groups):
+    def line(groups):
         program = parse(reduce.format(groups=groups))
-        (one,) = find_collectives(program)
-        return one, roofline(program, [one], topology, places, flops=0, traffic=0)
+        return roofline(program, find_collectives(program), topology, places, flops=0, traffic=0)
 
-    one_axis, line = of("{{0,1},{2,3},{4,5},{6,7}}")
-    assert not crosses(one_axis, places)
-    assert line.interconnect == pytest.approx(4000 / 50e9) and line.network == 0.0
-    assert line.binds == "interconnect" and line.step == line.waiting == line.interconnect
-    _, line = of("{{0,1,2,3},{4,5,6,7}}")
-    assert line.interconnect == pytest.approx(1.5 * 4000 / 100e9)
-    across, line = of("{{0,4},{1,5},{2,6},{3,7}}")
-    assert crosses(across, places)
-    assert line.network == pytest.approx(4000 / 3.1e9) and line.interconnect == 0.0
+    one_axis = line("{{0,4},{1,5},{2,6},{3,7}}")
+    assert one_axis.interconnect == pytest.approx(4000 / 50e9) and one_axis.network == 0.0
+    assert one_axis.binds == "interconnect"
+    assert one_axis.step == one_axis.waiting == one_axis.interconnect
+    assert line("{{0,1,4,5},{2,3,6,7}}").interconnect == pytest.approx(1.5 * 4000 / 100e9)
+
+
+ACROSS = """HloModule m, is_scheduled=true
+
+ENTRY %main (a: f32[4,8], x: f32[6,8], w: f32[8,9]) -> f32[4,8] {
+  %a = f32[4,8]{1,0} parameter(0)
+  %x = f32[6,8]{1,0} parameter(1)
+  %w = f32[8,9]{1,0} parameter(2)
+  %t = token[] after-all()
+  %send = (f32[4,8]{1,0}, u32[], token[]) send(%a, %t), is_host_transfer=true, frontend_attributes={MEETING}
+  %recv = (f32[4,8]{1,0}, u32[], token[]) recv(%t), is_host_transfer=true, frontend_attributes={MEETING}
+  BETWEEN
+  ROOT %done = (f32[4,8]{1,0}, token[]) recv-done(%recv), is_host_transfer=true
+}
+""".replace("MEETING", '_xla_host_transfer_rendezvous="r_0",_xla_megascale_transfer_type="ALL_REDUCE"')
+
+
+@pytest.mark.parametrize(("between", "overlapped"), [(DOT, True), ("", False)])
+def test_what_is_sent_to_other_slices_goes_over_the_network(between, overlapped):
+    program = parse(ACROSS.replace("BETWEEN", between))
+    (one,) = find_collectives(program)
+    assert (one.kind, one.bytes, one.network) == ("all-reduce", 128, True)
+    assert one.overlapped == overlapped
+    line = roofline(program, [one], parse_topology("2*v5e:2x2"), [], flops=0, traffic=0)
+    assert line.network == pytest.approx(128 / 3.1e9) and line.interconnect == 0.0
+    assert line.binds == "network"
 
 
 def test_results_of_collectives_take_memory_from_their_start_to_their_last_use():

@@ -37,6 +37,11 @@ def test_what_does_not_fit_says_by_how_much_and_nothing_else():
     assert TOO_LARGE.images_per_second == 0.0
 
 
+def test_what_was_left_out_is_said():
+    assert "left out" not in dict(rows(FITS))
+    assert dict(rows(replace(FITS, note="the frozen network")))["left out"] == "the frozen network"
+
+
 def test_the_terminal_and_markdown_show_every_row():
     console = Console(record=True, width=160, file=io.StringIO())
     show(FITS, console)

@@ -13,6 +13,7 @@ from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh
 
 from laminate.parallel.hosts import hosts_that_joined
+from laminate.parallel.places import in_rings, places
 
 DATA = "data"
 FSDP = "fsdp"
@@ -129,7 +130,9 @@ def build_mesh(shape: MeshShape, devices: Sequence[Any] | None = None) -> Mesh:
     """The mesh with axes `data` (slices major) and `fsdp`, laid out along the interconnect."""
     chosen = jax.devices() if devices is None else devices
     chosen = chosen[: shape.devices]
-    if shape.slices > 1 and getattr(chosen[0], "slice_index", None) is not None:
+    if chosen[0].platform == "tpu":
+        grid = _tpu_grid(shape, chosen)
+    elif shape.slices > 1 and getattr(chosen[0], "slice_index", None) is not None:
         grid = mesh_utils.create_hybrid_device_mesh(
             (shape.data, shape.fsdp), (shape.slices, 1), devices=chosen, allow_split_physical_axes=True
         )
@@ -140,6 +143,22 @@ def build_mesh(shape: MeshShape, devices: Sequence[Any] | None = None) -> Mesh:
             (shape.slices * shape.data, shape.fsdp), devices=chosen, allow_split_physical_axes=True
         )
     return Mesh(grid, AXES, axis_types=(AxisType.Auto, AxisType.Auto))
+
+
+def _tpu_grid(shape: MeshShape, chosen: Sequence[Any]) -> np.ndarray:
+    """Slice after slice; in each, groups of `fsdp` devices in rings of neighbours where the slice has such rings."""
+    of_slice: dict[int, list[Any]] = {}
+    for device, place in zip(chosen, places(chosen), strict=True):
+        of_slice.setdefault(place.slice_index, []).append(device)
+    if shape.slices > 1 and len(of_slice) == shape.slices:
+        within = MeshShape(shape.data, shape.fsdp)
+        return np.concatenate([_tpu_grid(within, devices) for _, devices in sorted(of_slice.items())])
+    rings = in_rings(chosen, shape.fsdp)
+    if rings is not None:
+        return rings
+    return mesh_utils.create_device_mesh(
+        (shape.slices * shape.data, shape.fsdp), devices=chosen, allow_split_physical_axes=True
+    )
 
 
 def is_tpu(mesh: Mesh) -> bool:

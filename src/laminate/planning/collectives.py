@@ -22,7 +22,8 @@ Groups = tuple[tuple[int, ...], ...]
 class Collective:
     """One collective of the program: what it is, the bytes of its whole array on one device, and when it runs.
 
-    The whole array of a gather is its result, that of a reduce-scatter its operand.
+    The whole array of a gather is its result, that of a reduce-scatter its operand. `network` says that it is between
+    slices; `groups` are then empty.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Collective:
     times: int
     in_loop: bool
     overlapped: bool
+    network: bool = False
     traced: str = field(default="", compare=False)
 
     @property
@@ -46,7 +48,7 @@ class Collective:
     @property
     def wire_bytes(self) -> float:
         """Bytes that one device sends in one execution, by the ring algorithm."""
-        if self.kind == "collective-permute":
+        if self.kind == "collective-permute" or self.network:
             return float(self.bytes)
         share = self.bytes * (self.group_size - 1) / max(1, self.group_size)
         return 2.0 * share if self.kind == "all-reduce" else float(share)
@@ -56,6 +58,9 @@ def find_collectives(program: Program) -> list[Collective]:
     """Every collective of the program, in the order in which they begin."""
     found: list[Collective] = []
     for computation, times, in_loop in program.runs():
+        found += [
+            _sent(computation, one, times, in_loop) for one in computation.instructions if _transfer(one)
+        ]
         for carriers in _carriers(program, computation):
             first, (place, one) = carriers[0]
             kind = _kind(program, place, one)
@@ -74,6 +79,43 @@ def find_collectives(program: Program) -> list[Collective]:
                 )
             )
     return found
+
+
+def _transfer(one: Instruction) -> str | None:
+    """What a `send` asks of the runtime between slices, such as `all-reduce`; None for anything else."""
+    if one.opcode != "send":
+        return None
+    found = re.search(r'_xla_megascale_transfer_type="(\w+)"', one.attributes)
+    return None if found is None else found[1].lower().replace("_", "-")
+
+
+def _sent(computation: Computation, one: Instruction, times: int, in_loop: bool) -> Collective:
+    """What a device sends to the other slices, until it has received the answer."""
+    meeting = re.search(r'_xla_host_transfer_rendezvous="([^"]*)"', one.attributes)
+    answers = {
+        other.name
+        for other in computation.instructions
+        if other.opcode == "recv" and meeting is not None and meeting[1] in other.attributes
+    }
+    begun = overlapped = False
+    for other in computation.instructions:
+        if other is one:
+            begun = True
+        elif begun and other.opcode == "recv-done" and answers & set(other.operands):
+            break
+        elif begun and other.opcode in COMPUTE:
+            overlapped = True
+    return Collective(
+        name=one.name,
+        kind=_transfer(one) or "",
+        bytes=computation.operands(one)[0].bytes,
+        groups=(),
+        times=times,
+        in_loop=in_loop,
+        overlapped=overlapped,
+        network=True,
+        traced=one.op_name,
+    )
 
 
 _Carrier = tuple[Instruction, tuple[Computation, Instruction]]

@@ -23,7 +23,7 @@ from laminate.planning.compiled import Compiled, DoesNotFit, compile_step
 from laminate.planning.devices import Slice
 from laminate.planning.flops import count_flops
 from laminate.planning.memory import Held, device_bytes, gathered_bytes
-from laminate.planning.roofline import Roofline, crosses, roofline
+from laminate.planning.roofline import Roofline, roofline
 from laminate.planning.traffic import count_traffic
 from laminate.train.state import TrainState
 
@@ -52,12 +52,13 @@ class Setting:
 
 @dataclass(frozen=True)
 class Job:
-    """A jitted training step with the shapes, in their layout, that it is called on."""
+    """A jitted training step with the shapes, in their layout, that it is called on; `note` is what it leaves out."""
 
     step: Any
     state: TrainState
     frozen: PyTree
     batch: dict[str, Any]
+    note: str = ""
 
 
 @runtime_checkable
@@ -109,6 +110,7 @@ class Plan:
     capacity_bytes: int
     needed_bytes: int
     measured: Measured | None
+    note: str = ""
 
     @property
     def fits(self) -> bool:
@@ -163,6 +165,7 @@ def make_plan(name: str, place: Slice, setting: Setting, make_job: MakeJob) -> P
         capacity_bytes=int(place.topology.chip.of_device(float(place.topology.chip.hbm_bytes))),
         needed_bytes=held.total,
         measured=None,
+        note=job.note,
     )
     try:
         compiled = compile_step(job.step, job.state, job.frozen, job.batch)
@@ -214,7 +217,7 @@ def measure(compiled: Compiled, topology: Topology, standing: list[Place]) -> Me
             f"{one.kind} of {one.bytes / MIB:.1f} MiB, {one.times} times"
             for one in blocking_in_loops(collectives, above=MIB)
         ),
-        crossing_bytes=_bytes(collectives, lambda one: crosses(one, standing)),
+        crossing_bytes=_bytes(collectives, lambda one: one.network),
         roofline=lines,
         trace_seconds=compiled.trace_seconds,
         compile_seconds=compiled.compile_seconds,

@@ -57,15 +57,15 @@ def roofline(
 ) -> Roofline:
     """From counts of one device. Peak figures are the makers'; a collective is a ring over the links that it can use.
 
-    `places` are those of the devices in the order of the mesh.
+    `places` are those of the devices in the order of the mesh; the groups of a collective are numbered in it, within a
+    slice.
     """
     chip = topology.chip
     interconnect = network = waiting = 0.0
     for one in collectives:
-        slow = crosses(one, places)
-        seconds = one.times * one.wire_bytes / _bandwidth(one, chip, places, slow=slow)
-        interconnect += 0.0 if slow else seconds
-        network += seconds if slow else 0.0
+        seconds = one.times * one.wire_bytes / _bandwidth(one, chip, places)
+        interconnect += 0.0 if one.network else seconds
+        network += seconds if one.network else 0.0
         waiting += 0.0 if one.overlapped else seconds
     return Roofline(
         compute=flops / chip.of_device(chip.peak_flops),
@@ -77,15 +77,9 @@ def roofline(
     )
 
 
-def crosses(one: Collective, places: list[Place]) -> bool:
-    """Whether a collective joins devices of different slices, over the slow network."""
-    groups = one.groups or (tuple(range(len(places))),)
-    return any(len({places[device].slice_index for device in group}) > 1 for group in groups)
-
-
-def _bandwidth(one: Collective, chip: Chip, places: list[Place], *, slow: bool) -> float:
+def _bandwidth(one: Collective, chip: Chip, places: list[Place]) -> float:
     """Bytes per second one way: a link along each axis of the torus that the group spans, or the network's share."""
-    if slow:
+    if one.network:
         return chip.of_device(chip.network)
     group = one.groups[0] if one.groups else tuple(range(len(places)))
     columns = zip(*(places[device].coordinates for device in group), strict=True)

@@ -39,6 +39,7 @@ def rows(plan: Plan, *, loader_rate: float | None = None) -> list[Row]:
         ),
         ("batch", f"{setting.global_batch_size} images, {share} on each device{parts}"),
         ("parameters", f"{plan.parameters / 1e6:.1f} million"),
+        *([("left out", plan.note)] if plan.note else []),
         *_memory(plan),
         *([] if plan.measured is None else _work(plan, plan.measured, loader_rate)),
     ]

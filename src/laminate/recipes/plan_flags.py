@@ -45,7 +45,7 @@ class PlanFlags:
     suggest: bool = False
     """If it does not fit, search for the nearest remat, part of the batch, mesh or batch that does."""
     out: Path | None = None
-    """Folder for plan.json and plan.png. Default: plans/NAME-TOPOLOGY-MESH."""
+    """Folder for plan.json, plan.md and plan.png. Default: plans/NAME-TOPOLOGY-MESH."""
 
     def __post_init__(self) -> None:
         for flag in ("global_batch_size", "device_batch_size", "slices"):
