@@ -137,21 +137,28 @@ def export(module: Any, slots: Sequence[Slot | Fixed]) -> dict[str, np.ndarray]:
         leaves = [np.asarray(leaf) for leaf in slot.leaves(module)]
         layers = zip(*leaves, strict=True) if slot.stacked else [tuple(leaves)]
         for keys, layer in zip(slot.groups(), layers, strict=True):
-            whole = layer[0] if len(layer) == 1 else np.concatenate(layer)
+            whole = np.asarray(layer[0]) if len(layer) == 1 else np.concatenate(layer)
             parts = [whole] if slot.joined == 1 else np.split(whole, slot.joined)
             published |= {key: slot.layout.write(part) for key, part in zip(keys, parts, strict=True)}
     return published
 
 
 def _read(slot: Slot, weights: Mapping[str, np.ndarray], old: tuple[Any, ...]) -> list[jax.Array]:
-    layers: list[np.ndarray] = []
-    for keys in slot.groups():
-        parts = [slot.layout.read(np.asarray(weights[key])) for key in keys]
-        layers.append(parts[0] if len(parts) == 1 else np.concatenate(parts))
-    whole = np.stack(layers) if slot.stacked else layers[0]
-    rows = int(slot.stacked)
-    ends = np.cumsum([leaf.shape[rows] for leaf in old])[:-1] if len(old) > 1 else []
-    return [jnp.asarray(a, leaf.dtype) for a, leaf in zip(np.split(whole, ends, axis=rows), old, strict=True)]
+    """New leaves for `old`, every published array copied once, straight to its place."""
+    axis = int(slot.stacked)
+    shape = list(old[0].shape)
+    if len(old) > 1:
+        shape[axis] = sum(leaf.shape[axis] for leaf in old)
+    whole = np.empty(shape, old[0].dtype)
+    for number, keys in enumerate(slot.groups()):
+        layer, start = whole[number, ...] if slot.stacked else whole, 0
+        for key in keys:
+            part = slot.layout.read(np.asarray(weights[key]))
+            place = layer if slot.joined == 1 else layer[start : start + part.shape[0]]
+            place[...] = part
+            start += part.shape[0] if slot.joined > 1 else 0
+    ends = np.cumsum([leaf.shape[axis] for leaf in old])[:-1] if len(old) > 1 else []
+    return [jnp.asarray(a, leaf.dtype) for a, leaf in zip(np.split(whole, ends, axis=axis), old, strict=True)]
 
 
 def _is_abstract(leaf: Any) -> bool:
