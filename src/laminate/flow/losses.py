@@ -18,7 +18,7 @@ def flow_matching_loss(
     t: Scalar,
     noise: State,
     path: Path = STRAIGHT,
-    cosine_weight: float = 0.0,
+    cosine_weight: float | Scalar = 0.0,
 ) -> Scalar:
     """`mean |velocity(x_t, t) - d x_t / d t|^2 + cosine_weight (1 - cos)`, with `x_t` on the path from noise to `z`.
 
@@ -28,7 +28,9 @@ def flow_matching_loss(
     """
     predicted, target = velocity(path.at(z, noise, t), t), path.velocity(z, noise, t)
     loss = _mean_square(_difference(predicted, target))
-    return loss + cosine_weight * cosine_distance(predicted, target) if cosine_weight else loss
+    if isinstance(cosine_weight, int | float) and cosine_weight == 0:
+        return loss
+    return loss + cosine_weight * cosine_distance(predicted, target)
 
 
 def noise_matching_loss(

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int
+from jaxtyping import Array, Float, Int
 
 from laminate.flow.grid import TimeGrid
 from laminate.flow.path import State, Velocity
@@ -59,13 +59,25 @@ def solve(velocity: Velocity, noise: State, grid: TimeGrid, method: Tableau = EU
 
 
 def step(velocity: Velocity, x: State, t: Scalar, end: Scalar, method: Tableau) -> State:
-    """`x` one step of `method` later, from time `t` to `end`."""
-    slopes: list[State] = []
-    for node, row in zip(method.nodes, method.stages, strict=True):
+    """`x` one step of `method` later, from time `t` to `end`.
+
+    The stages are a loop, so the velocity is compiled once, however many they are.
+    """
+    length, count = end - t, len(method.nodes)
+    if count == 1:
+        return jax.tree.map(lambda a, k: a + length.astype(a.dtype) * k.astype(a.dtype), x, velocity(x, t))
+    nodes = jnp.asarray(method.nodes, jnp.float32)
+    rows = jnp.asarray([row + (0.0,) * (count - len(row)) for row in method.stages], jnp.float32)
+
+    def stage(i: Int[Array, ""], slopes: State) -> State:
         # The last stage stands exactly on the grid, where bounds of guidance may lie.
-        at = end if node == 1.0 else t + node * (end - t)
-        slopes.append(velocity(_moved(x, slopes, row, end - t), at))
-    return _moved(x, slopes, method.weights, end - t)
+        at = jnp.where(nodes[i] == 1.0, end, t + nodes[i] * length)
+        slope = velocity(_moved(x, slopes, length * rows[i]), at)
+        return jax.tree.map(lambda all, one: all.at[i].set(one.astype(all.dtype)), slopes, slope)
+
+    none = jax.tree.map(lambda a: jnp.zeros((count, *a.shape), a.dtype), x)
+    slopes = jax.lax.fori_loop(0, count, stage, none)
+    return _moved(x, slopes, length * jnp.asarray(method.weights, jnp.float32))
 
 
 def first_broken(state: State, i: Int[Array, ""], broken_at: Int[Array, ""]) -> Int[Array, ""]:
@@ -74,10 +86,6 @@ def first_broken(state: State, i: Int[Array, ""], broken_at: Int[Array, ""]) -> 
     return jnp.where((broken_at < 0) & ~finite, i.astype(jnp.int32), broken_at)
 
 
-def _moved(x: State, slopes: list[State], weights: tuple[float, ...], length: Scalar) -> State:
-    for weight, slope in zip(weights, slopes, strict=True):
-        if weight:
-            x = jax.tree.map(
-                lambda a, k, w=weight: a + (w * length).astype(a.dtype) * k.astype(a.dtype), x, slope
-            )
-    return x
+def _moved(x: State, slopes: State, weights: Float[Array, " stages"]) -> State:
+    """`x + sum_i weights[i] slopes[i]`."""
+    return jax.tree.map(lambda a, k: a + jnp.tensordot(weights.astype(a.dtype), k, axes=1), x, slopes)

@@ -62,7 +62,7 @@ def solve_sde(
     """`dx = (v + w score) dt + sqrt(2 w) dW` over every interval of `grid`.
 
     Euler-Maruyama, or with `heun` the noise first and then a step of Heun's method along the drift. The score is
-    that of the velocity on `path`. The grid must end before 1, where the score is not defined; `last_step` goes
+    that of the velocity on `path`. Near 1 it is large; grids usually end before, at `1 - size`, and `last_step` goes
     the rest of the way.
     """
 

@@ -1,5 +1,6 @@
 """FlatDINO's generators: networks, normalisation, flow-matching losses with gradients, and Euler sampling."""
 
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -10,6 +11,7 @@ from jaxtyping import Array
 
 from laminate.flow import (
     Interval,
+    Velocity,
     classifier_free_guidance,
     data_to_velocity,
     dimension_shift,
@@ -46,7 +48,7 @@ def produce(golden: Golden) -> dict[str, np.ndarray]:
         produced |= dict(zip(("with_cls/x", "with_cls/cls"), both, strict=True))
     for prediction in ("v", "x"):
         name = f"flow_loss_{prediction}"
-        of_data = jnp.asarray(floor, jnp.float32) if prediction == "x" else None
+        of_data = jnp.asarray(prediction == "x"), jnp.asarray(floor, jnp.float32)
         value, (of_network, of_x) = _loss(network, batch, of_data)
         gradients = export(of_network, slots)
         produced |= {
@@ -141,14 +143,12 @@ def _joint(network: Dit | Ddt, x: Array, cls: Array, t: Array, y: Array) -> tupl
 
 
 @eqx.filter_jit
-def _loss(network: Dit | Ddt, batch: dict[str, Array], of_data: Array | None) -> Any:
+def _loss(network: Dit | Ddt, batch: dict[str, Array], of_data: tuple[Array, Array]) -> Any:
     def total(moving: tuple[Dit | Ddt, Array]) -> Array:
         network, data = moving
 
         def one(z: Array, noise: Array, t: Array, y: Array) -> Array:
-            predict = lambda x, t: network(x, t, y)
-            velocity = predict if of_data is None else data_to_velocity(predict, floor=of_data)
-            return flow_matching_loss(velocity, z, t=t, noise=noise)
+            return flow_matching_loss(_velocity(lambda x, t: network(x, t, y), *of_data), z, t=t, noise=noise)
 
         return jnp.mean(jax.vmap(one)(data, batch["noise"], batch["t"], batch["y"]))
 
@@ -156,14 +156,24 @@ def _loss(network: Dit | Ddt, batch: dict[str, Array], of_data: Array | None) ->
 
 
 @eqx.filter_jit
-def _joint_loss(network: Dit | Ddt, batch: dict[str, Array], of_data: Array | None) -> Array:
+def _joint_loss(network: Dit | Ddt, batch: dict[str, Array], of_data: tuple[Array, Array]) -> Array:
     def one(z: Any, noise: Any, t: Array, y: Array) -> Array:
-        predict = lambda state, t: network.joint(*state, t, y)
-        velocity = predict if of_data is None else data_to_velocity(predict, floor=of_data)
+        velocity = _velocity(lambda state, t: network.joint(*state, t, y), *of_data)
         return flow_matching_loss(velocity, z, t=t, noise=noise)
 
     pairs = (batch["x"], batch["cls"]), (batch["noise"], batch["noise_cls"])
     return jnp.mean(jax.vmap(one)(*pairs, batch["t"], batch["y"]))
+
+
+def _velocity(predict: Callable[..., Any], of_data: Array, floor: Array) -> Velocity:
+    """`predict` itself or, if it is `of_data`, its velocity: one program for both."""
+
+    def velocity(x: Any, t: Array) -> Any:
+        predicted = predict(x, t)
+        divided = data_to_velocity(lambda x, t: predicted, floor=floor)(x, t)
+        return jax.tree.map(lambda a, b: jnp.where(of_data, a, b), divided, predicted)
+
+    return velocity
 
 
 @eqx.filter_jit

@@ -78,11 +78,15 @@ def network_of(
     return load_stage2(network, dict(_under(under, golden.weights)), velocity=velocity)
 
 
-@eqx.filter_jit
 def in_its_time(network: Dit | Ddt, x: Array, t: Array, y: Array) -> Array:
     """What the published network gives at its own time: RAE's runs from data, and so does its velocity."""
     if network.time.backwards:
-        return -jax.vmap(network)(x, 1.0 - t, y)
+        return -in_our_time(network, x, 1.0 - t, y)
+    return in_our_time(network, x, t, y)
+
+
+@eqx.filter_jit
+def in_our_time(network: Dit | Ddt, x: Array, t: Array, y: Array) -> Array:
     return jax.vmap(network)(x, t, y)
 
 

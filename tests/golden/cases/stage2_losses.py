@@ -27,7 +27,7 @@ from laminate.pretrained.keymaps.stage2 import export_stage2
 
 from ..reader import CannotRun, Golden
 from .generator_model import channels_first, channels_last
-from .stage2 import network_of, options_of
+from .stage2 import in_our_time, network_of, options_of
 
 _PATHS: dict[str, Path] = {"Linear": STRAIGHT, "GVP": Trigonometric(), "VP": VariancePreserving()}
 _LOSSES = {"velocity": flow_matching_loss, "noise": noise_matching_loss, "score": score_matching_loss}
@@ -42,6 +42,11 @@ def transport(golden: Golden) -> dict[str, np.ndarray]:
         velocity: network_of(golden, golden.config["model"], rae=True, velocity=velocity)
         for velocity in (True, False)
     }
+    outputs = {
+        (velocity, name): in_our_time(network, jax.vmap(path.at)(z, noise, t), t, y)
+        for velocity, network in networks.items()
+        for name, path in _PATHS.items()
+    }
     produced: dict[str, np.ndarray] = {}
     for name in golden.outputs:
         path_name, what, *rest = name.split("/")
@@ -51,7 +56,7 @@ def transport(golden: Golden) -> dict[str, np.ndarray]:
         elif what == "target_velocity":
             produced[name] = channels_first(-jax.vmap(path.velocity)(z, noise, t))
         elif rest[1:] == ["loss"]:
-            losses = _transport_losses(networks[what == "velocity"], z, noise, t, y, what, path_name)
+            losses = _losses(outputs[what == "velocity", path_name], z, noise, t, what, path)
             produced[name] = np.asarray(losses * _weights(rest[0], path_name, t))
     network = networks[True]
     mean, gradients = eqx.filter_jit(eqx.filter_value_and_grad(_mean_loss))(network, z, noise, t, y)
@@ -78,21 +83,16 @@ def lightningdit(golden: Golden) -> dict[str, np.ndarray]:
     produced["target"] = channels_first(jax.vmap(STRAIGHT.velocity)(z, noise, t))
     square, cosine = _terms(network, z, noise, t, y)
     for name, weight in (("mse", 0.0), ("mse_cos", 1.0)):
-        total, gradients = _total(network, z, noise, t, y, weight)
+        total, gradients = _total(network, z, noise, t, y, jnp.asarray(weight))
         produced |= {f"{name}/total": total, f"{name}/per_sample_mse": square}
         produced |= {f"{name}/grad/{k}": v for k, v in export_stage2(network, of=gradients).items()}
     produced["mse_cos/per_sample_cos"] = cosine
     return {name: np.asarray(value) for name, value in produced.items()}
 
 
-@eqx.filter_jit
-def _transport_losses(
-    network: Dit | Ddt, z: Array, noise: Array, t: Array, y: Array, predicted: str, path: str
-) -> Array:
+def _losses(output: Array, z: Array, noise: Array, t: Array, predicted: str, path: Path) -> Array:
     loss = _LOSSES[predicted]
-    return jax.vmap(
-        lambda z, e, t, y: loss(lambda x, t: network(x, t, y), z, t=t, noise=e, path=_PATHS[path])
-    )(z, noise, t, y)
+    return jax.vmap(lambda y, z, e, t: loss(lambda x, t: y, z, t=t, noise=e, path=path))(output, z, noise, t)
 
 
 def _weights(kind: str, path: str, t: Array) -> Array:
@@ -112,18 +112,14 @@ def _mean_loss(network: Dit | Ddt, z: Array, noise: Array, t: Array, y: Array) -
     return jnp.mean(jax.vmap(one)(z, noise, t, y))
 
 
-@eqx.filter_jit
 def _terms(network: Dit, z: Array, noise: Array, t: Array, y: Array) -> tuple[Array, Array]:
-    def one(z: Array, e: Array, t: Array, y: Array) -> tuple[Array, Array]:
-        predicted = network(STRAIGHT.at(z, e, t), t, y)
-        square = flow_matching_loss(lambda x, t: predicted, z, t=t, noise=e)
-        return square, cosine_distance(predicted, STRAIGHT.velocity(z, e, t))
-
-    return jax.vmap(one)(z, noise, t, y)
+    predicted = in_our_time(network, jax.vmap(STRAIGHT.at)(z, noise, t), t, y)
+    square = _losses(predicted, z, noise, t, "velocity", STRAIGHT)
+    return square, jax.vmap(cosine_distance)(predicted, jax.vmap(STRAIGHT.velocity)(z, noise, t))
 
 
 @eqx.filter_jit
-def _total(network: Dit, z: Array, noise: Array, t: Array, y: Array, weight: float) -> Any:
+def _total(network: Dit, z: Array, noise: Array, t: Array, y: Array, weight: Array) -> Any:
     def total(network: Dit) -> Array:
         def one(z: Array, e: Array, t: Array, y: Array) -> Array:
             return flow_matching_loss(lambda x, t: network(x, t, y), z, t=t, noise=e, cosine_weight=weight)

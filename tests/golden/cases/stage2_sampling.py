@@ -30,7 +30,7 @@ from laminate.models import Ddt, Dit
 
 from ..reader import CannotRun, Golden
 from .generator_model import channels_first, channels_last
-from .stage2 import RAE_LAST, network_of, options_of
+from .stage2 import RAE_LAST, in_our_time, network_of, options_of
 
 _METHODS = {"euler": EULER, "midpoint": MIDPOINT, "heun2": HEUN, "heun3": HEUN3, "rk4": RK4_38}
 _FORMS = {
@@ -91,9 +91,9 @@ def stochastic(golden: Golden) -> dict[str, np.ndarray]:
             raise CannotRun(f"outputs/{name}: unknown diffusion form, solver or last step")
         end = 1.0 if last == "None" else 1.0 - size
         grid = time_grid(points - 1, kappa=shift, last=end)
-        state = _stochastic(
-            network, noise, wiener, labels, grid, size, _FORMS[form], method == "heun", _LAST_STEPS[last]
-        )
+        number = jnp.asarray(list(_FORMS).index(form))
+        state = _stochastic(network, noise, wiener, labels, grid, number, method == "heun")
+        state = _last_step(network, state, labels, size, form, _LAST_STEPS[last])
         produced[name] = channels_first(state)
     return produced
 
@@ -187,6 +187,14 @@ def _all_points(
     return jnp.stack([_sampled(networks, noise, labels, g, guidance, guided, EULER) for g in stopped])
 
 
+def _last_step(network: Dit | Ddt, x: Array, labels: Array, size: float, form: str, kind: Any) -> Array:
+    """The last step of a batch, from velocities that are evaluated beforehand."""
+    at = jnp.full(labels.shape, 1.0 - size, jnp.float32)
+    slopes = in_our_time(network, x, at, labels)
+    w = diffusion(_FORMS[form])
+    return jax.vmap(lambda x, v: last_step(kind, lambda x, t: v, x, size=size, w=w))(x, slopes)
+
+
 @eqx.filter_jit
 def _stochastic(
     network: Dit | Ddt,
@@ -194,16 +202,20 @@ def _stochastic(
     wiener: Array,
     labels: Array,
     grid: TimeGrid,
-    size: float,
-    form: Any,
+    form: Array,
     heun: bool,
-    last: Any,
 ) -> Array:
-    w = diffusion(form)
+    """All forms of diffusion in one program; `form` counts them."""
+    forms = [diffusion(form) for form in _FORMS.values()]
 
     def one(x: Array, draws: Array, label: Array) -> Array:
-        velocity = lambda x, t: network(x, t, label)
-        state = solve_sde(velocity, x, grid, lambda i: draws[i], w=w, heun=heun).state
-        return last_step(last, velocity, state, size=size, w=w)
+        return solve_sde(
+            lambda x, t: network(x, t, label),
+            x,
+            grid,
+            lambda i: draws[i],
+            w=lambda t: jax.lax.switch(form, forms, t),
+            heun=heun,
+        ).state
 
     return jax.vmap(one, in_axes=(0, 1, 0))(noise, wiener, labels)
