@@ -55,7 +55,7 @@ class Trunk:
     heads: int
     hidden: int
     head_dim: int | None = None
-    mlp: type[Mlp] | type[SwiGlu] | partial[Mlp] = SwiGlu
+    mlp: type[Mlp] | type[SwiGlu] | partial[Mlp] | partial[SwiGlu] = SwiGlu
     norm: type[LayerNorm] | type[RMSNorm] = LayerNorm
     norm_eps: float = 1e-6
     qk_norm: bool | Callable[[int], LayerNorm | RMSNorm] = True

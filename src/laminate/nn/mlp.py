@@ -59,7 +59,7 @@ class Mlp(eqx.Module):
 
 
 class SwiGlu(eqx.Module):
-    """`down(silu(gate(x)) * up(x))`, token by token (Shazeer 2020).
+    """`down(silu(gate(x)) * up(x))`, token by token (Shazeer 2020), or with another `activation` than silu.
 
     With `hidden = 8 * dim / 3` it has as many parameters as an `Mlp` with `hidden = 4 * dim`.
     """
@@ -67,6 +67,7 @@ class SwiGlu(eqx.Module):
     gate: Linear
     up: Linear
     down: Linear
+    activation: Callable[[Float[Array, "..."]], Float[Array, "..."]] = eqx.field(static=True)
     dim: int = eqx.field(static=True)
     dropout_rate: float = eqx.field(static=True)
 
@@ -76,6 +77,7 @@ class SwiGlu(eqx.Module):
         hidden: int,
         *,
         bias: bool = True,
+        activation: Callable[[Float[Array, "..."]], Float[Array, "..."]] = jax.nn.silu,
         dropout_rate: float = 0.0,
         init: Initializer = trunc_normal(0.02),
         key: RandomKey,
@@ -84,6 +86,7 @@ class SwiGlu(eqx.Module):
         self.gate = Linear(dim, hidden, bias=bias, init=init, key=k_gate)
         self.up = Linear(dim, hidden, bias=bias, init=init, key=k_up)
         self.down = Linear(hidden, dim, bias=bias, init=init, key=k_down)
+        self.activation = activation
         self.dim = dim
         self.dropout_rate = dropout_rate
 
@@ -92,5 +95,5 @@ class SwiGlu(eqx.Module):
         self, x: Float[Array, "tokens {self.dim}"], *, key: RandomKey | None = None
     ) -> Float[Array, "tokens {self.dim}"]:
         k_hidden, k_out = (None, None) if key is None else jax.random.split(key)
-        hidden = dropout(jax.nn.silu(self.gate(x)) * self.up(x), self.dropout_rate, key=k_hidden)
+        hidden = dropout(self.activation(self.gate(x)) * self.up(x), self.dropout_rate, key=k_hidden)
         return dropout(self.down(hidden), self.dropout_rate, key=k_out)

@@ -1,10 +1,12 @@
 """DINOv3 (Siméoni et al. 2025): rotary positions, registers, no bias on keys. Two layouts of the same weights."""
 
+from functools import partial
+
 import jax
 
 from laminate.models.vit import Trunk, Vit
 from laminate.nn import LayerNorm, PatchEmbed, SwiGlu
-from laminate.pretrained.family import Facts, Family, mlp_of
+from laminate.pretrained.family import Facts, Family, activation_of, mlp_of
 from laminate.pretrained.keymaps.vit import BlockNames, VitNames
 from laminate.types import RandomKey
 
@@ -89,10 +91,8 @@ def _network(
     )
 
 
-def _gated(activation: str) -> type[SwiGlu]:
-    if activation != "silu":
-        raise ValueError(f"hidden_act={activation!r} of a gated MLP is not implemented, only 'silu' is.")
-    return SwiGlu
+def _gated(activation: str) -> partial[SwiGlu]:
+    return partial(SwiGlu, activation=activation_of(activation))
 
 
 def _aligned(hidden: int, step: int) -> int:

@@ -26,8 +26,10 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "gelu": gelu_exact,
     "gelu_new": gelu_tanh,
     "gelu_pytorch_tanh": gelu_tanh,
+    "quick_gelu": lambda x: x * jax.nn.sigmoid(1.702 * x),
     "relu": jax.nn.relu,
     "silu": jax.nn.silu,
+    "swish": jax.nn.silu,
 }
 
 
@@ -125,13 +127,16 @@ def checked_facts(config: Facts, defaults: Facts) -> dict[str, Any]:
     }
 
 
-def mlp_of(activation: str) -> partial[Mlp]:
+def mlp_of(name: str) -> partial[Mlp]:
     """The MLP with an activation by the name that configurations use."""
-    if activation not in ACTIVATIONS:
-        raise ValueError(
-            f"hidden_act={activation!r} is not known; the known ones are {', '.join(ACTIVATIONS)}."
-        )
-    return partial(Mlp, activation=ACTIVATIONS[activation])
+    return partial(Mlp, activation=activation_of(name))
+
+
+def activation_of(name: str) -> Callable[[jax.Array], jax.Array]:
+    """The function of that name. Raises ValueError for an unknown one."""
+    if name not in ACTIVATIONS:
+        raise ValueError(f"hidden_act={name!r} is not known; the known ones are {', '.join(ACTIVATIONS)}.")
+    return ACTIVATIONS[name]
 
 
 def _checked(field: str, value: Any, default: Any) -> Any:

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from laminate.models.attention_pool import AttentionPool
 from laminate.models.vit import Trunk, Vit
 from laminate.nn import LayerNorm, PatchEmbed
-from laminate.pretrained.family import HALF, Facts, Family, mlp_of
+from laminate.pretrained.family import HALF, Facts, Family, activation_of, mlp_of
 from laminate.pretrained.guess import looks_like
 from laminate.pretrained.keymaps.base import LEADING_ONE, SAME, Fixed, KeyMapError, Slot, load_new
 from laminate.pretrained.keymaps.vit import BlockNames, VitNames, linear_slots, norm_slots, vit_slots
@@ -140,7 +140,7 @@ def make_pooled(config: Facts, *, key: RandomKey) -> PooledVision:
         facts["hidden_size"],
         facts["num_attention_heads"],
         facts["intermediate_size"],
-        activation=mlp_of(facts["hidden_act"]).keywords["activation"],
+        activation=activation_of(facts["hidden_act"]),
         eps=facts["layer_norm_eps"],
         key=k_pool,
     )

@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from laminate.pretrained.keymaps.base import KeyMapError
+
 from ..reader import CannotRun, Comparison, Golden, compare
 from . import (
     crop,
@@ -60,6 +62,15 @@ def judge(golden: Golden) -> tuple[list[Comparison], str]:
         return grammar.judge(golden)
     for family, produce in _FAMILIES.items():
         if golden.case.startswith(family):
-            return compare(golden, produce(golden)), ""
+            return _compared(golden, produce), ""
     known = ", ".join(sorted([*_FAMILIES, _NAMES]))
     raise CannotRun(f"{golden.path}: unknown case {golden.case!r}; known families are {known}")
+
+
+def _compared(golden: Golden, produce: Callable[[Golden], dict[str, np.ndarray]]) -> list[Comparison]:
+    try:
+        return compare(golden, produce(golden))
+    except (CannotRun, KeyMapError):
+        raise
+    except ValueError as error:  # a configuration or input that the library refuses
+        raise CannotRun(f"{golden.path}: {error}") from error

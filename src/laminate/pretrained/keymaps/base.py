@@ -145,19 +145,21 @@ def export(module: Any, slots: Sequence[Slot | Fixed]) -> dict[str, np.ndarray]:
 
 def _read(slot: Slot, weights: Mapping[str, np.ndarray], old: tuple[Any, ...]) -> list[jax.Array]:
     """New leaves for `old`, every published array copied once, straight to its place."""
-    axis = int(slot.stacked)
-    shape = list(old[0].shape)
-    if len(old) > 1:
+    axis, (first, *others) = int(slot.stacked), old
+    shape = list(first.shape)
+    if others:
         shape[axis] = sum(leaf.shape[axis] for leaf in old)
-    whole = np.empty(shape, old[0].dtype)
+    whole = np.empty(shape, first.dtype)
     for number, keys in enumerate(slot.groups()):
         layer, start = whole[number, ...] if slot.stacked else whole, 0
         for key in keys:
             part = slot.layout.read(np.asarray(weights[key]))
-            place = layer if slot.joined == 1 else layer[start : start + part.shape[0]]
+            place = layer if slot.joined == 1 else layer[start : start + len(part)]
             place[...] = part
-            start += part.shape[0] if slot.joined > 1 else 0
-    ends = np.cumsum([leaf.shape[axis] for leaf in old])[:-1] if len(old) > 1 else []
+            start += len(part) if slot.joined > 1 else 0
+    if not others:
+        return [jnp.asarray(whole)]
+    ends = np.cumsum([leaf.shape[axis] for leaf in old])[:-1]
     return [jnp.asarray(a, leaf.dtype) for a, leaf in zip(np.split(whole, ends, axis=axis), old, strict=True)]
 
 
