@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int
 class TimeGrid(eqx.Module):
     """Times from 0 upwards; the first `intervals + 1` of them count, the rest repeat the last one.
 
-    Both are arrays and the length is padded, so that one compiled sampler serves every number of steps.
+    Both are arrays and the length is padded, so that one compiled sampler serves every number of steps up to it.
     """
 
     times: Float[Array, " points"]

@@ -73,7 +73,8 @@ def network_of(
 ) -> Dit | Ddt:
     """The network of a configuration, with the weights that lie `under` a prefix."""
     options = Options(name, values)
-    network = torch_ddt(options) if isinstance(values["hidden_size"], list) else torch_dit(options, rae=rae)
+    headed = any(isinstance(values.get(field), list) for field in ("hidden_size", "depth", "num_heads"))
+    network = torch_ddt(options) if headed else torch_dit(options, rae=rae)
     options.none_left()
     return load_stage2(network, dict(_under(under, golden.weights)), velocity=velocity)
 
