@@ -25,6 +25,7 @@ MEASURED = Measured(
     ),
     trace_seconds=1.5,
     compile_seconds=60.0,
+    compile_cpu_seconds=80.0,
 )
 FITS = Plan(
     name="long-32-bl-128",

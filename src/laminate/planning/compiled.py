@@ -15,13 +15,17 @@ _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 @dataclass(frozen=True)
 class Compiled:
-    """A compiled step: its program, its memory on one device in bytes, and the seconds that making it took."""
+    """A compiled step: its program, its memory on one device in bytes, and the seconds that making it took.
+
+    `compile_seconds` pass on the clock, `cpu_seconds` are what the compiler's threads used in them.
+    """
 
     program: Program
     temporaries: int
     peak: int
     trace_seconds: float
     compile_seconds: float
+    cpu_seconds: float
 
 
 class DoesNotFit(MemoryError):
@@ -42,7 +46,7 @@ def compile_step(step: Any, *arguments: Any, options: dict[str, str] | None = No
     """
     began = time.perf_counter()
     lowered = step.lower(*arguments)
-    traced = time.perf_counter()
+    traced, used = time.perf_counter(), time.process_time()
     try:
         compiled = lowered.compile(compiler_options=options)
     except jax.errors.JaxRuntimeError as error:
@@ -50,7 +54,7 @@ def compile_step(step: Any, *arguments: Any, options: dict[str, str] | None = No
         if sizes is None:
             raise
         raise DoesNotFit(*sizes, time.perf_counter() - traced) from error
-    ended = time.perf_counter()
+    ended, used = time.perf_counter(), time.process_time() - used
     memory = compiled.memory_analysis()
     return Compiled(
         program=parse(compiled.as_text()),
@@ -58,6 +62,7 @@ def compile_step(step: Any, *arguments: Any, options: dict[str, str] | None = No
         peak=memory.peak_memory_in_bytes,
         trace_seconds=traced - began,
         compile_seconds=ended - traced,
+        cpu_seconds=used,
     )
 
 

@@ -87,6 +87,7 @@ class Measured:
     roofline: Roofline
     trace_seconds: float
     compile_seconds: float
+    compile_cpu_seconds: float
 
     @property
     def activation_bytes(self) -> int:
@@ -221,6 +222,7 @@ def measure(compiled: Compiled, topology: Topology, standing: list[Place]) -> Me
         roofline=lines,
         trace_seconds=compiled.trace_seconds,
         compile_seconds=compiled.compile_seconds,
+        compile_cpu_seconds=compiled.cpu_seconds,
     )
 
 

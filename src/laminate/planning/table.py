@@ -101,7 +101,11 @@ def _work(plan: Plan, measured: Measured, loader_rate: float | None) -> list[Row
         ),
         ("estimated step", f"{ms(lines.step)}{scheduled}, waiting for collectives {ms(lines.waiting)}"),
         ("images", _images(plan, loader_rate)),
-        ("compilation", f"{measured.compile_seconds:.0f} s, after {measured.trace_seconds:.1f} s of tracing"),
+        (
+            "compilation",
+            f"{measured.compile_seconds:.0f} s ({measured.compile_cpu_seconds:.0f} s of CPU), after "
+            f"{measured.trace_seconds:.1f} s of tracing",
+        ),
     ]
 
 

@@ -2,7 +2,6 @@
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
 
@@ -202,20 +201,3 @@ ENTRY %main (a: f32[4]) -> f32[8] {
 }
 """
     assert gathered_bytes(parse(text)) == 2 * 8 * 4
-
-
-def test_the_gradient_by_hops_is_the_gradient_of_a_gather():
-    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 8, 12)), jnp.float32)
-    scale = jnp.asarray(np.random.default_rng(1).normal(size=(8, 2, 8, 12)), jnp.float32)
-    gradients = []
-    for collect in (gather, gather_by_hops):
-
-        def local(piece, scale, collect=collect):
-            loss = lambda piece: jnp.sum(jnp.sin(collect(piece, 2)) * scale[0])
-            return jax.lax.psum(jax.grad(loss)(jax.lax.pcast(piece, "data", to="varying")), "data")
-
-        spec = P(None, None, "fsdp")
-        step = jax.shard_map(local, mesh=MESH, in_specs=(spec, P(AXES)), out_specs=spec)
-        gradients.append(jax.jit(step)(x, scale))
-    np.testing.assert_allclose(gradients[0], jnp.cos(x) * jnp.sum(scale, axis=0), rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(gradients[1], gradients[0], rtol=1e-5, atol=1e-5)
