@@ -9,28 +9,11 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
 
 from laminate.data import loader
 from laminate.recipes.opening import Run
 from laminate.train import checkpoint
-from laminate.train.progress import Progress
 from tests.experiments.jobs import FAMILIES, experiment, train_command
-
-
-def at_step(step: int, act: Callable[[], None]) -> None:
-    inner = Progress.at
-
-    def at(self, done):
-        inner(self, done)
-        if done == step:
-            act()
-
-    Progress.at = at
-
-
-def fail() -> None:
-    raise ZeroDivisionError("a fault of the program")
 
 
 def hang_in_reading() -> None:
@@ -70,8 +53,6 @@ def validate_for_ever() -> None:
 
 FAULTS = {
     "": lambda: None,
-    "raises": lambda: at_step(3, fail),
-    "is stuck": lambda: at_step(3, lambda: time.sleep(600)),
     "hangs in reading": hang_in_reading,
     "validates for ever": validate_for_ever,
     "dies in its second save": lambda: die_in_save(2),

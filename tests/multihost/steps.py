@@ -1,5 +1,9 @@
-"""Hosts that meet and take steps together without end: each step is one collective over all of them."""
+"""Hosts that meet and take steps together without end: each step is one collective over all of them.
 
+The environment variable FAULT names what goes wrong in this process at step 4.
+"""
+
+import os
 import sys
 import time
 
@@ -8,9 +12,15 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
 from laminate.parallel.cluster import find_place
-from laminate.parallel.hosts import check, host_count, start
+from laminate.parallel.hosts import check, host_count, start, watched
 from laminate.parallel.mesh import MeshShape, build_mesh, prepare_devices
-from laminate.train.signals import stop_requests
+
+
+def go_wrong() -> None:
+    if os.environ["FAULT"] == "raises":
+        raise ZeroDivisionError("a fault of the program")
+    if os.environ["FAULT"] == "is stuck":
+        time.sleep(600)
 
 
 def main() -> None:
@@ -19,12 +29,13 @@ def main() -> None:
     mesh = build_mesh(shape)
     ones = jax.device_put(jnp.ones(shape.devices), NamedSharding(mesh, PartitionSpec("data")))
     total = jax.jit(jnp.sum, out_shardings=NamedSharding(mesh, PartitionSpec()))
-    with stop_requests(check) as stop:
+    with watched(5.0):
         for step in range(10**6):
-            if stop.poll():
-                break
+            check("")
             assert float(total(ones)) == shape.devices
             sys.stderr.write(f"step {step}\n")
+            if step == 4:
+                go_wrong()
             time.sleep(0.05)
 
 

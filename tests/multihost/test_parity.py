@@ -15,7 +15,7 @@ from tests.multihost.pod import PROGRAM, Pod
 
 STEPS = 3
 SHORT = ("--stop-after", f"{STEPS}", "--validate-every", "6", "--checkpoint-every", "6")
-CASES = [("vae", "4x1"), ("vae", "1x4"), ("fsq", "4x1"), ("fsq", "1x4")]
+CASES = [("vae", "1x4"), ("fsq", "4x1")]  # the other two differ in nothing that crosses hosts
 
 
 def flags(job: Job, mesh: str, run: Path) -> list[str]:

@@ -1,19 +1,28 @@
 """A checkpoint of four processes goes on, on two and on one, with another mesh, at the same image."""
 
 import shutil
+import signal
+import time
 
 import pytest
 
 from tests.experiments.jobs import fingerprints, metrics
+from tests.multihost.pod import ENDING
 
 
-def test_a_checkpoint_of_four_hosts_goes_on_on_two_and_on_one_and_on_another_mesh(train, job):
+def test_four_hosts_asked_to_stop_in_a_validation_save_what_goes_on_on_two_and_on_one(train, job):
     whole = job.folder / "whole"
     job.main("--mesh", "2x2", "--stop-after", "5", run=whole)
 
-    with train(4, "--mesh", "2x2", "--stop-after", "3") as pod:
-        for host in pod.wait():
+    endless = dict.fromkeys(range(4), "validates for ever")
+    with train(4, "--mesh", "2x2", "--validate-every", "3", faults=endless) as pod:
+        pod.until_said("step 3/6")
+        time.sleep(1.0)
+        pod.processes[2].send_signal(signal.SIGTERM)
+        ended = pod.wait(seconds=2 * ENDING)
+        for host in ended:
             assert host.code == 0, host.said
+        assert "stopped by SIGTERM on host 2 (" in ended[0].last and "step 3, which is saved" in ended[0].last
     assert [path.name for path in (job.run / "checkpoints").iterdir()] == ["3"]
     assert fingerprints(job.run, 3)["row"] == 24
     by_one = job.folder / "by-one"
