@@ -19,9 +19,10 @@ from functools import partial
 
 import jax.numpy as jnp
 
-from laminate.analysis.reconstruction import LOSSES, reconstruction_measures, summarise, unit_image
+from laminate.analysis.reconstruction import LOSSES, reconstruction_measures, summarise
 from laminate.analysis.tokenizer_report import write_tokenizer_report
 from laminate.bottlenecks.nested_dropout import draw_keep, keep_counts
+from laminate.pretrained.features import features_of
 from laminate.recipes import build
 from laminate.recipes.endings import training_errors, user_errors
 from laminate.recipes.launch import conclude, train
@@ -36,7 +37,7 @@ def make_objective(recipe, dtype):
     nested = recipe.bottleneck.nested_dropout
 
     def objective(tokenizer, teacher, example, *, step, key):
-        features = teacher(unit_image(example["image"]))
+        features = features_of(teacher, example, dtype=dtype).final
         z, quantised = tokenizer.compress(features.astype(dtype))
         keep = draw_keep(key, recipe.tokens) if nested else None
         rebuilt = tokenizer.expand(z, keep=keep, dtype=dtype).final
@@ -62,7 +63,7 @@ def make_measure(recipe, dtype):
     prefixes = keep_counts(recipe.tokens) if recipe.bottleneck.nested_dropout else ()
 
     def measure_prefixes(tokenizer, teacher, example):
-        features = teacher(unit_image(example["image"]))
+        features = features_of(teacher, example, dtype=dtype).final
         z, _ = tokenizer.compress(features.astype(dtype))
         loss = lambda keep: LOSSES[recipe.reconstruction](
             tokenizer.expand(z, keep=keep, dtype=dtype).final, features
@@ -94,20 +95,19 @@ def make_work(flags, recipe, teacher, dtype):
 
 def main(flags, recipe):
     with user_errors("fsq.py"):
-        teacher = make_frozen(recipe)
         # 5. Data, devices and run folder
-        run = open_run(flags, recipe)
+        run = open_run(flags, recipe, make_frozen)
     title = f"FlatDINO FSQ {recipe.name}"
     with run.folder, training_errors("fsq.py"):
         trained = train(
             run,
-            make_work(flags, recipe, teacher, run.compute_dtype),
+            make_work(flags, recipe, run.frozen, run.compute_dtype),
             measure=make_measure(recipe, run.compute_dtype),
             summarise=summarise,
             title=title,
             shown=("train/recon_loss", "train/codes_per_image", "train/grad_norm"),
         )
-        conclude(run, trained, partial(write_tokenizer_report, teacher=teacher, title=title))
+        conclude(run, trained, partial(write_tokenizer_report, teacher=run.frozen, title=title))
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ def job_maker(experiment, flags, recipe):
     def make(setting, mesh):
         varied = dataclasses.replace(flags.training, remat=setting.remat)
         planned = dataclasses.replace(recipe, global_batch_size=setting.global_batch_size)
-        frozen = experiment.make_frozen(planned, weights=False)
+        frozen = abstract(experiment.make_frozen(planned, weights=False), mesh)
         work = experiment.make_work(varied, planned, frozen, DTYPE)
         counts = planned.schedule.counts(examples=IMAGENET, global_batch_size=setting.global_batch_size)
         optimizer = work.optimizer(learning_rate(planned.schedule, counts))

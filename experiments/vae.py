@@ -20,9 +20,10 @@ from functools import partial
 
 import jax.numpy as jnp
 
-from laminate.analysis.reconstruction import LOSSES, reconstruction_measures, summarise, unit_image
+from laminate.analysis.reconstruction import LOSSES, reconstruction_measures, summarise
 from laminate.analysis.tokenizer_report import write_tokenizer_report
 from laminate.losses.divergence import anneal, kl_loss, kl_variance_loss, posterior_metrics
+from laminate.pretrained.features import features_of
 from laminate.recipes import build
 from laminate.recipes.bottleneck import GaussianBottleneck
 from laminate.recipes.endings import training_errors, user_errors
@@ -39,18 +40,27 @@ def make_objective(recipe, dtype):
     beta, free_bits = vae.resolved_kl_weight(recipe.tokens), float(vae.free_bits or 0.0)
 
     def objective(tokenizer, teacher, example, *, step, key):
-        features = teacher(unit_image(example["image"]))
-        z, posterior = tokenizer.compress(features.astype(dtype), key=key)
+        features = features_of(teacher, example, layer=recipe.intermediate_layer, dtype=dtype)
+        z, posterior = tokenizer.compress(features.final.astype(dtype), key=key)
         rebuilt = tokenizer.expand(z, dtype=dtype)
 
-        reconstruction = reconstruction_loss(rebuilt.final, features)
+        reconstruction = reconstruction_loss(rebuilt.final, features.final)
+        layers = {}
+        if features.intermediate is not None:
+            layers = {"intermediate_loss": reconstruction_loss(rebuilt.intermediate, features.intermediate)}
         kl = kl_loss(*posterior, free_bits=free_bits)
         kl_variance = kl_variance_loss(*posterior, free_bits=free_bits)
         weight = anneal(beta, step, vae.anneal_steps)
 
         loss = reconstruction + weight * (kl + float(vae.kl_variance_weight or 0.0) * kl_variance)
+        loss += recipe.intermediate_weight * sum(layers.values())
         terms = {"recon_loss": reconstruction, "kl_loss": kl, "kl_variance": kl_variance, "kl_weight": weight}
-        return loss, {**terms, **posterior_metrics(*posterior), "z_sq_mean": jnp.mean(jnp.square(z))}
+        return loss, {
+            **terms,
+            **layers,
+            **posterior_metrics(*posterior),
+            "z_sq_mean": jnp.mean(jnp.square(z)),
+        }
 
     return objective
 
@@ -76,21 +86,20 @@ def make_work(flags, recipe, teacher, dtype):
 
 def main(flags, recipe):
     with user_errors("vae.py"):
-        teacher = make_frozen(recipe)
         # 4. Data, devices and run folder
-        run = open_run(flags, recipe)
+        run = open_run(flags, recipe, make_frozen)
     title = f"FlatDINO β-VAE {recipe.name}"
     with run.folder, training_errors("vae.py"):
         trained = train(
             run,
-            make_work(flags, recipe, teacher, run.compute_dtype),
+            make_work(flags, recipe, run.frozen, run.compute_dtype),
             # 5. Evaluation: no sampling; variance explained of the held-out teacher features
             measure=partial(reconstruction_measures, loss=recipe.reconstruction, dtype=run.compute_dtype),
             summarise=summarise,
             title=title,
             shown=("train/recon_loss", "train/kl_nats", "train/grad_norm"),
         )
-        conclude(run, trained, partial(write_tokenizer_report, teacher=teacher, title=title))
+        conclude(run, trained, partial(write_tokenizer_report, teacher=run.frozen, title=title))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,12 @@ PUBLISHED = {
     "dinov3 (authors)": (*BLOCKS, "storage_tokens", "blocks.1.ls1.gamma"),
     "vit-mae": (*(f"vit.{name}" for name in VIT), "vit.encoder.layer.1.x", "decoder.decoder_layers.0.x"),
     "vit": (*VIT, "encoder.layer.1.x"),
+    "rae": (
+        "decoder.decoder_embed.bias",
+        "decoder.decoder_embed.weight",
+        "encoder.encoder.embeddings.register_tokens",
+        "decoder.decoder_layers.1.x",
+    ),
     "dino": BLOCKS,
     "siglip2": (
         "vision_model.embeddings.patch_embedding.bias",

@@ -4,25 +4,21 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from laminate.losses.reconstruction import huber_loss, mse_loss
+from laminate.nn import resize
+from laminate.pretrained.features import FEATURES, features_of, unit_image
 from laminate.tokenizers.flatdino import FlatDino
-from laminate.types import UInt8Image
 
 LOSSES = {"mse": mse_loss, "huber": huber_loss}
-
-
-def unit_image(image: UInt8Image) -> Float[Array, "height width channels"]:
-    """A stored image as float32 in [0, 1]."""
-    return image.astype(jnp.float32) / 255.0
 
 
 def reconstruction_measures(
     tokenizer: FlatDino, teacher: Any, example: dict[str, Array], *, loss: str, dtype: jnp.dtype
 ) -> dict[str, Array]:
     """Of one example, without sampling: the reconstruction loss, and the sums that `explained_variance` needs."""
-    target = teacher(unit_image(example["image"]))
+    target = features_of(teacher, example, dtype=dtype).final.astype(jnp.float32)
     z, _ = tokenizer.compress(target.astype(dtype))
     rebuilt = tokenizer.expand(z, dtype=dtype).final.astype(jnp.float32)
     return {
@@ -53,14 +49,27 @@ def latents(
     tokenizer: FlatDino, teacher: Any, example: dict[str, Array], *, dtype: jnp.dtype
 ) -> dict[str, Array]:
     """The raw latents of one example, without sampling."""
-    return {"z": tokenizer.compress(teacher(unit_image(example["image"])).astype(dtype))[0]}
+    return {"z": tokenizer.compress(features_of(teacher, example, dtype=dtype).final.astype(dtype))[0]}
 
 
-def rebuilt_pixels(
-    tokenizer: FlatDino, teacher: Any, example: dict[str, Array], *, dtype: jnp.dtype
+def rebuilt_example(
+    tokenizer: FlatDino, frozen: tuple[Any, Any], example: dict[str, Array], *, dtype: jnp.dtype
 ) -> dict[str, Array]:
-    """Original and reconstruction of one example as images in [0, 1], by a teacher that can show its features."""
-    image = unit_image(example["image"])
-    z, _ = tokenizer.compress(teacher(image).astype(dtype))
+    """Of one example: features, their reconstruction and latents; and both as images in [0, 1] (`original`, `picture`)
+    if `frozen`, which is teacher and painter, has a painter.
+
+    The original is the image itself, resized to what the painter makes; of records of features, it is painted too.
+    """
+    teacher, painter = frozen
+    features = features_of(teacher, example, dtype=dtype).final
+    z, _ = tokenizer.compress(features.astype(dtype))
     rebuilt = tokenizer.expand(z, dtype=dtype).final.astype(jnp.float32)
-    return {"original": image, "rebuilt": teacher.pixels(rebuilt), "z": z}
+    shown = {"features": features.astype(jnp.float32), "rebuilt": rebuilt, "z": z}
+    if painter is None:
+        return shown
+    picture = painter.pixels(rebuilt)
+    if FEATURES in example:
+        original = painter.pixels(shown["features"])
+    else:
+        original = resize(unit_image(example["image"]), picture.shape[:2], "bilinear-antialias")
+    return {**shown, "picture": picture, "original": original}

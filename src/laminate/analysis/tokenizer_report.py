@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -13,8 +13,9 @@ from jax.sharding import Mesh
 from jaxtyping import Array
 
 from laminate.analysis.curves import loss_curves, read_metrics
+from laminate.analysis.false_colours import false_colours
 from laminate.analysis.figures import ablation_map, reconstruction_grid
-from laminate.analysis.reconstruction import latents, rebuilt_pixels
+from laminate.analysis.reconstruction import latents, rebuilt_example
 from laminate.analysis.report import FILE, Picture, Report, write_report
 from laminate.analysis.token_ablation import token_ablation
 from laminate.parallel.feeding import whole
@@ -25,8 +26,7 @@ from laminate.tokenizers.statistics import RunningStatistics
 from laminate.train.export import FOLDER
 from laminate.train.step import make_map
 
-PICTURES = 16  # validation images that are shown
-ABLATED = 64  # validation images that the ablation averages over
+PICTURES = 16  # of the validation images that are looked at, so many are shown
 
 Batches = Callable[[], Iterable[dict[str, Array]]]
 Save = Callable[[epath.Path, FlatDino, dict[str, float]], object]
@@ -50,10 +50,11 @@ def write_tokenizer_report(
     tokenizer: FlatDino,
     teacher: Any,
     *,
+    painter: Any,
     mesh: Mesh,
     dtype: jnp.dtype,
     training: Batches,
-    validation: Batches,
+    shown: Batches,
     title: str,
     summary: str,
     facts: tuple[tuple[str, str], ...],
@@ -62,81 +63,114 @@ def write_tokenizer_report(
 ) -> epath.Path:
     """Measure the statistics, `save` the weights with them, draw the pictures, write report.html; its path.
 
-    `save(folder, tokenizer, metrics)` writes what others load. All hosts measure, the first one writes.
+    `painter` turns features into pixels; without one they are shown in false colours. `shown` are the held-out images
+    that the pictures are of. `save(folder, tokenizer, metrics)` writes what others load. All hosts measure, the first
+    one writes.
     """
     tokenizer = with_statistics(tokenizer, teacher, training(), mesh=mesh, dtype=dtype)
-    shown = _examples(tokenizer, teacher, validation(), mesh=mesh, dtype=dtype)
+    examples = _examples(tokenizer, (teacher, painter), shown(), mesh=mesh, dtype=dtype)
     weights = whole(tokenizer)
     if not is_first():
         return folder / FILE
     tokenizer = jax.tree.map(jnp.asarray, weights)
-    heat = _ablation(tokenizer, shown["z"])
-    psnr = _psnr(shown["original"], shown["rebuilt"])
     records = read_metrics(folder / "metrics.jsonl")
     best = max(record["val/r2"] for record in records if "val/r2" in record)
-    metrics = {"val/r2": best, f"val/psnr_db of {len(psnr)} images": float(np.mean(psnr))}
-    save(folder / FOLDER, tokenizer, metrics)
-    reconstruction_grid(
-        shown["original"][:PICTURES],
-        shown["rebuilt"][:PICTURES],
-        folder / "reconstructions.png",
-        captions=[f"{value:.1f} dB" for value in psnr[:PICTURES]],
-    )
+    likeness, caption = _draw_reconstructions(examples, folder / "reconstructions.png")
+    save(folder / FOLDER, tokenizer, {"val/r2": best, likeness.metric: likeness.value})
     loss_curves(records, folder / "curves.png")
-    ablation_map(heat, folder / "ablation.png")
+    ablation_map(_ablation(tokenizer, examples["z"]), folder / "ablation.png")
     numbers = tokenizer.latents * tokenizer.bottleneck.out_features
-    compression = shown["features"] / numbers
+    features = int(np.prod(examples["features"].shape[1:]))
     report = Report(
         title=title,
         summary=summary,
         headlines=(
             (f"{best:.1%}", "of the variance of held-out teacher features explained"),
-            (f"{compression:.1f}x", f"fewer numbers: {shown['features']} in {tokenizer.latents} tokens"),
-            (f"{float(np.mean(psnr)):.1f} dB", "mean PSNR of held-out images"),
+            (f"{features / numbers:.1f}x", f"fewer numbers: {features} in {tokenizer.latents} tokens"),
+            (likeness.text, likeness.meaning),
         ),
         facts=facts,
         command=command,
         pictures=(
-            Picture(
-                "reconstructions.png", "Held-out images", "Above: original. Below: rebuilt from its tokens."
-            ),
+            Picture("reconstructions.png", "Held-out images", caption),
             Picture("curves.png", "Training", "Dots are validations."),
             Picture(
                 "ablation.png", "Where each token acts", "How far each patch moves when a token is zeroed."
             ),
         ),
-        files=(
-            (
-                f"{FOLDER}/model.safetensors",
-                "the best weights by validation loss, with the latent statistics",
-            ),
-            (
-                f"{FOLDER}/README.md",
-                "what to say when the folder is shared; laminate.from_pretrained reads it",
-            ),
-            ("metrics.jsonl", "every logged number"),
-            ("recipe.json", "the full recipe, from which the run can be started again"),
-        ),
+        files=_FILES,
     )
     return write_report(folder, report)
 
 
+_FILES = (
+    (f"{FOLDER}/model.safetensors", "the best weights by validation loss, with the latent statistics"),
+    (f"{FOLDER}/README.md", "what to say when the folder is shared; laminate.from_pretrained reads it"),
+    ("metrics.jsonl", "every logged number"),
+    ("recipe.json", "the full recipe, from which the run can be started again"),
+)
+
+
+class Likeness(NamedTuple):
+    """How much reconstructions look like their originals: a figure, what it says, and its name as a metric."""
+
+    value: float
+    text: str
+    meaning: str
+    metric: str
+
+
+def _draw_reconstructions(examples: dict[str, np.ndarray], path: epath.Path) -> tuple[Likeness, str]:
+    """The picture of originals above reconstructions; the mean likeness of all examples, and what is to be seen."""
+    if "picture" in examples:
+        original, picture = examples["original"], examples["picture"]
+        each, unit = _psnr(original, picture), " dB"
+        caption = "Above: original. Below: rebuilt from its tokens."
+        named = ("mean PSNR of held-out images", f"val/psnr_db of {len(each)} images")
+    else:
+        original, picture = false_colours(examples["features"], examples["rebuilt"])
+        each, unit = _cosines(examples["features"], examples["rebuilt"]), ""
+        caption = (
+            "Teacher features in false colours (their three main directions). Above: original. Below: rebuilt from "
+            "its tokens."
+        )
+        named = ("mean cosine to the teacher's features", f"val/cosine of {len(each)} images")
+    digits = 1 if unit else 3
+    reconstruction_grid(
+        original[:PICTURES],
+        picture[:PICTURES],
+        path,
+        captions=[f"{value:.{digits}f}{unit}" for value in each[:PICTURES]],
+    )
+    mean = float(np.mean(each))
+    return Likeness(mean, f"{mean:.{digits}f}{unit}", *named), caption
+
+
 def _examples(
-    tokenizer: FlatDino, teacher: Any, batches: Iterable[dict[str, Array]], *, mesh: Mesh, dtype: jnp.dtype
-) -> dict[str, Any]:
-    """Originals, reconstructions and latents of images spread over the validation set."""
-    apply = make_map(partial(rebuilt_pixels, dtype=dtype), tokenizer, teacher, mesh=mesh, compute_dtype=dtype)
-    gathered: dict[str, list[np.ndarray]] = {"original": [], "rebuilt": [], "z": []}
+    tokenizer: FlatDino,
+    frozen: tuple[Any, Any],
+    batches: Iterable[dict[str, Array]],
+    *,
+    mesh: Mesh,
+    dtype: jnp.dtype,
+) -> dict[str, np.ndarray]:
+    """What `rebuilt_example` gives of every example of `batches`, in a random order."""
+    apply = make_map(partial(rebuilt_example, dtype=dtype), tokenizer, frozen, mesh=mesh, compute_dtype=dtype)
+    gathered: dict[str, list[np.ndarray]] = {}
     for batch in batches:
         valid = whole(batch["valid"])
-        for name, value in whole(apply(tokenizer, teacher, batch)).items():
-            gathered[name].append(value[valid])
-    images = {name: np.concatenate(parts) for name, parts in gathered.items()}
-    count = len(images["z"])
-    chosen = np.unique(np.linspace(0, count - 1, min(count, ABLATED)).astype(int))
-    spread = np.random.default_rng(0).permutation(chosen)
-    features = int(np.prod(jax.eval_shape(teacher, jnp.zeros(images["original"].shape[1:])).shape))
-    return {**{name: value[spread] for name, value in images.items()}, "features": features}
+        for name, value in whole(apply(tokenizer, frozen, batch)).items():
+            gathered.setdefault(name, []).append(value[valid])
+    examples = {name: np.concatenate(parts) for name, parts in gathered.items()}
+    order = np.random.default_rng(0).permutation(len(examples["z"]))
+    return {name: value[order] for name, value in examples.items()}
+
+
+def _cosines(features: np.ndarray, rebuilt: np.ndarray) -> np.ndarray:
+    """The mean over tokens of the cosine between each and its reconstruction, of every example."""
+    product = np.sum(features * rebuilt, axis=-1)
+    lengths = np.linalg.norm(features, axis=-1) * np.linalg.norm(rebuilt, axis=-1)
+    return np.mean(product / np.maximum(lengths, 1e-12), axis=-1)
 
 
 def _psnr(original: np.ndarray, rebuilt: np.ndarray) -> np.ndarray:

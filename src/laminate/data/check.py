@@ -6,8 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import repeat
 from pathlib import Path
 
+import numpy as np
+
+from laminate.data.array_schema import ReadArray
 from laminate.data.decode import decode_image
-from laminate.data.prepared import Prepared, Shard, read_manifest, sha256_of
+from laminate.data.prepared import Prepared, Shard, parser_of, read_manifest, sha256_of
 from laminate.data.records import (
     ArrayRecords,
     RecordFile,
@@ -38,15 +41,21 @@ def _record_faults(records: ArrayRecords, index: int, keys: dict[str, str]) -> I
     except ValueError as error:
         yield str(error)
         return
+    arrays = records.manifest.arrays
     try:
-        decode_image(example.image)
+        if arrays is None:
+            decode_image(example.image)
+        elif not np.isfinite(
+            ReadArray(arrays)(example.image, np.random.default_rng(0)).astype(np.float32)
+        ).all():
+            yield f"{where} ('{example.key}') holds a NaN or an infinity"
     except ValueError as error:
         yield f"{where} ('{example.key}'): {error}"
     if not NO_LABEL <= example.label < len(classes):
         yield f"{where} ('{example.key}') has the label {example.label}, outside 0..{len(classes) - 1}"
     # setdefault is atomic, so of two shards with the same key one sees the other's.
     first = keys.setdefault(f"{records.manifest.split}/{example.key}", where)
-    if first != where:
+    if first != where and arrays is None:
         yield f"{where} has the key '{example.key}', which {first} has too"
 
 
@@ -65,7 +74,11 @@ def _shard_faults(
             )
             vet_record_files([RecordFile(path, shard.count)], sample=False)
         open_record_file(path, shard.count).close()
-        records = ArrayRecords([RecordFile(path, shard.count, shard.size)], prepared.manifest(shard.split))
+        records = ArrayRecords(
+            [RecordFile(path, shard.count, shard.size)],
+            prepared.manifest(shard.split),
+            parser_of(prepared.arrays),
+        )
         for index in range(shard.count):
             faults.extend(_record_faults(records, index, keys))
             on_records(1)
@@ -110,5 +123,6 @@ def check(
             _shard_faults, prepared.shards, repeat(folder), repeat(prepared), repeat(keys), repeat(on_records)
         )
         faults = [fault for faults in per_shard for fault in faults]
-    faults.extend(_metadata_faults(folder, prepared))
+    if prepared.arrays is None:
+        faults.extend(_metadata_faults(folder, prepared))
     return Findings(sum(shard.count for shard in prepared.shards), tuple(faults))

@@ -85,7 +85,7 @@ def _batches(
             if blank is None:
                 blank = _blank(records, augment, images)
             yield {
-                "image": stack([blank if image is None else image for image in images]),
+                records.manifest.field: stack([blank if image is None else image for image in images]),
                 "label": np.array([loaded.label for _, loaded in batch], np.int32),
                 "row": np.array([row for row, _ in batch], np.int64),
                 "valid": np.array([image is not None for image in images]),

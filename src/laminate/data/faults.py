@@ -98,7 +98,7 @@ class FaultCount:
 
 
 def stack(images: list[HostImage]) -> np.ndarray:
-    """The images as one uint8 array. Raises `ValueError` where their sizes differ."""
+    """The images, or arrays, as one array. Raises `ValueError` where their sizes differ."""
     shapes = {image.shape for image in images}
     if len(shapes) > 1:
         raise ValueError(

@@ -56,7 +56,7 @@ class TrainBatches(Iterator[Batch]):
             raise ValueError(f"no image of {self._count.source} can be read")
         first, self.row = self.row, self.row + self._loader.global_batch_size
         return {
-            "image": stack(images),
+            self._loader.records.manifest.field: stack(images),
             "label": np.array([one.label for one in loaded], np.int32),
             "row": first + self._loader.places,
         }
@@ -94,7 +94,8 @@ class TrainLoader:
     from where the iteration began, so a resumed run counts anew: the bound is on what a run meets, not its
     history.
 
-    Batches: ``image`` uint8 ``[host_batch, height, width, 3]``, ``label`` int32 ``[host_batch]`` (-1: none),
+    Batches: ``image`` uint8 ``[host_batch, height, width, 3]`` (or the arrays that the records hold in the place of
+    images, under the name of `Manifest.field`), ``label`` int32 ``[host_batch]`` (-1: none),
     ``row`` int64 ``[host_batch]``, the global row. A host holds the rows of its `share` of every global batch.
     A batch that takes longer than `timeout` seconds raises `InputStalledError`, which names the records being read.
 

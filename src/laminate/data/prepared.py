@@ -7,15 +7,18 @@ no place for: the source, the licence, and the size and SHA-256 of every file.
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from laminate.data.records import ArrayRecords, Manifest, RecordFile, RecordFileError, fingerprint
+from laminate.data.array_schema import ArrayFacts, parse_array
+from laminate.data.records import ArrayRecords, Example, Manifest, RecordFile, RecordFileError, fingerprint
 
 MANIFEST = "manifest.json"
 JOURNAL = ".prepare"
 FORMAT = "laminate-records-1"
+ARRAY_FORMAT = "laminate-arrays-1"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Skipped:
 @dataclasses.dataclass(frozen=True)
 class Prepared:
     """What ``manifest.json`` says. `sources` names the origin of each split; `plan` identifies the
-    preparation.
+    preparation; `arrays` is None for images.
     """
 
     name: str
@@ -51,6 +54,11 @@ class Prepared:
     shards: tuple[Shard, ...]
     skipped: tuple[Skipped, ...]
     plan: str
+    arrays: ArrayFacts | None = None
+
+    @property
+    def format(self) -> str:
+        return FORMAT if self.arrays is None else ARRAY_FORMAT
 
     def shards_of(self, split: str) -> tuple[Shard, ...]:
         return tuple(shard for shard in self.shards if shard.split == split)
@@ -64,8 +72,9 @@ class Prepared:
             count=sum(shard.count for shard in shards),
             classes=self.classes,
             source=self.sources[split],
-            fingerprint=fingerprint([FORMAT, split, *self.classes, *(s.sha256 for s in shards)]),
+            fingerprint=fingerprint([self.format, split, *self.classes, *(s.sha256 for s in shards)]),
             licence=self.licence,
+            arrays=self.arrays,
         )
 
 
@@ -82,7 +91,7 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def write_manifest(folder: Path, prepared: Prepared) -> None:
-    write_json(folder / MANIFEST, {"format": FORMAT, **dataclasses.asdict(prepared)})
+    write_json(folder / MANIFEST, {"format": prepared.format, **dataclasses.asdict(prepared)})
 
 
 def is_prepared(folder: Path) -> bool:
@@ -101,7 +110,7 @@ def read_manifest(folder: Path) -> Prepared:
         if (folder / JOURNAL).is_dir():
             raise FileNotFoundError(
                 f"the preparation of {folder} was interrupted: run the same 'prepare' command again, "
-                "it goes on from there"
+                "or that of encode.py; it goes on from there"
             )
         raise FileNotFoundError(
             f"{folder} is no prepared folder (it has no {MANIFEST}): "
@@ -109,9 +118,9 @@ def read_manifest(folder: Path) -> Prepared:
         )
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        if content["format"] != FORMAT:
+        if content["format"] not in (FORMAT, ARRAY_FORMAT):
             raise RecordFileError(
-                f"{path} has the format {content['format']!r}, expected {FORMAT!r}: prepare again"
+                f"{path} has the format {content['format']!r}, expected {FORMAT!r} or {ARRAY_FORMAT!r}: prepare again"
             )
         shards = tuple(_shard(entry) for entry in content["shards"])
         prepared = Prepared(
@@ -122,6 +131,7 @@ def read_manifest(folder: Path) -> Prepared:
             shards=shards,
             skipped=tuple(Skipped(**entry) for entry in content["skipped"]),
             plan=str(content["plan"]),
+            arrays=None if content["format"] == FORMAT else _arrays(content["arrays"]),
         )
     except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
         raise RecordFileError(
@@ -141,6 +151,27 @@ def _shard(entry: dict[str, Any]) -> Shard:
     )
 
 
+def _arrays(entry: dict[str, Any]) -> ArrayFacts:
+    return ArrayFacts(
+        field=str(entry["field"]),
+        shape=tuple(int(side) for side in entry["shape"]),
+        dtype=str(entry["dtype"]),
+        view=str(entry["view"]),
+        views=int(entry["views"]),
+        made_by=dict(entry["made_by"]),
+    )
+
+
+def array_facts(spec: str) -> ArrayFacts | None:
+    """What the arrays are of a folder of them; None if `spec` is another kind of source, or nothing is there.
+
+    Raises:
+      RecordFileError: its manifest is damaged.
+    """
+    folder = Path(spec).expanduser()
+    return read_manifest(folder).arrays if is_prepared(folder) else None
+
+
 def splits_of(folder: Path) -> Sequence[str]:
     return tuple(read_manifest(folder).sources)
 
@@ -157,4 +188,13 @@ def open_prepared(folder: Path, split: str) -> ArrayRecords:
     if split not in prepared.sources:
         raise ValueError(f"{folder} has no split '{split}'; it has {sorted(prepared.sources)}")
     files = [RecordFile(folder / s.name, s.count, s.size) for s in prepared.shards_of(split)]
-    return ArrayRecords(files, prepared.manifest(split))
+    return ArrayRecords(files, prepared.manifest(split), parser_of(prepared.arrays))
+
+
+def parser_of(arrays: ArrayFacts | None) -> Callable[[bytes, str], Example] | None:
+    """How the records of arrays are read; None for images."""
+    return None if arrays is None else partial(_parse_array, arrays)
+
+
+def _parse_array(arrays: ArrayFacts, record: bytes, key: str) -> Example:
+    return parse_array(record, arrays)

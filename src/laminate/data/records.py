@@ -12,8 +12,10 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, Protocol, SupportsIndex, runtime_checkable
 
+import numpy as np
 from array_record.python import array_record_module  # pyright: ignore[reportAttributeAccessIssue]
 
+from laminate.data.array_schema import IMAGE_FIELD, ArrayFacts
 from laminate.data.schema import Example, SchemaError, parse_example
 
 __all__ = [
@@ -50,7 +52,8 @@ class Manifest:
     """What a set of records is.
 
     `classes` is empty where there are no labels; `fingerprint` (hexadecimal) is equal exactly for equal
-    content in equal order, as far as names, sizes and stored checksums tell.
+    content in equal order, as far as names, sizes and stored checksums tell. `arrays` says what the records hold in
+    the place of images, if they do.
     """
 
     name: str
@@ -60,6 +63,17 @@ class Manifest:
     source: str
     fingerprint: str
     licence: str = ""
+    arrays: ArrayFacts | None = None
+
+    @property
+    def field(self) -> str:
+        """What the content of a record is called in a batch."""
+        return IMAGE_FIELD if self.arrays is None else self.arrays.field
+
+    @property
+    def images(self) -> int:
+        """How many images the records are of, one of which may have several views."""
+        return self.count if self.arrays is None else -(-self.count // self.arrays.views)
 
 
 @runtime_checkable
@@ -117,6 +131,16 @@ class Subset:
 
     def __getitem__(self, index: SupportsIndex, /) -> Example:
         return self.records[self._indices[index]]
+
+
+def spread(records: Records, count: int) -> Subset:
+    """At most `count` of the records, evenly spread over all of them."""
+    chosen = sorted({int(at) for at in np.linspace(0, len(records) - 1, min(len(records), count))})
+    whole = records.manifest
+    parts = (whole.fingerprint, "spread", count)
+    return Subset(
+        records, chosen, dataclasses.replace(whole, count=len(chosen), fingerprint=fingerprint(parts))
+    )
 
 
 def hold_out(records: KeyedRecords, split: str, fraction: float = HELD_OUT_FRACTION) -> Subset:

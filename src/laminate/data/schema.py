@@ -142,14 +142,19 @@ def parse_example(record: bytes) -> Example:
     return Example(image, int_feature(record, spans, LABEL), key)
 
 
-def _message(payload: bytes) -> bytes:
-    """`payload` as field 1 of an enclosing message."""
-    size, head = len(payload), bytearray([1 << 3 | _BYTES])
-    while size >= 0x80:
-        head.append(size & 0x7F | 0x80)
-        size >>= 7
-    head.append(size)
-    return bytes(head) + payload
+def message(field: int, payload: bytes) -> bytes:
+    """`payload` as one field, numbered below 16, of an enclosing message."""
+    return bytes([field << 3 | _BYTES]) + varint(len(payload)) + payload
+
+
+def varint(value: int) -> bytes:
+    """The variable-length integer of a `value` from 0 on."""
+    digits = bytearray()
+    while value >= 0x80:
+        digits.append(value & 0x7F | 0x80)
+        value >>= 7
+    digits.append(value)
+    return bytes(digits)
 
 
 def canonical(record: bytes) -> bytes:
@@ -158,7 +163,7 @@ def canonical(record: bytes) -> bytes:
     Protocol buffers leave the order of a map to the implementation; the same examples must give the same
     files.
     """
-    return _message(b"".join(_message(entry) for entry in sorted(record[a:b] for a, b in _entries(record))))
+    return message(1, b"".join(message(1, e) for e in sorted(record[a:b] for a, b in _entries(record))))
 
 
 def tfds_features(classes: tuple[str, ...]) -> Any:

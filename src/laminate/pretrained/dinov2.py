@@ -97,7 +97,7 @@ _INERT = (
 )
 
 DINOV2 = Family(
-    name="dinov2",
+    name="dinov2-plain",
     title="DINOv2",
     names=_NAMES,
     defaults=_DEFAULTS,
@@ -109,7 +109,7 @@ DINOV2 = Family(
     model_types=("dinov2",),
 )
 DINOV2_REGISTERS = Family(
-    name="dinov2-registers",
+    name="dinov2",
     title="DINOv2 with registers",
     names=_NAMES,
     defaults={**_DEFAULTS, "patch_size": 16, "num_register_tokens": 4},

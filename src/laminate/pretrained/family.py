@@ -11,9 +11,9 @@ import numpy as np
 
 from laminate.models.vit import Vit
 from laminate.nn import Mlp, gelu_exact, gelu_tanh
-from laminate.pretrained.guess import looks_like
 from laminate.pretrained.keymaps.base import Fixed, KeyMapError, Slot, export, load_new
 from laminate.pretrained.keymaps.vit import VitNames, vit_slots
+from laminate.pretrained.layouts import looks_like
 from laminate.pretrained.patches import IMAGENET_MEAN, IMAGENET_STD
 from laminate.types import RandomKey
 
@@ -73,11 +73,13 @@ class Family:
         affine: bool = True,
         prefix: str | None = None,
         dtype: jnp.dtype = jnp.dtype(jnp.float32),
+        on_host: bool = False,
     ) -> Vit:
         """The network of a configuration (the content of a `config.json`) with published weights, stored in `dtype`.
 
-        `prefix=None` is that of the family's published files, or none if no name begins with it. Raises ValueError
-        for a configuration that is not understood, KeyMapError for weights that do not fit it.
+        `prefix=None` is that of the family's published files, or none if no name begins with it. `on_host` leaves
+        the weights in NumPy arrays. Raises ValueError for a configuration that is not understood, KeyMapError for
+        weights that do not fit it.
         """
         start = self._prefix_of(weights) if prefix is None else prefix
         ignored = tuple(start + name for name in self.ignored) + self.beside
@@ -90,9 +92,10 @@ class Family:
                 weights,
                 ignored=ignored,
                 dtype=dtype,
+                on_host=on_host,
             )
         except KeyMapError as error:
-            raise KeyMapError(f"{looks_like(weights, self.title)} {error}") from error
+            raise KeyMapError(f"{looks_like(weights, self.name, self.title)} {error}") from error
 
     def export(self, vit: Vit, *, prefix: str | None = None) -> dict[str, np.ndarray]:
         """The weights of `vit` under the names of the published files."""

@@ -51,7 +51,7 @@ def load(
     """
     name = os.fspath(source)
     files = locate(source, cache=cache)
-    config = None if files.config is None else read_json(files.config)
+    config = config_of(files)
     _check_hash(files, sha256 or _stated_hash(config))
     weights = read(files)
     if family is not None:
@@ -78,6 +78,11 @@ def locate(source: str | os.PathLike[str], *, cache: Path | None = None) -> File
             find(text)
         raise FileNotFoundError(f"There is no file or folder {text}.")
     return repository.in_repository(matched["repository"], matched["revision"] or "main", cache)
+
+
+def config_of(files: Files) -> dict[str, Any] | None:
+    """The `config.json` beside the weights; None without one. Raises WeightsError if it is damaged."""
+    return None if files.config is None else read_json(files.config)
 
 
 def _check_hash(files: Files, stated: str | None) -> None:

@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from laminate.models.inception import InceptionV3
-from laminate.pretrained.guess import looks_like
 from laminate.pretrained.keymaps.base import Fixed, KeyMapError, Slot, load_new
+from laminate.pretrained.layouts import looks_like
 
 
 def load_inception(
@@ -23,7 +23,7 @@ def load_inception(
             dtype=dtype,
         )
     except KeyMapError as error:
-        raise KeyMapError(f"{looks_like(weights, 'Inception-v3')} {error}") from error
+        raise KeyMapError(f"{looks_like(weights, 'inception', 'Inception-v3')} {error}") from error
 
 
 def inception_slots(network: InceptionV3) -> list[Slot | Fixed]:

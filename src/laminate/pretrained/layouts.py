@@ -19,7 +19,8 @@ class Layout:
 
     Every pattern of `marks` is found in some name. `width` is the name of a tensor and the axis of it that is as
     long as the network is wide; the first group of `layer` is the number of a layer. Patterns are searched for, so a
-    prefix in front of all names does not matter.
+    prefix in front of all names does not matter. `reader` is the name of the `family.Family` that reads such files as
+    a vision transformer, "" if none does.
     """
 
     family: str
@@ -28,6 +29,7 @@ class Layout:
     width: tuple[str, int]
     layer: str
     absent: tuple[str, ...] = ()
+    reader: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,13 @@ LAYOUTS: tuple[Layout, ...] = (
         r"encoder/blocks/(\d+)/",
     ),
     Layout(
+        "rae",
+        "a whole representation autoencoder",
+        (r"^encoder\.(?:encoder|model)\.", r"^decoder\.decoder_embed\.weight$"),
+        (r"^decoder\.decoder_embed\.bias$", 0),
+        r"^decoder\.decoder_layers\.(\d+)\.",
+    ),
+    Layout(
         "dino-sae",
         "DINO-SAE",
         (r"dino_model\.patch_embed\.cnn\.0\.conv\.weight$",),
@@ -80,9 +89,14 @@ LAYOUTS: tuple[Layout, ...] = (
     Layout(
         "dinov3",
         "DINOv3 in its authors' layout",
-        (r"storage_tokens$", r"blocks\.0\.attn\.qkv\.weight$", r"blocks\.0\.ls1\.gamma$"),
+        (
+            r"storage_tokens$|rope_embed\.periods$",
+            r"blocks\.0\.attn\.qkv\.weight$",
+            r"blocks\.0\.ls1\.gamma$",
+        ),
         (r"cls_token$", -1),
         r"blocks\.(\d+)\.",
+        reader="dinov3-original",
     ),
     Layout(
         "dinov3",
@@ -90,6 +104,7 @@ LAYOUTS: tuple[Layout, ...] = (
         (r"layer\.0\.attention\.q_proj\.weight$", r"layer\.0\.layer_scale1\.lambda1$"),
         (r"embeddings\.cls_token$", -1),
         r"layer\.(\d+)\.",
+        reader="dinov3",
     ),
     Layout(
         "dinov2",
@@ -97,6 +112,7 @@ LAYOUTS: tuple[Layout, ...] = (
         (r"embeddings\.register_tokens$", r"encoder\.layer\.0\.layer_scale1\.lambda1$"),
         (r"embeddings\.cls_token$", -1),
         r"encoder\.layer\.(\d+)\.",
+        reader="dinov2",
     ),
     Layout(
         "dinov2-plain",
@@ -104,6 +120,7 @@ LAYOUTS: tuple[Layout, ...] = (
         (r"embeddings\.position_embeddings$", r"encoder\.layer\.0\.layer_scale1\.lambda1$"),
         (r"embeddings\.cls_token$", -1),
         r"encoder\.layer\.(\d+)\.",
+        reader="dinov2-plain",
     ),
     Layout(
         "dinov2",
@@ -118,13 +135,15 @@ LAYOUTS: tuple[Layout, ...] = (
         (r"encoder\.layer\.0\.layernorm_before\.weight$", r"decoder\.decoder_layers\.0\."),
         (r"embeddings\.cls_token$", -1),
         r"encoder\.layer\.(\d+)\.",
+        reader="vit-mae",
     ),
     Layout(
         "vit-mae",
-        "a ViT-MAE encoder",
+        "ViT-MAE",
         (r"^(?:.*\.)?vit\.encoder\.layer\.0\.layernorm_before\.weight$",),
         (r"embeddings\.cls_token$", -1),
         r"encoder\.layer\.(\d+)\.",
+        reader="vit-mae",
     ),
     Layout(
         "vit",
@@ -132,6 +151,7 @@ LAYOUTS: tuple[Layout, ...] = (
         (r"embeddings\.position_embeddings$", r"encoder\.layer\.0\.layernorm_before\.weight$"),
         (r"embeddings\.cls_token$", -1),
         r"encoder\.layer\.(\d+)\.",
+        reader="dino",
     ),
     Layout(
         "siglip2",
@@ -139,6 +159,7 @@ LAYOUTS: tuple[Layout, ...] = (
         (r"embeddings\.patch_embedding\.weight$", r"encoder\.layers\.0\.self_attn\.q_proj\.weight$"),
         (r"embeddings\.patch_embedding\.bias$", 0),
         r"(?:^|vision_model\.|encoder\.model\.)encoder\.layers\.(\d+)\.",
+        reader="siglip2",
     ),
     Layout(
         "rae-decoder",
@@ -186,6 +207,7 @@ LAYOUTS: tuple[Layout, ...] = (
         (r"cls_token$", -1),
         r"blocks\.(\d+)\.",
         absent=(r"ls1\.gamma$",),
+        reader="dino-original",
     ),
     Layout(
         "lpips",
@@ -236,12 +258,14 @@ def require(
     family: str,
     where: str,
     *,
+    title: str = "",
     width: int | None = None,
     depth: int | None = None,
 ) -> None:
-    """Refuse weights that are recognisably of another family of `FAMILIES`, or of another size.
+    """Refuse weights that are recognisably of another family of `FAMILIES` (or reader of `LAYOUTS`) or another size.
 
-    Names of no known layout pass: the key map that reads them says what is wrong with them.
+    Names of no known layout pass: the key map that reads them says what is wrong with them. `title` is what the
+    message calls the network that was asked for.
 
     Raises WeightsError: `FILE looks like ViT-MAE (768 wide: B, 12 layers), you asked for DINOv2 ...`.
     """
@@ -252,11 +276,23 @@ def require(
         asked is not None and seen is not None and asked != seen
         for asked, seen in ((width, found.width), (depth, found.depth))
     )
-    if not (found.family == family or family in _ALSO.get(found.family, ())) or wrong_size:
-        asked = FAMILIES.get(family, family) + size_text(width, depth)
+    if not _may_be(found, family) or wrong_size:
+        asked = (title or FAMILIES.get(family, family)) + size_text(width, depth)
         raise WeightsError(
             f"{where} looks like {found}, you asked for {asked}: give the file of the one you mean."
         )
+
+
+def looks_like(weights: Mapping[str, np.ndarray], family: str, title: str) -> str:
+    """The sentence for someone who asked for `title`, of `family`, and gave weights that do not fit it."""
+    found = guess({name: array.shape for name, array in weights.items()})
+    if found is None or _may_be(found, family):
+        return f"The weights do not fit the {title} that was asked for."
+    return f"This looks like {found}, you asked for {title}."
+
+
+def _may_be(found: Guess, family: str) -> bool:
+    return family in (found.family, found.layout.reader, *_ALSO.get(found.family, ()))
 
 
 def _finds(pattern: str, shapes: Shapes) -> bool:

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from laminate.models.vgg import SCALE, SHIFT, WIDTHS, Lpips
-from laminate.pretrained.guess import looks_like
 from laminate.pretrained.keymaps.base import Fixed, KeyMapError, Layout, Slot, load_new
+from laminate.pretrained.layouts import looks_like
 
 Naming = Literal["torchvision", "lpips"]
 
@@ -36,7 +36,7 @@ def load_lpips(
             lambda key: Lpips(widths, key=key), partial(_slots, naming), weights, ignored=ignored, dtype=dtype
         )
     except KeyMapError as error:
-        raise KeyMapError(f"{looks_like(weights, 'LPIPS')} {error}") from error
+        raise KeyMapError(f"{looks_like(weights, 'lpips', 'LPIPS')} {error}") from error
 
 
 def lpips_slots(lpips: Lpips, *, naming: Naming = "torchvision") -> list[Slot | Fixed]:

@@ -30,8 +30,13 @@ class Patches(eqx.Module):
         return 3 * self.patch**2
 
     def __call__(
-        self, image: Float[Array, "{self.image_size} {self.image_size} 3"], *, key: RandomKey | None = None
+        self,
+        image: Float[Array, "{self.image_size} {self.image_size} 3"],
+        *,
+        dtype: jnp.dtype | None = None,
+        key: RandomKey | None = None,
     ) -> Tokens:
+        """The features, in the dtype of the image: nothing is computed that `dtype` could make cheaper."""
         mean, std = _channels(image)
         return patchify((image - mean) / std, self.patch)
 

@@ -126,7 +126,7 @@ DINO_ORIGINAL = Family(
     build=_build_original,
 )
 MAE = Family(
-    name="mae",
+    name="vit-mae",
     title="ViT-MAE",
     names=_NAMES,
     defaults=_DEFAULTS,

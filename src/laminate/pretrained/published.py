@@ -1,4 +1,7 @@
-"""The sizes in which the families are published, for files that come without a configuration, and for messages."""
+"""The sizes in which the families are published, for files that come without a configuration, and for messages.
+
+Names are those of the registry, where it has them.
+"""
 
 import dataclasses
 from collections.abc import Mapping
@@ -31,10 +34,24 @@ class Published:
         affine: bool = True,
         prefix: str | None = None,
         dtype: jnp.dtype = jnp.dtype(jnp.float32),
+        on_host: bool = False,
     ) -> Vit:
         """The network with published weights; see `Family.load`."""
         family = dataclasses.replace(self.family, title=self.title)
-        return family.load(self.config, weights, affine=affine, prefix=prefix, dtype=dtype)
+        return family.load(self.config, weights, affine=affine, prefix=prefix, dtype=dtype, on_host=on_host)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and depth."""
+        facts = self.family.facts(self.config)
+        return facts.get("hidden_size") or facts["embed_dim"], facts.get("num_hidden_layers") or facts[
+            "depth"
+        ]
+
+    @property
+    def patch(self) -> int:
+        """Side of a patch, in pixels."""
+        return self.family.facts(self.config)["patch_size"]
 
 
 _SIZES = {  # width, depth, heads
@@ -76,10 +93,10 @@ def _dinov3_original(letter: str) -> Published:
     return Published(f"DINOv3-{letter} (original layout)", DINOV3_ORIGINAL, config, 256)
 
 
-def _plain(title: str, family: Family, letter: str, patch: int) -> Published:
+def _plain(title: str, family: Family, letter: str, patch: int, image_size: int = 224) -> Published:
     hidden = 4 * _SIZES[letter][0]
     config = _sized(letter, intermediate_size=hidden, image_size=224, patch_size=patch)
-    return Published(title, family, config, 224)
+    return Published(title, family, config, image_size)
 
 
 def _siglip2_base() -> Published:
@@ -88,14 +105,14 @@ def _siglip2_base() -> Published:
 
 
 PUBLISHED: dict[str, Published] = {
-    **{f"dinov2-{letter.lower()}": _dinov2(DINOV2, letter) for letter in "SBLg"},
-    **{f"dinov2-registers-{letter.lower()}": _dinov2(DINOV2_REGISTERS, letter) for letter in "SBLg"},
+    **{f"dinov2-{letter.lower()}": _dinov2(DINOV2_REGISTERS, letter) for letter in "SBLg"},
+    **{f"dinov2-{letter.lower()}-plain": _dinov2(DINOV2, letter) for letter in "SBLg"},
     **{f"dinov3-{letter.lower()}": _dinov3(letter) for letter in "SBL"},
-    **{f"dinov3-original-{letter.lower()}": _dinov3_original(letter) for letter in "SBL"},
-    **{f"mae-{letter.lower()}": _plain(f"ViT-MAE-{letter}", MAE, letter, 16) for letter in "BL"},
+    **{f"dinov3-{letter.lower()}-original": _dinov3_original(letter) for letter in "SBL"},
+    **{f"mae-{letter.lower()}": _plain(f"ViT-MAE-{letter}", MAE, letter, 16, 256) for letter in "BL"},
     "mae-h": _plain("ViT-MAE-H", MAE, "H", 14),
     "dino-s8": _plain("DINO ViT-S/8", DINO, "S", 8),
     "dino-s16": _plain("DINO ViT-S/16", DINO, "S", 16),
-    "dino-original-s8": Published("DINO ViT-S/8 (original layout)", DINO_ORIGINAL, {}, 224),
+    "dino-s8-original": Published("DINO ViT-S/8 (original layout)", DINO_ORIGINAL, {}, 224),
     "siglip2-b": _siglip2_base(),
 }

@@ -1,7 +1,9 @@
 """Published representation autoencoders: the decoder's sizes and names, and the parts of a whole checkpoint."""
 
+import math
+import re
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -9,9 +11,9 @@ import numpy as np
 from laminate.models.rae_decoder import RaeDecoder
 from laminate.models.vit import Trunk
 from laminate.pretrained.family import Facts, checked_facts, mlp_of
-from laminate.pretrained.guess import looks_like
 from laminate.pretrained.keymaps.base import Fixed, KeyMapError, Slot, load_new
 from laminate.pretrained.keymaps.vit import VitNames, vit_slots
+from laminate.pretrained.layouts import looks_like
 from laminate.pretrained.plain import BLOCK_NAMES
 from laminate.types import RandomKey
 
@@ -39,6 +41,8 @@ INERT = (
     "num_hidden_layers",
     "patch_size",
 )
+HEADS = {768: 12, 1024: 16, 1152: 16}
+"""Heads of the published decoders, by width: the one size that no shape tells."""
 
 _CLS = "trainable_cls_token"
 _NAMES = VitNames(
@@ -52,6 +56,15 @@ _NAMES = VitNames(
 )
 _ENCODER_PREFIXES = ("encoder.encoder.", "encoder.model.")
 _DECODER_PREFIX = "decoder."
+_TITLE = "decoder of a representation autoencoder"
+# As the diffusers library renames them.
+_RENAMED = (
+    (re.compile(r"\.attention\.to_q\."), ".attention.attention.query."),
+    (re.compile(r"\.attention\.to_k\."), ".attention.attention.key."),
+    (re.compile(r"\.attention\.to_v\."), ".attention.attention.value."),
+    (re.compile(r"\.attention\.to_out\.0\."), ".attention.output.dense."),
+)
+_BUFFERS = ("encoder_mean", "encoder_std", "_latents_mean", "_latents_std")
 
 
 def decoder_config(size: str) -> dict[str, int]:
@@ -95,6 +108,7 @@ def load_decoder(
     in_dim: int,
     patch: int = 16,
     dtype: jnp.dtype = jnp.dtype(jnp.float32),
+    on_host: bool = False,
 ) -> RaeDecoder:
     """The decoder of a configuration with published weights, stored in `dtype`.
 
@@ -109,10 +123,69 @@ def load_decoder(
         return make_decoder(config, tokens=tokens, in_dim=in_dim, patch=patch, key=key)
 
     try:
-        return load_new(make, decoder_slots, weights, dtype=dtype)
+        return load_new(make, decoder_slots, weights, dtype=dtype, on_host=on_host)
     except KeyMapError as error:
-        title = "decoder of a representation autoencoder"
-        raise KeyMapError(f"{looks_like(weights, title)} {error}") from error
+        raise KeyMapError(f"{looks_like(weights, 'rae-decoder', _TITLE)} {error}") from error
+
+
+def read_decoder(
+    config: Facts | None,
+    weights: Mapping[str, np.ndarray],
+    *,
+    dtype: jnp.dtype = jnp.dtype(jnp.float32),
+    on_host: bool = False,
+) -> RaeDecoder:
+    """The decoder of published weights, whose sizes are those of their shapes.
+
+    The heads are those of the `config.json` beside the weights, or of the published decoder of that width. Raises
+    KeyMapError for weights of something else, ValueError if the heads are not known.
+    """
+    weights = published_names(weights)
+    told = (
+        "decoder_embed.weight",
+        "decoder_pos_embed",
+        "decoder_pred.bias",
+        "decoder_layers.0.intermediate.dense.bias",
+    )
+    if any(name not in weights for name in told):
+        raise KeyMapError(
+            f"{looks_like(weights, 'rae-decoder', _TITLE)} It lacks {', '.join(n for n in told if n not in weights)}."
+        )
+    dim, in_dim = weights[told[0]].shape
+    given = {} if config is None else dict(config)
+    heads = given.get("decoder_num_attention_heads", HEADS.get(dim))
+    if heads is None:
+        raise ValueError(
+            f"A decoder {dim} wide is none of the published ones ({', '.join(map(str, HEADS))} wide): put a "
+            "config.json with decoder_num_attention_heads beside its weights."
+        )
+    layers = {int(found[1]) for name in weights if (found := re.match(r"decoder_layers\.(\d+)\.", name))}
+    sizes = {
+        "decoder_hidden_size": dim,
+        "decoder_intermediate_size": weights[told[3]].shape[0],
+        "decoder_num_attention_heads": heads,
+        "decoder_num_hidden_layers": max(layers) + 1,
+    }
+    channels = checked_facts(given, DEFAULTS)["num_channels"]
+    return load_decoder(
+        {**given, **sizes},
+        weights,
+        tokens=weights[told[1]].shape[1] - 1,
+        in_dim=in_dim,
+        patch=math.isqrt(weights[told[2]].shape[0] // channels),
+        dtype=dtype,
+        on_host=on_host,
+    )
+
+
+def published_names(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """`weights` with the names of the diffusers library replaced by those that their authors use."""
+    renamed: dict[str, np.ndarray] = {}
+    for name, array in weights.items():
+        for pattern, replacement in _RENAMED:
+            name = pattern.sub(replacement, name)
+        renamed[name] = array
+    return renamed
 
 
 def decoder_slots(decoder: RaeDecoder) -> list[Slot | Fixed]:
@@ -121,21 +194,25 @@ def decoder_slots(decoder: RaeDecoder) -> list[Slot | Fixed]:
 
 
 class Parts(NamedTuple):
-    """The weights of encoder and decoder under the names of their own files."""
+    """The weights of encoder and decoder under the names of their own files; `buffers` is what else a file of the
+    diffusers library holds."""
 
     encoder: dict[str, np.ndarray]
     decoder: dict[str, np.ndarray]
+    buffers: dict[str, np.ndarray]
 
 
 def split_autoencoder(weights: Mapping[str, np.ndarray]) -> Parts:
     """The two parts of a whole autoencoder's checkpoint. Raises KeyMapError for names that belong to neither."""
-    parts, strangers = Parts({}, {}), list[str]()
-    for name, array in weights.items():
+    parts, strangers = Parts({}, {}, {}), list[str]()
+    for name, array in published_names(weights).items():
         prefix = next((p for p in _ENCODER_PREFIXES if name.startswith(p)), None)
         if prefix is not None:
             parts.encoder[name.removeprefix(prefix)] = array
         elif name.startswith(_DECODER_PREFIX):
             parts.decoder[name.removeprefix(_DECODER_PREFIX)] = array
+        elif name in _BUFFERS:
+            parts.buffers[name] = array
         else:
             strangers.append(name)
     if strangers:
@@ -144,3 +221,31 @@ def split_autoencoder(weights: Mapping[str, np.ndarray]) -> Parts:
             f"these do not: {', '.join(strangers)}"
         )
     return parts
+
+
+def encoder_config(
+    config: Mapping[str, Any] | None, weights: Mapping[str, np.ndarray]
+) -> dict[str, Any] | None:
+    """The `config.json` that the encoder inside a whole autoencoder would have, from that of the diffusers library.
+
+    None where there is none: then the encoder is one of a published size.
+    """
+    if config is None or "encoder_type" not in config:
+        return None
+    kinds = {"dinov2": "dinov2_with_registers", "siglip2": "siglip_vision_model", "mae": "vit_mae"}
+    kind = config["encoder_type"]
+    if kind not in kinds:
+        raise ValueError(f"encoder_type={kind!r} is none of {', '.join(kinds)}.")
+    width, patch = config.get("encoder_hidden_size", 768), config.get("encoder_patch_size", 14)
+    table = next(
+        (a for name, a in weights.items() if re.search(r"embeddings\.position_embedding", name)), None
+    )
+    positions = 0 if table is None else table.shape[-2] - (kind != "siglip2")
+    return {
+        "model_type": kinds[kind],
+        "hidden_size": width,
+        "num_hidden_layers": config.get("encoder_num_hidden_layers", 12),
+        "num_attention_heads": width // 64,
+        "patch_size": patch,
+        "image_size": math.isqrt(positions) * patch,
+    }

@@ -12,9 +12,9 @@ from laminate.models.attention_pool import AttentionPool
 from laminate.models.vit import Trunk, Vit
 from laminate.nn import LayerNorm, PatchEmbed
 from laminate.pretrained.family import HALF, Facts, Family, activation_of, mlp_of
-from laminate.pretrained.guess import looks_like
 from laminate.pretrained.keymaps.base import LEADING_ONE, SAME, Fixed, KeyMapError, Slot, load_new
 from laminate.pretrained.keymaps.vit import BlockNames, VitNames, linear_slots, norm_slots, vit_slots
+from laminate.pretrained.layouts import looks_like
 from laminate.types import Image, RandomKey
 
 
@@ -116,7 +116,7 @@ def load_pooled(
             dtype=dtype,
         )
     except KeyMapError as error:
-        raise KeyMapError(f"{looks_like(weights, SIGLIP2.title)} {error}") from error
+        raise KeyMapError(f"{looks_like(weights, SIGLIP2.name, SIGLIP2.title)} {error}") from error
 
 
 def pooled_slots(tower: PooledVision, *, prefix: str = SIGLIP2.prefix) -> list[Slot | Fixed]:

@@ -1,11 +1,13 @@
 """The frozen networks whose features a tokenizer compresses.
 
 A teacher takes an image in [0, 1] of float32 or bfloat16, `[height, width, 3]`, and gives its patch tokens
-`[tokens, dim]` in the dtype of the image, which is the compute dtype; norms and softmax are float32. It resizes and
-normalises the image itself, in float32.
+`[tokens, dim]` in the compute dtype, which is that of the image unless it is told; norms and softmax are float32. It
+resizes and normalises the image itself, in float32.
 """
 
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import equinox as eqx
@@ -16,8 +18,11 @@ from jaxtyping import Array, Float
 
 from laminate.models.vit import Vit
 from laminate.nn import Resampling, resize
+from laminate.pretrained import hub
 from laminate.pretrained.family import Family, Rgb
-from laminate.pretrained.patches import Patches
+from laminate.pretrained.files import read
+from laminate.pretrained.identify import identify, identity, split_name
+from laminate.pretrained.published import PUBLISHED, Published
 from laminate.types import Image, RandomKey, Tokens
 
 
@@ -31,7 +36,9 @@ class Teacher(Protocol):
     @property
     def dim(self) -> int: ...
 
-    def __call__(self, image: Image, *, key: RandomKey | None = None) -> Tokens: ...
+    def __call__(
+        self, image: Image, *, dtype: jnp.dtype | None = None, key: RandomKey | None = None
+    ) -> Tokens: ...
 
 
 class VitTeacher(eqx.Module):
@@ -78,26 +85,34 @@ class VitTeacher(eqx.Module):
 
     @jax.named_scope("teacher")
     def __call__(
-        self, image: Float[Array, "height width 3"], *, key: RandomKey | None = None
+        self,
+        image: Float[Array, "height width 3"],
+        *,
+        dtype: jnp.dtype | None = None,
+        key: RandomKey | None = None,
     ) -> Float[Array, "{self.tokens} {self.dim}"]:
-        return self.vit(self.seen(image))[self.vit.prefix :]
+        return self.vit(self.seen(image, dtype=dtype))[self.vit.prefix :]
 
     def taps(
-        self, image: Float[Array, "height width 3"], layers: tuple[int, ...]
+        self,
+        image: Float[Array, "height width 3"],
+        layers: tuple[int, ...],
+        *,
+        dtype: jnp.dtype | None = None,
     ) -> tuple[Float[Array, "{self.tokens} {self.dim}"], Float[Array, "layers {self.tokens} _"]]:
         """The patch tokens, and those that leave each of `layers` (counted from 0), not normed."""
-        tokens, tapped = self.vit.taps(self.seen(image), layers)
+        tokens, tapped = self.vit.taps(self.seen(image, dtype=dtype), layers)
         return tokens[self.vit.prefix :], tapped[:, self.vit.prefix :]
 
     def seen(
-        self, image: Float[Array, "height width 3"]
+        self, image: Float[Array, "height width 3"], *, dtype: jnp.dtype | None = None
     ) -> Float[Array, "{self.image_size} {self.image_size} 3"]:
         """What enters the network: the resized, normalised image."""
         sized = resize(image.astype(jnp.float32), (self.image_size, self.image_size), self.resampling)
         mean, std = (
             jnp.broadcast_to(jnp.asarray(c, jnp.float32), sized.shape) for c in (self.mean, self.std)
         )
-        return ((sized - mean) / std).astype(image.dtype)
+        return ((sized - mean) / std).astype(image.dtype if dtype is None else dtype)
 
 
 def vision_teacher(
@@ -118,14 +133,78 @@ def vision_teacher(
     return VitTeacher(vit, image_size, mean=family.mean, std=family.std, resampling=resampling)
 
 
-def load_teacher(name: str, *, image_size: int, patch: int) -> Patches:
-    """The teacher of that name: an image in [0, 1] in, patch features out.
+def load_teacher(
+    source: str | os.PathLike[str],
+    *,
+    image_size: int | None = None,
+    resampling: Resampling = "bilinear-antialias",
+    dtype: jnp.dtype = jnp.dtype(jnp.float32),
+    on_host: bool = False,
+    cache: Path | None = None,
+) -> VitTeacher:
+    """The frozen network of `source`: a known name, a file or folder, a hub repository, or `NAME=WHERE`.
 
-    Raises ValueError for one whose weights this version cannot load.
+        load_teacher("dinov2-b")                               known weights, fetched once and pinned
+        load_teacher("checkpoints/dinov2")                     a folder with config.json and model.safetensors
+        load_teacher("dinov2-b=checkpoints/model.safetensors") a file that must hold DINOv2-B with registers
+
+    It sees images of `image_size` a side (None: the usual one of the network), resized by `resampling`. Weights are
+    stored in `dtype`; `on_host` leaves them in NumPy arrays, for `parallel.sharding.place`.
+
+    Raises:
+        ValueError: another family or size than asked for, damaged weights, or a size of no whole patches.
+        OSError: nothing of that name, or it cannot be fetched.
     """
-    if name != "patches":
-        raise ValueError(
-            f"The teacher {name!r} needs published weights, which this version cannot load yet: use "
-            "--teacher patches-IMAGE-PATCH, which needs none."
-        )
-    return Patches(image_size, patch)
+    asked, where = split_name(os.fspath(source))
+    config, weights = hub.load(where, cache=cache)
+    one = identify(config, weights, where, asked=asked)
+    vit = one.load(weights, affine=False, dtype=dtype, on_host=on_host)
+    return _seeing(one, vit, image_size, resampling)
+
+
+def teacher_shapes(
+    source: str | os.PathLike[str],
+    *,
+    image_size: int | None = None,
+    resampling: Resampling = "bilinear-antialias",
+    dtype: jnp.dtype = jnp.dtype(jnp.float32),
+    cache: Path | None = None,
+) -> VitTeacher:
+    """`load_teacher` without its numbers: a published name needs no file at all. Raises what `load_teacher` raises."""
+    one = describe_teacher(source, cache=cache)
+    vit = eqx.filter_eval_shape(
+        lambda key: one.family.make(one.config, affine=False, key=key), jax.random.key(0)
+    )
+    stored = jax.tree.map(
+        lambda leaf: (
+            jax.ShapeDtypeStruct(leaf.shape, dtype) if isinstance(leaf, jax.ShapeDtypeStruct) else leaf
+        ),
+        vit,
+    )
+    return _seeing(one, stored, image_size, resampling)
+
+
+def describe_teacher(source: str | os.PathLike[str], *, cache: Path | None = None) -> Published:
+    """Family and sizes of what `source` names: published ones, or those of its `config.json`, else of its header.
+
+    Raises what `load_teacher` raises for what can be seen without looking at the numbers.
+    """
+    asked, where = split_name(os.fspath(source))
+    if asked is not None:
+        return PUBLISHED[asked]
+    files = hub.locate(where, cache=cache)
+    return identify(hub.config_of(files), read(files), where)
+
+
+def teacher_identity(source: str | os.PathLike[str], *, cache: Path | None = None) -> str:
+    """The hash of all that decides what the network of `source` computes (`identify.identity`)."""
+    asked, where = split_name(os.fspath(source))
+    files = hub.locate(where, cache=cache)
+    weights = read(files)
+    return identity(identify(hub.config_of(files), weights, where, asked=asked), weights)
+
+
+def _seeing(one: Published, vit: Vit, image_size: int | None, resampling: Resampling) -> VitTeacher:
+    family = one.family
+    size = one.image_size if image_size is None else image_size
+    return VitTeacher(vit, size, mean=family.mean, std=family.std, resampling=resampling)

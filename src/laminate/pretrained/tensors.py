@@ -4,6 +4,7 @@ The arrays are read-only views of the mapped file, bfloat16 included, so opening
 reference reader copies every tensor, which takes as long as reading the file once more.
 """
 
+import hashlib
 import json
 import math
 import os
@@ -101,6 +102,16 @@ def require_finite(weights: Mapping[str, np.ndarray], where: str) -> None:
             f"{where}: {count} with NaN or infinity ({_some(wrong)}). The training that wrote it diverged, or the "
             "file is damaged: use another checkpoint, or fetch it again."
         )
+
+
+def content_hash(weights: Mapping[str, np.ndarray]) -> str:
+    """The SHA-256 of names, dtypes, shapes and numbers: the same for one file and for shards of it."""
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        array = np.ascontiguousarray(weights[name])
+        digest.update(json.dumps([name, str(array.dtype), array.shape]).encode())
+        digest.update(array.reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
 
 
 def parse_header(buffer: Any, size: int, where: str) -> Header:

@@ -1,24 +1,29 @@
 """The modules that a recipe describes. This is the one module of the recipes that needs JAX."""
 
 import dataclasses
+from typing import Protocol, runtime_checkable
 
 import jax
+import jax.numpy as jnp
 
 from laminate.bottlenecks.fsq import Fsq
 from laminate.bottlenecks.gaussian import Gaussian
 from laminate.models import Ddt, Dit, FlatLatent
 from laminate.models import vit as models
 from laminate.nn import LayerNorm, Mlp, RMSNorm, SwiGlu, trunc_normal, xavier_uniform
+from laminate.pretrained import hub
+from laminate.pretrained.identify import READERS
 from laminate.pretrained.patches import Patches
-from laminate.pretrained.stand_in import StandIn
-from laminate.pretrained.teachers import load_teacher
+from laminate.pretrained.rae import read_decoder
+from laminate.pretrained.teachers import VitTeacher, load_teacher, teacher_identity, teacher_shapes
 from laminate.recipes.bottleneck import FsqBottleneck, GaussianBottleneck
 from laminate.recipes.flags import AttentionKernel, Remat
 from laminate.recipes.flatdino import FlatDinoRecipe
 from laminate.recipes.generator import GeneratorRecipe
 from laminate.recipes.network import Teacher, Vit
 from laminate.tokenizers.flatdino import FlatDino, NestedLatents
-from laminate.types import RandomKey
+from laminate.tokenizers.rae import RaePixels
+from laminate.types import Image, RandomKey, Tokens
 
 
 def flatdino(
@@ -90,14 +95,75 @@ def generator(
     )
 
 
-def teacher(recipe: Teacher, *, weights: bool = True) -> Patches | StandIn:
-    """The frozen network of `recipe`; without `weights`, one that has any is left out and its features stood in for.
+def teacher(recipe: Teacher, *, weights: bool = True) -> Patches | VitTeacher:
+    """The frozen network of `recipe`, its weights in NumPy arrays for `parallel.sharding.place`; without `weights`,
+    their shapes, for which a known name needs no file.
 
-    Raises ValueError for a network whose weights this version cannot load.
+    Raises ValueError for weights that are damaged, of another network, or others than the recipe was made with, and
+    OSError if they are not there.
     """
-    if not weights and recipe.name != "patches":
-        return StandIn(recipe.patches, recipe.dim)
-    return load_teacher(recipe.name, image_size=recipe.image_size, patch=recipe.patch_size)
+    if recipe.name == "patches":
+        return Patches(recipe.image_size, recipe.patch_size)
+    dtype = jnp.dtype(recipe.dtype)
+    if not weights:
+        return teacher_shapes(recipe.name, image_size=recipe.image_size, dtype=dtype)
+    found = load_teacher(recipe.name, image_size=recipe.image_size, dtype=dtype, on_host=True)
+    if (found.tokens, found.dim) != (recipe.patches, recipe.dim):
+        raise ValueError(
+            f"The teacher {recipe.name!r} gives {found.tokens} features of {found.dim} numbers, and the recipe was "
+            f"made for {recipe.patches} of {recipe.dim}: give it the weights that it was made for."
+        )
+    return found
+
+
+def with_identity(recipe: FlatDinoRecipe) -> FlatDinoRecipe:
+    """`recipe` with the hash of its teacher's weights. Raises ValueError if it states another one already."""
+    stated = recipe.teacher
+    if stated.name == "patches":
+        return recipe
+    found = teacher_identity(stated.name)
+    if stated.weights not in ("", found):
+        raise ValueError(
+            f"The weights of the teacher {stated.name!r} have changed: their hash is {found[:12]}, and the recipe was "
+            f"made with {stated.weights[:12]}. Bring the old ones back, or start from the name of the experiment."
+        )
+    return dataclasses.replace(recipe, teacher=dataclasses.replace(stated, weights=found))
+
+
+@runtime_checkable
+class Painter(Protocol):
+    """Turns the features of a teacher into an image in [0, 1]."""
+
+    def pixels(self, features: Tokens) -> Image: ...
+
+
+def painter(teacher: Teacher, decoder: str | None) -> Painter | None:
+    """What shows the features of `teacher` as pixels: themselves, or the `decoder` of a published autoencoder.
+
+    Its weights are NumPy arrays. None if there is nothing. Raises as `pixel_decoder`.
+    """
+    if decoder is not None:
+        return pixel_decoder(decoder, teacher)
+    return Patches(teacher.image_size, teacher.patch_size) if teacher.name == "patches" else None
+
+
+def pixel_decoder(source: str, teacher: Teacher) -> RaePixels:
+    """The decoder of a published autoencoder, to look at the features of `teacher`; weights in NumPy arrays.
+
+    Raises ValueError if it takes other features, or cannot be read, and OSError if it is not there.
+    """
+    if teacher.family not in READERS:
+        raise ValueError(
+            f"--pixel-decoder: the features of `{teacher.name}` are pixels already, leave it out."
+        )
+    decoder = read_decoder(*hub.load(source), on_host=True)
+    if decoder.vit.in_dim != teacher.dim:
+        raise ValueError(
+            f"--pixel-decoder {source} takes features of {decoder.vit.in_dim} numbers, and {teacher.name} gives "
+            f"{teacher.dim}: use one that was trained on this teacher."
+        )
+    family = READERS[teacher.family]
+    return RaePixels(decoder, family.mean, family.std)
 
 
 def trunk(vit: Vit, *, kernel: AttentionKernel = "xla", remat: Remat = "none") -> models.Trunk:

@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from laminate.data.prepared import array_facts
 from laminate.recipes.checks import above, at_least
 from laminate.recipes.flatdino import FlatDinoRecipe, Variant, as_variant
-from laminate.recipes.json_text import from_json
-from laminate.recipes.network import Teacher, find_teacher
+from laminate.recipes.json_text import from_json, teacher_of
+from laminate.recipes.network import StoredDtype, Teacher, find_teacher
 
 Precision = Literal["auto", "float32", "bfloat16"]
 AttentionKernel = Literal["xla", "cudnn"]
@@ -21,6 +22,10 @@ Resume = Literal["auto", "newest-good", "required"]
 
 RECIPE_FILE = "recipe.json"
 PRETRAINED_IMAGE_SIZE = 256
+_PUBLISHED_SIZES = (
+    224,
+    256,
+)  # of what teachers usually see, whose images are cropped to `PRETRAINED_IMAGE_SIZE`
 
 
 @dataclass(frozen=True)
@@ -35,8 +40,15 @@ class TrainFlags:
     variant: Variant = "paper"
     """Follow the paper, or its released code where the two differ."""
     teacher: str | None = None
-    """Frozen network: patches, patches-IMAGE-PATCH, dinov2-s, dinov2-b, dinov2-l or dinov2-g.
-    Default: the recipe's."""
+    """Frozen network: patches, patches-IMAGE-PATCH, a known name (dinov2-b; `python -m laminate.pretrained list`), a
+    folder, a .safetensors file, ORGANISATION/NAME of the hub, or NAME=WHERE. Default: the recipe's."""
+    teacher_image_size: int | None = None
+    """Side of the images that the teacher sees, in pixels. Default: the usual one of that network."""
+    teacher_dtype: StoredDtype = "float32"
+    """Number format in which the teacher's weights are held; bfloat16 halves their memory."""
+    pixel_decoder: str | None = None
+    """Decoder of a published autoencoder on this teacher, a file or folder: the report shows reconstructions through
+    it. Without one, and for teachers whose features are no pixels, it shows the features in false colours."""
     steps: int | None = None
     """Length of the training in optimiser steps; warm-up and decay keep their share.
     Default: the recipe's."""
@@ -47,7 +59,7 @@ class TrainFlags:
 
     data: str = "embedded"
     """embedded, a prepared folder, a folder of images, tar files, tfds:NAME[@DIR] or
-    parquet files."""
+    parquet files; or features that experiments/encode.py wrote."""
     data_workers: int | None = None
     """Threads that decode images. Default: one per core."""
     max_bad_images: int = 16
@@ -119,6 +131,7 @@ class TrainFlags:
     def __post_init__(self) -> None:
         for flag in ("steps", "global_batch_size", "data_workers", "device_batch_size", "checkpoint_every"):
             _positive(flag, getattr(self, flag))
+        _positive("teacher_image_size", self.teacher_image_size)
         for flag in ("keep", "validate_every", "log_every", "stop_after"):
             _positive(flag, getattr(self, flag))
         at_least("--max-bad-images", self.max_bad_images, 0)
@@ -157,14 +170,27 @@ def resolve_recipe(
         recipe = read_recipe(flags.recipe)
     else:
         recipe = from_name(flags.experiment or default)
-    recipe = as_variant(recipe, flags.variant)
-    if flags.teacher is not None:
-        recipe = with_teacher(recipe, find_teacher(flags.teacher))
+    recipe = _with_teacher_of(flags, as_variant(recipe, flags.variant))
     if flags.steps is not None:
         recipe = replace(recipe, schedule=recipe.schedule.in_steps(flags.steps))
     if flags.global_batch_size is not None:
         recipe = replace(recipe, global_batch_size=flags.global_batch_size)
     return recipe
+
+
+def _with_teacher_of(flags: TrainFlags, recipe: FlatDinoRecipe) -> FlatDinoRecipe:
+    """`recipe` with the teacher that the flags name, or whose features the data are."""
+    encoded = array_facts(flags.data)
+    size, dtype = flags.teacher_image_size, flags.teacher_dtype
+    if flags.teacher is None and encoded is not None:
+        teacher = teacher_of(encoded.made_by["teacher"])
+    elif flags.teacher is None and size is None and dtype == "float32":
+        return recipe
+    else:
+        teacher = find_teacher(flags.teacher or recipe.teacher.name, image_size=size, dtype=dtype)
+    same = replace(teacher, weights="") == replace(recipe.teacher, weights="")
+    # The recipe of an earlier run keeps its views, and the hash that the weights are compared with.
+    return recipe if same and recipe.teacher.weights else with_teacher(recipe, teacher)
 
 
 def with_teacher(recipe: FlatDinoRecipe, teacher: Teacher) -> FlatDinoRecipe:
@@ -176,7 +202,7 @@ def with_teacher(recipe: FlatDinoRecipe, teacher: Teacher) -> FlatDinoRecipe:
         size, encoder = teacher.image_size, replace(recipe.encoder, positions="learned")
         augment = replace(recipe.augment, image_size=size)
         return replace(recipe, teacher=teacher, encoder=encoder, augment=augment)
-    size = PRETRAINED_IMAGE_SIZE
+    size = PRETRAINED_IMAGE_SIZE if teacher.image_size in _PUBLISHED_SIZES else teacher.image_size
     return replace(recipe, teacher=teacher, augment=replace(recipe.augment, image_size=size))
 
 

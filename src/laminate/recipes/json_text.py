@@ -7,6 +7,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from laminate.recipes.bottleneck import FsqBottleneck, GaussianBottleneck
 from laminate.recipes.flatdino import FlatDinoRecipe
+from laminate.recipes.network import Teacher
 
 FAMILY = "flatdino"
 TAGS: dict[type, str] = {GaussianBottleneck: "gaussian", FsqBottleneck: "fsq"}
@@ -48,6 +49,16 @@ def from_tree(tree: Any) -> FlatDinoRecipe:
     return _dataclass(
         {key: value for key, value in tree.items() if key not in ("family", RUN)}, FlatDinoRecipe, where=""
     )
+
+
+def teacher_tree(teacher: Teacher) -> dict[str, Any]:
+    """A teacher as a dictionary, for those who note which one they used."""
+    return _plain(teacher)
+
+
+def teacher_of(tree: Any) -> Teacher:
+    """The teacher of `teacher_tree`. Raises `ValueError` as `from_json` does."""
+    return _dataclass(tree, Teacher, where="teacher")
 
 
 def differences(a: FlatDinoRecipe, b: FlatDinoRecipe) -> list[str]:

@@ -16,9 +16,10 @@ from etils import epath
 from jax.sharding import Mesh
 from jaxtyping import PyTree
 
+from laminate.data.records import spread
 from laminate.parallel.feeding import feed
 from laminate.parallel.hosts import check, is_first, of_first, watched
-from laminate.parallel.sharding import initialize
+from laminate.parallel.sharding import initialize, place
 from laminate.recipes.card import Card
 from laminate.recipes.costs import decoder_cost, encoder_cost
 from laminate.recipes.endings import say
@@ -35,6 +36,7 @@ from laminate.train.trackers import TensorBoard, Tracker, Trackers, Wandb
 
 REPORT = "report.html"
 STATISTICS_IMAGES = 50_000  # training images that the latent statistics are measured on
+SHOWN_IMAGES = 64  # validation images that are looked at one by one
 
 Batches = Callable[[], Iterable[dict[str, Any]]]
 Summary = Callable[[dict[str, Any]], dict[str, float]]
@@ -129,10 +131,11 @@ class TokenizerReport(Protocol):
         folder: epath.Path,
         tokenizer: Any,
         *,
+        painter: Any,
         mesh: Mesh,
         dtype: jnp.dtype,
         training: Batches,
-        validation: Batches,
+        shown: Batches,
         summary: str,
         facts: tuple[tuple[str, str], ...],
         command: str,
@@ -155,10 +158,11 @@ def conclude(run: Run, trained: Trained, write_report: TokenizerReport) -> None:
     report = write_report(
         run.folder.path,
         run.best(trained.state),
+        painter=place(run.painter, run.mesh),
         mesh=run.mesh,
         dtype=run.compute_dtype,
         training=lambda: islice(run.evaluation_batches(run.training), few),
-        validation=lambda: islice(run.evaluation_batches(run.validation), few),
+        shown=lambda: run.evaluation_batches(spread(run.validation, SHOWN_IMAGES)),
         summary=(
             f"{run.recipe.compression:.1f}x fewer numbers than the teacher's features, "
             f"in {run.recipe.tokens} tokens."

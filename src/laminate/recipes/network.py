@@ -1,15 +1,19 @@
 """Recipes of the networks: the frozen teacher, and the transformers of a tokenizer."""
 
 import math
+import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal, get_args
 
+from laminate.pretrained.registry import KNOWN
 from laminate.recipes.checks import above, at_least, one_of, rate
 
 Mlp = Literal["swiglu", "gelu"]
 Norm = Literal["layer", "rms"]
 Positions = Literal["none", "learned", "sincos"]
+StoredDtype = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,8 @@ class Teacher:
     """The frozen network whose patch features are compressed."""
 
     name: str
-    """`patches` (the normalised pixels of each patch) or a pretrained network such as `dinov2-b`."""
+    """`patches` (the normalised pixels of each patch), a known network such as `dinov2-b`, the file, folder or hub
+    repository of one, or `dinov2-b=WHERE`."""
     image_size: int
     """Side of the square image that the teacher sees, in pixels."""
     patches: int
@@ -69,11 +74,18 @@ class Teacher:
     """Width of one patch feature."""
     depth: int = 0
     """Layers whose output can be asked for; 0 for `patches`."""
+    family: str = ""
+    """Kind of network, such as `dinov2`; empty for `patches`."""
+    dtype: StoredDtype = "float32"
+    """Number format in which its weights are held."""
+    weights: str = ""
+    """SHA-256 of all that decides what it computes; empty until its weights are read, and for `patches`."""
 
     def __post_init__(self) -> None:
         for field in ("image_size", "patches", "dim"):
             at_least(f"teacher.{field}", getattr(self, field), 1)
         at_least("teacher.depth", self.depth, 0)
+        one_of("teacher.dtype", self.dtype, get_args(StoredDtype))
         if self.grid**2 != self.patches:
             raise ValueError(f"teacher.patches must be a square number, got {self.patches}.")
         if self.image_size % self.grid:
@@ -101,15 +113,29 @@ class Teacher:
         return self.patches * self.dim
 
 
-PRETRAINED_TEACHERS: dict[str, Teacher] = {
-    name: Teacher(name, image_size=224, patches=256, dim=dim, depth=depth)
-    for name, dim, depth in (
-        ("dinov2-s", 384, 12),
-        ("dinov2-b", 768, 12),
-        ("dinov2-l", 1024, 24),
-        ("dinov2-g", 1536, 40),
-    )
+# Of each family that can teach: the side of the image that its networks usually see, and of a patch.
+_VIEWS = {
+    "dinov2": (224, 14),
+    "dinov2-plain": (224, 14),
+    "dinov3": (256, 16),
+    "vit-mae": (256, 16),
+    "siglip2": (256, 16),
+    "dino": (224, 8),
 }
+_SIGLIP2_DEPTH = 12  # its file holds a text tower too, so the registry does not say
+
+
+def _known_teachers() -> dict[str, Teacher]:
+    found: dict[str, Teacher] = {}
+    for name, known in KNOWN.items():
+        if known.family in _VIEWS and known.width is not None and not known.pickled:
+            size, patch = _VIEWS[known.family]
+            depth = _SIGLIP2_DEPTH if known.depth is None else known.depth
+            found[name] = Teacher(name, size, (size // patch) ** 2, known.width, depth, known.family)
+    return found
+
+
+PRETRAINED_TEACHERS: dict[str, Teacher] = _known_teachers()
 
 
 def patch_teacher(image_size: int, patch_size: int) -> Teacher:
@@ -122,17 +148,49 @@ def patch_teacher(image_size: int, patch_size: int) -> Teacher:
     )
 
 
-def find_teacher(text: str) -> Teacher:
-    """The teacher that a person names: `dinov2-b`, or `patches` / `patches-64-8` (image and patch size).
+def find_teacher(text: str, *, image_size: int | None = None, dtype: StoredDtype = "float32") -> Teacher:
+    """The teacher that a person names: `dinov2-b`; the file, folder or hub repository of one; `dinov2-b=WHERE`; or
+    `patches` / `patches-64-8` (image and patch size).
 
-    Raises `ValueError` with the known names.
+    `image_size` is the side of the images that it sees, its usual one if None. What has no known name is looked at,
+    and fetched where it has to be. Raises `ValueError` with the known names, or for what cannot teach, and OSError if
+    it is not there.
     """
-    if text == "patches":
-        return patch_teacher(64, 8)
-    sized = re.fullmatch(r"patches-([0-9]+)-([0-9]+)", text)
+    sized = re.fullmatch(r"patches(?:-([0-9]+)-([0-9]+))?", text)
     if sized:
-        return patch_teacher(int(sized[1]), int(sized[2]))
-    if text not in PRETRAINED_TEACHERS:
+        if image_size is not None or dtype != "float32":
+            raise ValueError(
+                "The teacher `patches` has no weights, and is named with its sizes: --teacher patches-IMAGE-PATCH."
+            )
+        return patch_teacher(int(sized[1] or 64), int(sized[2] or 8))
+    found = PRETRAINED_TEACHERS.get(text.partition("=")[0])
+    if found is None or (text != found.name and "=" not in text):
+        found = _looked_at(text)
+    return _seeing(replace(found, name=text, dtype=dtype), image_size)
+
+
+def _seeing(teacher: Teacher, image_size: int | None) -> Teacher:
+    if image_size is None:
+        return teacher
+    patch = teacher.patch_size
+    if image_size < 1 or image_size % patch:
+        near = max(1, round(image_size / patch)) * patch
+        raise ValueError(
+            f"The teacher {teacher.name!r} sees images of whole patches of {patch} pixels, and {image_size} is no "
+            f"multiple of that: --teacher-image-size {near} is the nearest."
+        )
+    return replace(teacher, image_size=image_size, patches=(image_size // patch) ** 2)
+
+
+def _looked_at(text: str) -> Teacher:
+    """The teacher that lies in a file, folder or repository."""
+    if not ("/" in text or "=" in text or Path(os.path.expanduser(text)).exists()):
         known = ", ".join(["patches", "patches-IMAGE-PATCH", *PRETRAINED_TEACHERS])
-        raise ValueError(f"Unknown teacher {text!r}. Known: {known}.")
-    return PRETRAINED_TEACHERS[text]
+        raise ValueError(
+            f"Unknown teacher {text!r}. Known: {known}; or a file, a folder or ORGANISATION/NAME of the hub."
+        )
+    from laminate.pretrained.teachers import describe_teacher  # only these need JAX to be understood
+
+    one = describe_teacher(text)
+    dim, depth = one.size
+    return Teacher(text, one.image_size, (one.image_size // one.patch) ** 2, dim, depth, one.family.name)

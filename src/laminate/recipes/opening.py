@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
+from jaxtyping import PyTree
 
-from laminate.data.augment import Augment, Squash, TrainCrop
+from laminate.data.array_schema import ReadArray
+from laminate.data.augment import Augment
 from laminate.data.evaluation import evaluation_batches
 from laminate.data.faults import load_or_next
 from laminate.data.host_slice import HostShare
@@ -23,14 +25,16 @@ from laminate.parallel.cluster import find_place
 from laminate.parallel.feeding import feed, parts_of_host
 from laminate.parallel.hosts import any_host, barrier, is_first, of_first, start
 from laminate.parallel.mesh import MeshShape, build_mesh, parse_mesh, prepare_devices, split_batch
-from laminate.parallel.sharding import abstract
+from laminate.parallel.sharding import abstract, place
 from laminate.recipes import build
+from laminate.recipes.build import Painter
 from laminate.recipes.flags import TrainFlags, run_folder
 from laminate.recipes.flatdino import FlatDinoRecipe
 from laminate.recipes.json_text import RUN, to_tree
 from laminate.recipes.preflight import facts, require_same, require_shared
 from laminate.recipes.starting import Start, plan_start, started
 from laminate.recipes.training import StepCounts
+from laminate.recipes.views import random_view, require_features, still_view
 from laminate.train.checkpoint import Checkpoints
 from laminate.train.manifest import read_manifest
 from laminate.train.run_folder import RunFolder
@@ -51,7 +55,11 @@ class Origin:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One training, opened: data, devices, folder and checkpoints have been seen to fit the recipe."""
+    """One training, opened: data, devices, folder and checkpoints have been seen to fit the recipe.
+
+    `frozen` is what `make_frozen` gave, on the mesh; None where the data hold the features of the teacher. `painter`
+    turns features into pixels, in host memory; None if nothing can.
+    """
 
     flags: TrainFlags
     recipe: FlatDinoRecipe
@@ -61,6 +69,8 @@ class Run:
     devices: str
     compute_dtype: jnp.dtype
     micro_batches: int
+    frozen: PyTree
+    painter: Painter | None
     training: Records
     validation: Records
     loader: TrainLoader
@@ -74,7 +84,7 @@ class Run:
         batches = evaluation_batches(
             records,
             global_batch_size=self.recipe.global_batch_size,
-            augment=_squash(self.recipe),
+            augment=still_view(self.recipe, records),
             share=self.loader.share,
             threads=self.loader.threads,
             max_bad_images=self.flags.max_bad_images,
@@ -123,10 +133,15 @@ class Run:
         return join_buffers(restored.state, state.buffers)
 
 
-def open_run(flags: TrainFlags, recipe: FlatDinoRecipe) -> Run:
+def open_run(
+    flags: TrainFlags,
+    recipe: FlatDinoRecipe,
+    make_frozen: Callable[[FlatDinoRecipe], PyTree] = lambda recipe: None,
+) -> Run:
     """Open everything that a training needs; the run folder comes last, so a refusal leaves nothing behind.
 
-    With several hosts, all of them meet here, and what one refuses, all do.
+    `make_frozen(recipe)` are the networks, in host memory, that stand beside the trained one. The recipe of the run
+    states the hash of the teacher's weights. With several hosts, all of them meet here, and what one refuses, all do.
 
     Raises ValueError or OSError with the one thing that is wrong and how to mend it.
     """
@@ -139,12 +154,17 @@ def open_run(flags: TrainFlags, recipe: FlatDinoRecipe) -> Run:
         "data",
         {"data": {split.manifest.split: split.manifest.fingerprint for split in (training, validation)}},
     )
-    counts = recipe.schedule.counts(examples=len(training), global_batch_size=recipe.global_batch_size)
+    recipe = require_features(recipe, training) if training.manifest.arrays else build.with_identity(recipe)
+    require_same("teacher", {"teacher": recipe.teacher.weights})
+    images = training.manifest.images
+    counts = recipe.schedule.counts(examples=images, global_batch_size=recipe.global_batch_size)
     for records in (training, validation):
-        _check_readable(records, _squash(recipe), flags.max_bad_images)
+        _check_readable(records, still_view(recipe, records), flags.max_bad_images)
     shape, devices = prepare_devices(shape)
     micro_batches = split_batch(recipe.global_batch_size, shape.devices, flags.device_batch_size)
     mesh = build_mesh(shape)
+    frozen = place(None if training.manifest.arrays else make_frozen(recipe), mesh)
+    painter = build.painter(recipe.teacher, flags.pixel_decoder)
     loader = _loader(flags, recipe, training, HostShare(*parts_of_host(mesh)))
     described = {**to_tree(recipe), RUN: _described(flags, training)}
     folder = RunFolder(run_folder(flags, recipe), primary=is_first())
@@ -163,6 +183,8 @@ def open_run(flags: TrainFlags, recipe: FlatDinoRecipe) -> Run:
         devices=devices,
         compute_dtype=_compute_dtype(flags),
         micro_batches=micro_batches,
+        frozen=frozen,
+        painter=painter,
         training=training,
         validation=validation,
         loader=loader,
@@ -171,11 +193,6 @@ def open_run(flags: TrainFlags, recipe: FlatDinoRecipe) -> Run:
         origin=origin,
         start=start_from,
     )
-
-
-def _squash(recipe: FlatDinoRecipe) -> Augment:
-    """What validation does to an image: all of it, resized to the square that training crops to."""
-    return Squash(recipe.augment.image_size)
 
 
 def _check_readable(records: Records, view: Augment, max_bad_images: int) -> None:
@@ -196,14 +213,12 @@ def _check_readable(records: Records, view: Augment, max_bad_images: int) -> Non
 
 
 def _loader(flags: TrainFlags, recipe: FlatDinoRecipe, training: Records, share: HostShare) -> TrainLoader:
-    augment = recipe.augment
+    arrays = training.manifest.arrays
     return TrainLoader(
         training,
         seed=flags.seed,
         global_batch_size=recipe.global_batch_size,
-        augment=TrainCrop(
-            augment.image_size, area=augment.crop_area, ratio=augment.crop_ratio, flip=augment.flip_rate > 0.0
-        ),
+        augment=random_view(recipe) if arrays is None else ReadArray(arrays),
         share=share,
         threads=flags.data_workers or os.cpu_count() or 1,
         max_bad_images=flags.max_bad_images,

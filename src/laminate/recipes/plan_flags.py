@@ -11,6 +11,7 @@ from laminate.recipes.checks import at_least
 from laminate.recipes.explain import find_family
 from laminate.recipes.flags import AttentionKernel, Remat, TrainFlags, read_recipe
 from laminate.recipes.flatdino import Variant
+from laminate.recipes.network import StoredDtype
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,9 @@ class PlanFlags:
     variant: Variant = "paper"
     """Follow the paper, or its released code where the two differ."""
     teacher: str | None = None
-    """Frozen network, as in training. One whose weights cannot be loaded is left out, and the table says so."""
+    """Frozen network, as in training; a known name is planned without its weights."""
+    teacher_dtype: StoredDtype = "float32"
+    """Number format in which the teacher's weights are held, as in training."""
     global_batch_size: int | None = None
     """Images per optimiser step over all devices. Default: the recipe's."""
     device_batch_size: int | None = None
@@ -63,6 +66,7 @@ class PlanFlags:
             recipe=self.recipe,
             variant=self.variant,
             teacher=self.teacher,
+            teacher_dtype=self.teacher_dtype,
             global_batch_size=self.global_batch_size,
             device_batch_size=self.device_batch_size,
             remat=self.remat,

@@ -8,6 +8,7 @@ from laminate.train.phases import phases_from_epochs
 
 Unit = Literal["epochs", "steps"]
 ScheduleKind = Literal["wsd", "warmup_cosine", "constant", "linear_decay"]
+View = Literal["crop", "squash"]
 OptimizerKind = Literal["adamw", "muon"]
 DecayShape = Literal["cosine", "linear"]
 
@@ -24,8 +25,11 @@ class Augment:
     """Smallest and largest width / height of a crop."""
     flip_rate: float = 0.5
     """Chance of a horizontal flip."""
+    view: View = "crop"
+    """`squash` takes the whole image instead, as validation does: nothing is random then."""
 
     def __post_init__(self) -> None:
+        one_of("augment.view", self.view, get_args(View))
         at_least("augment.image_size", self.image_size, 1)
         smallest, largest = self.crop_area
         above("augment.crop_area[0]", smallest, 0.0)

@@ -1,6 +1,9 @@
 """Representation autoencoders: features of a frozen network as latents, and a decoder to pixels (Zheng et al. 2025)."""
 
-from typing import Protocol, runtime_checkable
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -9,6 +12,9 @@ from jaxtyping import Array, Float
 
 from laminate.bottlenecks.noisy import Noisy
 from laminate.models.rae_decoder import RaeDecoder
+from laminate.pretrained import hub, identify
+from laminate.pretrained import rae as published
+from laminate.pretrained.teachers import VitTeacher, load_teacher
 from laminate.tokenizers.normalization import Normalization
 from laminate.types import Image, Latents, RandomKey, Tokens
 
@@ -68,9 +74,7 @@ class Rae(eqx.Module):
 
     def pixels(self, features: Tokens) -> Image:
         """The float32 image of features that are not normalised, such as those of a FlatDINO decoder."""
-        image = self.decoder(features).astype(jnp.float32)
-        mean, std = (jnp.asarray(c, jnp.float32) for c in (self.encoder.mean, self.encoder.std))
-        return image * jnp.broadcast_to(std, image.shape) + jnp.broadcast_to(mean, image.shape)
+        return _in_unit(self.decoder(features), self.encoder.mean, self.encoder.std)
 
     def with_statistics(
         self,
@@ -88,6 +92,99 @@ class Rae(eqx.Module):
         variances = np.ones(shape, np.float32) if variance is None else _as_tokens(variance)
         measured = self.normalization.measured(jnp.asarray(means), jnp.asarray(variances + eps))
         return eqx.tree_at(lambda rae: rae.normalization, self, measured)
+
+
+class RaePixels(eqx.Module):
+    """The decoder of an autoencoder alone, to look at features: its images are clipped to [0, 1].
+
+    `mean` and `std` are those of the pixels that the encoder of the features sees.
+    """
+
+    decoder: RaeDecoder
+    mean: tuple[float, ...] = eqx.field(static=True)
+    std: tuple[float, ...] = eqx.field(static=True)
+
+    def pixels(self, features: Tokens) -> Image:
+        """The float32 image of these features."""
+        return jnp.clip(_in_unit(self.decoder(features), self.mean, self.std), 0.0, 1.0)
+
+
+def load(
+    source: str | os.PathLike[str] | None = None,
+    *,
+    encoder: str | os.PathLike[str] | None = None,
+    decoder: str | os.PathLike[str] | None = None,
+    statistics: str | os.PathLike[str] | None = None,
+    image_size: int | None = None,
+    dtype: jnp.dtype = jnp.dtype(jnp.float32),
+    cache: Path | None = None,
+) -> Rae:
+    """A published representation autoencoder, whole or in its parts.
+
+        rae = load("rae-dinov2-b-diffusers")        or a folder, file or repository that holds all of one
+        rae = load(encoder="dinov2-b", decoder="decoder.safetensors", statistics="stat.safetensors")
+        latents = rae.encode(image)
+        image = rae.decode(latents)
+
+    `encoder` is what `pretrained.teachers.load_teacher` takes, which sees images of `image_size` (None: the usual
+    ones). `statistics` is a file with `mean` or `var` of shape `[channels, rows, columns]`, or both; without it the
+    latents are the features themselves.
+
+    Raises:
+        ValueError: neither or both ways of naming it, weights that do not fit, or parts that do not fit each other.
+        OSError: nothing of that name.
+    """
+    if (source is None) == (encoder is None or decoder is None) or (
+        source is not None and statistics is not None
+    ):
+        raise ValueError(
+            "An autoencoder is one source that holds everything, or encoder and decoder, and statistics if it has "
+            f"any; got source={source}, encoder={encoder}, decoder={decoder}, statistics={statistics}."
+        )
+    if source is not None:
+        config, weights = hub.load(source, cache=cache)
+        return _whole(config, weights, os.fspath(source), image_size, dtype)
+    assert encoder is not None and decoder is not None
+    seeing = load_teacher(encoder, image_size=image_size, resampling="bicubic", dtype=dtype, cache=cache)
+    rae = Rae(seeing, published.read_decoder(*hub.load(decoder, cache=cache), dtype=dtype))
+    if statistics is None:
+        return rae
+    stored = hub.load(statistics, cache=cache).weights
+    if not stored or not stored.keys() <= {"mean", "var"}:
+        raise ValueError(
+            f"{os.fspath(statistics)} holds {', '.join(stored) or 'nothing'}; latent statistics are mean, var, or both."
+        )
+    return rae.with_statistics(stored.get("mean"), stored.get("var"))
+
+
+def _whole(
+    config: Mapping[str, Any] | None,
+    weights: Mapping[str, np.ndarray],
+    where: str,
+    image_size: int | None,
+    dtype: jnp.dtype,
+) -> Rae:
+    parts = published.split_autoencoder(weights)
+    encoded = published.encoder_config(config, parts.encoder)
+    one = identify.identify(encoded, parts.encoder, f"the encoder of {where}")
+    size = image_size or (config or {}).get("encoder_input_size") or one.image_size
+    vit = one.load(parts.encoder, affine=False, dtype=dtype)
+    encoder = VitTeacher(vit, size, mean=one.family.mean, std=one.family.std, resampling="bicubic")
+    rae = Rae(encoder, published.read_decoder(config, parts.decoder, dtype=dtype))
+    mean, std = (parts.buffers.get(name) for name in ("_latents_mean", "_latents_std"))
+    if std is None or std.ndim != 3:  # one number stands for no statistics
+        return rae
+    # The diffusers library adds its own epsilon to a deviation that has one already.
+    return rae.with_statistics(
+        None if mean is None or mean.ndim != 3 else mean, np.square(std + 1e-5), eps=0.0
+    )
+
+
+def _in_unit(image: Image, mean: tuple[float, ...], std: tuple[float, ...]) -> Image:
+    """An image on the scale that an encoder's are normalised to, as float32, nominally in [0, 1]."""
+    image = image.astype(jnp.float32)
+    shift, scale = (jnp.broadcast_to(jnp.asarray(c, jnp.float32), image.shape) for c in (mean, std))
+    return image * scale + shift
 
 
 def _as_tokens(statistic: np.ndarray) -> np.ndarray:

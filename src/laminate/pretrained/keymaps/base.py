@@ -81,16 +81,17 @@ def load_new(
     *,
     ignored: Sequence[str] = (),
     dtype: jnp.dtype = jnp.dtype(jnp.float32),
+    on_host: bool = False,
 ) -> M:
     """What `make(key)` would make, with every parameter from `weights` and stored in `dtype`; nothing is drawn.
 
-    Raises what `load` raises.
+    `on_host` is that of `load`. Raises what `load` raises.
     """
     shapes = eqx.filter_eval_shape(make, jax.random.key(0))
     shapes = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype) if _is_abstract(leaf) else leaf, shapes
     )
-    return load(shapes, slots(shapes), weights, ignored=ignored)
+    return load(shapes, slots(shapes), weights, ignored=ignored, on_host=on_host)
 
 
 def load(
@@ -99,11 +100,12 @@ def load(
     weights: Mapping[str, np.ndarray],
     *,
     ignored: Sequence[str] = (),
+    on_host: bool = False,
 ) -> M:
     """`module` with the leaves of `slots` replaced by published `weights`, in the leaves' own dtypes.
 
     The leaves may be abstract (`jax.ShapeDtypeStruct`). `ignored` holds shell patterns of published names that carry
-    no weights.
+    no weights. `on_host` leaves the arrays to NumPy, for a module that is to be laid out over many devices.
 
     Raises:
         KeyMapError: names are missing, unexpected, of the wrong shape or dtype, or a constant differs; all are listed.
@@ -121,6 +123,7 @@ def load(
         raise KeyMapError(f"The checkpoint does not fit ({len(problems)} names): {'; '.join(problems)}")
     filled = [slot for slot in slots if isinstance(slot, Slot) and not slot.constant]
     arrays = [array for slot in filled for array in _read(slot, given, slot.leaves(module))]
+    arrays = arrays if on_host else [jnp.asarray(array) for array in arrays]
     return eqx.tree_at(lambda tree: [leaf for slot in filled for leaf in slot.leaves(tree)], module, arrays)
 
 
@@ -143,7 +146,7 @@ def export(module: Any, slots: Sequence[Slot | Fixed]) -> dict[str, np.ndarray]:
     return published
 
 
-def _read(slot: Slot, weights: Mapping[str, np.ndarray], old: tuple[Any, ...]) -> list[jax.Array]:
+def _read(slot: Slot, weights: Mapping[str, np.ndarray], old: tuple[Any, ...]) -> list[np.ndarray]:
     """New leaves for `old`, every published array copied once, straight to its place."""
     axis, (first, *others) = int(slot.stacked), old
     shape = list(first.shape)
@@ -158,9 +161,9 @@ def _read(slot: Slot, weights: Mapping[str, np.ndarray], old: tuple[Any, ...]) -
             place[...] = part
             start += len(part) if slot.joined > 1 else 0
     if not others:
-        return [jnp.asarray(whole)]
+        return [whole]
     ends = np.cumsum([leaf.shape[axis] for leaf in old])[:-1]
-    return [jnp.asarray(a, leaf.dtype) for a, leaf in zip(np.split(whole, ends, axis=axis), old, strict=True)]
+    return [np.asarray(a, leaf.dtype) for a, leaf in zip(np.split(whole, ends, axis=axis), old, strict=True)]
 
 
 def _is_abstract(leaf: Any) -> bool:

@@ -1,0 +1,56 @@
+"""What training and validation see of an image, and whether records of features are those of a recipe's teacher."""
+
+import dataclasses
+
+from laminate.data.array_schema import ReadArray
+from laminate.data.augment import Augment, Squash, TrainCrop
+from laminate.data.records import Records
+from laminate.recipes.flatdino import FlatDinoRecipe
+from laminate.recipes.json_text import teacher_of
+
+
+def still_view(recipe: FlatDinoRecipe, records: Records) -> Augment:
+    """What validation does to an image: all of it, resized to the square that training crops to; arrays are read."""
+    arrays = records.manifest.arrays
+    return Squash(recipe.augment.image_size) if arrays is None else ReadArray(arrays)
+
+
+def random_view(recipe: FlatDinoRecipe) -> Augment:
+    """What training does to an image."""
+    augment = recipe.augment
+    if augment.view == "squash":
+        return Squash(augment.image_size)
+    return TrainCrop(
+        augment.image_size, area=augment.crop_area, ratio=augment.crop_ratio, flip=augment.flip_rate > 0.0
+    )
+
+
+def require_features(recipe: FlatDinoRecipe, records: Records) -> FlatDinoRecipe:
+    """`recipe` with the teacher whose features the records hold.
+
+    Raises ValueError if they hold something else, or features of another teacher.
+    """
+    arrays = records.manifest.arrays
+    assert arrays is not None
+    source = records.manifest.source
+    if arrays.field != "features":
+        raise ValueError(
+            f"--data holds {arrays.field} of {source}, and this training reads images, or features of its teacher."
+        )
+    stored, wanted = teacher_of(arrays.made_by["teacher"]), recipe.teacher
+    unhashed = dataclasses.replace(wanted, weights=wanted.weights or stored.weights)
+    if dataclasses.replace(unhashed, name=stored.name) != stored:
+        hashes = "" if unhashed.weights == stored.weights else ", and other weights"
+        raise ValueError(
+            f"--data holds features of the teacher {stored.name!r} ({stored.patches} of {stored.dim} numbers, in "
+            f"{stored.dtype}), and the recipe has {wanted.name!r} ({wanted.patches} of {wanted.dim} numbers, in "
+            f"{wanted.dtype}{hashes}): leave --teacher out, or encode the images again."
+        )
+    layer = arrays.made_by["layer"]
+    if recipe.intermediate_layer not in (None, layer):
+        held = "no intermediate layer" if layer is None else f"layer {layer}"
+        raise ValueError(
+            f"The recipe rebuilds layer {recipe.intermediate_layer} of the teacher, and --data holds {held}: encode "
+            f"the images again with --layer {recipe.intermediate_layer}."
+        )
+    return dataclasses.replace(recipe, teacher=unhashed)
