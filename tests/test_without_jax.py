@@ -10,7 +10,7 @@ PACKAGE = ROOT / "src" / "laminate"
 
 # What `recipes` needs JAX for: to make modules, and to open, run and end a training. The rest, and all of
 # `data`, works without.
-NEED_JAX = {f"laminate.recipes.{name}" for name in ("build", "opening", "launch", "endings")}
+NEED_JAX = {f"laminate.recipes.{name}" for name in ("build", "opening", "preflight", "launch", "endings")}
 
 WITHOUT_JAX = """
 import importlib.abc, runpy, sys
