@@ -22,6 +22,7 @@ from pathlib import Path
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from laminate.pretrained.stand_in import StandIn
 from rich.console import Console
 
 from laminate.parallel.mesh import MeshShape, parse_mesh, split_batch
@@ -33,7 +34,6 @@ from laminate.planning.loader_speed import images_per_second
 from laminate.planning.plan import Job, Setting, held_bytes, make_plan
 from laminate.planning.suggest import suggest
 from laminate.planning.table import markdown, show
-from laminate.pretrained.stand_in import StandIn
 from laminate.recipes.endings import say, user_errors
 from laminate.recipes.flags import resolve_recipe
 from laminate.recipes.work import learning_rate

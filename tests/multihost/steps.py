@@ -1,5 +1,7 @@
 """Hosts that meet and take steps together without end: each step is one collective over all of them.
 
+    steps.py SECONDS-OF-THE-WATCHDOG
+
 The environment variable FAULT names what goes wrong in this process at step 4.
 """
 
@@ -29,7 +31,7 @@ def main() -> None:
     mesh = build_mesh(shape)
     ones = jax.device_put(jnp.ones(shape.devices), NamedSharding(mesh, PartitionSpec("data")))
     total = jax.jit(jnp.sum, out_shardings=NamedSharding(mesh, PartitionSpec()))
-    with watched(5.0):
+    with watched(float(sys.argv[1])):
         for step in range(10**6):
             check("")
             assert float(total(ones)) == shape.devices

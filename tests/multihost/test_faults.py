@@ -20,7 +20,7 @@ from tests.multihost.pod import ENDING, STEPS, Pod
 def test_a_host_that_is_killed_or_stopped_in_mid_step_is_named_and_the_others_end(
     tmp_path, victim, number, how
 ):
-    with Pod(tmp_path, STEPS, [[], []]) as pod:
+    with Pod(tmp_path, STEPS, [["100"]] * 2) as pod:
         pod.until_said("step 6")
         pod.processes[victim].send_signal(number)
         began = time.monotonic()
@@ -30,22 +30,24 @@ def test_a_host_that_is_killed_or_stopped_in_mid_step_is_named_and_the_others_en
     assert how in survivor.said
 
 
-@pytest.mark.parametrize(
-    ("fault", "own", "others"),
-    [
-        ("raises", "ZeroDivisionError: a fault of the program", "ended: ZeroDivisionError: a fault"),
-        ("is stuck", "Timeout (0:00:05)!", "ended without a word"),
-    ],
-)
-def test_a_host_whose_program_fails_or_is_stuck_says_where_and_the_others_end_with_it(
-    tmp_path, fault, own, others
-):
-    with Pod(tmp_path, STEPS, [[], []], faults={1: fault}) as pod:
+def test_a_host_whose_program_fails_says_where_and_the_others_end_with_it(tmp_path):
+    with Pod(tmp_path, STEPS, [["100"]] * 2, faults={1: "raises"}) as pod:
         pod.until_said("step 4")
         first, failing = pod.wait(seconds=ENDING)
     assert (first.code, failing.code) == (1, 1)
-    assert own in failing.said and "in go_wrong" in failing.said
-    assert "host 0 of 2 ends: host 1 (" in first.said and others in first.said
+    assert "in go_wrong" in failing.said and "ZeroDivisionError: a fault of the program" in failing.said
+    assert "host 0 of 2 ends: host 1 (" in first.said
+    assert "ended: ZeroDivisionError: a fault of the program" in first.said
+
+
+def test_when_one_host_is_stuck_all_end_and_each_says_where_it_is(tmp_path):
+    with Pod(tmp_path, STEPS, [["5"]] * 2, faults={1: "is stuck"}) as pod:
+        pod.until_said("step 4")
+        first, stuck = pod.wait(seconds=ENDING)
+    assert (first.code, stuck.code) == (1, 1)
+    assert "Timeout (0:00:05)!" in first.said + stuck.said
+    assert "in go_wrong" in stuck.said
+    assert "steps.py" in first.said and "in go_wrong" not in first.said
 
 
 def test_a_disk_that_hangs_on_one_host_ends_all_with_the_record_that_hangs(train):
@@ -53,5 +55,5 @@ def test_a_disk_that_hangs_on_one_host_ends_all_with_the_record_that_hangs(train
         pod.until_said("step 2/6")
         first, failing = pod.wait(seconds=ENDING)
     assert (first.code, failing.code) == (1, 1)
-    assert "program.py: host 1 (" in failing.said and "for 4 s; being read are record" in failing.said
+    assert "vae.py: host 1 (" in failing.said and "for 4 s; being read are record" in failing.said
     assert "host 0 of 2 ends: host 1 (" in first.said and "ended: no batch from folder" in first.said

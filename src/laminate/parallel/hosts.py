@@ -133,7 +133,8 @@ def finish() -> None:
 
 @contextlib.contextmanager
 def watched(seconds: float | None) -> Generator[None]:
-    """A process that does not come to the next `check` for so long writes where its threads are, and ends.
+    """A process that does not come to the next `check` for so long writes where its threads are, and ends; the others
+    end with it, and write where theirs are.
 
     None: 15 minutes for one of several hosts, whose others would wait for it forever; never for one that is alone.
     """
@@ -170,6 +171,12 @@ def _report_uncaught(kind: type[BaseException], error: BaseException, trace: Tra
 def _end(code: int, text: str) -> None:
     with contextlib.suppress(OSError):
         os.write(2, f"{text}\n".encode())
+    # When one is stuck all are, and the first to end need not be the one at fault: each shows where it is.
+    late = (
+        _Together.stuck_after is not None and time.monotonic() - _Together.armed > _Together.stuck_after / 2
+    )
+    if late:
+        faulthandler.dump_traceback(file=sys.__stderr__ or sys.stderr)
     _exit(code)
 
 

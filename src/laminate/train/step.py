@@ -82,11 +82,12 @@ def make_step(
                 return objective(model, frozen, example, step=state.step, key=key)
 
             loss, metrics = jax.vmap(one)(batch, rows)
-            mean = mesh_mean((jnp.mean(loss), jax.tree.map(jnp.mean, metrics)))
-            return mean[0], {**mean[1], "loss": mean[0]}
+            means = jax.tree.map(jnp.mean, {**metrics, "loss": loss})
+            return mesh_mean(means["loss"]), means
 
         grads, metrics = _accumulate(mean_loss, local, (batch, rows), micro_batches)
-        return sum_over_devices(grads)[0], metrics
+        # Once, after the last part: between slices even a scalar is slow.
+        return sum_over_devices(grads)[0], mesh_mean(metrics)
 
     def step(state: TrainState, frozen: PyTree, batch: Batch) -> tuple[TrainState, Metrics]:
         like = (state, frozen)
