@@ -8,18 +8,12 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "src" / "laminate"
 
-<<<<<<< HEAD
 # What `recipes` needs JAX for: to make, save and load modules, and to open, run and end a training. The rest, and all
 # of `data`, works without.
 NEED_JAX = {
     f"laminate.recipes.{name}"
     for name in ("build", "work", "opening", "preflight", "launch", "endings", "sharing", "starting")
 }
-=======
-# What `recipes` needs JAX for: to make modules, and to open, run and end a training. The rest, and all of
-# `data`, works without.
-NEED_JAX = {f"laminate.recipes.{name}" for name in ("build", "opening", "preflight", "launch", "endings")}
->>>>>>> pods
 
 WITHOUT_JAX = """
 import importlib.abc, runpy, sys
