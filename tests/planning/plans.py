@@ -17,6 +17,7 @@ MEASURED = Measured(
     collectives=(Summary("all-gather", 367, 2 * 10**9, 0.95), Summary("all-reduce", 7, 10**9, 0.0)),
     collective_bytes=3 * 10**9,
     overlapped=0.63,
+    bytes_in_loops=2 * 10**9,
     overlapped_in_loops=0.97,
     blocking=("all-gather of 3.4 MiB, 12 times",),
     crossing_bytes=10**9,

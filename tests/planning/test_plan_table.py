@@ -24,6 +24,7 @@ def test_the_table_says_what_binds_what_is_waited_for_and_what_the_pipeline_must
     assert table["  activations, gradients"] == "3.50 GiB"
     assert table["operations"] == "15.00 TFLOP a step and device, 20.0% of it computed again"
     assert table["  all-gather"] == "367 of 2.00 GB in all, 95% beside compute"
+    assert table["  in loops"] == "2.00 GB, 97% beside compute"
     assert table["  between slices"] == "1.00 GB"
     assert table["at least"].endswith("network 20.0 ms: memory binds")
     assert FITS.images_per_second == pytest.approx(1024 / 0.23)

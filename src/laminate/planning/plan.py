@@ -81,6 +81,7 @@ class Measured:
     collectives: tuple[Summary, ...]
     collective_bytes: int
     overlapped: float
+    bytes_in_loops: int
     overlapped_in_loops: float
     blocking: tuple[str, ...]
     crossing_bytes: int
@@ -213,6 +214,7 @@ def measure(compiled: Compiled, topology: Topology, standing: list[Place]) -> Me
         collectives=tuple(summarise(collectives)),
         collective_bytes=_bytes(collectives, lambda one: True),
         overlapped=overlapped_share(collectives),
+        bytes_in_loops=_bytes(collectives, lambda one: one.in_loop),
         overlapped_in_loops=overlapped_share([one for one in collectives if one.in_loop]),
         blocking=tuple(
             f"{one.kind} of {one.bytes / MIB:.1f} MiB, {one.times} times"

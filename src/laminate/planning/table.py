@@ -85,7 +85,7 @@ def _work(plan: Plan, measured: Measured, loader_rate: float | None) -> list[Row
             )
             for one in measured.collectives
         ),
-        ("  in loops over depth", f"{measured.overlapped_in_loops:.0%} beside compute"),
+        ("  in loops", _in_loops(measured)),
         ("  waited for in loops", "; ".join(measured.blocking) or "none above 1 MiB"),
     ]
     if plan.topology[0].isdigit():
@@ -107,6 +107,12 @@ def _work(plan: Plan, measured: Measured, loader_rate: float | None) -> list[Row
             f"{measured.trace_seconds:.1f} s of tracing",
         ),
     ]
+
+
+def _in_loops(measured: Measured) -> str:
+    if measured.bytes_in_loops == 0:
+        return "none"
+    return f"{si(measured.bytes_in_loops, 'B')}, {measured.overlapped_in_loops:.0%} beside compute"
 
 
 def _images(plan: Plan, loader_rate: float | None) -> str:
