@@ -22,7 +22,7 @@ from laminate.parallel.hosts import is_first
 from laminate.parallel.sharding import place
 from laminate.tokenizers.flatdino import FlatDino
 from laminate.tokenizers.statistics import RunningStatistics
-from laminate.train.export import FOLDER
+from laminate.train.export import TOKENIZER
 from laminate.train.step import make_map
 
 PICTURES = 16  # validation images that are shown
@@ -48,6 +48,7 @@ def with_statistics(
 def write_tokenizer_report(
     folder: epath.Path,
     tokenizer: FlatDino,
+    /,
     teacher: Any,
     *,
     mesh: Mesh,
@@ -75,7 +76,7 @@ def write_tokenizer_report(
     records = read_metrics(folder / "metrics.jsonl")
     best = max(record["val/r2"] for record in records if "val/r2" in record)
     metrics = {"val/r2": best, f"val/psnr_db of {len(psnr)} images": float(np.mean(psnr))}
-    save(folder / FOLDER, tokenizer, metrics)
+    save(folder / TOKENIZER, tokenizer, metrics)
     reconstruction_grid(
         shown["original"][:PICTURES],
         shown["rebuilt"][:PICTURES],
@@ -107,11 +108,11 @@ def write_tokenizer_report(
         ),
         files=(
             (
-                f"{FOLDER}/model.safetensors",
+                f"{TOKENIZER}/model.safetensors",
                 "the best weights by validation loss, with the latent statistics",
             ),
             (
-                f"{FOLDER}/README.md",
+                f"{TOKENIZER}/README.md",
                 "what to say when the folder is shared; laminate.from_pretrained reads it",
             ),
             ("metrics.jsonl", "every logged number"),

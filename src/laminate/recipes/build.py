@@ -13,6 +13,7 @@ from laminate.pretrained.patches import Patches
 from laminate.pretrained.stand_in import StandIn
 from laminate.pretrained.teachers import load_teacher
 from laminate.recipes.bottleneck import FsqBottleneck, GaussianBottleneck
+from laminate.recipes.families import Recipe
 from laminate.recipes.flags import AttentionKernel, Remat
 from laminate.recipes.flatdino import FlatDinoRecipe
 from laminate.recipes.generator import GeneratorRecipe
@@ -59,6 +60,15 @@ def flatdino(
         intermediate=recipe.intermediate_layer is not None,
         nested=_nested(recipe, key=k_nested),
     )
+
+
+def model(
+    recipe: Recipe, *, kernel: AttentionKernel = "xla", remat: Remat = "none", key: RandomKey
+) -> FlatDino | Dit | Ddt:
+    """What `recipe` trains: a tokenizer or a generator."""
+    if isinstance(recipe, GeneratorRecipe):
+        return generator(recipe, kernel=kernel, remat=remat, key=key)
+    return flatdino(recipe, kernel=kernel, remat=remat, key=key)
 
 
 def generator(

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from laminate.data.evaluation import evaluation_batches
 from laminate.data.faults import load_or_next
 from laminate.data.host_slice import HostShare
 from laminate.data.loader import TrainLoader
-from laminate.data.records import RecordError, Records
+from laminate.data.records import Manifest, RecordError, Records
 from laminate.data.sources import open_records
 from laminate.parallel.cluster import find_place
 from laminate.parallel.feeding import feed, parts_of_host
@@ -25,8 +25,8 @@ from laminate.parallel.hosts import any_host, barrier, is_first, of_first, start
 from laminate.parallel.mesh import MeshShape, build_mesh, parse_mesh, prepare_devices, split_batch
 from laminate.parallel.sharding import abstract
 from laminate.recipes import build
-from laminate.recipes.flags import TrainFlags, run_folder
-from laminate.recipes.flatdino import FlatDinoRecipe
+from laminate.recipes.families import Recipe
+from laminate.recipes.flags import RunFlags, run_folder
 from laminate.recipes.json_text import RUN, to_tree
 from laminate.recipes.preflight import facts, require_same, require_shared
 from laminate.recipes.starting import Start, plan_start, started
@@ -53,8 +53,8 @@ class Origin:
 class Run:
     """One training, opened: data, devices, folder and checkpoints have been seen to fit the recipe."""
 
-    flags: TrainFlags
-    recipe: FlatDinoRecipe
+    flags: RunFlags
+    recipe: Recipe
     counts: StepCounts
     shape: MeshShape
     mesh: Mesh
@@ -123,10 +123,13 @@ class Run:
         return join_buffers(restored.state, state.buffers)
 
 
-def open_run(flags: TrainFlags, recipe: FlatDinoRecipe) -> Run:
+def open_run(
+    flags: RunFlags, recipe: Recipe, *, on_data: Callable[[Recipe, Manifest], Recipe] | None = None
+) -> Run:
     """Open everything that a training needs; the run folder comes last, so a refusal leaves nothing behind.
 
-    With several hosts, all of them meet here, and what one refuses, all do.
+    `on_data` is the recipe for these training data, where it depends on them, as on their classes. With several
+    hosts, all of them meet here, and what one refuses, all do.
 
     Raises ValueError or OSError with the one thing that is wrong and how to mend it.
     """
@@ -139,6 +142,7 @@ def open_run(flags: TrainFlags, recipe: FlatDinoRecipe) -> Run:
         "data",
         {"data": {split.manifest.split: split.manifest.fingerprint for split in (training, validation)}},
     )
+    recipe = recipe if on_data is None else on_data(recipe, training.manifest)
     counts = recipe.schedule.counts(examples=len(training), global_batch_size=recipe.global_batch_size)
     for records in (training, validation):
         _check_readable(records, _squash(recipe), flags.max_bad_images)
@@ -173,7 +177,7 @@ def open_run(flags: TrainFlags, recipe: FlatDinoRecipe) -> Run:
     )
 
 
-def _squash(recipe: FlatDinoRecipe) -> Augment:
+def _squash(recipe: Recipe) -> Augment:
     """What validation does to an image: all of it, resized to the square that training crops to."""
     return Squash(recipe.augment.image_size)
 
@@ -195,7 +199,7 @@ def _check_readable(records: Records, view: Augment, max_bad_images: int) -> Non
         )
 
 
-def _loader(flags: TrainFlags, recipe: FlatDinoRecipe, training: Records, share: HostShare) -> TrainLoader:
+def _loader(flags: RunFlags, recipe: Recipe, training: Records, share: HostShare) -> TrainLoader:
     augment = recipe.augment
     return TrainLoader(
         training,
@@ -212,7 +216,7 @@ def _loader(flags: TrainFlags, recipe: FlatDinoRecipe, training: Records, share:
 
 
 def _checkpoints(
-    flags: TrainFlags, counts: StepCounts, folder: RunFolder, described: dict[str, Any]
+    flags: RunFlags, counts: StepCounts, folder: RunFolder, described: dict[str, Any]
 ) -> Checkpoints | None:
     if not flags.checkpoint:
         return None
@@ -229,7 +233,7 @@ def _checkpoints(
 
 
 def _origin(
-    flags: TrainFlags, counts: StepCounts, loader: TrainLoader, own: Checkpoints | None
+    flags: RunFlags, counts: StepCounts, loader: TrainLoader, own: Checkpoints | None
 ) -> Origin | None:
     """What `--restore` names, seen to fit; None where the run begins anew or has checkpoints of its own."""
     if not flags.fresh and own is not None and own.latest() is not None:
@@ -252,17 +256,21 @@ def _origin(
     return Origin(source, step)
 
 
-def _start(flags: TrainFlags, recipe: FlatDinoRecipe, own: Checkpoints | None) -> Start | None:
+def _start(flags: RunFlags, recipe: Recipe, own: Checkpoints | None) -> Start | None:
     """What `--init-from` names, seen to fit; None where the run has checkpoints of its own."""
     if flags.init_from is None or (not flags.fresh and own is not None and own.latest() is not None):
         return None
-    return plan_start(flags.init_from, eqx.filter_eval_shape(build.flatdino, recipe, key=jax.random.key(0)))
+    return plan_start(flags.init_from, eqx.filter_eval_shape(build.model, recipe, key=jax.random.key(0)))
 
 
-def _described(flags: TrainFlags, training: Records) -> dict[str, Any]:
+def _described(flags: RunFlags, training: Records) -> dict[str, Any]:
     """What decides a run beside its recipe."""
-    described = {"seed": flags.seed, "data": training.manifest.fingerprint}
-    return described if flags.init_from is None else {**described, "init_from": flags.init_from}
+    described: dict[str, Any] = {"seed": flags.seed, "data": training.manifest.fingerprint}
+    if flags.init_from is not None:
+        described["init_from"] = flags.init_from
+    if flags.overfit:
+        described["overfit"] = True
+    return described
 
 
 def _named_checkpoint(text: str) -> tuple[Checkpoints, int]:
@@ -278,7 +286,7 @@ def _named_checkpoint(text: str) -> tuple[Checkpoints, int]:
     return source, steps[-1] if chosen is None else chosen
 
 
-def _compute_dtype(flags: TrainFlags) -> jnp.dtype:
+def _compute_dtype(flags: RunFlags) -> jnp.dtype:
     if flags.precision != "auto":
         return jnp.dtype(flags.precision)
     return jnp.dtype(jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16)
