@@ -99,7 +99,7 @@ def test_a_recipe_that_is_missing_or_of_the_other_experiment_is_refused(job, tmp
     assert "There is no recipe at" in bad_command("--recipe", str(tmp_path / "absent.json"))
     (tmp_path / "fsq.json").write_text(to_json(embedded_fsq()))
     message = bad_command("--recipe", str(tmp_path / "fsq.json"))
-    assert "has a FsqBottleneck and this experiment trains a GaussianBottleneck" in message
+    assert "is of another experiment than vae.py: experiments/fsq.py trains it" in message
 
 
 # Devices

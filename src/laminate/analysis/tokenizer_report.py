@@ -23,7 +23,7 @@ from laminate.parallel.hosts import is_first
 from laminate.parallel.sharding import place
 from laminate.tokenizers.flatdino import FlatDino
 from laminate.tokenizers.statistics import RunningStatistics
-from laminate.train.export import FOLDER
+from laminate.train.export import TOKENIZER
 from laminate.train.step import make_map
 
 PICTURES = 16  # of the validation images that are looked at, so many are shown
@@ -48,6 +48,7 @@ def with_statistics(
 def write_tokenizer_report(
     folder: epath.Path,
     tokenizer: FlatDino,
+    /,
     teacher: Any,
     *,
     painter: Any,
@@ -76,7 +77,7 @@ def write_tokenizer_report(
     records = read_metrics(folder / "metrics.jsonl")
     best = max(record["val/r2"] for record in records if "val/r2" in record)
     likeness, caption = _draw_reconstructions(examples, folder / "reconstructions.png")
-    save(folder / FOLDER, tokenizer, {"val/r2": best, likeness.metric: likeness.value})
+    save(folder / TOKENIZER, tokenizer, {"val/r2": best, likeness.metric: likeness.value})
     loss_curves(records, folder / "curves.png")
     ablation_map(_ablation(tokenizer, examples["z"]), folder / "ablation.png")
     numbers = tokenizer.latents * tokenizer.bottleneck.out_features
@@ -104,8 +105,8 @@ def write_tokenizer_report(
 
 
 _FILES = (
-    (f"{FOLDER}/model.safetensors", "the best weights by validation loss, with the latent statistics"),
-    (f"{FOLDER}/README.md", "what to say when the folder is shared; laminate.from_pretrained reads it"),
+    (f"{TOKENIZER}/model.safetensors", "the best weights by validation loss, with the latent statistics"),
+    (f"{TOKENIZER}/README.md", "what to say when the folder is shared; laminate.from_pretrained reads it"),
     ("metrics.jsonl", "every logged number"),
     ("recipe.json", "the full recipe, from which the run can be started again"),
 )

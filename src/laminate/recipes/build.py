@@ -17,6 +17,7 @@ from laminate.pretrained.patches import Patches
 from laminate.pretrained.rae import read_decoder
 from laminate.pretrained.teachers import VitTeacher, load_teacher, teacher_identity, teacher_shapes
 from laminate.recipes.bottleneck import FsqBottleneck, GaussianBottleneck
+from laminate.recipes.families import Recipe
 from laminate.recipes.flags import AttentionKernel, Remat
 from laminate.recipes.flatdino import FlatDinoRecipe
 from laminate.recipes.generator import GeneratorRecipe
@@ -64,6 +65,15 @@ def flatdino(
         intermediate=recipe.intermediate_layer is not None,
         nested=_nested(recipe, key=k_nested),
     )
+
+
+def model(
+    recipe: Recipe, *, kernel: AttentionKernel = "xla", remat: Remat = "none", key: RandomKey
+) -> FlatDino | Dit | Ddt:
+    """What `recipe` trains: a tokenizer or a generator."""
+    if isinstance(recipe, GeneratorRecipe):
+        return generator(recipe, kernel=kernel, remat=remat, key=key)
+    return flatdino(recipe, kernel=kernel, remat=remat, key=key)
 
 
 def generator(

@@ -7,8 +7,11 @@ from dataclasses import dataclass, field
 
 from laminate.pretrained.registry import KNOWN
 from laminate.recipes.costs import parameters
-from laminate.recipes.explain import recipe_rows
+from laminate.recipes.explain import Row, recipe_rows
+from laminate.recipes.families import Recipe
 from laminate.recipes.flatdino import FlatDinoRecipe
+from laminate.recipes.generator import GeneratorRecipe
+from laminate.recipes.generator_rows import generator_rows
 
 CARD = "README.md"
 _UNSTATED = "not stated by whoever saved these weights"
@@ -37,11 +40,32 @@ class Card:
                 raise ValueError(f"Card.metrics: {name} is {value}; leave out what could not be measured.")
 
 
-def card_text(recipe: FlatDinoRecipe, card: Card) -> str:
+def card_text(recipe: Recipe, card: Card) -> str:
     """The card as Markdown, with the front matter that the Hugging Face hub reads."""
+    is_generator = isinstance(recipe, GeneratorRecipe)
+    rows = generator_rows(recipe) if is_generator else _tokenizer_rows(recipe)
     sections = [
         _front_matter(recipe, card),
         f"# {_plain(card.title or recipe.name)}",
+        *(_generator_use(recipe) if is_generator else _tokenizer_use(recipe)),
+        "## Recipe",
+        _table(("", ""), list(rows)),
+        "`config.json` holds the full recipe.",
+        "## Measured",
+        _table(("", ""), [(name, f"{value:.6g}") for name, value in card.metrics.items()])
+        if card.metrics
+        else "Nothing was measured.",
+        "## Training",
+        f"Data: {_plain(card.data) or _UNSTATED}.",
+        *([f"```sh\n{_plain(card.command)}\n```"] if card.command else []),
+        "## Licences",
+        _table(("part", "licence"), _licences(recipe, card)),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _tokenizer_use(recipe: FlatDinoRecipe) -> list[str]:
+    return [
         "An image tokenizer of the Python library laminate (distribution `laminate-jax`): it compresses the patch "
         "features of a frozen network into a few tokens.",
         "## Use",
@@ -53,38 +77,54 @@ def card_text(recipe: FlatDinoRecipe, card: Card) -> str:
         f"The features are those of the teacher `{recipe.teacher.name}`, of one image of "
         f"{recipe.teacher.image_size} x {recipe.teacher.image_size} pixels. The mean and variance of the latents over "
         "the training data are part of the weights: `encode` gives latents of mean 0 and variance 1.",
-        "## Recipe",
-        _table(("", ""), [*recipe_rows(recipe), ("parameters", f"{parameters(recipe):,}")]),
-        "`config.json` holds the full recipe.",
-        "## Measured",
-        _table(("", ""), [(name, f"{value:.6g}") for name, value in card.metrics.items()])
-        if card.metrics
-        else "Nothing was measured.",
-        "## Training",
-        f"Data: {_plain(card.data) or _UNSTATED}.",
-        *([f"```sh\n{_plain(card.command)}\n```"] if card.command else []),
-        "## Licences",
-        _table(
-            ("part", "licence"),
-            [
-                ("these weights", card.licence or _UNSTATED),
-                (f"teacher `{recipe.teacher.name}`", _teacher_licence(recipe)),
-                ("training data", card.data_licence or _UNSTATED),
-            ],
-        ),
     ]
-    return "\n\n".join(sections) + "\n"
 
 
-def _front_matter(recipe: FlatDinoRecipe, card: Card) -> str:
-    lines = ["library_name: laminate", "pipeline_tag: image-feature-extraction"]
-    lines.append("tags: [jax, equinox, image-tokenizer, flatdino]")
+def _generator_use(recipe: GeneratorRecipe) -> list[str]:
+    tokenizer = recipe.tokenizer
+    of = "" if tokenizer is None else f" `{tokenizer.name}` whose weights have the hash `{tokenizer.sha256}`"
+    return [
+        "A generator of the Python library laminate (distribution `laminate-jax`): a diffusion transformer that draws "
+        "latents of an image tokenizer by flow matching.",
+        "## Use",
+        "```sh\npython experiments/sample.py --generator PATH --tokenizer PATH\n```",
+        "```python\nimport laminate\n\n"
+        'generator = laminate.from_pretrained("PATH OR ORGANISATION/NAME")\n'
+        f"output = generator(x, t, label)  # x {_shape(recipe.tokens, recipe.features)}, t from 0 (noise) to 1 (data)\n"
+        "```",
+        f"It speaks the latents of the tokenizer{of}, and of no other.",
+    ]
+
+
+def _tokenizer_rows(recipe: FlatDinoRecipe) -> list[Row]:
+    return [*recipe_rows(recipe), ("parameters", f"{parameters(recipe):,}")]
+
+
+def _front_matter(recipe: Recipe, card: Card) -> str:
+    is_generator = isinstance(recipe, GeneratorRecipe)
+    task = "unconditional-image-generation" if is_generator else "image-feature-extraction"
+    lines = ["library_name: laminate", f"pipeline_tag: {task}"]
+    kind = "flow-matching" if is_generator else "image-tokenizer"
+    lines.append(f"tags: [jax, equinox, {kind}, flatdino]")
     if card.licence:
         short = re.fullmatch(r"[\w.-]+", card.licence)  # the hub knows short names only
         lines.append(f"license: {card.licence.lower() if short else 'other'}")
-    if recipe.teacher.name in KNOWN:
+    if not is_generator and recipe.teacher.name in KNOWN:
         lines.append(f"base_model: {KNOWN[recipe.teacher.name].repository}")
     return "\n".join(["---", *lines, "---"])
+
+
+def _licences(recipe: Recipe, card: Card) -> list[Row]:
+    beside = (
+        []
+        if isinstance(recipe, GeneratorRecipe)
+        else [(f"teacher `{recipe.teacher.name}`", _teacher_licence(recipe))]
+    )
+    return [
+        ("these weights", card.licence or _UNSTATED),
+        *beside,
+        ("training data", card.data_licence or _UNSTATED),
+    ]
 
 
 def _teacher_licence(recipe: FlatDinoRecipe) -> str:

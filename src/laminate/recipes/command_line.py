@@ -3,11 +3,15 @@
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import tyro
 
-from laminate.recipes.flags import TrainFlags, resolve_recipe
+from laminate.recipes.flags import GeneratorFlags, TrainFlags, resolve_generator, resolve_recipe
 from laminate.recipes.flatdino import FlatDinoRecipe
+from laminate.recipes.generator import GeneratorRecipe
+
+Flags = TypeVar("Flags")
 
 
 def train_command(
@@ -17,25 +21,43 @@ def train_command(
     default: str,
     arguments: list[str] | None = None,
 ) -> tuple[TrainFlags, FlatDinoRecipe]:
-    """The flags of this process, and the recipe they ask for (`flags.resolve_recipe`).
+    """The flags of a tokenizer's training, and the recipe they ask for (`flags.resolve_recipe`).
 
     Prints help and exits, or exits with code 2 and one line on what is wrong.
     """
     program = Path(sys.argv[0]).name
     try:
         flags = tyro.cli(TrainFlags, prog=program, description=description, args=arguments)
-        recipe = resolve_recipe(flags, from_name, default=default)
-        _check_family(recipe, from_name(default))
-        return flags, recipe
+        return flags, resolve_recipe(flags, from_name, default=default)
     except (ValueError, OSError) as error:
-        sys.stderr.write(f"{program}: {error}\n")
-        raise SystemExit(2) from error
+        raise _refused(program, error) from error
 
 
-def _check_family(recipe: FlatDinoRecipe, default: FlatDinoRecipe) -> None:
-    given, wanted = (type(one.bottleneck).__name__ for one in (recipe, default))
-    if given != wanted:
-        raise ValueError(
-            f"The recipe {recipe.name!r} has a {given} and this experiment trains a {wanted}: "
-            "experiments/vae.py is for the one, experiments/fsq.py for the other."
-        )
+def generator_command(
+    description: str | None,
+    from_name: Callable[[str], GeneratorRecipe],
+    *,
+    default: str,
+    arguments: list[str] | None = None,
+) -> tuple[GeneratorFlags, GeneratorRecipe]:
+    """The flags of a generator's training, and the recipe they ask for; as `train_command`."""
+    program = Path(sys.argv[0]).name
+    try:
+        flags = tyro.cli(GeneratorFlags, prog=program, description=description, args=arguments)
+        return flags, resolve_generator(flags, from_name, default=default)
+    except (ValueError, OSError) as error:
+        raise _refused(program, error) from error
+
+
+def flags_command(description: str | None, kind: type[Flags], *, arguments: list[str] | None = None) -> Flags:
+    """The flags of a command without a recipe; as `train_command`."""
+    program = Path(sys.argv[0]).name
+    try:
+        return tyro.cli(kind, prog=program, description=description, args=arguments)
+    except (ValueError, OSError) as error:
+        raise _refused(program, error) from error
+
+
+def _refused(program: str, error: Exception) -> SystemExit:
+    sys.stderr.write(f"{program}: {error}\n")
+    return SystemExit(2)

@@ -7,13 +7,16 @@ which every run writes as `recipe.json` and can be started from again.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from laminate.data.prepared import array_facts
 from laminate.recipes.checks import above, at_least
+from laminate.recipes.families import Recipe, require_script, script
 from laminate.recipes.flatdino import FlatDinoRecipe, Variant, as_variant
+from laminate.recipes.generator import GeneratorRecipe
 from laminate.recipes.json_text import from_json, teacher_of
 from laminate.recipes.network import StoredDtype, Teacher, find_teacher
+from laminate.recipes.training import OptimizerKind
 
 Precision = Literal["auto", "float32", "bfloat16"]
 AttentionKernel = Literal["xla", "cudnn"]
@@ -29,26 +32,14 @@ _PUBLISHED_SIZES = (
 
 
 @dataclass(frozen=True)
-class TrainFlags:
-    """Train a tokenizer of patch features."""
+class RunFlags:
+    """What every training can be told."""
 
     experiment: str | None = None
-    """Name of the experiment, such as long-32-bl-128; `python -m laminate.recipes explain NAME` says what it
-    means. Without it: the small recipe of the embedded photographs."""
+    """Name of the experiment, such as long-32-bl-128 or ditxl; `python -m laminate.recipes explain NAME` says what
+    it means. Without it: the small recipe of the embedded photographs."""
     recipe: Path | None = None
     """Start from this recipe.json (or the run folder that holds it) instead of a name."""
-    variant: Variant = "paper"
-    """Follow the paper, or its released code where the two differ."""
-    teacher: str | None = None
-    """Frozen network: patches, patches-IMAGE-PATCH, a known name (dinov2-b; `python -m laminate.pretrained list`), a
-    folder, a .safetensors file, ORGANISATION/NAME of the hub, or NAME=WHERE. Default: the recipe's."""
-    teacher_image_size: int | None = None
-    """Side of the images that the teacher sees, in pixels. Default: the usual one of that network."""
-    teacher_dtype: StoredDtype = "float32"
-    """Number format in which the teacher's weights are held; bfloat16 halves their memory."""
-    pixel_decoder: str | None = None
-    """Decoder of a published autoencoder on this teacher, a file or folder: the report shows reconstructions through
-    it. Without one, and for teachers whose features are no pixels, it shows the features in false colours."""
     steps: int | None = None
     """Length of the training in optimiser steps; warm-up and decay keep their share.
     Default: the recipe's."""
@@ -56,6 +47,8 @@ class TrainFlags:
     """Images per optimiser step over all devices. Default: the recipe's."""
     seed: int = 0
     """Decides initial weights, order of the images, augmentation and sampling noise."""
+    overfit: bool = False
+    """Train on the first batch over and over: what cannot learn even that has a fault."""
 
     data: str = "embedded"
     """embedded, a prepared folder, a folder of images, tar files, tfds:NAME[@DIR] or
@@ -131,7 +124,6 @@ class TrainFlags:
     def __post_init__(self) -> None:
         for flag in ("steps", "global_batch_size", "data_workers", "device_batch_size", "checkpoint_every"):
             _positive(flag, getattr(self, flag))
-        _positive("teacher_image_size", self.teacher_image_size)
         for flag in ("keep", "validate_every", "log_every", "stop_after"):
             _positive(flag, getattr(self, flag))
         at_least("--max-bad-images", self.max_bad_images, 0)
@@ -152,6 +144,50 @@ class TrainFlags:
         if self.experiment is not None and self.recipe is not None:
             raise ValueError("Give --experiment or --recipe, not both: each of them is the whole recipe.")
 
+    @property
+    def suffix(self) -> str:
+        """What is added to the name of the recipe for that of its run folder."""
+        return "-overfit" if self.overfit else ""
+
+
+@dataclass(frozen=True)
+class TrainFlags(RunFlags):
+    """Train a tokenizer of patch features."""
+
+    variant: Variant = "paper"
+    """Follow the paper, or its released code where the two differ."""
+    teacher: str | None = None
+    """Frozen network: patches, patches-IMAGE-PATCH, a known name (dinov2-b; `python -m laminate.pretrained list`), a
+    folder, a .safetensors file, ORGANISATION/NAME of the hub, or NAME=WHERE. Default: the recipe's."""
+    teacher_image_size: int | None = None
+    """Side of the images that the teacher sees, in pixels. Default: the usual one of that network."""
+    teacher_dtype: StoredDtype = "float32"
+    """Number format in which the teacher's weights are held; bfloat16 halves their memory."""
+    pixel_decoder: str | None = None
+    """Decoder of a published autoencoder on this teacher, a file or folder: the report shows reconstructions through
+    it. Without one, and for teachers whose features are no pixels, it shows the features in false colours."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _positive("teacher_image_size", self.teacher_image_size)
+
+    @property
+    def suffix(self) -> str:
+        return ("" if self.variant == "paper" else f"-{self.variant}") + super().suffix
+
+
+@dataclass(frozen=True)
+class GeneratorFlags(RunFlags):
+    """Train a generator on the latents of a trained tokenizer."""
+
+    tokenizer: str | None = None
+    """Run, saved folder or hub repository of the tokenizer. Default: runs/embedded-16-128, trained first if need
+    be."""
+    optimizer: OptimizerKind | None = None
+    """adamw, muon or schedule-free. Default: the recipe's."""
+    unconditional: bool = False
+    """Train without the labels of the data."""
+
 
 def _positive(flag: str, value: int | None) -> None:
     if value is not None:
@@ -161,21 +197,15 @@ def _positive(flag: str, value: int | None) -> None:
 def resolve_recipe(
     flags: TrainFlags, from_name: Callable[[str], FlatDinoRecipe], *, default: str
 ) -> FlatDinoRecipe:
-    """The recipe that the flags ask for: a JSON file, a name or `default`, with the overrides applied.
+    """The tokenizer recipe that the flags ask for: a JSON file, a name or `default`, with the overrides applied.
 
     `from_name` is the family's function, `experiments.flatdino_vae` or `flatdino_fsq`. Raises `ValueError` or
     `FileNotFoundError` with what is wrong and how to mend it.
     """
-    if flags.recipe is not None:
-        recipe = read_recipe(flags.recipe)
-    else:
-        recipe = from_name(flags.experiment or default)
+    recipe = _named(flags, from_name, default)
+    assert isinstance(recipe, FlatDinoRecipe)
     recipe = _with_teacher_of(flags, as_variant(recipe, flags.variant))
-    if flags.steps is not None:
-        recipe = replace(recipe, schedule=recipe.schedule.in_steps(flags.steps))
-    if flags.global_batch_size is not None:
-        recipe = replace(recipe, global_batch_size=flags.global_batch_size)
-    return recipe
+    return replace(recipe, **_lengths(flags, recipe))
 
 
 def _with_teacher_of(flags: TrainFlags, recipe: FlatDinoRecipe) -> FlatDinoRecipe:
@@ -193,6 +223,37 @@ def _with_teacher_of(flags: TrainFlags, recipe: FlatDinoRecipe) -> FlatDinoRecip
     return recipe if same and recipe.teacher.weights else with_teacher(recipe, teacher)
 
 
+def resolve_generator(
+    flags: GeneratorFlags, from_name: Callable[[str], GeneratorRecipe], *, default: str
+) -> GeneratorRecipe:
+    """The generator recipe that the flags ask for, as `resolve_recipe`."""
+    recipe = _named(flags, from_name, default)
+    assert isinstance(recipe, GeneratorRecipe)
+    if flags.optimizer is not None:
+        recipe = replace(recipe, optimizer=replace(recipe.optimizer, kind=flags.optimizer))
+    if flags.unconditional:
+        recipe = replace(recipe, classes=0)
+    return replace(recipe, **_lengths(flags, recipe))
+
+
+def _named(flags: RunFlags, from_name: Callable[[str], Recipe], default: str) -> Recipe:
+    """The recipe of the file or the name; of a file, seen to be of this experiment."""
+    if flags.recipe is None:
+        return from_name(flags.experiment or default)
+    recipe = read_recipe(flags.recipe)
+    require_script(recipe, script(from_name(default)))
+    return recipe
+
+
+def _lengths(flags: RunFlags, recipe: Recipe) -> dict[str, Any]:
+    changed: dict[str, Any] = {}
+    if flags.steps is not None:
+        changed["schedule"] = recipe.schedule.in_steps(flags.steps)
+    if flags.global_batch_size is not None:
+        changed["global_batch_size"] = flags.global_batch_size
+    return changed
+
+
 def with_teacher(recipe: FlatDinoRecipe, teacher: Teacher) -> FlatDinoRecipe:
     """`recipe` on the features of another teacher, with crops of the size that this teacher wants.
 
@@ -206,7 +267,7 @@ def with_teacher(recipe: FlatDinoRecipe, teacher: Teacher) -> FlatDinoRecipe:
     return replace(recipe, teacher=teacher, augment=replace(recipe.augment, image_size=size))
 
 
-def read_recipe(path: Path) -> FlatDinoRecipe:
+def read_recipe(path: Path) -> Recipe:
     """The recipe in the JSON file `path`, or in `recipe.json` of the folder `path`."""
     file = path / RECIPE_FILE if path.is_dir() else path
     if not file.is_file():
@@ -217,7 +278,6 @@ def read_recipe(path: Path) -> FlatDinoRecipe:
         raise ValueError(f"{file}: {error}") from error
 
 
-def run_folder(flags: TrainFlags, recipe: FlatDinoRecipe) -> str:
+def run_folder(flags: RunFlags, recipe: Recipe) -> str:
     """Where the run is written: `--run-dir`, else `runs/NAME` (`runs/NAME-released` for that variant)."""
-    suffix = "" if flags.variant == "paper" else f"-{flags.variant}"
-    return flags.run_dir or f"runs/{recipe.name}{suffix}"
+    return flags.run_dir or f"runs/{recipe.name}{flags.suffix}"

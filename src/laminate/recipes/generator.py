@@ -4,19 +4,46 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
-from laminate.recipes.checks import above, at_least, one_of, rate
+from laminate.recipes.checks import above, at_least, one_of, rate, within
 from laminate.recipes.generator_names import format, parse
 from laminate.recipes.network import Vit
-from laminate.recipes.training import Optimizer, Schedule
+from laminate.recipes.training import Augment, Optimizer, Schedule
 
 Prediction = Literal["velocity", "data"]
+Times = Literal["uniform", "logit-normal"]
+
+
+@dataclass(frozen=True)
+class TokenizerId:
+    """Which tokenizer's latents a generator speaks."""
+
+    name: str
+    """The name of its recipe."""
+    sha256: str
+    """Of its weights and latent statistics (`train.export.content_hash`)."""
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """Classifier-free guidance that suits a trained generator: what it is sampled with unless told otherwise."""
+
+    scale: float = 1.0
+    """`v_null + scale (v_label - v_null)`; 1 is no guidance."""
+    interval: tuple[float, float] = (0.0, 1.0)
+    """The times between which it acts."""
+
+    def __post_init__(self) -> None:
+        at_least("guidance.scale", self.scale, 0.0)
+        low, high = self.interval
+        within("guidance.interval[0]", low, 0.0, 1.0)
+        within("guidance.interval[1]", high, low, 1.0)
 
 
 @dataclass(frozen=True)
 class GeneratorRecipe:
     """The network, what it predicts at which times, and how it is trained.
 
-    `tokens`, `features` and `classes` are those of the tokenizer and its data: `for_latents` sets them.
+    `tokens`, `features`, `classes` and `tokenizer` are those of the tokenizer and its data: `for_latents` sets them.
     """
 
     name: str
@@ -39,8 +66,12 @@ class GeneratorRecipe:
     """Time shift in training and sampling; None derives it from the latent's size."""
     kappa_base: int | None = 4096
     """Numbers of a latent whose derived shift is 1; None derives none."""
+    times: Times = "uniform"
+    """How training times are drawn, before the shift."""
     prediction: Prediction = "velocity"
     """What the network returns."""
+    cosine_weight: float = 0.0
+    """Weight of the angle between predicted and true velocity, beside the squared error."""
     steps: int = 50
     """Sampling steps; they bound the division by 1 - t when data are predicted."""
     normalize: bool = False
@@ -49,6 +80,12 @@ class GeneratorRecipe:
     """Latents are drawn from the posterior instead of being its mean."""
     rotary: bool = True
     """Queries and keys are rotated by their position, beside the position table."""
+    guidance: Guidance = field(default_factory=Guidance)
+    """How it is sampled unless told otherwise."""
+    tokenizer: TokenizerId | None = None
+    """The tokenizer whose latents it is trained on; None before one is chosen."""
+    augment: Augment = field(default_factory=Augment)
+    """Random crop and flip; the image size is that of the tokenizer's teacher."""
     optimizer: Optimizer = field(
         default_factory=lambda: Optimizer(
             betas=(0.9, 0.95), weight_decay=1e-4, clip_norm=1.0, ema_decay=0.9995
@@ -68,6 +105,8 @@ class GeneratorRecipe:
         at_least("classes", self.classes, 0)
         rate("class_dropout", self.class_dropout)
         one_of("prediction", self.prediction, get_args(Prediction))
+        one_of("times", self.times, get_args(Times))
+        at_least("cosine_weight", self.cosine_weight, 0.0)
         if self.kappa is not None:
             above("kappa", self.kappa, 0.0)
         if self.kappa_base is not None:
@@ -116,15 +155,38 @@ def generator(name: str) -> GeneratorRecipe:
         kappa=spec.kappa,
         prediction="data" if spec.predict_data else "velocity",
         normalize=spec.normalize,
+        guidance=Guidance(4.5, (0.225, 1.0)),
     )
 
 
 def for_latents(
-    recipe: GeneratorRecipe, *, tokens: int, features: int, classes: int | None = None
+    recipe: GeneratorRecipe,
+    *,
+    tokens: int,
+    features: int,
+    classes: int | None = None,
+    image_size: int | None = None,
+    tokenizer: TokenizerId | None = None,
 ) -> GeneratorRecipe:
-    """`recipe` for the latents of a tokenizer."""
+    """`recipe` for the latents of a tokenizer; what is None stays as it is.
+
+    Raises ValueError if `recipe` was trained on the latents of another one.
+    """
+    before = recipe.tokenizer
+    if before is not None and tokenizer is not None and before.sha256 != tokenizer.sha256:
+        raise ValueError(
+            f"The generator {recipe.name!r} belongs to the tokenizer {before.name} with the hash "
+            f"{before.sha256[:12]}, and this one is {tokenizer.name} with {tokenizer.sha256[:12]}: its latents mean "
+            "something else. Give that tokenizer, or train a generator on this one."
+        )
+    size = recipe.augment.image_size if image_size is None else image_size
     return replace(
-        recipe, tokens=tokens, features=features, classes=recipe.classes if classes is None else classes
+        recipe,
+        tokens=tokens,
+        features=features,
+        classes=recipe.classes if classes is None else classes,
+        augment=replace(recipe.augment, image_size=size),
+        tokenizer=before if tokenizer is None else tokenizer,
     )
 
 

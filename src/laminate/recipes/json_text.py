@@ -6,27 +6,34 @@ import types
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from laminate.recipes.bottleneck import FsqBottleneck, GaussianBottleneck
+from laminate.recipes.families import Recipe
 from laminate.recipes.flatdino import FlatDinoRecipe
+from laminate.recipes.generator import GeneratorRecipe
 from laminate.recipes.network import Teacher
 
-FAMILY = "flatdino"
+FAMILIES: dict[str, type[Recipe]] = {"flatdino": FlatDinoRecipe, "generator": GeneratorRecipe}
 TAGS: dict[type, str] = {GaussianBottleneck: "gaussian", FsqBottleneck: "fsq"}
 TAG = "kind"
 RUN = "run"  # what a run folder notes beside its recipe: seed and data
 _NONE = type(None)
 
 
-def to_json(recipe: FlatDinoRecipe) -> str:
+def to_json(recipe: Recipe) -> str:
     """The full recipe, every field written out."""
     return json.dumps(to_tree(recipe), indent=2) + "\n"
 
 
-def to_tree(recipe: FlatDinoRecipe) -> dict[str, Any]:
+def to_tree(recipe: Recipe) -> dict[str, Any]:
     """What `to_json` writes, as dictionaries and lists."""
-    return {"family": FAMILY, **_plain(recipe)}
+    return {"family": family_of(recipe), **_plain(recipe)}
 
 
-def from_json(text: str) -> FlatDinoRecipe:
+def family_of(recipe: Recipe) -> str:
+    """The name under which recipes of this kind are written."""
+    return next(name for name, kind in FAMILIES.items() if isinstance(recipe, kind))
+
+
+def from_json(text: str) -> Recipe:
     """The recipe that `text` holds.
 
     Raises `ValueError` that names the field if one is missing, unknown, of another type or impossible.
@@ -40,15 +47,15 @@ def from_json(text: str) -> FlatDinoRecipe:
     return from_tree(tree)
 
 
-def from_tree(tree: Any) -> FlatDinoRecipe:
+def from_tree(tree: Any) -> Recipe:
     """The recipe of `to_tree`. Raises `ValueError` as `from_json` does."""
     if not isinstance(tree, dict):
         raise ValueError(f"The recipe must be a JSON object, got {_kind(tree)}.")
-    if tree.get("family") != FAMILY:
-        raise ValueError(f'The recipe must say "family": "{FAMILY}", got {tree.get("family")!r}.')
-    return _dataclass(
-        {key: value for key, value in tree.items() if key not in ("family", RUN)}, FlatDinoRecipe, where=""
-    )
+    family = tree.get("family")
+    if not isinstance(family, str) or family not in FAMILIES:
+        raise ValueError(f'The recipe must say "family": one of {", ".join(FAMILIES)}; got {family!r}.')
+    fields = {key: value for key, value in tree.items() if key not in ("family", RUN)}
+    return _dataclass(fields, FAMILIES[family], where="")
 
 
 def teacher_tree(teacher: Teacher) -> dict[str, Any]:
@@ -61,7 +68,7 @@ def teacher_of(tree: Any) -> Teacher:
     return _dataclass(tree, Teacher, where="teacher")
 
 
-def differences(a: FlatDinoRecipe, b: FlatDinoRecipe) -> list[str]:
+def differences(a: Recipe, b: Recipe) -> list[str]:
     """One line `field: value in a -> value in b` per field that differs, in the order of the fields."""
     left, right = _flat(_plain(a)), _flat(_plain(b))
     return [

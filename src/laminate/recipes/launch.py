@@ -5,7 +5,7 @@ import json
 import shlex
 import sys
 from collections.abc import Callable, Iterable
-from itertools import islice
+from itertools import islice, repeat
 from typing import Any, Protocol, runtime_checkable
 
 import jax
@@ -21,8 +21,8 @@ from laminate.parallel.feeding import feed
 from laminate.parallel.hosts import check, is_first, of_first, watched
 from laminate.parallel.sharding import initialize, place
 from laminate.recipes.card import Card
-from laminate.recipes.costs import decoder_cost, encoder_cost
 from laminate.recipes.endings import say
+from laminate.recipes.families import described, summary
 from laminate.recipes.json_text import to_tree
 from laminate.recipes.opening import Run
 from laminate.recipes.sharing import save_pretrained
@@ -59,8 +59,12 @@ def train(
     summarise: Summary,
     title: str,
     shown: tuple[str, ...],
+    look: Callable[[TrainState], object] | None = None,
 ) -> Trained:
-    """Do `work`, validate by `measure`; continue where the run folder left off."""
+    """Do `work`, validate by `measure`; continue where the run folder left off.
+
+    `look` is called with the state at every validation, by all hosts, to draw how far it is.
+    """
     complete = f"complete: all {run.counts.total} steps are in {run.folder.path}"
     reported = of_first("report", "yes" if (run.folder.path / REPORT).exists() else "no") == "yes"
     if run.saved_step() >= run.counts.total and reported:
@@ -89,15 +93,15 @@ def train(
     trackers = Trackers(_trackers(run), progress.note)
     sinks = Sinks(run.folder, run.checkpoints, progress, trackers)
     with stop_requests(check) as stop, progress, watched(run.flags.watchdog):
-        validate = _validation(run, state, work.frozen, measure, summarise, stop)
+        validate = _validation(run, state, work.frozen, measure, summarise, look, stop)
         plan = _plan(run, schedule, validate)
         if first >= run.counts.total and not _is_validated(run, first):
             sinks.write(first, validate(state) or {})
-        with run.loader.batches(first * run.recipe.global_batch_size) as batches:
+        start = 0 if run.flags.overfit else first * run.recipe.global_batch_size
+        with run.loader.batches(start) as batches:
             try:
-                state = fit(
-                    step, state, work.frozen, feed(batches, run.mesh), plan=plan, sinks=sinks, stop=stop
-                )
+                fed = repeat(next(feed(batches, run.mesh))) if run.flags.overfit else feed(batches, run.mesh)
+                state = fit(step, state, work.frozen, fed, plan=plan, sinks=sinks, stop=stop)
             finally:
                 trackers.close()
         stop.poll()
@@ -123,13 +127,14 @@ def _stopped(run: Run, done: int, stop: StopRequest) -> str:
 
 
 @runtime_checkable
-class TokenizerReport(Protocol):
+class WriteReport(Protocol):
     """Writes a run's report and returns its path."""
 
     def __call__(
         self,
         folder: epath.Path,
-        tokenizer: Any,
+        model: Any,
+        /,
         *,
         painter: Any,
         mesh: Mesh,
@@ -143,8 +148,11 @@ class TokenizerReport(Protocol):
     ) -> epath.Path: ...
 
 
-def conclude(run: Run, trained: Trained, write_report: TokenizerReport) -> None:
-    """Write the report of a finished training, and say where everything lies; of an unfinished one, how to go on."""
+def conclude(run: Run, trained: Trained, write_report: WriteReport, *, best: bool = True) -> None:
+    """Write the report of a finished training, and say where everything lies; of an unfinished one, how to go on.
+
+    The report is on the weights of lowest validation loss if `best`, else on the last ones.
+    """
     command = _command(sys.argv)
     if not trained.finished:
         say(f"{trained.note}: {command}", primary=is_first())
@@ -153,32 +161,29 @@ def conclude(run: Run, trained: Trained, write_report: TokenizerReport) -> None:
         say(f"{trained.note}; --fresh starts over", primary=is_first())
         _say_where(run, run.folder.path / REPORT)
         return
-    say(f"{trained.note}; measuring latent statistics and drawing the report", primary=is_first())
+    say(f"{trained.note}; measuring and drawing the report", primary=is_first())
     few = max(1, STATISTICS_IMAGES // run.recipe.global_batch_size)
     report = write_report(
         run.folder.path,
-        run.best(trained.state),
+        run.best(trained.state) if best else trained.state.averaged,
         painter=place(run.painter, run.mesh),
         mesh=run.mesh,
         dtype=run.compute_dtype,
         training=lambda: islice(run.evaluation_batches(run.training), few),
         shown=lambda: run.evaluation_batches(spread(run.validation, SHOWN_IMAGES)),
-        summary=(
-            f"{run.recipe.compression:.1f}x fewer numbers than the teacher's features, "
-            f"in {run.recipe.tokens} tokens."
-        ),
+        summary=summary(run.recipe),
         facts=_rows(run, 0),
         command=command,
-        save=lambda folder, tokenizer, metrics: _share(run, folder, tokenizer, metrics, command),
+        save=lambda folder, model, metrics: _share(run, folder, model, metrics, command),
     )
     _say_where(run, report)
 
 
-def _share(run: Run, folder: epath.Path, tokenizer: Any, metrics: dict[str, float], command: str) -> None:
+def _share(run: Run, folder: epath.Path, model: Any, metrics: dict[str, float], command: str) -> None:
     """What the training leaves for others: weights, recipe and model card."""
     manifest = run.training.manifest
     card = Card(data=manifest.source, data_licence=manifest.licence, metrics=metrics, command=command)
-    save_pretrained(tokenizer, folder, recipe=run.recipe, card=card)
+    save_pretrained(model, folder, recipe=run.recipe, card=card)
 
 
 def _command(argv: list[str]) -> str:
@@ -225,6 +230,7 @@ def _validation(
     frozen: PyTree,
     measure: Measure,
     summarise: Summary,
+    look: Callable[[TrainState], object] | None,
     stop: StopRequest,
 ) -> Callable[[TrainState], dict[str, float] | None]:
     evaluate = make_evaluation(
@@ -239,6 +245,8 @@ def _validation(
             sums = jax.device_get(evaluate(state.averaged, frozen, batch))
             for name, value in sums.items():
                 total[name] = total.get(name, 0.0) + np.asarray(value, np.float64)
+        if look is not None:
+            look(state)
         return summarise(total)
 
     return validate
@@ -267,18 +275,8 @@ def _rows(run: Run, first: int) -> tuple[tuple[str, str], ...]:
     parts = "" if run.micro_batches == 1 else f" in {run.micro_batches} parts"
     share = recipe.global_batch_size // run.shape.devices
     steps = f"{run.counts.total} steps of {recipe.global_batch_size} images"
-    cost = (encoder_cost(recipe), decoder_cost(recipe))
-    parameters = " + ".join(f"{part.parameters:,}" for part in cost)
     return (
-        (
-            "teacher",
-            f"{recipe.teacher.name}: {recipe.teacher.patches} patches of {recipe.teacher.dim} numbers",
-        ),
-        (
-            "latent",
-            f"{recipe.tokens} tokens of {recipe.bottleneck.width}: {recipe.compression:.1f}x fewer numbers",
-        ),
-        ("parameters", f"{parameters} (encoder + decoder)"),
+        *described(recipe),
         ("data", f"{manifest.source}: {len(run.training)} to train on, {len(run.validation)} to validate on"),
         ("devices", f"mesh {run.shape} (data x fsdp), {run.devices}; {run.compute_dtype.name} compute"),
         ("length", steps if first == 0 else f"{steps}, resumed at step {first}"),

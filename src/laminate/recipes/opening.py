@@ -19,7 +19,7 @@ from laminate.data.evaluation import evaluation_batches
 from laminate.data.faults import load_or_next
 from laminate.data.host_slice import HostShare
 from laminate.data.loader import TrainLoader
-from laminate.data.records import RecordError, Records
+from laminate.data.records import Manifest, RecordError, Records
 from laminate.data.sources import open_records
 from laminate.parallel.cluster import find_place
 from laminate.parallel.feeding import feed, parts_of_host
@@ -28,7 +28,8 @@ from laminate.parallel.mesh import MeshShape, build_mesh, parse_mesh, prepare_de
 from laminate.parallel.sharding import abstract, place
 from laminate.recipes import build
 from laminate.recipes.build import Painter
-from laminate.recipes.flags import TrainFlags, run_folder
+from laminate.recipes.families import Recipe
+from laminate.recipes.flags import RunFlags, TrainFlags, run_folder
 from laminate.recipes.flatdino import FlatDinoRecipe
 from laminate.recipes.json_text import RUN, to_tree
 from laminate.recipes.preflight import facts, require_same, require_shared
@@ -61,8 +62,8 @@ class Run:
     turns features into pixels, in host memory; None if nothing can.
     """
 
-    flags: TrainFlags
-    recipe: FlatDinoRecipe
+    flags: RunFlags
+    recipe: Recipe
     counts: StepCounts
     shape: MeshShape
     mesh: Mesh
@@ -134,14 +135,17 @@ class Run:
 
 
 def open_run(
-    flags: TrainFlags,
-    recipe: FlatDinoRecipe,
-    make_frozen: Callable[[FlatDinoRecipe], PyTree] = lambda recipe: None,
+    flags: RunFlags,
+    recipe: Recipe,
+    make_frozen: Callable[[Any], PyTree] = lambda recipe: None,
+    *,
+    on_data: Callable[[Any, Manifest], Recipe] | None = None,
 ) -> Run:
     """Open everything that a training needs; the run folder comes last, so a refusal leaves nothing behind.
 
-    `make_frozen(recipe)` are the networks, in host memory, that stand beside the trained one. The recipe of the run
-    states the hash of the teacher's weights. With several hosts, all of them meet here, and what one refuses, all do.
+    `make_frozen(recipe)` are the networks, in host memory, that stand beside the trained one. `on_data` is the recipe
+    for these training data, where it depends on them, as on their classes; that of a tokenizer states the hash of its
+    teacher's weights. With several hosts, all of them meet here, and what one refuses, all do.
 
     Raises ValueError or OSError with the one thing that is wrong and how to mend it.
     """
@@ -154,17 +158,19 @@ def open_run(
         "data",
         {"data": {split.manifest.split: split.manifest.fingerprint for split in (training, validation)}},
     )
-    recipe = require_features(recipe, training) if training.manifest.arrays else build.with_identity(recipe)
-    require_same("teacher", {"teacher": recipe.teacher.weights})
-    images = training.manifest.images
-    counts = recipe.schedule.counts(examples=images, global_batch_size=recipe.global_batch_size)
+    recipe = recipe if on_data is None else on_data(recipe, training.manifest)
+    if isinstance(recipe, FlatDinoRecipe):
+        recipe = _with_teacher(recipe, training)
+    counts = recipe.schedule.counts(
+        examples=training.manifest.images, global_batch_size=recipe.global_batch_size
+    )
     for records in (training, validation):
         _check_readable(records, still_view(recipe, records), flags.max_bad_images)
     shape, devices = prepare_devices(shape)
     micro_batches = split_batch(recipe.global_batch_size, shape.devices, flags.device_batch_size)
     mesh = build_mesh(shape)
     frozen = place(None if training.manifest.arrays else make_frozen(recipe), mesh)
-    painter = build.painter(recipe.teacher, flags.pixel_decoder)
+    painter = _painter(flags, recipe)
     loader = _loader(flags, recipe, training, HostShare(*parts_of_host(mesh)))
     described = {**to_tree(recipe), RUN: _described(flags, training)}
     folder = RunFolder(run_folder(flags, recipe), primary=is_first())
@@ -195,6 +201,19 @@ def open_run(
     )
 
 
+def _with_teacher(recipe: FlatDinoRecipe, training: Records) -> FlatDinoRecipe:
+    """`recipe` with the hash of its teacher, or with the teacher whose features the data are."""
+    recipe = require_features(recipe, training) if training.manifest.arrays else build.with_identity(recipe)
+    require_same("teacher", {"teacher": recipe.teacher.weights})
+    return recipe
+
+
+def _painter(flags: RunFlags, recipe: Recipe) -> Painter | None:
+    if not isinstance(recipe, FlatDinoRecipe):
+        return None
+    return build.painter(recipe.teacher, flags.pixel_decoder if isinstance(flags, TrainFlags) else None)
+
+
 def _check_readable(records: Records, view: Augment, max_bad_images: int) -> None:
     """Refuse damaged files, and data that begin with more bad images than are allowed."""
     for index in np.unique(np.linspace(0, len(records) - 1, READ_AT_ONCE).astype(int)):
@@ -212,7 +231,7 @@ def _check_readable(records: Records, view: Augment, max_bad_images: int) -> Non
         )
 
 
-def _loader(flags: TrainFlags, recipe: FlatDinoRecipe, training: Records, share: HostShare) -> TrainLoader:
+def _loader(flags: RunFlags, recipe: Recipe, training: Records, share: HostShare) -> TrainLoader:
     arrays = training.manifest.arrays
     return TrainLoader(
         training,
@@ -227,7 +246,7 @@ def _loader(flags: TrainFlags, recipe: FlatDinoRecipe, training: Records, share:
 
 
 def _checkpoints(
-    flags: TrainFlags, counts: StepCounts, folder: RunFolder, described: dict[str, Any]
+    flags: RunFlags, counts: StepCounts, folder: RunFolder, described: dict[str, Any]
 ) -> Checkpoints | None:
     if not flags.checkpoint:
         return None
@@ -244,7 +263,7 @@ def _checkpoints(
 
 
 def _origin(
-    flags: TrainFlags, counts: StepCounts, loader: TrainLoader, own: Checkpoints | None
+    flags: RunFlags, counts: StepCounts, loader: TrainLoader, own: Checkpoints | None
 ) -> Origin | None:
     """What `--restore` names, seen to fit; None where the run begins anew or has checkpoints of its own."""
     if not flags.fresh and own is not None and own.latest() is not None:
@@ -267,17 +286,21 @@ def _origin(
     return Origin(source, step)
 
 
-def _start(flags: TrainFlags, recipe: FlatDinoRecipe, own: Checkpoints | None) -> Start | None:
+def _start(flags: RunFlags, recipe: Recipe, own: Checkpoints | None) -> Start | None:
     """What `--init-from` names, seen to fit; None where the run has checkpoints of its own."""
     if flags.init_from is None or (not flags.fresh and own is not None and own.latest() is not None):
         return None
-    return plan_start(flags.init_from, eqx.filter_eval_shape(build.flatdino, recipe, key=jax.random.key(0)))
+    return plan_start(flags.init_from, eqx.filter_eval_shape(build.model, recipe, key=jax.random.key(0)))
 
 
-def _described(flags: TrainFlags, training: Records) -> dict[str, Any]:
+def _described(flags: RunFlags, training: Records) -> dict[str, Any]:
     """What decides a run beside its recipe."""
-    described = {"seed": flags.seed, "data": training.manifest.fingerprint}
-    return described if flags.init_from is None else {**described, "init_from": flags.init_from}
+    described: dict[str, Any] = {"seed": flags.seed, "data": training.manifest.fingerprint}
+    if flags.init_from is not None:
+        described["init_from"] = flags.init_from
+    if flags.overfit:
+        described["overfit"] = True
+    return described
 
 
 def _named_checkpoint(text: str) -> tuple[Checkpoints, int]:
@@ -293,7 +316,7 @@ def _named_checkpoint(text: str) -> tuple[Checkpoints, int]:
     return source, steps[-1] if chosen is None else chosen
 
 
-def _compute_dtype(flags: TrainFlags) -> jnp.dtype:
+def _compute_dtype(flags: RunFlags) -> jnp.dtype:
     if flags.precision != "auto":
         return jnp.dtype(flags.precision)
     return jnp.dtype(jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16)

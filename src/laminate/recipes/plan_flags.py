@@ -6,9 +6,9 @@ from pathlib import Path
 
 import tyro
 
-from laminate.recipes.bottleneck import FsqBottleneck
 from laminate.recipes.checks import at_least
 from laminate.recipes.explain import find_family
+from laminate.recipes.families import script
 from laminate.recipes.flags import AttentionKernel, Remat, TrainFlags, read_recipe
 from laminate.recipes.flatdino import Variant
 from laminate.recipes.network import StoredDtype
@@ -90,5 +90,7 @@ def script_of(flags: PlanFlags) -> str:
     if flags.script is not None:
         return flags.script
     if flags.recipe is not None:
-        return "fsq.py" if isinstance(read_recipe(flags.recipe).bottleneck, FsqBottleneck) else "vae.py"
+        return script(read_recipe(flags.recipe))
+    if flags.experiment is not None and flags.experiment.startswith("dit"):
+        return "generator.py"
     return "vae.py" if flags.experiment is None else f"{find_family(flags.experiment)}.py"

@@ -13,8 +13,8 @@ import jax
 
 import laminate
 from laminate.parallel.hosts import gather, host_names, is_first, of_first
-from laminate.recipes.flags import TrainFlags
-from laminate.recipes.flatdino import FlatDinoRecipe
+from laminate.recipes.families import Recipe
+from laminate.recipes.flags import RunFlags
 from laminate.recipes.json_text import to_tree
 from laminate.train.durable import differences
 from laminate.train.run_folder import RunFolder
@@ -25,7 +25,7 @@ _SHOWN = 4  # differences, of each of as many hosts, in the message
 _VISIBLE = 20.0  # seconds in which a file has to reach the other hosts over a network disk
 
 
-def facts(flags: TrainFlags, recipe: FlatDinoRecipe) -> dict[str, Any]:
+def facts(flags: RunFlags, recipe: Recipe) -> dict[str, Any]:
     """What has to be the same on all hosts before any of them opens its data or devices."""
     stated = {
         f"--{name.replace('_', '-')}": value

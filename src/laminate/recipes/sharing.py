@@ -22,12 +22,11 @@ from laminate.pretrained.registry import CONFIG, MODEL
 from laminate.pretrained.tensors import require_finite
 from laminate.recipes import build
 from laminate.recipes.card import CARD, Card, card_text
+from laminate.recipes.families import Recipe
 from laminate.recipes.flags import AttentionKernel, Remat
-from laminate.recipes.flatdino import FlatDinoRecipe
-from laminate.recipes.json_text import FAMILY, from_tree, to_tree
-from laminate.tokenizers.flatdino import FlatDino
+from laminate.recipes.json_text import family_of, from_tree, to_tree
 from laminate.train.durable import absolute, write_atomically
-from laminate.train.export import FOLDER, fill, named_weights, save_weights
+from laminate.train.export import FOLDERS, fill, named_weights, save_weights
 
 FORMAT = 1
 """Version of such a folder: an earlier one is read, a later one is refused."""
@@ -38,13 +37,13 @@ _NO_CARD = Card()
 class Pretrained:
     """A saved model, the recipe that it is built by, and all that its `config.json` says."""
 
-    model: FlatDino
-    recipe: FlatDinoRecipe
+    model: Any
+    recipe: Recipe
     config: dict[str, Any]
 
 
 def save_pretrained(
-    model: FlatDino, folder: str | os.PathLike[str], *, recipe: FlatDinoRecipe, card: Card = _NO_CARD
+    model: Any, folder: str | os.PathLike[str], *, recipe: Recipe, card: Card = _NO_CARD
 ) -> epath.Path:
     """Write `model`, which `recipe` describes, into `folder` for others to load; the folder's path.
 
@@ -61,7 +60,7 @@ def save_pretrained(
     place = absolute(folder)
     try:
         place.mkdir(parents=True, exist_ok=True)
-        header = {"laminate": json.dumps({"format": FORMAT, "family": FAMILY})}
+        header = {"laminate": json.dumps({"format": FORMAT, "family": family_of(recipe)})}
         digest = save_weights(place / MODEL, model, metadata=header)
         write_atomically(place / CARD, card_text(recipe, card))
         config = _config(recipe, card, digest, sum(array.size for array in arrays.values()))
@@ -79,8 +78,8 @@ def from_pretrained(
     kernel: AttentionKernel = "xla",
     remat: Remat = "none",
     cache: Path | None = None,
-) -> FlatDino:
-    """The model that `save_pretrained` wrote, with the statistics of its latents.
+) -> Any:
+    """The tokenizer, with the statistics of its latents, or the generator that `save_pretrained` wrote.
 
     `source` is its folder, the folder of a finished run, or a repository ORGANISATION/NAME[@REVISION] of the Hugging
     Face hub. `kernel` and `remat` say how attention and the backward pass are computed. Raises as `load_pretrained`.
@@ -111,11 +110,12 @@ def load_pretrained(
 
 def exported(source: str | os.PathLike[str]) -> str | os.PathLike[str]:
     """`source`, or the folder in it that a finished training leaves its weights in."""
-    inside = epath.Path(os.path.expanduser(os.fspath(source))) / FOLDER
-    return os.fspath(inside) if (inside / CONFIG).exists() else source
+    place = epath.Path(os.path.expanduser(os.fspath(source)))
+    inside = [place / name for name in FOLDERS if (place / name / CONFIG).exists()]
+    return os.fspath(inside[0]) if inside else source
 
 
-def _recipe(config: dict[str, Any] | None, weights: dict[str, np.ndarray], where: str) -> FlatDinoRecipe:
+def _recipe(config: dict[str, Any] | None, weights: dict[str, np.ndarray], where: str) -> Recipe:
     version = (config or {}).get("laminate")
     if config is None or not isinstance(version, dict):
         found = layouts.guess({name: array.shape for name, array in weights.items()})
@@ -135,10 +135,10 @@ def _recipe(config: dict[str, Any] | None, weights: dict[str, np.ndarray], where
         raise ValueError(f"{CONFIG} of {where}: {error}") from error
 
 
-def _config(recipe: FlatDinoRecipe, card: Card, digest: str, numbers: int) -> dict[str, Any]:
+def _config(recipe: Recipe, card: Card, digest: str, numbers: int) -> dict[str, Any]:
     return {
         "laminate": {"format": FORMAT, "version": __version__},
-        "family": FAMILY,
+        "family": family_of(recipe),
         "weights": {"file": MODEL, "sha256": digest, "numbers": numbers},
         "licence": card.licence,
         "data": {"name": card.data, "licence": card.data_licence},
@@ -148,6 +148,6 @@ def _config(recipe: FlatDinoRecipe, card: Card, digest: str, numbers: int) -> di
     }
 
 
-def _shapes(recipe: FlatDinoRecipe, *, kernel: AttentionKernel = "xla", remat: Remat = "none") -> Any:
+def _shapes(recipe: Recipe, *, kernel: AttentionKernel = "xla", remat: Remat = "none") -> Any:
     """The model of `recipe` without its numbers."""
-    return eqx.filter_eval_shape(build.flatdino, recipe, kernel=kernel, remat=remat, key=jax.random.key(0))
+    return eqx.filter_eval_shape(build.model, recipe, kernel=kernel, remat=remat, key=jax.random.key(0))

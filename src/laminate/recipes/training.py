@@ -9,7 +9,7 @@ from laminate.train.phases import phases_from_epochs
 Unit = Literal["epochs", "steps"]
 ScheduleKind = Literal["wsd", "warmup_cosine", "constant", "linear_decay"]
 View = Literal["crop", "squash"]
-OptimizerKind = Literal["adamw", "muon"]
+OptimizerKind = Literal["adamw", "muon", "schedule-free"]
 DecayShape = Literal["cosine", "linear"]
 
 
@@ -137,7 +137,8 @@ class Optimizer:
     """An update from the mean gradient of a global batch, with its norm clipped."""
 
     kind: OptimizerKind = "adamw"
-    """AdamW (the paper), or Muon for matrices and Adam for the rest: fewer steps, each a little dearer."""
+    """AdamW (the paper); Muon for matrices and Adam for the rest: fewer steps, each a little dearer; or AdamW that
+    averages its own weights, which a constant rate suits (schedule-free)."""
     betas: tuple[float, float] = (0.9, 0.999)
     """Decay of the running mean and of the running square of the gradient."""
     weight_decay: float = 0.02
@@ -145,7 +146,7 @@ class Optimizer:
     clip_norm: float | None = 10.0
     """Largest global norm of the gradient; None does not clip."""
     ema_decay: float | None = None
-    """Decay of the averaged weights; None keeps no average."""
+    """Decay of the averaged weights; None keeps no average. `schedule-free` keeps its own instead."""
 
     def __post_init__(self) -> None:
         one_of("optimizer.kind", self.kind, get_args(OptimizerKind))

@@ -5,17 +5,18 @@ import dataclasses
 from laminate.data.array_schema import ReadArray
 from laminate.data.augment import Augment, Squash, TrainCrop
 from laminate.data.records import Records
+from laminate.recipes.families import Recipe
 from laminate.recipes.flatdino import FlatDinoRecipe
 from laminate.recipes.json_text import teacher_of
 
 
-def still_view(recipe: FlatDinoRecipe, records: Records) -> Augment:
+def still_view(recipe: Recipe, records: Records) -> Augment:
     """What validation does to an image: all of it, resized to the square that training crops to; arrays are read."""
     arrays = records.manifest.arrays
     return Squash(recipe.augment.image_size) if arrays is None else ReadArray(arrays)
 
 
-def random_view(recipe: FlatDinoRecipe) -> Augment:
+def random_view(recipe: Recipe) -> Augment:
     """What training does to an image."""
     augment = recipe.augment
     if augment.view == "squash":

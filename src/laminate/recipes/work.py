@@ -11,7 +11,7 @@ from jaxtyping import PyTree
 
 from laminate.recipes.training import Optimizer, Schedule, StepCounts
 from laminate.train import schedules
-from laminate.train.optim import adamw, muon
+from laminate.train.optim import adamw, muon, schedule_free
 from laminate.train.state import TrainState, init_state
 from laminate.train.step import Batch, Objective, make_step
 from laminate.types import Metrics
@@ -33,7 +33,8 @@ class Work:
 
     def optimizer(self, schedule: optax.Schedule) -> optax.GradientTransformation:
         """The update rule of the recipe."""
-        rule = muon if self.optim.kind == "muon" else adamw
+        rules = {"adamw": adamw, "muon": muon, "schedule-free": schedule_free}
+        rule = rules[self.optim.kind]
         return rule(
             schedule,
             b1=self.optim.betas[0],
@@ -46,7 +47,7 @@ class Work:
         """`fresh(init_key, run_key)` is the state before the first step."""
 
         def fresh(init_key: Any, run_key: Any) -> TrainState:
-            averaged = self.optim.ema_decay is not None
+            averaged = self.optim.ema_decay is not None or self.optim.kind == "schedule-free"
             return init_state(self.build(init_key), optimizer, averaged=averaged, key=run_key)
 
         return fresh

@@ -20,7 +20,8 @@ from etils import epath
 from laminate.train.durable import is_local, sync_folder
 from laminate.types import is_buffer
 
-FOLDER = "tokenizer"  # where a training leaves its exported weights, in the folder of the run
+TOKENIZER, GENERATOR = FOLDERS = ("tokenizer", "generator")
+"""Where a training leaves its exported weights, in the folder of the run."""
 
 # (pattern of a whole old name, its replacement), tried on names that a module does not have.
 RENAMED: tuple[tuple[str, str], ...] = ((r"(.+\.)?(mean|std|positions)\.value", r"\1\2"),)
@@ -36,6 +37,16 @@ def named_weights(module: Any, *, buffers: bool = True) -> dict[str, Any]:
         if buffers or not is_buffer(leaf)
     }
     return {name: array for name, array in arrays.items() if array is not None}
+
+
+def content_hash(module: Any) -> str:
+    """SHA-256 of every array of `module` with its name: equal exactly for equal weights, however they are stored."""
+    digest = hashlib.sha256()
+    for name, leaf in sorted(named_weights(module).items()):
+        array = np.asarray(leaf, order="C")
+        digest.update(f"{name} {array.dtype.str} {array.shape};".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
 
 
 def save_weights(path: epath.PathLike, module: Any, *, metadata: dict[str, str]) -> str:

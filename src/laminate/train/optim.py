@@ -1,4 +1,4 @@
-"""The optimisers: clip by global norm, then AdamW or Muon; both decay matrices only."""
+"""The optimisers: clip by global norm, then AdamW, Muon or schedule-free AdamW; all decay matrices only."""
 
 from typing import Any
 
@@ -58,6 +58,36 @@ def muon(
         muon_weight_dimension_numbers=_matrix_axes,
     )
     return _clipped(rule, weight_decay, clip_norm)
+
+
+def schedule_free(
+    schedule: optax.Schedule,
+    *,
+    b1: float = 0.9,
+    b2: float = 0.999,
+    weight_decay: float = 0.02,
+    clip_norm: float | None = 10.0,
+) -> optax.GradientTransformation:
+    """AdamW without momentum whose gradients are taken between its weights and their average, behind the same clip.
+
+    Schedule-free learning (Defazio et al. 2024): `b1` is the share of the average. The average, weighted by the
+    square of the rate, is what is validated and saved (`evaluation_params`), and replaces the decay of the rate.
+
+    Raises:
+        ValueError: as `adamw`.
+    """
+    rule = optax.adamw(schedule, b1=0.0, b2=b2, weight_decay=weight_decay, mask=decay_mask)
+    return _clipped(optax.contrib.schedule_free(rule, schedule, b1=b1), weight_decay, clip_norm)
+
+
+def evaluation_params(opt_state: Any, params: Any) -> Any:
+    """The average that `schedule_free` keeps; None of any other optimiser."""
+
+    def is_kept(node: Any) -> bool:
+        return isinstance(node, optax.contrib.ScheduleFreeState)
+
+    kept = [node for node in jax.tree.leaves(opt_state, is_leaf=is_kept) if is_kept(node)]
+    return optax.contrib.schedule_free_eval_params(kept[0], params) if kept else None
 
 
 def _matrix_axes(params: Any) -> Any:

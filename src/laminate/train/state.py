@@ -15,7 +15,7 @@ class TrainState(eqx.Module):
     """Model, optimiser state and average, with the number of completed updates and the key of the run.
 
     `buffers` are the arrays of the model that are never trained; `params` and `ema` are the others, float32.
-    `ema` is None in a run without averaging.
+    `ema` is None in a run without averaging; with a schedule-free optimiser it is the average that this one keeps.
     """
 
     params: PyTree

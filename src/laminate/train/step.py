@@ -23,6 +23,7 @@ from laminate.parallel.sharding import (
     specs,
     wrap_shards,
 )
+from laminate.train.optim import evaluation_params
 from laminate.train.state import TrainState
 from laminate.types import Metrics, RandomKey, Scalar, join_buffers
 
@@ -117,7 +118,10 @@ def _update(
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
     ema = state.ema
-    if ema is not None and ema_decay is not None:
+    own = None if ema is None else evaluation_params(opt_state, params)
+    if own is not None:
+        ema = own
+    elif ema is not None and ema_decay is not None:
         ema = jax.tree.map(lambda old, new: ema_decay * old + (1.0 - ema_decay) * new, ema, params)
     return TrainState(params, state.buffers, opt_state, ema, state.step + 1, state.key)
 
