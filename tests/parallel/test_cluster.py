@@ -22,6 +22,7 @@ def test_what_is_stated_goes_before_what_the_environment_says():
     assert find_place(environment={}) is None
     assert find_place(environment=ENVIRONMENT) == Place("10.0.0.9:8476", 4, 3)
     assert find_place("h:1", 2, 0, environment=ENVIRONMENT) == Place("h:1", 2, 0)
+    assert find_place(hosts=1, environment={}) is None
     assert find_place(host=1, environment=ENVIRONMENT) == Place("10.0.0.9:8476", 4, 1)
 
 

@@ -59,6 +59,8 @@ def find_place(
     host = _count(HOST, environment) if host is None else host
     if coordinator is not None and hosts is not None and host is not None:
         return Place(coordinator, hosts, host)
+    if hosts == 1 and coordinator is None and host in (None, 0):
+        return None
     stated = {"--coordinator": coordinator, "--hosts": hosts, "--host": host}
     missing = [flag for flag, value in stated.items() if value is None]
     if len(missing) < len(stated):

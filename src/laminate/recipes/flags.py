@@ -65,7 +65,8 @@ class RunFlags:
     coordinator: str | None = None
     """ADDRESS:PORT of host 0, when several processes train together and neither a TPU slice nor Slurm says so."""
     hosts: int | None = None
-    """How many processes train together. Default: what the TPU slice or the Slurm job says; else one."""
+    """How many processes train together; 1 trains alone on one host of many. Default: what the TPU slice or the
+    Slurm job says; else one."""
     host: int | None = None
     """The number of this process, from 0."""
     distributed: bool = False
