@@ -47,7 +47,7 @@ class Step:
 
 
 def test_what_does_not_fit_is_told_from_what_cannot_be_compiled():
-    with pytest.raises(DoesNotFit, match="2.0 GiB needed, 1.0 GiB there") as caught:
+    with pytest.raises(DoesNotFit, match=r"2\.0 GiB needed, 1\.0 GiB there") as caught:
         compile_step(Step("RESOURCE_EXHAUSTED: Used 2.00G of 1.00G hbm."))
     assert (caught.value.needed, caught.value.capacity) == (2 * GIB, GIB)
     with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"):
