@@ -28,7 +28,7 @@ from laminate.parallel.mesh import MeshShape, build_mesh, parse_mesh, prepare_de
 from laminate.parallel.sharding import abstract, place
 from laminate.recipes import build
 from laminate.recipes.build import Painter
-from laminate.recipes.flags import TrainFlags, run_folder
+from laminate.recipes.flags import Precision, TrainFlags, run_folder
 from laminate.recipes.flatdino import FlatDinoRecipe
 from laminate.recipes.json_text import RUN, to_tree
 from laminate.recipes.preflight import facts, require_same, require_shared
@@ -154,7 +154,7 @@ def open_run(
         "data",
         {"data": {split.manifest.split: split.manifest.fingerprint for split in (training, validation)}},
     )
-    recipe = require_features(recipe, training) if training.manifest.arrays else build.with_identity(recipe)
+    recipe = _with_known_teacher(recipe, training)
     require_same("teacher", {"teacher": recipe.teacher.weights})
     images = training.manifest.images
     counts = recipe.schedule.counts(examples=images, global_batch_size=recipe.global_batch_size)
@@ -181,7 +181,7 @@ def open_run(
         shape=shape,
         mesh=mesh,
         devices=devices,
-        compute_dtype=_compute_dtype(flags),
+        compute_dtype=compute_dtype(flags.precision),
         micro_batches=micro_batches,
         frozen=frozen,
         painter=painter,
@@ -193,6 +193,13 @@ def open_run(
         origin=origin,
         start=start_from,
     )
+
+
+def _with_known_teacher(recipe: FlatDinoRecipe, training: Records) -> FlatDinoRecipe:
+    """`recipe` with the hash of the weights that the teacher's features are computed, or were computed, by."""
+    if training.manifest.arrays is not None:
+        return require_features(recipe, training)
+    return dataclasses.replace(recipe, teacher=build.identified(recipe.teacher))
 
 
 def _check_readable(records: Records, view: Augment, max_bad_images: int) -> None:
@@ -293,7 +300,8 @@ def _named_checkpoint(text: str) -> tuple[Checkpoints, int]:
     return source, steps[-1] if chosen is None else chosen
 
 
-def _compute_dtype(flags: TrainFlags) -> jnp.dtype:
-    if flags.precision != "auto":
-        return jnp.dtype(flags.precision)
+def compute_dtype(precision: Precision) -> jnp.dtype:
+    """What `--precision` says; on these devices, for `auto`."""
+    if precision != "auto":
+        return jnp.dtype(precision)
     return jnp.dtype(jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16)
