@@ -8,10 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from safetensors.numpy import load_file, save
 
 import laminate
-from laminate.data.array_writer import read_statistics
 from laminate.data.prepared import read_manifest
 from laminate.recipes.encode_flags import EncodeFlags
 from laminate.recipes.json_text import from_json
