@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from laminate.data.decode import HostImage, ImageError
+from laminate.data.decode import ImageError
 from laminate.data.records import RecordError, Records
 
 logger = logging.getLogger("laminate.data")
@@ -27,14 +27,15 @@ class Fault(NamedTuple):
 
 
 class Loaded(NamedTuple):
-    """A picture and its label, and the faults met on the way; `image` is None where nothing could be read."""
+    """A picture (or the array that a record holds) and its label, and the faults met on the way; `image` is None where
+    nothing could be read."""
 
-    image: HostImage | None
+    image: np.ndarray | None
     label: int
     faults: tuple[Fault, ...]
 
 
-def load(records: Records, index: int, view: Callable[[bytes], HostImage]) -> Loaded:
+def load(records: Records, index: int, view: Callable[[bytes], np.ndarray]) -> Loaded:
     """The picture of one record as `view` makes it, or the fault that prevents it."""
     key = f"record {index}"
     try:
@@ -45,7 +46,7 @@ def load(records: Records, index: int, view: Callable[[bytes], HostImage]) -> Lo
         return Loaded(None, -1, (Fault(index, key, str(error)),))
 
 
-def load_or_next(records: Records, index: int, view: Callable[[bytes], HostImage], tries: int) -> Loaded:
+def load_or_next(records: Records, index: int, view: Callable[[bytes], np.ndarray], tries: int) -> Loaded:
     """The picture of record `index`; where it cannot be read, that of the next record that can.
 
     The order is that of the records, round the end. A function of the records alone, so every host and every
@@ -97,7 +98,7 @@ class FaultCount:
         )
 
 
-def stack(images: list[HostImage]) -> np.ndarray:
+def stack(images: list[np.ndarray]) -> np.ndarray:
     """The images, or arrays, as one array. Raises `ValueError` where their sizes differ."""
     shapes = {image.shape for image in images}
     if len(shapes) > 1:

@@ -173,7 +173,7 @@ def _write_shard(
         raise OSError(f"cannot write {partial} ({str(error)[:200]}): is the disk full?") from error
     finally:
         writer.close()
-    _sync(partial)
+    sync_file(partial)
     open_record_file(partial, written).close()
     final = out / job.file
     shard = Shard(job.file, job.split, written, partial.stat().st_size, sha256_of(partial))
@@ -183,7 +183,8 @@ def _write_shard(
     return done
 
 
-def _sync(path: Path) -> None:
+def sync_file(path: Path) -> None:
+    """Make the file survive a power cut."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
 

@@ -65,7 +65,9 @@ class Prepared:
 
     def manifest(self, split: str) -> Manifest:
         """The `Manifest` of one split; its fingerprint is that of the files' own checksums."""
-        shards = self.shards_of(split)
+        shards, arrays = self.shards_of(split), self.arrays
+        if arrays is not None and split != "train":  # several views are for training only
+            arrays = dataclasses.replace(arrays, views=1)
         return Manifest(
             name=self.name,
             split=split,
@@ -74,7 +76,7 @@ class Prepared:
             source=self.sources[split],
             fingerprint=fingerprint([self.format, split, *self.classes, *(s.sha256 for s in shards)]),
             licence=self.licence,
-            arrays=self.arrays,
+            arrays=arrays,
         )
 
 

@@ -77,7 +77,8 @@ class Stack(Scanned):
             kept = jnp.where(jnp.broadcast_to(here, kept.shape), jnp.broadcast_to(x, kept.shape), kept)
             return (x, kept, number + 1), None
 
-        kept = jnp.zeros((len(layers), *x.shape), x.dtype)
+        # Every place is overwritten; it begins as `x` so that inside a sharded step it belongs to the device as `x` does.
+        kept = jnp.broadcast_to(x, (len(layers), *x.shape))
         (x, kept, _), _ = self.scan(call, (x, kept, jnp.zeros((), jnp.int32)))
         return x, kept
 

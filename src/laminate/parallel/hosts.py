@@ -20,7 +20,7 @@ from typing import Any
 
 import jax
 
-from laminate.parallel.channel import ARRIVAL, Channel
+from laminate.parallel.channel import ARRIVAL, GATHERING, Channel
 from laminate.parallel.cluster import Place
 
 HEARTBEAT = 25  # seconds; longer than the channel's, which can name the host
@@ -89,14 +89,17 @@ def host_names() -> list[str]:
     return [f"host {host} ({name})" for host, name in enumerate(_Together.channel.welcome["names"])]
 
 
-def gather(topic: str, value: str) -> list[str]:
-    """The `value` of every host. All hosts call it for the same topics in the same order."""
-    return [value] if _Together.channel is None else _Together.channel.gather(topic, value)
+def gather(topic: str, value: str, *, seconds: float = GATHERING) -> list[str]:
+    """The `value` of every host, which all come here within so many `seconds`.
+
+    All hosts call it for the same topics in the same order.
+    """
+    return [value] if _Together.channel is None else _Together.channel.gather(topic, value, seconds=seconds)
 
 
-def barrier(topic: str) -> None:
+def barrier(topic: str, *, seconds: float = GATHERING) -> None:
     """Wait until all hosts are here."""
-    gather(topic, "")
+    gather(topic, "", seconds=seconds)
 
 
 def any_host(flag: bool, topic: str = "any host") -> bool:

@@ -101,6 +101,24 @@ def prepare_devices(shape: MeshShape | None) -> tuple[MeshShape, str]:
     return shape, f"{len(found)} x {kind}{_spread(hosts)}"
 
 
+def local_mesh(shape: MeshShape | None) -> Mesh:
+    """A mesh of devices of this host alone, all of them if `shape` is None: for work that hosts share out by hand.
+
+    Devices are simulated as by `prepare_devices`. Raises ValueError if there are not so many.
+    """
+    if shape is not None:
+        _be_patient()
+        try:
+            jax.config.update("jax_num_cpu_devices", shape.devices)
+        except RuntimeError:  # the backend runs already: what it has must do
+            pass
+    found = jax.local_devices()
+    shape = MeshShape(data=len(found)) if shape is None else shape
+    _check_fit(shape, len(found), exact=False)
+    grid = np.asarray(found[: shape.devices]).reshape(shape.slices * shape.data, shape.fsdp)
+    return Mesh(grid, AXES, axis_types=(AxisType.Auto, AxisType.Auto))
+
+
 def _spread(hosts: int) -> str:
     return f" of {hosts} hosts" if hosts > 1 else ""
 

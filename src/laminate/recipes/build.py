@@ -126,18 +126,31 @@ def teacher(recipe: Teacher, *, weights: bool = True) -> Patches | VitTeacher:
     return found
 
 
-def with_identity(recipe: FlatDinoRecipe) -> FlatDinoRecipe:
-    """`recipe` with the hash of its teacher's weights. Raises ValueError if it states another one already."""
-    stated = recipe.teacher
+def identified(stated: Teacher) -> Teacher:
+    """A teacher with the hash of its weights. Raises ValueError if it states another one already."""
     if stated.name == "patches":
-        return recipe
+        return stated
     found = teacher_identity(stated.name)
     if stated.weights not in ("", found):
         raise ValueError(
             f"The weights of the teacher {stated.name!r} have changed: their hash is {found[:12]}, and the recipe was "
             f"made with {stated.weights[:12]}. Bring the old ones back, or start from the name of the experiment."
         )
-    return dataclasses.replace(recipe, teacher=dataclasses.replace(stated, weights=found))
+    return dataclasses.replace(stated, weights=found)
+
+
+def require_teacher(recipe: FlatDinoRecipe, teacher: Teacher) -> None:
+    """Raises ValueError unless a tokenizer of `recipe` reads the features of `teacher`: same sizes, same weights."""
+    wanted = dataclasses.replace(recipe.teacher, name=teacher.name, dtype=teacher.dtype)
+    if dataclasses.replace(wanted, weights=wanted.weights or teacher.weights) != teacher:
+        known, given = (
+            f"{one.name!r} ({one.patches} features of {one.dim} numbers, weights {one.weights[:12] or 'none'})"
+            for one in (recipe.teacher, teacher)
+        )
+        raise ValueError(
+            f"The tokenizer {recipe.name!r} was trained on the teacher {known}, and this is {given}: give it the "
+            "features that it knows."
+        )
 
 
 @runtime_checkable

@@ -24,11 +24,6 @@ Remat = Literal["none", "dots", "block", "attention"]
 Resume = Literal["auto", "newest-good", "required"]
 
 RECIPE_FILE = "recipe.json"
-PRETRAINED_IMAGE_SIZE = 256
-_PUBLISHED_SIZES = (
-    224,
-    256,
-)  # of what teachers usually see, whose images are cropped to `PRETRAINED_IMAGE_SIZE`
 
 
 @dataclass(frozen=True)
@@ -214,6 +209,11 @@ def _with_teacher_of(flags: TrainFlags, recipe: FlatDinoRecipe) -> FlatDinoRecip
     encoded = array_facts(flags.data)
     size, dtype = flags.teacher_image_size, flags.teacher_dtype
     if flags.teacher is None and encoded is not None:
+        if size is not None or dtype != "float32":
+            raise ValueError(
+                f"{flags.data} holds features that are computed already: leave --teacher-image-size and "
+                "--teacher-dtype out, or encode the images again with them."
+            )
         teacher = teacher_of(encoded.made_by["teacher"])
     elif flags.teacher is None and size is None and dtype == "float32":
         return recipe
@@ -260,12 +260,9 @@ def with_teacher(recipe: FlatDinoRecipe, teacher: Teacher) -> FlatDinoRecipe:
 
     Pixel patches say nothing of their place, so the encoder then gets learned positions, which the paper's has not.
     """
-    if teacher.name == "patches":
-        size, encoder = teacher.image_size, replace(recipe.encoder, positions="learned")
-        augment = replace(recipe.augment, image_size=size)
-        return replace(recipe, teacher=teacher, encoder=encoder, augment=augment)
-    size = PRETRAINED_IMAGE_SIZE if teacher.image_size in _PUBLISHED_SIZES else teacher.image_size
-    return replace(recipe, teacher=teacher, augment=replace(recipe.augment, image_size=size))
+    augment = replace(recipe.augment, image_size=teacher.crop_size)
+    encoder = replace(recipe.encoder, positions="learned") if teacher.name == "patches" else recipe.encoder
+    return replace(recipe, teacher=teacher, encoder=encoder, augment=augment)
 
 
 def read_recipe(path: Path) -> Recipe:

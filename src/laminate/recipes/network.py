@@ -13,6 +13,8 @@ from laminate.recipes.checks import above, at_least, one_of, rate
 Mlp = Literal["swiglu", "gelu"]
 Norm = Literal["layer", "rms"]
 Positions = Literal["none", "learned", "sincos"]
+PUBLISHED_CROP = 256
+_PUBLISHED_SIZES = (224, 256)
 StoredDtype = Literal["float32", "bfloat16"]
 
 
@@ -106,6 +108,12 @@ class Teacher:
     def patch_size(self) -> int:
         """Side of one patch in pixels."""
         return self.image_size // self.grid
+
+    @property
+    def crop_size(self) -> int:
+        """Side of the square that images are brought to before the teacher sees them: 256 for the published sizes,
+        as in the paper; that of the teacher for others."""
+        return PUBLISHED_CROP if self.image_size in _PUBLISHED_SIZES and self.family else self.image_size
 
     @property
     def numbers(self) -> int:

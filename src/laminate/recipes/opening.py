@@ -29,7 +29,7 @@ from laminate.parallel.sharding import abstract, place
 from laminate.recipes import build
 from laminate.recipes.build import Painter
 from laminate.recipes.families import Recipe
-from laminate.recipes.flags import RunFlags, TrainFlags, run_folder
+from laminate.recipes.flags import Precision, RunFlags, TrainFlags, run_folder
 from laminate.recipes.flatdino import FlatDinoRecipe
 from laminate.recipes.json_text import RUN, to_tree
 from laminate.recipes.preflight import facts, require_same, require_shared
@@ -160,10 +160,10 @@ def open_run(
     )
     recipe = recipe if on_data is None else on_data(recipe, training.manifest)
     if isinstance(recipe, FlatDinoRecipe):
-        recipe = _with_teacher(recipe, training)
-    counts = recipe.schedule.counts(
-        examples=training.manifest.images, global_batch_size=recipe.global_batch_size
-    )
+        recipe = _with_known_teacher(recipe, training)
+        require_same("teacher", {"teacher": recipe.teacher.weights})
+    images = training.manifest.images
+    counts = recipe.schedule.counts(examples=images, global_batch_size=recipe.global_batch_size)
     for records in (training, validation):
         _check_readable(records, still_view(recipe, records), flags.max_bad_images)
     shape, devices = prepare_devices(shape)
@@ -187,7 +187,7 @@ def open_run(
         shape=shape,
         mesh=mesh,
         devices=devices,
-        compute_dtype=_compute_dtype(flags),
+        compute_dtype=compute_dtype(flags.precision),
         micro_batches=micro_batches,
         frozen=frozen,
         painter=painter,
@@ -201,11 +201,11 @@ def open_run(
     )
 
 
-def _with_teacher(recipe: FlatDinoRecipe, training: Records) -> FlatDinoRecipe:
-    """`recipe` with the hash of its teacher, or with the teacher whose features the data are."""
-    recipe = require_features(recipe, training) if training.manifest.arrays else build.with_identity(recipe)
-    require_same("teacher", {"teacher": recipe.teacher.weights})
-    return recipe
+def _with_known_teacher(recipe: FlatDinoRecipe, training: Records) -> FlatDinoRecipe:
+    """`recipe` with the hash of the weights that the teacher's features are computed, or were computed, by."""
+    if training.manifest.arrays is not None:
+        return require_features(recipe, training)
+    return dataclasses.replace(recipe, teacher=build.identified(recipe.teacher))
 
 
 def _painter(flags: RunFlags, recipe: Recipe) -> Painter | None:
@@ -316,7 +316,8 @@ def _named_checkpoint(text: str) -> tuple[Checkpoints, int]:
     return source, steps[-1] if chosen is None else chosen
 
 
-def _compute_dtype(flags: RunFlags) -> jnp.dtype:
-    if flags.precision != "auto":
-        return jnp.dtype(flags.precision)
+def compute_dtype(precision: Precision) -> jnp.dtype:
+    """What `--precision` says; on these devices, for `auto`."""
+    if precision != "auto":
+        return jnp.dtype(precision)
     return jnp.dtype(jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16)

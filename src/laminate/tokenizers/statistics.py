@@ -20,6 +20,17 @@ class RunningStatistics:
         self._mean = np.zeros((latents, features), np.float64)
         self._squares = np.zeros((latents, features), np.float64)
 
+    @staticmethod
+    def of(
+        count: int,
+        mean: Float[np.ndarray, "latents features"],
+        variance: Float[np.ndarray, "latents features"],
+    ) -> "RunningStatistics":
+        """What has seen `count` examples of this mean and population variance."""
+        made = RunningStatistics(*mean.shape)
+        made._combine(count, mean.astype(np.float64), variance.astype(np.float64) * count)
+        return made
+
     @property
     def count(self) -> int:
         """The number of examples seen."""

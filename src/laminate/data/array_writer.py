@@ -1,0 +1,188 @@
+"""Writes a folder of arrays: shard by shard, by any number of processes that share it, from where it was stopped.
+
+As in `prepare`, a shard is written under a temporary name, opened again, counted and renamed, and a line about it goes
+into a journal; ``manifest.json`` comes last. Which process writes which shard is not noted: the next run may have
+another number of them.
+"""
+
+import dataclasses
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import safetensors.numpy
+
+from laminate.data.array_schema import array_record
+from laminate.data.prepare import Done, sync_file
+from laminate.data.prepared import (
+    JOURNAL,
+    MANIFEST,
+    Prepared,
+    Shard,
+    Skipped,
+    is_prepared,
+    read_manifest,
+    sha256_of,
+    write_json,
+    write_manifest,
+)
+from laminate.data.records import open_record_file, record_writer
+
+STATISTICS = "statistics.safetensors"
+"""Mean and variance of every number of the arrays, as ``SPLIT.mean`` and ``SPLIT.variance``, float64."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ArrayJob:
+    """One shard to write: all views of the images ``start`` to ``stop`` of a split."""
+
+    file: str
+    split: str
+    start: int
+    stop: int
+
+
+def plan_array_jobs(images: Mapping[str, int], name: str, images_per_shard: int) -> list[ArrayJob]:
+    """The shards of every split, which has so many `images`: equal runs of them in the order of the source."""
+    jobs: list[ArrayJob] = []
+    for split, count in images.items():
+        total = max(1, -(-count // images_per_shard))
+        for shard in range(total):
+            file = f"{name}-{split}.array_record-{shard:05d}-of-{total:05d}"
+            jobs.append(ArrayJob(file, split, shard * count // total, (shard + 1) * count // total))
+    return jobs
+
+
+@dataclasses.dataclass(frozen=True)
+class ArrayFolder:
+    """A folder of arrays in the making. `identity` is everything that its content depends on."""
+
+    out: Path
+    identity: str
+
+    @property
+    def journal(self) -> Path:
+        return self.out / JOURNAL
+
+    def is_done(self) -> bool:
+        """Whether all of it is written.
+
+        Raises:
+          FileExistsError: the folder holds something else.
+        """
+        if not is_prepared(self.out):
+            return False
+        if read_manifest(self.out).plan != self.identity:
+            raise FileExistsError(f"{self.out} holds other prepared data: choose a new folder")
+        return True
+
+    def begin(self) -> None:
+        """Make the folder and its journal; one process does.
+
+        Raises:
+          FileExistsError: the folder holds something else.
+        """
+        if self.out.exists() and not self.journal.is_dir() and any(self.out.iterdir()):
+            raise FileExistsError(f"{self.out} is not empty and holds no encoded data: choose a new folder")
+        self.journal.mkdir(parents=True, exist_ok=True)
+        if not (self.journal / "plan.json").exists():
+            write_json(self.journal / "plan.json", {"plan": self.identity})
+
+    @contextmanager
+    def held(self, host: int) -> Generator[None]:
+        """Hold the place of process number `host` in the writing of this folder.
+
+        Raises:
+          FileNotFoundError: this process does not see what `begin` wrote.
+          FileExistsError: another encoding was begun there, or a process of this number is at it now.
+        """
+        stated = self.journal / "plan.json"
+        if not stated.exists():
+            raise FileNotFoundError(
+                f"{self.out} of this host is not that of the first one: several hosts write into one shared folder"
+            )
+        if json.loads(stated.read_text(encoding="utf-8")) != {"plan": self.identity}:
+            raise FileExistsError(
+                f"{self.out} holds an unfinished encoding of other data or by another network: choose a new folder, or "
+                "remove that one"
+            )
+        with (self.journal / f"lock-{host}").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise FileExistsError(
+                    f"another process is writing {self.out} at this moment: wait for it"
+                ) from error
+            yield
+
+    def finished(self, job: ArrayJob) -> Done | None:
+        """What the journal says about a shard that is written and still there."""
+        try:
+            entry = json.loads((self.journal / f"{job.file}.json").read_text(encoding="utf-8"))
+            done = Done(Shard(**entry["shard"]), tuple(Skipped(**skip) for skip in entry["skipped"]))
+            return done if (self.out / job.file).stat().st_size == done.shard.size else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def write(
+        self, job: ArrayJob, host: int, rows: Iterable[tuple[np.ndarray, int, str]], skipped: list[Skipped]
+    ) -> Shard:
+        """Write the `rows` (array, label, key) of one shard; `skipped` grows while they are drawn.
+
+        `note` makes it count. Raises OSError if it cannot be written.
+        """
+        partial = self.journal / f"{job.file}.{host}.partial"
+        writer, written = record_writer(partial), 0
+        try:
+            for array, label, key in rows:
+                writer.write(array_record(array, label, key))
+                written += 1
+        except RuntimeError as error:
+            raise OSError(f"cannot write {partial} ({str(error)[:200]}): is the disk full?") from error
+        finally:
+            writer.close()
+        sync_file(partial)
+        open_record_file(partial, written).close()
+        shard = Shard(job.file, job.split, written, partial.stat().st_size, sha256_of(partial))
+        partial.replace(self.out / job.file)
+        return shard
+
+    def note(self, job: ArrayJob, done: Done, statistics: Mapping[str, np.ndarray]) -> None:
+        """Note a written shard and its statistics: from now on it is kept."""
+        _save(self.journal / f"{job.file}.statistics", statistics)
+        write_json(self.journal / f"{job.file}.json", dataclasses.asdict(done))
+
+    def statistics(self, job: ArrayJob) -> dict[str, np.ndarray]:
+        """What was noted with a shard."""
+        return safetensors.numpy.load_file(self.journal / f"{job.file}.statistics")
+
+    def finish(self, prepared: Prepared, statistics: Mapping[str, np.ndarray]) -> None:
+        """Write statistics and manifest, and remove the journal; one process does, when all shards are written."""
+        _save(self.out / STATISTICS, statistics)
+        write_manifest(self.out, prepared)
+        shutil.rmtree(self.journal)
+
+
+def read_statistics(folder: Path, split: str = "train") -> tuple[np.ndarray, np.ndarray]:
+    """Mean and variance of every number of the arrays of a finished folder, float64.
+
+    Raises:
+      FileNotFoundError: it is no finished folder of arrays.
+    """
+    if not (folder / MANIFEST).is_file() or not (folder / STATISTICS).is_file():
+        raise FileNotFoundError(
+            f"{folder} holds no encoded arrays with their statistics: run experiments/encode.py"
+        )
+    stored = safetensors.numpy.load_file(folder / STATISTICS)
+    return stored[f"{split}.mean"], stored[f"{split}.variance"]
+
+
+def _save(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    partial = path.with_name(path.name + ".partial")
+    safetensors.numpy.save_file(dict(arrays), partial)
+    os.replace(partial, path)
