@@ -4,6 +4,7 @@ python experiments/bench.py step --size s --depth 4 --images 8     a FlatDINO tr
 python experiments/bench.py step --size s --depth 12 48            compile time over depth
 python experiments/bench.py data --images 256                      the loader, beside decoding alone
 python experiments/bench.py load --megabytes 350                   weights from a file, beside reading it
+python experiments/bench.py teacher --name dinov2-b --images 8     a frozen teacher's forward pass, beside matmul
 """
 
 from dataclasses import dataclass
@@ -56,10 +57,27 @@ class Load:
     """How often every method is visited."""
 
 
+@dataclass(frozen=True)
+class Teacher:
+    """The forward pass of a frozen teacher of a published size, with random weights: resizing, network, last norm."""
+
+    name: str = "dinov2-b"
+    """A known teacher."""
+    images: int = 8
+    """Images at a time."""
+    image_size: int = 256
+    """Side of the images, which the teacher resizes to what it sees."""
+    turns: int = 5
+    """How often teacher and matmul are timed, in turn; the median ratio is reported."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Number format of teacher and matmul."""
+
+
 Command = (
     Annotated[Step, tyro.conf.subcommand(name="step")]
     | Annotated[Data, tyro.conf.subcommand(name="data")]
     | Annotated[Load, tyro.conf.subcommand(name="load")]
+    | Annotated[Teacher, tyro.conf.subcommand(name="teacher")]
 )
 
 if __name__ == "__main__":  # before the imports below, which --help need not wait for
@@ -67,14 +85,13 @@ if __name__ == "__main__":  # before the imports below, which --help need not wa
 
 import json
 import resource
-import statistics
 import sys
 import time
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from bench_matmul import against_matmul, matmul_flops, measured
 
 from laminate.bottlenecks.gaussian import Gaussian
 from laminate.losses.divergence import kl_loss, kl_weight
@@ -90,21 +107,6 @@ from laminate.train.state import init_state
 from laminate.train.step import make_step
 
 TEACHER_DIM, FEATURES = 768, 128
-MATMUL = 2048  # side of the square matrices whose product is the limit
-
-
-def timed(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    jax.block_until_ready(work())
-    return time.perf_counter() - began
-
-
-def matmul_flops(vit: Vit, sequence: int, tokens: int) -> int:
-    """Floating-point operations of one forward pass over one image: matrix products only, a multiply-add is two."""
-    matrices = sum(leaf.size for leaf in jax.tree.leaves(vit.stack) if leaf.ndim == 3)
-    heads_dim = vit.stack.layers.attention.heads * vit.stack.layers.attention.head_dim
-    projections = sum(0 if p is None else p.weight.size for p in (vit.input, vit.output)) * tokens
-    return 2 * (matrices * sequence + projections) + 4 * vit.stack.depth * sequence**2 * heads_dim
 
 
 def build(options: Step, depth: int, key: jax.Array) -> FlatDino:
@@ -158,7 +160,13 @@ def bench_step(options: Step, depth: int) -> dict[str, object]:
     began = time.perf_counter()
     lowered = step.lower(state, (), batch)
     traced = time.perf_counter()
-    compiled = lowered.compile()
+    compiled, flops = lowered.compile(), 3 * images * forward
+
+    def one_step() -> object:
+        nonlocal state
+        state, metrics = compiled(state, (), batch)
+        return state, metrics
+
     return {
         "bench": "step",
         "size": options.size,
@@ -169,31 +177,8 @@ def bench_step(options: Step, depth: int) -> dict[str, object]:
         "trace_s": round(traced - began, 2),
         "compile_s": round(time.perf_counter() - traced, 2),
         "temporaries_mb": round(compiled.memory_analysis().temp_size_in_bytes / 1e6, 1),
-        **against_matmul(compiled, state, batch, 3 * images * forward, dtype, options.turns),
+        **measured("step", against_matmul(one_step, flops, dtype, options.turns), flops),
         "process_peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3, 1),
-    }
-
-
-def against_matmul(compiled, state, batch, flops: int, dtype: jnp.dtype, turns: int) -> dict[str, float]:
-    """Step and large matrix product timed in turn, so that both see the same machine; medians."""
-    square = jnp.ones((MATMUL, MATMUL), dtype)
-    matmul = jax.jit(jnp.matmul)
-    limit = lambda: 2 * MATMUL**3 / timed(lambda: matmul(square, square))
-    limit()
-    state, _ = jax.block_until_ready(compiled(state, (), batch))
-    speeds, limits = [], []
-    for _ in range(turns):
-        before, began = limit(), time.perf_counter()
-        state, _ = jax.block_until_ready(compiled(state, (), batch))
-        speeds.append(flops / (time.perf_counter() - began))
-        limits.append((before + limit()) / 2)
-    return {
-        "step_ms": round(1e3 * flops / statistics.median(speeds), 1),
-        "step_gflops_per_s": round(statistics.median(speeds) / 1e9, 1),
-        "matmul_gflops_per_s": round(statistics.median(limits) / 1e9, 1),
-        "fraction_of_matmul": round(
-            statistics.median(speed / limit for speed, limit in zip(speeds, limits, strict=True)), 3
-        ),
     }
 
 
@@ -207,6 +192,10 @@ def main(command: Command) -> None:
         from bench_load import measure as measure_loading
 
         result = {"bench": "load", **measure_loading(megabytes=command.megabytes, turns=command.turns)}
+    elif isinstance(command, Teacher):
+        from bench_teacher import measure as measure_teacher
+
+        result = {"bench": "teacher", **measure_teacher(**vars(command))}
     else:
         from bench_data import measure as measure_data
 

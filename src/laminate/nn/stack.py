@@ -77,7 +77,7 @@ class Stack(Scanned):
             kept = jnp.where(jnp.broadcast_to(here, kept.shape), jnp.broadcast_to(x, kept.shape), kept)
             return (x, kept, number + 1), None
 
-        # Every place is overwritten; it begins as `x`, so that a sharded step knows that it differs between devices.
+        # Every place is overwritten. It begins as `x`, so that a sharded step sees it vary over devices as `x` does.
         kept = jnp.broadcast_to(x, (len(layers), *x.shape))
         (x, kept, _), _ = self.scan(call, (x, kept, jnp.zeros((), jnp.int32)))
         return x, kept
