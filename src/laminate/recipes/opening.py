@@ -4,7 +4,7 @@ import dataclasses
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -26,7 +26,7 @@ from laminate.parallel.mesh import MeshShape, build_mesh, parse_mesh, prepare_de
 from laminate.parallel.sharding import abstract
 from laminate.recipes import build
 from laminate.recipes.families import Recipe
-from laminate.recipes.flags import RunFlags, run_folder
+from laminate.recipes.flags import Precision, RunFlags, run_folder
 from laminate.recipes.json_text import RUN, to_tree
 from laminate.recipes.preflight import facts, require_same, require_shared
 from laminate.recipes.starting import Start, plan_start, started
@@ -165,7 +165,7 @@ def open_run(
         shape=shape,
         mesh=mesh,
         devices=devices,
-        compute_dtype=_compute_dtype(flags),
+        compute_dtype=compute_dtype(flags.precision),
         micro_batches=micro_batches,
         training=training,
         validation=validation,
@@ -175,6 +175,34 @@ def open_run(
         origin=origin,
         start=start_from,
     )
+
+
+@runtime_checkable
+class Where(Protocol):
+    """The flags that say on which devices and hosts a command runs."""
+
+    @property
+    def mesh(self) -> str: ...
+    @property
+    def coordinator(self) -> str | None: ...
+    @property
+    def hosts(self) -> int | None: ...
+    @property
+    def host(self) -> int | None: ...
+    @property
+    def distributed(self) -> bool: ...
+
+
+def open_devices(flags: Where) -> tuple[MeshShape, str]:
+    """Meet the other hosts, start the devices; the mesh's shape, and a sentence for the log.
+
+    For a command that has arrays before its training opens: simulated devices are made when JAX starts.
+
+    Raises ValueError if the mesh does not fit them, OSError if the hosts do not meet.
+    """
+    shape = parse_mesh(flags.mesh)
+    start(find_place(flags.coordinator, flags.hosts, flags.host, required=flags.distributed))
+    return prepare_devices(shape)
 
 
 def _squash(recipe: Recipe) -> Augment:
@@ -286,7 +314,8 @@ def _named_checkpoint(text: str) -> tuple[Checkpoints, int]:
     return source, steps[-1] if chosen is None else chosen
 
 
-def _compute_dtype(flags: RunFlags) -> jnp.dtype:
-    if flags.precision != "auto":
-        return jnp.dtype(flags.precision)
+def compute_dtype(precision: Precision) -> jnp.dtype:
+    """The number format of the networks on the devices at hand."""
+    if precision != "auto":
+        return jnp.dtype(precision)
     return jnp.dtype(jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16)
