@@ -16,6 +16,7 @@ if __name__ == "__main__":  # before the imports below, which --help need not wa
     FLAGS = flags_command(__doc__, SampleFlags)
 
 import contextlib
+import importlib.util
 import time
 from pathlib import Path
 
@@ -81,6 +82,10 @@ def make_knobs(flags, recipe):
 
 
 def open_sampler(flags):
+    if flags.solver == "adaptive" and importlib.util.find_spec("diffrax") is None:
+        raise ValueError(
+            "--solver adaptive needs diffrax: pip install 'laminate-jax[ode]', or take another solver."
+        )
     shape, devices = open_devices(flags)
     mesh = build_mesh(shape)
     generator = load_generator(flags.generator, flags.weights, mesh=mesh, kernel=flags.attention)
@@ -179,6 +184,17 @@ def write_interpolation(sampler, latents, out, flags):
 # 4. Evaluation: a k-NN classifier on the pixels of the training images, and the distance to the nearest of them
 
 
+def require_checkable(flags, recipe):
+    if not flags.check:
+        return
+    classes = len(open_records(flags.data, "train").manifest.classes)
+    if recipe.classes == 0 or recipe.classes != classes:
+        raise ValueError(
+            f"--check: {recipe.name} draws {recipe.classes} classes and --data {flags.data} has {classes}: give the "
+            "data that it was trained on."
+        )
+
+
 def print_check(images, labels, recipe, flags):
     records = open_records(flags.data, "train")
     batches = evaluation_batches(records, global_batch_size=64, augment=Squash(recipe.augment.image_size))
@@ -208,12 +224,7 @@ def main(flags):
     with user_errors("sample.py"):
         sampler, recipe, devices = open_sampler(flags)
         labels, knobs = make_labels(flags, recipe), make_knobs(flags, recipe)
-        if flags.check and not (
-            recipe.classes and recipe.classes == len(open_records(flags.data, "train").manifest.classes)
-        ):
-            raise ValueError(
-                f"--check: {flags.data} does not have the {recipe.classes} classes of {recipe.name}."
-            )
+        require_checkable(flags, recipe)
         out = epath.Path(flags.out or default_folder(flags))
         out.mkdir(parents=True, exist_ok=True)
     steps = "adaptive steps" if flags.solver == "adaptive" else f"{int(knobs.grid.intervals)} steps"

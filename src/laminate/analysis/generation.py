@@ -59,13 +59,13 @@ class Generation:
             return tokenizer.encode(features, key=drawn)
         return tokenizer.compress(features, key=drawn)[0].astype(jnp.float32)
 
-    def decoded(self, tokenizer: FlatDino, z: Float[Array, "tokens features"]) -> Tokens:
+    def decoded(self, tokenizer: FlatDino, z: Float[Array, "latents features"]) -> Tokens:
         """The teacher's features that a latent stands for, float32."""
         raw = tokenizer.normalization.inverse(z) if self.normalize else z
         return tokenizer.expand(raw, dtype=self.dtype).final.astype(jnp.float32)
 
     def velocity(
-        self, network: Any, x: Float[Array, "tokens features"], t: Scalar, label: Int[Array, ""]
+        self, network: Any, x: Float[Array, "latents features"], t: Scalar, label: Int[Array, ""]
     ) -> Latents:
         """The velocity that `network` means at `x` and `t`, float32."""
 
