@@ -23,11 +23,11 @@ from laminate.parallel.mesh import local_mesh, parse_mesh
 from laminate.parallel.sharding import place
 from laminate.pretrained.features import features_of
 from laminate.recipes import build
+from laminate.recipes.devices import compute_dtype
 from laminate.recipes.encoding import encode, open_images, summary
 from laminate.recipes.endings import say, training_errors, user_errors
 from laminate.recipes.json_text import teacher_of, teacher_tree
 from laminate.recipes.network import find_teacher
-from laminate.recipes.opening import compute_dtype
 from laminate.recipes.sharing import load_pretrained
 
 # 1. What is written of one view: features, or the normalised latents without sampling

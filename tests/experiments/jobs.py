@@ -9,19 +9,27 @@ import sys
 import time
 from pathlib import Path
 
+import equinox as eqx
+import jax
+import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
 from laminate.recipes.bottleneck import FsqBottleneck, GaussianBottleneck
-from laminate.recipes.command_line import train_command
-from laminate.recipes.experiments import flatdino_fsq, flatdino_vae
+from laminate.recipes.build import flatdino
+from laminate.recipes.command_line import generator_command, train_command
+from laminate.recipes.experiments import flatdino_fsq, flatdino_vae, flow_generator
+from laminate.recipes.families import Recipe
 from laminate.recipes.flatdino import FlatDinoRecipe
+from laminate.recipes.generator import GeneratorRecipe, Guidance
 from laminate.recipes.json_text import to_json
 from laminate.recipes.network import Vit, patch_teacher
+from laminate.recipes.sharing import save_pretrained
 from laminate.recipes.training import Augment, Optimizer, Schedule
 
 ROOT = Path(__file__).parents[2]
 FAMILIES = {"vae": (flatdino_vae, "embedded-16-128"), "fsq": (flatdino_fsq, "embedded-32-L88888888")}
+GENERATOR = (flow_generator, "embedded-dit")
 VIT = Vit(dim=16, depth=1, heads=2, hidden=24, positions="learned")
 TINY = FlatDinoRecipe(
     name="tiny",
@@ -40,6 +48,19 @@ TINY = FlatDinoRecipe(
 TINY_FSQ = dataclasses.replace(
     TINY, name="tiny-fsq", bottleneck=FsqBottleneck((5, 5, 4), nested_dropout=True)
 )
+TINY_DIT = GeneratorRecipe(
+    name="tiny-dit",
+    network=dataclasses.replace(VIT, norm="rms", qk_norm=False, positions="sincos"),
+    schedule=TINY.schedule,
+    class_dropout=0.2,
+    kappa=2.0,
+    prediction="data",
+    normalize=True,
+    steps=4,
+    guidance=Guidance(1.5, (0.1, 0.9)),
+    optimizer=TINY.optimizer,
+    global_batch_size=8,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,30 +70,32 @@ class Job:
     folder: Path
     photos: Path
     family: str = "vae"
+    tokenizer: Path | None = None
 
     @property
     def run(self) -> Path:
         return self.folder / "run"
 
-    def arguments(
-        self, *more: str, recipe: FlatDinoRecipe | None = None, run: Path | None = None
-    ) -> list[str]:
-        recipe = recipe or (TINY if self.family == "vae" else TINY_FSQ)
+    def arguments(self, *more: str, recipe: Recipe | None = None, run: Path | None = None) -> list[str]:
+        recipe = recipe or {"vae": TINY, "fsq": TINY_FSQ, "generator": TINY_DIT}[self.family]
         file = self.folder / f"{recipe.name}.json"
         file.write_text(to_json(recipe))
         return [
             *("--recipe", str(file), "--data", str(self.photos), "--run-dir", str(run or self.run)),
             *("--mesh", "1", "--log-every", "1", "--data-workers", "1"),
+            *(() if self.tokenizer is None else ("--tokenizer", str(self.tokenizer))),
             *more,
         ]
 
-    def command(self, *more: str, recipe: FlatDinoRecipe | None = None, run: Path | None = None):
+    def command(self, *more: str, recipe: Recipe | None = None, run: Path | None = None):
         """Flags and recipe, as the command line makes them."""
-        from_name, default = FAMILIES[self.family]
         arguments = self.arguments(*more, recipe=recipe, run=run)
+        if self.family == "generator":
+            return generator_command(None, GENERATOR[0], default=GENERATOR[1], arguments=arguments)
+        from_name, default = FAMILIES[self.family]
         return train_command(None, from_name, default=default, arguments=arguments)
 
-    def main(self, *more: str, recipe: FlatDinoRecipe | None = None, run: Path | None = None) -> None:
+    def main(self, *more: str, recipe: Recipe | None = None, run: Path | None = None) -> None:
         """The whole experiment, in this process."""
         experiment(self.family).main(*self.command(*more, recipe=recipe, run=run))
 
@@ -144,4 +167,17 @@ def write_photos(folder: Path, *, classes: tuple[str, ...], each: int) -> Path:
             coarse = rng.integers(0, 256, (3, 4, 3), np.uint8)
             suffix = ("png", "jpg")[number % 2]
             Image.fromarray(coarse).resize((40, 30)).save(folder / name / f"{number:02}.{suffix}")
+    return folder
+
+
+def write_tokenizer(
+    folder: Path, *, recipe: FlatDinoRecipe = TINY, statistics: bool = True, seed: int = 0
+) -> Path:
+    """An untrained tokenizer of `recipe`, as a finished run shares it."""
+    model = flatdino(recipe, key=jax.random.key(seed))
+    if statistics:
+        shape = (recipe.tokens, recipe.bottleneck.width)
+        measured = model.normalization.measured(jnp.full(shape, 0.1), jnp.full(shape, 0.04))
+        model = eqx.tree_at(lambda m: m.normalization, model, measured)
+    save_pretrained(model, folder, recipe=recipe)
     return folder

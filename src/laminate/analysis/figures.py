@@ -102,6 +102,43 @@ def reconstruction_grid(
     save(figure, path)
 
 
+def sample_grid(
+    images: Num[np.ndarray, "examples height width 3"],
+    path: FilePath,
+    *,
+    columns: int,
+    rows: Sequence[str] = (),
+    tile: int = 64,
+) -> None:
+    """Images in rows of `columns`, the last of which may be shorter, with a name in front of each row if given.
+
+    Images are as in `reconstruction_grid`.
+
+    Raises:
+        ValueError: no image, or another number of names than of rows.
+    """
+    down = -(-len(images) // max(columns, 1))
+    if not len(images) or columns < 1 or (rows and len(rows) != down):
+        raise ValueError(
+            f"a sample grid needs images, columns and a name for each row: got {len(images)} images in {columns} "
+            f"columns and {len(rows)} names."
+        )
+    shown = _enlarged(images, max(1, round(tile / images.shape[2])))
+    high, wide = shown.shape[1:3]
+    margin, gap = 16, 4
+    label = 12 + 7 * max((len(name) for name in rows), default=-2)
+    width = 2 * margin + max(label, 0) + columns * (wide + gap) - gap
+    height = 2 * margin + down * (high + gap) - gap
+    figure = new_figure(width, height)
+    for index, image in enumerate(shown):
+        row, column = divmod(index, columns)
+        bottom = height - margin - row * (high + gap) - high
+        figure.figimage(image, margin + max(label, 0) + column * (wide + gap), bottom, origin="upper")
+        if rows and column == 0:
+            _text(figure, margin, bottom + high // 2, rows[row], va="center", color=INK, size=9)
+    save(figure, path)
+
+
 def ablation_map(
     heat: Float[np.ndarray, "latents rows columns"], path: FilePath, *, unit: str = "L2"
 ) -> None:

@@ -37,7 +37,8 @@ RK4_38 = Tableau(
 
 
 class Solution(NamedTuple):
-    """The state at the last time, and the first interval after which it was not finite (-1: it always was)."""
+    """The state at the last time, and the first interval after which it was not finite (-1: it always was; 0 also if
+    the noise was not)."""
 
     state: State
     broken_at: Int[Array, ""]
@@ -54,7 +55,7 @@ def solve(velocity: Velocity, noise: State, grid: TimeGrid, method: Tableau = EU
         state = step(velocity, solution.state, grid.times[i], grid.times[i + 1], method)
         return Solution(state, first_broken(state, i, solution.broken_at))
 
-    start = Solution(noise, jnp.asarray(-1, jnp.int32))
+    start = Solution(noise, first_broken(noise, jnp.asarray(0), jnp.asarray(-1, jnp.int32)))
     return jax.lax.fori_loop(0, grid.intervals, advance, start)
 
 

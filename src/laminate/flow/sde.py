@@ -80,7 +80,7 @@ def solve_sde(
             state = _sum(noisy, drift(velocity, x, t, w=w, path=path), length)
         return Solution(state, first_broken(state, i, solution.broken_at))
 
-    start = Solution(noise, jnp.asarray(-1, jnp.int32))
+    start = Solution(noise, first_broken(noise, jnp.asarray(0), jnp.asarray(-1, jnp.int32)))
     return jax.lax.fori_loop(0, grid.intervals, advance, start)
 
 

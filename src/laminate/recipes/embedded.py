@@ -5,6 +5,7 @@ All numbers that one would tune stand here.
 
 from laminate.recipes.bottleneck import FsqBottleneck, GaussianBottleneck
 from laminate.recipes.flatdino import FlatDinoRecipe
+from laminate.recipes.generator import GeneratorRecipe, Guidance
 from laminate.recipes.network import Vit, patch_teacher
 from laminate.recipes.training import Augment, Optimizer, Schedule
 
@@ -21,6 +22,35 @@ SCHEDULE = Schedule(
     unit="steps", length=700, warmup=30, decay=420, validate_every=50, start=1e-4, peak=1e-2, final=1e-5
 )
 GLOBAL_BATCH_SIZE = 32
+
+
+# Latents of patches lie near few of their directions (half of the variance in 4 of 128, 99 % in 53), which a narrow
+# network finds when it predicts the data; most times are early, where classes and colours are decided.
+DIT = Vit(dim=128, depth=6, heads=4, hidden=256, norm="rms", positions="learned", table_std=0.5)
+DIT_OPTIMIZER = Optimizer(kind="muon", betas=(0.9, 0.95), weight_decay=0.01, clip_norm=1.0, ema_decay=0.99)
+DIT_SCHEDULE = Schedule(
+    unit="steps", length=700, warmup=30, decay=280, validate_every=100, start=1e-4, peak=1e-2, final=1e-5
+)
+
+
+def embedded_dit() -> GeneratorRecipe:
+    """A class-conditional transformer on the 16 tokens of `embedded_vae`."""
+    return GeneratorRecipe(
+        name="embedded-dit",
+        network=DIT,
+        schedule=DIT_SCHEDULE,
+        tokens=16,
+        features=128,
+        classes=10,
+        kappa=3.0,
+        times="logit-normal",
+        prediction="data",
+        normalize=True,
+        guidance=Guidance(2.0),
+        augment=AUGMENT,
+        optimizer=DIT_OPTIMIZER,
+        global_batch_size=64,
+    )
 
 
 def embedded_vae() -> FlatDinoRecipe:

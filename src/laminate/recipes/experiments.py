@@ -5,8 +5,9 @@ from dataclasses import replace
 
 from laminate.recipes import fsq_names, vae_names
 from laminate.recipes.bottleneck import Bottleneck, FsqBottleneck, GaussianBottleneck
-from laminate.recipes.embedded import embedded_fsq, embedded_vae
+from laminate.recipes.embedded import embedded_dit, embedded_fsq, embedded_vae
 from laminate.recipes.flatdino import FlatDinoRecipe, Variant, as_variant
+from laminate.recipes.generator import GeneratorRecipe, generator
 from laminate.recipes.grammar import EPOCHS
 from laminate.recipes.network import PRETRAINED_TEACHERS, Vit
 from laminate.recipes.sizes import SIZES
@@ -25,6 +26,12 @@ def flatdino_fsq(name: str, *, variant: Variant = "paper") -> FlatDinoRecipe:
     """The FSQ recipe of `name`. Raises `ValueError` with the nearest valid names."""
     fixed = FSQ_STATICS.get(name)
     return as_variant(fixed() if fixed else _named_fsq(name), variant)
+
+
+def flow_generator(name: str) -> GeneratorRecipe:
+    """The generator recipe of `name`. Raises `ValueError` with the nearest valid names."""
+    fixed = GENERATOR_STATICS.get(name)
+    return fixed() if fixed else generator(name)
 
 
 def _named_vae(name: str) -> FlatDinoRecipe:
@@ -116,3 +123,4 @@ FSQ_STATICS: dict[str, Callable[[], FlatDinoRecipe]] = {
     "embedded-32-L88888888": embedded_fsq,
     "baseline": lambda: _early("baseline", FsqBottleneck(levels=(8, 5, 5, 5)), _COSINE),
 }
+GENERATOR_STATICS: dict[str, Callable[[], GeneratorRecipe]] = {"embedded-dit": embedded_dit}

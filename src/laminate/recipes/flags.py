@@ -233,7 +233,7 @@ def resolve_generator(
     if flags.optimizer is not None:
         recipe = replace(recipe, optimizer=replace(recipe.optimizer, kind=flags.optimizer))
     if flags.unconditional:
-        recipe = replace(recipe, classes=0)
+        recipe = replace(recipe, classes=0, class_names=())
     return replace(recipe, **_lengths(flags, recipe))
 
 

@@ -60,6 +60,8 @@ class GeneratorRecipe:
     """Numbers per token."""
     classes: int = 1000
     """Classes to condition on; 0 for an unconditional generator."""
+    class_names: tuple[str, ...] = ()
+    """What the classes are called, in the order of their numbers; empty if nobody said."""
     class_dropout: float = 0.1
     """Chance that a label is replaced by the null class in training; 0 leaves no null class, and no guidance."""
     kappa: float | None = None
@@ -103,6 +105,8 @@ class GeneratorRecipe:
         for name in ("tokens", "features", "steps", "global_batch_size"):
             at_least(name, getattr(self, name), 1)
         at_least("classes", self.classes, 0)
+        if self.class_names and len(self.class_names) != self.classes:
+            raise ValueError(f"class_names has {len(self.class_names)} names for {self.classes} classes.")
         rate("class_dropout", self.class_dropout)
         one_of("prediction", self.prediction, get_args(Prediction))
         one_of("times", self.times, get_args(Times))
@@ -185,6 +189,7 @@ def for_latents(
         tokens=tokens,
         features=features,
         classes=recipe.classes if classes is None else classes,
+        class_names=recipe.class_names if classes in (None, recipe.classes) else (),
         augment=replace(recipe.augment, image_size=size),
         tokenizer=before if tokenizer is None else tokenizer,
     )

@@ -28,8 +28,9 @@ from laminate.parallel.mesh import MeshShape, build_mesh, parse_mesh, prepare_de
 from laminate.parallel.sharding import abstract, place
 from laminate.recipes import build
 from laminate.recipes.build import Painter
+from laminate.recipes.devices import compute_dtype
 from laminate.recipes.families import Recipe
-from laminate.recipes.flags import Precision, RunFlags, TrainFlags, run_folder
+from laminate.recipes.flags import RunFlags, TrainFlags, run_folder
 from laminate.recipes.flatdino import FlatDinoRecipe
 from laminate.recipes.json_text import RUN, to_tree
 from laminate.recipes.preflight import facts, require_same, require_shared
@@ -162,6 +163,11 @@ def open_run(
     if isinstance(recipe, FlatDinoRecipe):
         recipe = _with_known_teacher(recipe, training)
         require_same("teacher", {"teacher": recipe.teacher.weights})
+    elif training.manifest.arrays is not None:
+        raise ValueError(
+            f"--data {flags.data} holds {training.manifest.arrays.field}, and {recipe.name} is trained on images: "
+            "give the images that they were made from."
+        )
     images = training.manifest.images
     counts = recipe.schedule.counts(examples=images, global_batch_size=recipe.global_batch_size)
     for records in (training, validation):
@@ -314,10 +320,3 @@ def _named_checkpoint(text: str) -> tuple[Checkpoints, int]:
         held = f"{path} holds the steps {', '.join(map(str, steps))}" if steps else f"there is none in {path}"
         raise FileNotFoundError(f"--restore {text}: there is no such checkpoint; {held}.")
     return source, steps[-1] if chosen is None else chosen
-
-
-def compute_dtype(precision: Precision) -> jnp.dtype:
-    """What `--precision` says; on these devices, for `auto`."""
-    if precision != "auto":
-        return jnp.dtype(precision)
-    return jnp.dtype(jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16)

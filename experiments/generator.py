@@ -1,0 +1,176 @@
+"""A generator by flow matching on the latents of a tokenizer: LightningDiT or DiT^DH (arXiv:2602.04873, section 4.3).
+
+    python experiments/generator.py                                   a laptop, on the tokenizer that vae.py left
+    python experiments/generator.py --tokenizer runs/photos --data ~/photos --run-dir runs/photos-dit
+    python experiments/generator.py --experiment ditxl-kappa3 --tokenizer runs/long-32-bl-128 --mesh 4x8
+                                                                      the paper's network, on a tokenizer of your own
+
+Ends with report.html in the run folder; `experiments/sample.py` draws from it. Run it again to go on, or with --fresh
+to start over.
+"""
+
+from laminate.recipes.command_line import generator_command
+from laminate.recipes.experiments import flow_generator
+
+RECIPES, DEFAULT = flow_generator, "embedded-dit"
+TOKENIZER = "runs/embedded-16-128"
+
+if __name__ == "__main__":  # before the imports below, which --help and a misspelt name need not wait for
+    COMMAND = generator_command(__doc__, RECIPES, default=DEFAULT)
+
+from functools import partial
+from pathlib import Path
+
+import equinox as eqx
+import jax
+
+from laminate.analysis.generation import Generation, flow_loss, flow_measures, summarise_flow
+from laminate.analysis.generator_report import SampleGrids, write_generator_report
+from laminate.analysis.sampling import Knobs, Method, Sampler
+from laminate.flow import EULER, Interval, time_grid
+from laminate.recipes import build
+from laminate.recipes.devices import open_devices
+from laminate.recipes.endings import say, training_errors, user_errors
+from laminate.recipes.flags import TrainFlags
+from laminate.recipes.latents import latents_like, load_tokenizer, on_classes, speak
+from laminate.recipes.launch import conclude, train
+from laminate.recipes.opening import open_run
+from laminate.recipes.work import Work
+
+# 1. Tokenizer and teacher: frozen; they turn an image into the latents that are to be generated
+
+
+def make_frozen(recipe, *, weights=True, tokenizer=None):
+    described = latents_like(recipe) if tokenizer is None else tokenizer.recipe
+    teacher = build.teacher(described.teacher, weights=weights)
+    if tokenizer is not None:
+        return teacher, tokenizer.model
+    return teacher, eqx.filter_eval_shape(build.flatdino, described, key=jax.random.key(0))
+
+
+def make_generation(recipe, dtype):
+    return Generation(
+        tokens=recipe.tokens,
+        features=recipe.features,
+        classes=recipe.classes,
+        predicts=recipe.prediction,
+        floor=recipe.data_floor,
+        normalize=recipe.normalize,
+        posterior=recipe.sample_latents,
+        dtype=dtype,
+    )
+
+
+# 2. Objective: at t' = t / (kappa - (kappa - 1) t), the velocity from noise to latent; labels are dropped at times
+
+
+def make_objective(recipe, dtype):
+    generation = make_generation(recipe, dtype)
+
+    def objective(network, frozen, example, *, step, key):
+        teacher, tokenizer = frozen
+        k_latent, k_flow = jax.random.split(key)
+        z = generation.latents(tokenizer, teacher, example["image"], key=k_latent)
+        loss = flow_loss(
+            generation,
+            network,
+            z,
+            example["label"],
+            times=recipe.times,
+            kappa=recipe.shift,
+            class_dropout=recipe.class_dropout,
+            cosine_weight=recipe.cosine_weight,
+            key=k_flow,
+        )
+        return loss, {}
+
+    return objective
+
+
+# 3. Architecture and optimisation: a diffusion transformer; AdamW, clipped, averaged
+
+
+def make_work(flags, recipe, frozen, dtype):
+    return Work(
+        build=lambda key: build.generator(recipe, kernel=flags.attention, remat=flags.remat, key=key),
+        frozen=frozen,
+        objective=make_objective(recipe, dtype),
+        optim=recipe.optimizer,
+    )
+
+
+# 4. Evaluation: the loss of held-out images at fixed times and noise; samples of fixed noise
+
+
+def make_grids(run, recipe, frozen):
+    teacher, tokenizer = frozen
+    guidance = recipe.guidance
+    guided = recipe.classes and recipe.class_dropout > 0 and guidance.scale != 1.0
+    interval = Interval(*guidance.interval) if guided else None
+    knobs = Knobs(0, time_grid(recipe.steps, kappa=recipe.shift), scale=guidance.scale, interval=interval)
+    sampler = Sampler(
+        make_generation(recipe, run.compute_dtype),
+        None,
+        teacher,
+        tokenizer,
+        mesh=run.mesh,
+        method=Method(EULER),
+        device_batch_size=-(-100 // run.mesh.devices.size),
+    )
+    return SampleGrids(run.folder.path, sampler, knobs, run.training.manifest.classes)
+
+
+def find_tokenizer(flags):
+    """The folder of the tokenizer; the embedded one is trained first where it is not there yet."""
+    if flags.tokenizer is not None or Path(TOKENIZER, "tokenizer", "config.json").exists():
+        return flags.tokenizer or TOKENIZER
+    if flags.coordinator is not None or flags.distributed:
+        raise FileNotFoundError(
+            f"There is no tokenizer in {TOKENIZER}: train one with vae.py, or give --tokenizer."
+        )
+    say(
+        f"There is no tokenizer in {TOKENIZER} yet: vae.py trains one first, on the embedded photographs.",
+        primary=True,
+    )
+    import vae
+
+    tokenizer = TrainFlags(mesh=flags.mesh, data_workers=flags.data_workers)
+    vae.main(tokenizer, vae.RECIPES(vae.DEFAULT))
+    if not Path(TOKENIZER, "tokenizer", "config.json").exists():
+        raise SystemExit(0)  # it was stopped, and has said how to go on
+    return TOKENIZER
+
+
+def main(flags, recipe):
+    with user_errors("generator.py"):
+        # 5. Data, devices and run folder
+        open_devices(flags)
+        tokenizer = load_tokenizer(find_tokenizer(flags), kernel=flags.attention)
+        run = open_run(
+            flags,
+            speak(recipe, tokenizer),
+            partial(make_frozen, tokenizer=tokenizer),
+            on_data=partial(on_classes, fixed=recipe.tokenizer is not None),
+        )
+        recipe, frozen = run.recipe, run.frozen
+    title = f"Generator {recipe.name} on {tokenizer.recipe.name}"
+    with run.folder, training_errors("generator.py"):
+        grids = make_grids(run, recipe, frozen)
+        trained = train(
+            run,
+            make_work(flags, recipe, frozen, run.compute_dtype),
+            measure=partial(
+                flow_measures,
+                generation=make_generation(recipe, run.compute_dtype),
+                kappa=recipe.shift,
+            ),
+            summarise=summarise_flow,
+            title=title,
+            shown=("train/loss", "train/grad_norm"),
+            look=lambda state: grids(state.averaged, int(state.step)),
+        )
+        conclude(run, trained, partial(write_generator_report, grids=grids, title=title), best=False)
+
+
+if __name__ == "__main__":
+    main(*COMMAND)

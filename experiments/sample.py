@@ -1,0 +1,257 @@
+"""Images from a trained generator: a grid, single files, what evaluators read, and how good they are.
+
+    python experiments/sample.py                                      ten of each class, from what generator.py left
+    python experiments/sample.py --check                              do they look like their class, are they copies?
+    python experiments/sample.py --classes cat rocket --per-class 50 --scale 1 --steps 100 --solver heun --png
+    python experiments/sample.py --total 50000 --npz                  class-balanced, for evaluators
+    python experiments/sample.py --interpolate spherical              from each image to the next one
+
+Image i of a seed is the same in any batch, on any mesh.
+"""
+
+from laminate.recipes.command_line import flags_command
+from laminate.recipes.sample_flags import SampleFlags, chosen_classes
+
+if __name__ == "__main__":  # before the imports below, which --help need not wait for
+    FLAGS = flags_command(__doc__, SampleFlags)
+
+import contextlib
+import importlib.util
+import time
+from pathlib import Path
+
+import numpy as np
+from etils import epath
+
+from laminate.analysis.figures import sample_grid
+from laminate.analysis.generation import Generation
+from laminate.analysis.interpolation import back_and_forth, interpolate, tiled, write_webp
+from laminate.analysis.neighbours import check
+from laminate.analysis.sample_files import SampleArchive, class_major, file_name, to_bytes, write_png
+from laminate.analysis.sampling import Knobs, Method, NotFiniteError, Sampler
+from laminate.data.augment import Squash
+from laminate.data.evaluation import evaluation_batches
+from laminate.data.sources import open_records
+from laminate.flow import EULER, HEUN, RK4, Interval, time_grid
+from laminate.parallel.hosts import is_first
+from laminate.parallel.mesh import build_mesh
+from laminate.parallel.sharding import place
+from laminate.recipes import build
+from laminate.recipes.devices import compute_dtype, open_devices
+from laminate.recipes.drawing import load_generator, require_alike, tokenizer_of
+from laminate.recipes.endings import FAILED, say, training_errors, user_errors
+from laminate.train.progress import Header, Progress
+
+SOLVERS = {"euler": EULER, "heun": HEUN, "rk4": RK4, "adaptive": None}
+LOOKED_AT = 400  # images of the grid, and of the interpolation
+
+
+# 1. What is drawn: labels, and how noise becomes a latent
+
+
+def make_labels(flags, recipe):
+    every = flags.total is not None
+    classes = chosen_classes(flags.classes, recipe.class_names, recipe.classes, every=every)
+    each = 10 if flags.per_class is None else flags.per_class
+    return class_major(classes, each * len(classes) if flags.total is None else flags.total)
+
+
+def make_knobs(flags, recipe):
+    """Guidance and grid; without a null class, or at a scale of 1, nothing is guided."""
+    null_class = recipe.classes > 0 and recipe.class_dropout > 0
+    scale = recipe.guidance.scale if flags.scale is None else flags.scale
+    if not null_class and flags.auto is None:
+        if flags.scale not in (None, 1.0):
+            raise ValueError(
+                f"--scale {flags.scale:g}: guidance needs classes and a null class, and {recipe.name} has "
+                f"{recipe.classes} classes and drops {recipe.class_dropout:g} of them. Leave --scale out, or give "
+                "--auto."
+            )
+        scale = 1.0
+    if flags.channels is not None and flags.channels > recipe.features:
+        raise ValueError(f"--channels {flags.channels}: a token has {recipe.features} numbers.")
+    interval = recipe.guidance.interval if flags.interval is None else flags.interval
+    steps = recipe.steps if flags.steps is None else flags.steps
+    grid = time_grid(steps, kappa=recipe.shift if flags.shift is None else flags.shift)
+    closed = flags.auto is not None
+    guided = Interval(*interval, closed=closed) if scale != 1.0 else None
+    return Knobs(flags.seed, grid, scale=scale, interval=guided)
+
+
+# 2. With what: generator, tokenizer and teacher, on the mesh
+
+
+def open_sampler(flags):
+    if flags.solver == "adaptive" and importlib.util.find_spec("diffrax") is None:
+        raise ValueError(
+            "--solver adaptive needs diffrax: pip install 'laminate-jax[ode]', or take another solver."
+        )
+    shape, devices = open_devices(flags)
+    mesh = build_mesh(shape)
+    generator = load_generator(flags.generator, flags.weights, mesh=mesh, kernel=flags.attention)
+    recipe = generator.recipe
+    weak = None
+    if flags.auto is not None:
+        weak = load_generator(flags.auto, flags.weights, mesh=mesh, kernel=flags.attention)
+        require_alike(generator, weak)
+    tokenizer = tokenizer_of(generator, flags.tokenizer, kernel=flags.attention)
+    generation = Generation(
+        tokens=recipe.tokens,
+        features=recipe.features,
+        classes=recipe.classes,
+        predicts=recipe.prediction,
+        floor=recipe.data_floor,
+        normalize=recipe.normalize,
+        posterior=False,
+        dtype=compute_dtype(flags.precision),
+    )
+    sampler = Sampler(
+        generation,
+        generator.network,
+        place(build.teacher(tokenizer.recipe.teacher), mesh),
+        place(tokenizer.model, mesh),
+        mesh=mesh,
+        method=Method(SOLVERS[flags.solver], flags.channels),
+        device_batch_size=flags.device_batch_size,
+        weak=None if weak is None else weak.network,
+    )
+    if not sampler.draws_images:
+        raise ValueError(
+            f"The features of the teacher {tokenizer.recipe.teacher.name} cannot be shown as an image: that needs a "
+            "trained image decoder."
+        )
+    return sampler, recipe, f"mesh {shape} (data x fsdp), {devices}"
+
+
+# 3. Drawing, and the files
+
+
+def draw(sampler, labels, knobs, out, recipe, flags):
+    """The first images and latents; all of them on the way to their files."""
+    images, latents, kept = [], [], len(labels) if flags.check else LOOKED_AT
+    batches = -(-len(labels) // sampler.global_batch_size)
+    progress = Progress(batches, global_batch_size=sampler.global_batch_size, primary=is_first())
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(progress)
+        archive = None
+        if flags.npz and is_first():
+            archive = stack.enter_context(SampleArchive(out / "samples.npz", labels))
+        began = time.perf_counter()
+        for number, batch in enumerate(sampler.draw(labels, knobs), 1):
+            pixels = to_bytes(batch.images, flags.rounding)
+            progress.at(number)
+            if number == batches or number % max(1, batches // 10) == 0:
+                progress.log(number, {}, seconds=time.perf_counter() - began)
+                began = time.perf_counter()
+            if sum(map(len, images)) < kept:
+                images.append(pixels)
+                latents.append(batch.latents)
+            if archive is not None:
+                archive.add(pixels)
+            if flags.png and is_first():
+                for index, image in zip(batch.index, pixels, strict=True):
+                    write_png(image, out / file_name(int(labels[index]), int(index), recipe.class_names))
+    return np.concatenate(images)[:kept], np.concatenate(latents)[:kept]
+
+
+def write_grid(images, labels, recipe, out):
+    """A row for each class; longer rows are cut off."""
+    shown = labels[: len(images)]
+    found, counts = np.unique(shown, return_counts=True)
+    columns = int(min(counts.max(), 10 if len(found) > 1 else 20))
+    rows, names = [], []
+    for label in dict.fromkeys(shown.tolist()):
+        mine = images[shown == label][: columns * (1 if len(found) > 1 else 20)]
+        for start in range(0, len(mine), columns):
+            row = mine[start : start + columns]
+            rows.append(np.concatenate([row, np.full((columns - len(row), *row.shape[1:]), 255, np.uint8)]))
+            names.append("" if label < 0 else recipe.class_names[label] if recipe.class_names else str(label))
+    sample_grid(np.concatenate(rows), out / "grid.png", columns=columns, rows=names)
+
+
+def write_interpolation(sampler, latents, out, flags):
+    """All images at once on their way to the next one, there and back."""
+    ways = [
+        interpolate(first, second, flags.frames, flags.interpolate)
+        for first, second in zip(latents, np.roll(latents, -1, axis=0), strict=True)
+    ]
+    frames = to_bytes(sampler.decode(np.concatenate(np.stack(ways, 1))), flags.rounding)
+    frames = frames.reshape(flags.frames, len(latents), *frames.shape[1:])
+    if is_first():
+        write_webp([tiled(frames[i]) for i in back_and_forth(flags.frames)], out / "interpolation.webp")
+
+
+# 4. Evaluation: a k-NN classifier on the pixels of the training images, and the distance to the nearest of them
+
+
+def require_checkable(flags, recipe):
+    if not flags.check:
+        return
+    classes = len(open_records(flags.data, "train").manifest.classes)
+    if recipe.classes == 0 or recipe.classes != classes:
+        raise ValueError(
+            f"--check: {recipe.name} draws {recipe.classes} classes and --data {flags.data} has {classes}: give the "
+            "data that it was trained on."
+        )
+
+
+def print_check(images, labels, recipe, flags):
+    records = open_records(flags.data, "train")
+    batches = evaluation_batches(records, global_batch_size=64, augment=Squash(recipe.augment.image_size))
+    real, known = [], []
+    for batch in batches:
+        real.append(batch["image"][batch["valid"]])
+        known.append(batch["label"][batch["valid"]])
+    found = check(images, labels, np.concatenate(real), np.concatenate(known))
+    value, in_place = found.by_value, found.in_place
+    rows = (
+        (
+            "get their label",
+            f"{value.right:.1%} from k-NN on pixels by value (training images: {value.real:.1%})",
+        ),
+        ("", f"{in_place.right:.1%} from k-NN on pixels in place (training images: {in_place.real:.1%})"),
+        ("classes", f"{value.classes:.0%} of those asked for are recognised in some sample"),
+        (
+            "distance",
+            f"{found.distance:.4f} to the nearest training image; {found.real_distance:.4f} between training images",
+        ),
+        ("closer", f"{found.closer:+.1%} than training images are to each other"),
+    )
+    Header(f"Check of {len(images)} samples", rows).show(primary=is_first())
+
+
+def main(flags):
+    with user_errors("sample.py"):
+        sampler, recipe, devices = open_sampler(flags)
+        labels, knobs = make_labels(flags, recipe), make_knobs(flags, recipe)
+        require_checkable(flags, recipe)
+        out = epath.Path(flags.out or default_folder(flags))
+        out.mkdir(parents=True, exist_ok=True)
+    steps = "adaptive steps" if flags.solver == "adaptive" else f"{int(knobs.grid.intervals)} steps"
+    say(
+        f"{len(labels)} images of {recipe.name}: {flags.solver}, {steps}, guidance {float(knobs.scale):g}; {devices}",
+        primary=is_first(),
+    )
+    with training_errors("sample.py"):
+        try:
+            images, latents = draw(sampler, labels, knobs, out, recipe, flags)
+        except NotFiniteError as error:
+            say(f"sample.py: {error}", primary=is_first())
+            raise SystemExit(FAILED) from error
+        if flags.interpolate is not None:
+            write_interpolation(sampler, latents[:LOOKED_AT], out, flags)
+        if is_first():
+            write_grid(images[:LOOKED_AT], labels, recipe, out)
+        if flags.check and is_first():
+            print_check(images, labels, recipe, flags)
+        say(f"samples: {out} ({', '.join(sorted(p.name for p in out.iterdir()))})", primary=is_first())
+
+
+def default_folder(flags):
+    run = Path(flags.generator).expanduser()
+    run = run.parent.parent if run.parent.name == "checkpoints" else run
+    return run / "drawn" if run.is_dir() else Path("drawn")
+
+
+if __name__ == "__main__":
+    main(FLAGS)

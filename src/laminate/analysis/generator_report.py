@@ -1,0 +1,133 @@
+"""What a generator leaves in its run folder: samples as it trains, then weights, pictures and the report."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from etils import epath
+from jax.sharding import Mesh
+from jaxtyping import Array, Int
+
+from laminate.analysis.curves import Panel, loss_curves, read_metrics
+from laminate.analysis.figures import sample_grid
+from laminate.analysis.report import FILE, Picture, Report, write_report
+from laminate.analysis.sampling import Knobs, NotFiniteError, Sampler
+from laminate.parallel.feeding import whole
+from laminate.parallel.hosts import is_first
+from laminate.train.export import GENERATOR
+
+COLUMNS = 10
+ROWS = 10
+SHOWN = 4  # grids from the training that the report shows, beside the last
+GRIDS = "samples"
+PANELS = (
+    Panel("Flow matching loss", (("train/loss", "training"), ("val/loss", "validation"))),
+    Panel("Norm of the gradient", (("train/grad_norm", "training"),)),
+)
+
+Batches = Callable[[], Iterable[dict[str, Array]]]
+Save = Callable[[epath.Path, Any, dict[str, float]], object]
+
+
+class SampleGrids:
+    """`samples/00000100.png` and so on: the same noises and classes, drawn from the averaged weights.
+
+    All hosts draw, the first one writes. Without a teacher that can show its features nothing is drawn.
+    """
+
+    def __init__(self, folder: epath.Path, sampler: Sampler, knobs: Knobs, classes: Sequence[str]):
+        self._folder = folder
+        self._sampler, self._knobs = sampler, knobs
+        self.labels, self._names = shown_labels(sampler.generation.classes, classes)
+
+    def __call__(self, network: Any, step: int) -> epath.Path | None:
+        """Draw and write; the file, None if nothing can be shown."""
+        return self.write(network, self._folder / GRIDS / f"{step:08d}.png")
+
+    def write(self, network: Any, path: epath.Path) -> epath.Path | None:
+        if not self._sampler.draws_images:
+            return None
+        try:
+            batches = list(self._sampler.draw(self.labels, self._knobs, network=network))
+        except NotFiniteError:  # the next step says what diverged
+            return None
+        if is_first():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            images = np.concatenate([batch.images for batch in batches if batch.images is not None])
+            sample_grid(images, path, columns=COLUMNS, rows=self._names)
+        return path
+
+
+def shown_labels(classes: int, names: Sequence[str]) -> tuple[Int[np.ndarray, " samples"], tuple[str, ...]]:
+    """A row of one class each, of classes spread over all; one of no class where there are none."""
+    if not classes:
+        return np.full(COLUMNS * ROWS, -1, np.int32), ("",) * ROWS
+    chosen = np.unique(np.linspace(0, classes - 1, min(classes, ROWS)).astype(np.int32))
+    rows = tuple(names[label] if label < len(names) else str(label) for label in chosen)
+    return np.repeat(chosen, COLUMNS), rows
+
+
+def write_generator_report(
+    folder: epath.Path,
+    network: Any,
+    /,
+    grids: SampleGrids,
+    *,
+    painter: Any,
+    mesh: Mesh,
+    dtype: jnp.dtype,
+    training: Batches,
+    shown: Batches,
+    title: str,
+    summary: str,
+    facts: tuple[tuple[str, str], ...],
+    command: str,
+    save: Save,
+) -> epath.Path:
+    """`save` the weights, draw curves and samples, write report.html; its path. All hosts draw, the first writes."""
+    drawn = grids.write(network, folder / "samples.png")
+    weights = whole(network)
+    if not is_first():
+        return folder / FILE
+    records = read_metrics(folder / "metrics.jsonl")
+    losses = [record["val/loss"] for record in records if record.get("val/loss") is not None]
+    save(folder / GENERATOR, jax.tree.map(jnp.asarray, weights), {"val/loss": losses[-1]})
+    loss_curves(records, folder / "curves.png", panels=PANELS)
+    report = Report(
+        title=title,
+        summary=summary,
+        headlines=(
+            (f"{losses[-1]:.4g}", "flow matching loss on held-out images"),
+            (f"{min(losses):.4g}", "the lowest over the training"),
+        ),
+        facts=facts,
+        command=command,
+        pictures=(*_pictures(folder, drawn), Picture("curves.png", "Training", "Dots are validations.")),
+        files=(
+            (f"{GENERATOR}/model.safetensors", "the averaged weights at the end"),
+            (f"{GENERATOR}/README.md", "what to say when the folder is shared"),
+            ("metrics.jsonl", "every logged number"),
+            ("recipe.json", "the full recipe, from which the run can be started again"),
+        ),
+    )
+    return write_report(folder, report)
+
+
+def _pictures(folder: epath.Path, drawn: epath.Path | None) -> tuple[Picture, ...]:
+    """The last samples, and some grids on the way to them."""
+    if drawn is None:
+        return ()
+    earlier = sorted(path.name for path in (folder / GRIDS).iterdir()) if (folder / GRIDS).exists() else []
+    chosen = sorted({*np.linspace(0, max(len(earlier) - 2, 0), SHOWN).astype(int).tolist()})
+    return (
+        Picture("samples.png", "Samples", "From the averaged weights at the end; a row for each class."),
+        *(
+            Picture(
+                f"{GRIDS}/{earlier[i]}", f"After {int(earlier[i].split('.')[0])} steps", "The same noises."
+            )
+            for i in chosen
+            if i < len(earlier)
+        ),
+    )
