@@ -11,7 +11,7 @@ from rich.console import Console
 from laminate.planning.figure import draw
 from laminate.planning.loader_speed import images_per_second
 from laminate.planning.table import markdown, rows, show
-from tests.planning.plans import FITS, GIB
+from tests.planning.plans import FITS, GIB, MEASURED
 
 TOO_LARGE = replace(FITS, needed_bytes=31 * GIB, measured=None)
 
@@ -36,6 +36,12 @@ def test_what_does_not_fit_says_by_how_much_and_nothing_else():
     assert table["memory of one device"] == "31.00 GiB of 16.00 GiB: DOES NOT FIT"
     assert "estimated step" not in table and "images" not in table
     assert TOO_LARGE.images_per_second == 0.0
+
+
+def test_a_long_list_of_what_is_waited_for_is_cut():
+    many = tuple(f"all-gather of {size} MiB, 4 times" for size in range(2, 7))
+    table = dict(rows(replace(FITS, measured=replace(MEASURED, blocking=many))))
+    assert table["  waited for in loops"] == f"{many[0]}; {many[1]}; {many[2]}; 2 more"
 
 
 def test_what_was_left_out_is_said():

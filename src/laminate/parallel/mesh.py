@@ -184,9 +184,16 @@ def is_tpu(mesh: Mesh) -> bool:
     return mesh.devices.flat[0].platform == "tpu"
 
 
-# Without it the first weight of a layer is gathered while the core stands still: what runs before the layer's first
-# matrix product is element-wise.
-_TPU_OPTIONS = {"xla_tpu_enable_async_collective_fusion_fuse_kloop_fusions": "true"}
+# Gathers that go on while fusions compute: v5e has them by itself, v6e does not. And while element-wise fusions do, or
+# the first weight of a layer is gathered while the core stands still: nothing else runs before its first product.
+_TPU_OPTIONS = {
+    "xla_enable_async_all_gather": "true",
+    "xla_tpu_overlap_compute_collective_tc": "true",
+    "xla_tpu_enable_async_collective_fusion": "true",
+    "xla_tpu_enable_async_collective_fusion_fuse_all_gather": "true",
+    "xla_tpu_enable_async_collective_fusion_multiple_steps": "true",
+    "xla_tpu_enable_async_collective_fusion_fuse_kloop_fusions": "true",
+}
 
 
 def compiler_options(mesh: Mesh) -> dict[str, str] | None:

@@ -86,7 +86,7 @@ def _work(plan: Plan, measured: Measured, loader_rate: float | None) -> list[Row
             for one in measured.collectives
         ),
         ("  in loops", _in_loops(measured)),
-        ("  waited for in loops", "; ".join(measured.blocking) or "none above 1 MiB"),
+        ("  waited for in loops", _waited(measured.blocking)),
     ]
     if plan.topology[0].isdigit():
         table.append(("  between slices", si(measured.crossing_bytes, "B")))
@@ -107,6 +107,14 @@ def _work(plan: Plan, measured: Measured, loader_rate: float | None) -> list[Row
             f"{measured.trace_seconds:.1f} s of tracing",
         ),
     ]
+
+
+def _waited(blocking: tuple[str, ...], most: int = 3) -> str:
+    """The first few of what is waited for, and how many more there are."""
+    if not blocking:
+        return "none above 1 MiB"
+    more = f"; {len(blocking) - most} more" if len(blocking) > most else ""
+    return "; ".join(blocking[:most]) + more
 
 
 def _in_loops(measured: Measured) -> str:
