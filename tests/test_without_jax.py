@@ -12,7 +12,17 @@ PACKAGE = ROOT / "src" / "laminate"
 # of `data`, works without.
 NEED_JAX = {
     f"laminate.recipes.{name}"
-    for name in ("build", "work", "opening", "preflight", "launch", "endings", "sharing", "starting")
+    for name in (
+        "build",
+        "work",
+        "opening",
+        "preflight",
+        "launch",
+        "endings",
+        "sharing",
+        "starting",
+        "encoding",
+    )
 }
 
 WITHOUT_JAX = """

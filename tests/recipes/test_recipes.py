@@ -219,6 +219,8 @@ def test_impossible_values_are_refused_with_the_field_named(make, message):
 
 
 def test_teachers_are_found_by_name():
-    assert find_teacher("dinov2-b") == Teacher("dinov2-b", image_size=224, patches=256, dim=768, depth=12)
+    dinov2 = Teacher("dinov2-b", image_size=224, patches=256, dim=768, depth=12, family="dinov2")
+    assert find_teacher("dinov2-b") == dinov2
+    assert find_teacher("dinov2-b", image_size=448).patches == 1024
     assert find_teacher("patches") == patch_teacher(64, 8)
     assert find_teacher("patches-32-4") == Teacher("patches", image_size=32, patches=64, dim=48)
