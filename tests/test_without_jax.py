@@ -13,8 +13,17 @@ PACKAGE = ROOT / "src" / "laminate"
 NEED_JAX = {
     f"laminate.recipes.{name}"
     for name in (
-        *("build", "devices", "encoding", "endings", "latents", "launch", "opening", "preflight", "sharing"),
-        *("starting", "work"),
+        "build",
+        "work",
+        "opening",
+        "preflight",
+        "launch",
+        "endings",
+        "sharing",
+        "starting",
+        "encoding",
+        "devices",
+        "latents",
     )
 }
 

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 
+import huggingface_hub
 import pytest
 from PIL import Image
 
@@ -218,16 +219,24 @@ def test_a_folder_without_classes_trains_a_tokenizer_and_is_refused_where_labels
 # Teacher, trackers, run folder
 
 
-def test_a_teacher_without_loadable_weights_is_refused(job, capsys):
+def test_a_teacher_whose_weights_are_not_here_and_cannot_be_fetched_is_refused(job, capsys, monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(job.folder / "cache"))
     recipe = dataclasses.replace(TINY, teacher=find_teacher("dinov2-b"))
     with pytest.raises(SystemExit) as caught:
         job.main(recipe=recipe)
     assert caught.value.code == 2
-    assert one_line(capsys.readouterr().err) == (
-        "vae.py: The teacher 'dinov2-b' needs published weights, which this version cannot load yet: use "
-        "--teacher patches-IMAGE-PATCH, which needs none."
+    said = one_line(capsys.readouterr().err)
+    assert (
+        said.startswith("vae.py: ")
+        and "facebook/dinov2-with-registers-base" in said
+        and "HF_HUB_OFFLINE" in said
     )
     assert not job.run.exists()
+
+
+def test_a_pixel_decoder_that_shows_nothing_is_refused(refused, job):
+    assert "the features of `patches` are pixels already" in refused("--pixel-decoder", str(job.folder))
 
 
 @pytest.mark.parametrize(

@@ -171,6 +171,9 @@ def _write_shard(
             tally.good(1)
     except RuntimeError as error:
         raise OSError(f"cannot write {partial} ({str(error)[:200]}): is the disk full?") from error
+    except BaseException:
+        tally.stop.set()  # before this thread begins with the next shard
+        raise
     finally:
         writer.close()
     sync_file(partial)
