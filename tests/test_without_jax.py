@@ -23,6 +23,7 @@ NEED_JAX = {
         "starting",
         "encoding",
         "devices",
+        "drawing",
         "latents",
     )
 }
