@@ -18,6 +18,7 @@ from laminate.pretrained.__main__ import Command as PretrainedCommand
 from laminate.recipes.__main__ import main as recipes_main
 from laminate.recipes.build import flatdino
 from laminate.recipes.embedded import embedded_vae
+from laminate.recipes.encode_flags import EncodeFlags
 from laminate.recipes.experiments import flatdino_fsq, flatdino_vae
 from laminate.recipes.flags import RECIPE_FILE, TrainFlags, resolve_recipe
 from laminate.recipes.json_text import to_json
@@ -83,13 +84,16 @@ def test_the_commands_name_files_and_flags_that_exist(command, monkeypatch):
     else:
         script = ROOT / arguments[0]
         assert script.is_file()
+        if script.name == "encode.py":
+            tyro.cli(EncodeFlags, args=arguments[1:])
         if script.name in TRAININGS:
             check_training(script.name, arguments[1:])
 
 
 def test_every_flag_that_is_named_exists():
     """Those of the FlatDINO code stand in the left column of their table and nowhere else."""
-    ours = {f"--{name.replace('_', '-')}" for name in TrainFlags.__dataclass_fields__}
+    fields = TrainFlags.__dataclass_fields__ | EncodeFlags.__dataclass_fields__
+    ours = {f"--{name.replace('_', '-')}" for name in fields}
     ours |= {"--no-checkpoint", "--help", "--out"}
     prose = re.sub(r"^\| `--[^|]*\|", "", README, flags=re.MULTILINE)
     named = set(re.findall(r"--[a-z][a-z-]*", prose))
