@@ -4,6 +4,7 @@ python experiments/bench.py step --size s --depth 4 --images 8     a FlatDINO tr
 python experiments/bench.py step --size s --depth 12 48            compile time over depth
 python experiments/bench.py data --images 256                      the loader, beside decoding alone
 python experiments/bench.py load --megabytes 350                   weights from a file, beside reading it
+python experiments/bench.py generate --batches 1 8 64              passes of a generator over 32 and 256 tokens
 """
 
 from dataclasses import dataclass
@@ -56,10 +57,27 @@ class Load:
     """How often every method is visited."""
 
 
+@dataclass(frozen=True)
+class Generate:
+    """Passes of a LightningDiT over 32 and 256 tokens of 128 numbers, and the price of guidance."""
+
+    size: Literal["s", "b", "l", "xl"] = "s"
+    """Size of the network."""
+    depth: int = 0
+    """Layers, 0 for all of that size."""
+    batches: tuple[int, ...] = (1, 4, 16, 64)
+    """Images in a pass; several are measured in turn."""
+    turns: int = 5
+    """How often everything is timed, in turn."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Number format of network and matmul."""
+
+
 Command = (
     Annotated[Step, tyro.conf.subcommand(name="step")]
     | Annotated[Data, tyro.conf.subcommand(name="data")]
     | Annotated[Load, tyro.conf.subcommand(name="load")]
+    | Annotated[Generate, tyro.conf.subcommand(name="generate")]
 )
 
 if __name__ == "__main__":  # before the imports below, which --help need not wait for
@@ -201,6 +219,19 @@ def main(command: Command) -> None:
     if isinstance(command, Step):
         for depth in command.depth:
             sys.stdout.write(json.dumps(bench_step(command, depth)) + "\n")
+            sys.stdout.flush()
+        return
+    if isinstance(command, Generate):
+        from bench_generate import measure as measure_generation
+
+        for result in measure_generation(
+            size=command.size,
+            depth=command.depth,
+            batches=command.batches,
+            turns=command.turns,
+            precision=command.precision,
+        ):
+            sys.stdout.write(json.dumps(result) + "\n")
             sys.stdout.flush()
         return
     if isinstance(command, Load):
