@@ -5,6 +5,7 @@ python experiments/bench.py step --size s --depth 12 48            compile time 
 python experiments/bench.py data --images 256                      the loader, beside decoding alone
 python experiments/bench.py load --megabytes 350                   weights from a file, beside reading it
 python experiments/bench.py teacher --name dinov2-b --images 8     a frozen teacher's forward pass, beside matmul
+python experiments/bench.py generate --batches 1 8 64              passes of a generator over 32 and 256 tokens
 """
 
 from dataclasses import dataclass
@@ -73,11 +74,28 @@ class Teacher:
     """Number format of teacher and matmul."""
 
 
+@dataclass(frozen=True)
+class Generate:
+    """Passes of a LightningDiT over 32 and 256 tokens of 128 numbers, and the price of guidance."""
+
+    size: Literal["s", "b", "l", "xl"] = "s"
+    """Size of the network."""
+    depth: int = 0
+    """Layers, 0 for all of that size."""
+    batches: tuple[int, ...] = (1, 4, 16, 64)
+    """Images in a pass; several are measured in turn."""
+    turns: int = 5
+    """How often everything is timed, in turn."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Number format of network and matmul."""
+
+
 Command = (
     Annotated[Step, tyro.conf.subcommand(name="step")]
     | Annotated[Data, tyro.conf.subcommand(name="data")]
     | Annotated[Load, tyro.conf.subcommand(name="load")]
     | Annotated[Teacher, tyro.conf.subcommand(name="teacher")]
+    | Annotated[Generate, tyro.conf.subcommand(name="generate")]
 )
 
 if __name__ == "__main__":  # before the imports below, which --help need not wait for
@@ -186,6 +204,19 @@ def main(command: Command) -> None:
     if isinstance(command, Step):
         for depth in command.depth:
             sys.stdout.write(json.dumps(bench_step(command, depth)) + "\n")
+            sys.stdout.flush()
+        return
+    if isinstance(command, Generate):
+        from bench_generate import measure as measure_generation
+
+        for result in measure_generation(
+            size=command.size,
+            depth=command.depth,
+            batches=command.batches,
+            turns=command.turns,
+            precision=command.precision,
+        ):
+            sys.stdout.write(json.dumps(result) + "\n")
             sys.stdout.flush()
         return
     if isinstance(command, Load):

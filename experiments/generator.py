@@ -26,7 +26,7 @@ import jax
 
 from laminate.analysis.generation import Generation, flow_loss, flow_measures, summarise_flow
 from laminate.analysis.generator_report import SampleGrids, write_generator_report
-from laminate.analysis.sampling import Knobs, Method, Sampler
+from laminate.analysis.sampling import Knobs, Method, Sampler, make_sampler
 from laminate.flow import EULER, Interval, time_grid
 from laminate.recipes import build
 from laminate.recipes.devices import open_devices
@@ -99,15 +99,26 @@ def make_work(flags, recipe, frozen, dtype):
     )
 
 
+def make_drawing(recipe, network, frozen, *, mesh, dtype):
+    """What `sample.py` compiles, for a plan: every step of the recipe's sampler, guided at all times."""
+    generation, knobs = make_generation(recipe, dtype), make_knobs(recipe)
+    method = Method(EULER, everywhere=recipe.guidance.scale != 1.0)
+    draw = make_sampler(generation, method, network, (*frozen, None, knobs), mesh=mesh)
+    return lambda network, frozen, batch: draw(network, (*frozen, None, knobs), batch)
+
+
 # 4. Evaluation: the loss of held-out images at fixed times and noise; samples of fixed noise
+
+
+def make_knobs(recipe):
+    guidance = recipe.guidance
+    guided = recipe.classes and recipe.class_dropout > 0 and guidance.scale != 1.0
+    interval = Interval(*guidance.interval) if guided else None
+    return Knobs(0, time_grid(recipe.steps, kappa=recipe.shift), scale=guidance.scale, interval=interval)
 
 
 def make_grids(run, recipe, frozen):
     teacher, tokenizer = frozen
-    guidance = recipe.guidance
-    guided = recipe.classes and recipe.class_dropout > 0 and guidance.scale != 1.0
-    interval = Interval(*guidance.interval) if guided else None
-    knobs = Knobs(0, time_grid(recipe.steps, kappa=recipe.shift), scale=guidance.scale, interval=interval)
     sampler = Sampler(
         make_generation(recipe, run.compute_dtype),
         None,
@@ -117,7 +128,7 @@ def make_grids(run, recipe, frozen):
         method=Method(EULER),
         device_batch_size=-(-100 // run.mesh.devices.size),
     )
-    return SampleGrids(run.folder.path, sampler, knobs, run.training.manifest.classes)
+    return SampleGrids(run.folder.path, sampler, make_knobs(recipe), run.training.manifest.classes)
 
 
 def find_tokenizer(flags):

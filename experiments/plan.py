@@ -2,6 +2,8 @@
 
     python experiments/plan.py --experiment long-32-bl-128 --topology v5e:4x8 --mesh 4x8 --remat dots
     python experiments/plan.py --experiment long-32-bl-128 --topology v5e:4x8 --mesh 32x1 --suggest
+    python experiments/plan.py --experiment ditxl-kappa3 --topology v5e:4x8 --mesh 4x8            a generator's training
+    python experiments/plan.py --experiment ditxl-kappa3 --topology v5e:4x8 --mesh 4x8 --draw     drawing images from it
 
 It compiles the very step that training runs. Needs the TPU compiler, no TPU: pip install 'laminate-jax[tpu]'.
 """
@@ -22,7 +24,6 @@ from pathlib import Path
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from laminate.pretrained.stand_in import StandIn
 from rich.console import Console
 
 from laminate.parallel.mesh import MeshShape, parse_mesh, split_batch
@@ -35,8 +36,9 @@ from laminate.planning.plan import Job, Setting, held_bytes, make_plan
 from laminate.planning.suggest import suggest
 from laminate.planning.table import markdown, show
 from laminate.recipes.endings import say, user_errors
-from laminate.recipes.flags import resolve_recipe
+from laminate.recipes.flags import GeneratorFlags, resolve_generator, resolve_recipe
 from laminate.recipes.work import learning_rate
+from laminate.train.state import TrainState
 
 IMAGENET = 1_281_167
 DTYPE = jnp.dtype(jnp.bfloat16)
@@ -64,27 +66,39 @@ def job_maker(experiment, flags, recipe):
         optimizer = work.optimizer(learning_rate(planned.schedule, counts))
         key = jax.eval_shape(lambda: jax.random.key(0))
         state = abstract(eqx.filter_eval_shape(work.fresh(optimizer), key, key), mesh)
+        if flags.draw:
+            return drawing_job(experiment, planned, state, frozen, mesh)
         step = work.step(
             optimizer, state, mesh=mesh, micro_batches=setting.micro_batches, compute_dtype=DTYPE
         )
         side = planned.augment.image_size
         shapes = {"image": ((side, side, 3), jnp.uint8), "label": ((), jnp.int32)}
-        batch = {
-            name: jax.ShapeDtypeStruct(
-                (setting.global_batch_size, *shape), dtype, sharding=batch_sharding(mesh)
-            )
-            for name, (shape, dtype) in shapes.items()
-        }
-        left_out = f"the frozen network {recipe.teacher.name}" if isinstance(frozen, StandIn) else ""
-        return Job(step, state, frozen, batch, left_out)
+        return Job(step, state, frozen, batch_of(shapes, setting.global_batch_size, mesh))
 
     return make
+
+
+def drawing_job(experiment, recipe, state, frozen, mesh):
+    """Every step of the sampler of a generator, on the averaged weights alone."""
+    draw = experiment.make_drawing(recipe, state.model, frozen, mesh=mesh, dtype=DTYPE)
+    held = TrainState(state.params, state.buffers, (), None, state.step, state.key)
+    step = jax.jit(lambda state, frozen, batch: draw(state.model, frozen, batch))
+    shapes = {"label": ((), jnp.int32), "index": ((), jnp.uint32)}
+    return Job(step, held, frozen, batch_of(shapes, recipe.global_batch_size, mesh))
+
+
+def batch_of(shapes, global_batch_size, mesh):
+    return {
+        name: jax.ShapeDtypeStruct((global_batch_size, *shape), dtype, sharding=batch_sharding(mesh))
+        for name, (shape, dtype) in shapes.items()
+    }
 
 
 def main(flags):
     with user_errors("plan.py"):
         experiment = load_experiment(script_of(flags))
-        recipe = resolve_recipe(flags.training, experiment.RECIPES, default=experiment.DEFAULT)
+        resolve = resolve_generator if isinstance(flags.training, GeneratorFlags) else resolve_recipe
+        recipe = resolve(flags.training, experiment.RECIPES, default=experiment.DEFAULT)
         topology = parse_topology(flags.topology, slices=flags.slices)
         place = describe(topology)
         shape = parse_mesh(flags.mesh) or MeshShape(len(place.devices) // topology.slices, 1, topology.slices)

@@ -16,16 +16,18 @@ import numpy as np
 from PIL import Image
 
 from laminate.recipes.bottleneck import FsqBottleneck, GaussianBottleneck
-from laminate.recipes.build import flatdino
+from laminate.recipes.build import flatdino, generator
 from laminate.recipes.command_line import generator_command, train_command
 from laminate.recipes.experiments import flatdino_fsq, flatdino_vae, flow_generator
 from laminate.recipes.families import Recipe
 from laminate.recipes.flatdino import FlatDinoRecipe
 from laminate.recipes.generator import GeneratorRecipe, Guidance
 from laminate.recipes.json_text import to_json
+from laminate.recipes.latents import load_tokenizer, speak
 from laminate.recipes.network import Vit, patch_teacher
 from laminate.recipes.sharing import save_pretrained
 from laminate.recipes.training import Augment, Optimizer, Schedule
+from laminate.types import join_buffers, split_buffers
 
 ROOT = Path(__file__).parents[2]
 FAMILIES = {"vae": (flatdino_vae, "embedded-16-128"), "fsq": (flatdino_fsq, "embedded-32-L88888888")}
@@ -180,4 +182,18 @@ def write_tokenizer(
         measured = model.normalization.measured(jnp.full(shape, 0.1), jnp.full(shape, 0.04))
         model = eqx.tree_at(lambda m: m.normalization, model, measured)
     save_pretrained(model, folder, recipe=recipe)
+    return folder
+
+
+def write_generator(
+    folder: Path, tokenizer: Path, *, recipe: GeneratorRecipe = TINY_DIT, classes: int = 2
+) -> Path:
+    """An untrained generator, whose output is not zero, on the latents of `tokenizer`."""
+    spoken = dataclasses.replace(speak(recipe, load_tokenizer(tokenizer)), classes=classes)
+    if classes:
+        spoken = dataclasses.replace(spoken, class_names=("cats", "dogs", "birds")[:classes])
+    keys = iter(jax.random.split(jax.random.key(1), 200))
+    noisy = lambda leaf: leaf + 0.3 * jax.random.normal(next(keys), leaf.shape)
+    params, buffers = split_buffers(generator(spoken, key=jax.random.key(0)))
+    save_pretrained(join_buffers(jax.tree.map(noisy, params), buffers), folder, recipe=spoken)
     return folder

@@ -7,7 +7,7 @@ import pytest
 
 from laminate.recipes.json_text import to_tree
 from laminate.recipes.sharing import load_pretrained
-from tests.experiments.jobs import Job, fingerprints, metrics, write_tokenizer
+from tests.experiments.jobs import TINY_FSQ, Job, fingerprints, metrics, write_photos, write_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -50,3 +50,57 @@ def test_a_resumed_training_is_an_uninterrupted_one_bit_for_bit(job, tmp_path):
     job.main("--stop-after", "4", run=tmp_path / "parts")
     assert fingerprints(tmp_path / "parts", 4) == fingerprints(tmp_path / "whole", 4)
     assert job.losses(tmp_path / "parts") == job.losses(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ({"statistics": False}, "has no statistics of its latents"),
+        ({"recipe": TINY_FSQ}, "is an FSQ tokenizer"),
+    ],
+)
+def test_a_tokenizer_without_statistics_or_of_whole_numbers_is_refused(
+    job, tmp_path, capsys, written, expected
+):
+    other = write_tokenizer(tmp_path / "other", **written)
+    with pytest.raises(SystemExit) as caught:
+        job.main("--tokenizer", str(other))
+    assert caught.value.code == 2
+    assert expected in capsys.readouterr().err
+    assert not job.run.exists()
+
+
+def test_a_run_goes_on_with_its_own_tokenizer_and_classes_alone(job, tmp_path, capsys):
+    job.main("--stop-after", "1")
+    other = write_tokenizer(tmp_path / "other", seed=3)
+    three = write_photos(tmp_path / "three", classes=("a", "b", "c"), each=8)
+    again = ("--recipe", str(job.run / "recipe.json"), "--run-dir", str(tmp_path / "again"))
+    for more, expected in (
+        (("--tokenizer", str(other)), "tokenizer.sha256: "),
+        ((*again, "--tokenizer", str(other)), "belongs to the tokenizer tiny with the hash"),
+        ((*again, "--data", str(three)), "is for 2 classes, and folder"),
+    ):
+        with pytest.raises(SystemExit) as caught:
+            job.main(*more)
+        assert caught.value.code == 2
+        assert expected in capsys.readouterr().err
+
+
+def test_overfitting_sees_one_batch_and_unconditional_training_no_labels(job, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        "laminate.recipes.launch.fit",
+        lambda step, state, frozen, batches, **_: seen.extend(next(batches) for _ in range(3)) or state,
+    )
+    job.main("--overfit")
+    assert all((batch["image"] == seen[0]["image"]).all() for batch in seen)
+    assert json.loads((job.run / "recipe.json").read_text())["run"]["overfit"] is True
+    job.main("--unconditional", run=tmp_path / "free")
+    assert json.loads((tmp_path / "free" / "recipe.json").read_text())["classes"] == 0
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "schedule-free"])
+def test_other_optimisers_train_on_any_mesh(job, tmp_path, optimizer):
+    for mesh in ("1x1", "2x2"):
+        job.main("--mesh", mesh, "--stop-after", "2", "--optimizer", optimizer, run=tmp_path / mesh)
+    assert job.losses(tmp_path / "2x2") == pytest.approx(job.losses(tmp_path / "1x1"), rel=1e-4)

@@ -69,10 +69,14 @@ class Batch(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Method:
-    """What a sampler is compiled for: a Runge-Kutta method (None: adaptive steps), channels that guidance reaches."""
+    """What a sampler is compiled for: a Runge-Kutta method (None: adaptive steps), channels that guidance reaches.
+
+    `everywhere` guides at all times and compiles no choice, which is for counting and timing.
+    """
 
     tableau: Tableau | None
     channels: int | None = None
+    everywhere: bool = False
 
 
 def _one(
@@ -82,7 +86,7 @@ def _one(
     frozen: tuple[Any, FlatDino, Any, Knobs],
     example: dict[str, Array],
 ) -> dict[str, Array]:
-    """One sample. A fourth network, weaker than the first, guides in place of the null class."""
+    """One sample. A weaker network, if there is one, guides in place of the null class."""
     teacher, tokenizer, weak, knobs = frozen
     key = jax.random.fold_in(knobs.key, example["index"])
     noise = jax.random.normal(key, (generation.tokens, generation.features), jnp.float32)
@@ -99,6 +103,7 @@ def _one(
             scale=knobs.scale,
             interval=knobs.interval,
             channels=method.channels,
+            everywhere=method.everywhere,
         )
     else:
         strong, poor = velocity_of(network), velocity_of(weak)
@@ -117,6 +122,26 @@ def _one(
     if isinstance(teacher, Drawn):
         drawn["images"] = teacher.pixels(generation.decoded(tokenizer, solution.state))
     return drawn
+
+
+def make_sampler(
+    generation: Generation,
+    method: Method,
+    network: Any,
+    frozen: tuple[Any, FlatDino, Any, Knobs],
+    *,
+    mesh: Mesh,
+) -> Callable[[Any, Any, dict[str, Array]], dict[str, Array]]:
+    """`draw(network, frozen, batch)`, compiled for the mesh: `latents`, `broken_at` and, if they can be, `images`.
+
+    `frozen` is the teacher, the tokenizer, a weaker network or None, and the knobs; a batch has a `label` and an
+    `index` for each sample. The networks here are examples (arrays or their shapes).
+    """
+
+    def one(network: Any, frozen: Any, example: dict[str, Array]) -> dict[str, Array]:
+        return _one(generation, method, network, frozen, example)
+
+    return make_map(one, network, frozen, mesh=mesh, compute_dtype=generation.dtype)
 
 
 class Sampler:
@@ -161,13 +186,7 @@ class Sampler:
         network = self._network if network is None else network
         frozen = (*self._frozen, knobs)
         if self._apply is None:
-            self._apply = make_map(
-                lambda m, f, e: _one(self.generation, self._method, m, f, e),
-                network,
-                frozen,
-                mesh=self._mesh,
-                compute_dtype=self.generation.dtype,
-            )
+            self._apply = make_sampler(self.generation, self._method, network, frozen, mesh=self._mesh)
         for start, batch in zip(
             range(0, len(labels), self._global), feed(self._rows(labels, first), self._mesh), strict=True
         ):

@@ -47,11 +47,13 @@ def classifier_free_guidance(
     scale: float | Scalar,
     interval: Interval | None = None,
     channels: int | None = None,
+    everywhere: bool = False,
 ) -> Velocity:
     """`v_null + scale (v_label - v_null)` inside `interval`, `v_label` outside (Ho & Salimans 2022).
 
     `channels` guides only the first so many channels, as LightningDiT does with 3. Inside, both branches are one
     batched pass; outside, the second is not computed. `scale` and the bounds may be traced. The result is float32.
+    `everywhere` compiles no choice: both branches at all times, whatever the interval.
 
     Raises ValueError for a negative scale.
     """
@@ -64,6 +66,8 @@ def classifier_free_guidance(
             pair = jax.vmap(lambda one: network(x, t, one))(labels)
             return jax.tree.map(lambda v: _extrapolated(v[1], v[0], scale, channels), pair)
 
+        if everywhere:
+            return both()
         return jax.lax.cond(inside.contains(t), both, lambda: _wide(network(x, t, labels[0])))
 
     return velocity

@@ -9,7 +9,7 @@ import tyro
 from laminate.recipes.checks import at_least
 from laminate.recipes.explain import find_family
 from laminate.recipes.families import script
-from laminate.recipes.flags import AttentionKernel, Remat, TrainFlags, read_recipe
+from laminate.recipes.flags import AttentionKernel, GeneratorFlags, Remat, TrainFlags, read_recipe
 from laminate.recipes.flatdino import Variant
 from laminate.recipes.network import StoredDtype
 
@@ -39,6 +39,9 @@ class PlanFlags:
     attention: AttentionKernel = "xla"
     """Attention kernel, as in training."""
 
+    draw: bool = False
+    """Plan the drawing of images by a generator, instead of its training."""
+
     topology: str = "v5e:4x8"
     """The slice: v4:2x2x2, v5e:4x8, v5p:4x4x4, v6e:4x8, TPU7x:2x2x2; 2*v5e:4x8 is two of them."""
     slices: int | None = None
@@ -59,8 +62,26 @@ class PlanFlags:
             raise ValueError("Give --experiment or --recipe, not both: each of them is the whole recipe.")
 
     @property
-    def training(self) -> TrainFlags:
+    def training(self) -> TrainFlags | GeneratorFlags:
         """The flags of the training that is planned."""
+        if script_of(self) == "generator.py":
+            if self.teacher is not None:
+                raise ValueError(
+                    "--teacher is the tokenizer's: a generator is planned beside the paper's tokenizer."
+                )
+            return GeneratorFlags(
+                experiment=self.experiment,
+                recipe=self.recipe,
+                global_batch_size=self.global_batch_size,
+                device_batch_size=self.device_batch_size,
+                remat=self.remat,
+                attention=self.attention,
+                precision="bfloat16",
+            )
+        if self.draw:
+            raise ValueError(
+                "--draw is for generators, such as --experiment ditxl: a tokenizer draws nothing."
+            )
         return TrainFlags(
             experiment=self.experiment,
             recipe=self.recipe,

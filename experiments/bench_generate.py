@@ -1,0 +1,131 @@
+"""What drawing costs: passes of a diffusion transformer over few and many tokens, guidance, compilations.
+
+`ratio` is images a second at 32 tokens over those at 256, of networks of equal size (the paper's Figure 15);
+`fraction_of_matmul` is the speed of a pass beside that of a large matrix product, timed in turn with it. `inside` and
+`outside` are the time of a guided sampler, all or none of whose steps lie in its interval, over one without guidance.
+"""
+
+import statistics
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+
+from laminate.analysis.generation import Generation
+from laminate.analysis.sampling import Knobs, Method, make_sampler
+from laminate.flow import EULER, Interval, solve, time_grid
+from laminate.parallel.mesh import MeshShape, build_mesh
+from laminate.recipes import build
+from laminate.recipes.embedded import embedded_vae
+from laminate.recipes.generator import for_latents, generator
+from laminate.recipes.generator_costs import generator_flops
+
+MATMUL = 2048
+FEATURES = 128
+TOKENS = (32, 256)
+
+
+def measure(
+    *, size: str, depth: int, batches: tuple[int, ...], turns: int, precision: str
+) -> Iterator[dict[str, object]]:
+    named = generator(f"dit{size}")
+    recipe = replace(named, network=replace(named.network, depth=depth or named.network.depth))
+    for batch in batches:
+        yield {"bench": "generate", "size": size, **passes(recipe, batch, turns, jnp.dtype(precision))}
+    yield {"bench": "generate", "size": size, **guidance(recipe, turns, jnp.dtype(precision))}
+
+
+def passes(recipe, batch, turns, dtype):
+    """One pass of the network over a batch, at either number of tokens, beside the matrix product."""
+    calls, flops = {}, {}
+    for tokens in TOKENS:
+        sized = for_latents(recipe, tokens=tokens, features=FEATURES)
+        network = build.generator(sized, key=jax.random.key(0))
+        x = jnp.ones((batch, tokens, FEATURES), dtype)
+        t, label = jnp.full((batch,), 0.5), jnp.zeros((batch,), jnp.int32)
+        compiled = (
+            jax.jit(lambda n, x, t, label: jax.vmap(n)(x, t, label)).lower(network, x, t, label).compile()
+        )
+        calls[tokens] = lambda c=compiled, n=network, x=x, t=t, label=label: c(n, x, t, label)
+        flops[tokens] = 2 * batch * generator_flops(sized)
+    square = jnp.ones((MATMUL, MATMUL), dtype)
+    product = jax.jit(jnp.matmul).lower(square, square).compile()
+    calls["matmul"] = lambda: product(square, square)
+    seconds = in_turn(calls, turns)
+    speed = {tokens: flops[tokens] / seconds[tokens] for tokens in TOKENS}
+    limit = 2 * MATMUL**3 / seconds["matmul"]
+    return {
+        "batch": batch,
+        **{f"images_per_s_{tokens}": round(batch / seconds[tokens], 1) for tokens in TOKENS},
+        "ratio": round(seconds[256] / seconds[32], 2),
+        **{f"fraction_of_matmul_{tokens}": round(speed[tokens] / limit, 3) for tokens in TOKENS},
+    }
+
+
+def guidance(recipe, turns, dtype, *, batch=16, steps=4):
+    """A sampler all of whose steps are inside the interval, or none, and one without guidance.
+
+    `programs` counts those that the guided one needed for other steps, scales and seeds: 1.
+    """
+    vae = embedded_vae()
+    sized = for_latents(recipe, tokens=vae.tokens, features=vae.bottleneck.width)
+    network = build.generator(sized, key=jax.random.key(0))
+    frozen = build.teacher(vae.teacher), build.flatdino(vae, key=jax.random.key(1)), None
+    generation = Generation(
+        tokens=sized.tokens,
+        features=sized.features,
+        classes=sized.classes,
+        predicts="velocity",
+        floor=sized.data_floor,
+        normalize=True,
+        posterior=False,
+        dtype=dtype,
+    )
+    inside = Interval(0.0, 1.0, closed=True)
+    chosen = {
+        "outside": Knobs(0, time_grid(steps), scale=3.0, interval=Interval(1.0, 1.0, closed=True)),
+        "inside": Knobs(0, time_grid(steps), scale=3.0, interval=inside),
+        "longer": Knobs(1, time_grid(2 * steps), scale=2.0, interval=inside),
+    }
+    mesh = build_mesh(MeshShape(1))
+    first = (*frozen, chosen["inside"])
+    draw = make_sampler(generation, Method(EULER), network, first, mesh=mesh)
+    rows = {"label": jnp.zeros((batch,), jnp.int32), "index": jnp.arange(batch, dtype=jnp.uint32)}
+    calls = {name: lambda k=knobs: draw(network, (*frozen, k), rows) for name, knobs in chosen.items()}
+    teacher, tokenizer, _ = frozen
+
+    @jax.jit
+    def unguided(network, tokenizer, rows):
+        def one(label, index):
+            noise = jax.random.normal(
+                jax.random.fold_in(jax.random.key(0), index), (sized.tokens, sized.features)
+            )
+            velocity = lambda x, t: generation.velocity(network, x, t, label)
+            drawn = solve(velocity, noise, time_grid(steps), EULER).state
+            return teacher.pixels(generation.decoded(tokenizer, drawn))
+
+        return jax.vmap(one)(rows["label"], rows["index"])
+
+    calls["unguided"] = lambda: unguided(network, tokenizer, rows)
+    seconds = in_turn(calls, turns)
+    return {
+        "batch": batch,
+        "inside_over_unguided": round(seconds["inside"] / seconds["unguided"], 2),
+        "outside_over_unguided": round(seconds["outside"] / seconds["unguided"], 2),
+        "programs": draw._cache_size(),
+    }
+
+
+def in_turn(calls, turns):
+    """The median seconds of each call, visited in turn so that all see the same machine."""
+    for call in calls.values():
+        jax.block_until_ready(call())
+    times = {name: [] for name in calls}
+    for _ in range(turns):
+        for name, call in calls.items():
+            began = time.perf_counter()
+            jax.block_until_ready(call())
+            times[name].append(time.perf_counter() - began)
+    return {name: statistics.median(values) for name, values in times.items()}

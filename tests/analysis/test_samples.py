@@ -1,0 +1,118 @@
+"""Samples as files, as neighbours of training images, and on the way to each other."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from laminate.analysis.figures import sample_grid
+from laminate.analysis.interpolation import back_and_forth, interpolate, tiled, write_webp
+from laminate.analysis.neighbours import check, classify
+from laminate.analysis.sample_files import SampleArchive, class_major, file_name, to_bytes
+
+
+def test_the_two_roundings_are_those_of_the_released_evaluators():
+    x = np.linspace(-0.1, 1.1, 4001, dtype=np.float32).reshape(1, 1, -1, 1).repeat(3, axis=3)
+    wide = x.astype(np.float32) * np.float32(255)
+    np.testing.assert_array_equal(to_bytes(x, "nearest"), np.floor(np.clip(wide + np.float32(0.5), 0, 255)))
+    np.testing.assert_array_equal(to_bytes(x, "down"), np.trunc(np.clip(wide, 0, 255)))
+
+
+@given(classes=st.lists(st.integers(-1, 99), min_size=1, max_size=9, unique=True), extra=st.integers(0, 40))
+def test_labels_are_balanced_and_sorted_as_the_classes(classes, extra):
+    labels = class_major(classes, len(classes) + extra)
+    assert len(labels) == len(classes) + extra
+    assert list(dict.fromkeys(labels.tolist())) == classes
+    counts = [int((labels == label).sum()) for label in classes]
+    assert max(counts) - min(counts) <= 1
+    assert counts == sorted(counts, reverse=True)
+
+
+def test_an_archive_is_whole_or_not_there(tmp_path):
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (5, 4, 6, 3), np.uint8), np.arange(5, dtype=np.int32)
+    with SampleArchive(tmp_path / "samples.npz", labels) as archive:
+        archive.add(images[:3])
+        archive.add(images[3:])
+        assert not (tmp_path / "samples.npz").exists()
+    with np.load(tmp_path / "samples.npz") as file:
+        np.testing.assert_array_equal(file["arr_0"], images)
+        np.testing.assert_array_equal(file["labels"], labels)
+    with pytest.raises(RuntimeError), SampleArchive(tmp_path / "cut.npz", labels) as archive:
+        archive.add(images[:3])
+        raise RuntimeError
+    assert [path.name for path in tmp_path.iterdir()] == ["samples.npz"]
+
+
+def test_files_are_named_by_class_and_number():
+    assert file_name(3, 41, ("a", "b", "c", "tabby cat/é")) == "class_0003_tabby_cat_é/000041.png"
+    assert file_name(7, 5, ()) == "class_0007/000005.png"
+    assert file_name(-1, 5, ()) == "images/000005.png"
+
+
+def test_the_nearest_neighbours_vote_and_the_nearer_decide_a_tie():
+    known = np.array([[0.0], [1.0], [1.2], [5.0], [5.5]], np.float32)
+    labels = np.array([0, 1, 1, 2, 2], np.int32)
+    found, nearest = classify(np.array([[0.1], [0.7], [5.2]], np.float32), known, labels, neighbours=2)
+    assert found.tolist() == [0, 1, 2]
+    np.testing.assert_allclose(nearest, [0.1, 0.3, 0.2], atol=1e-3)
+    own, _ = classify(known, known, labels, neighbours=1, itself=True)
+    assert own.tolist() == [1, 1, 1, 2, 2]
+
+
+def test_copies_are_recognised_and_seen_to_be_copies():
+    rng = np.random.default_rng(1)
+    labels = np.repeat(np.arange(3), 40)
+    means = np.array([[0.2, 0.3, 0.7], [0.7, 0.2, 0.2], [0.5, 0.6, 0.5]])
+    images = means[labels][:, None, None] + 0.1 * rng.standard_normal((120, 5, 4, 3))
+    fresh = means[labels][:, None, None] + 0.1 * rng.standard_normal((120, 5, 4, 3))
+    honest, copied = check(fresh, labels, images, labels), check(images + 1e-3, labels, images, labels)
+    assert honest.by_value.right > 0.95 and honest.by_value.classes == 1.0
+    assert abs(honest.closer) < 0.05
+    assert copied.closer > 0.95
+    one = check(fresh[:40], np.arange(40) % 3, images, labels)
+    assert one.by_value.classes == pytest.approx(1 / 3)
+    assert one.by_value.right < 0.5
+
+
+@given(steps=st.integers(2, 9), way=st.sampled_from(["linear", "spherical"]))
+def test_a_way_begins_and_ends_at_its_latents(steps, way):
+    rng = np.random.default_rng(steps)
+    a, b = rng.standard_normal((2, 3, 5)).astype(np.float32)
+    frames = interpolate(a, b, steps, way)
+    np.testing.assert_allclose(frames[0], a, atol=1e-6)
+    np.testing.assert_allclose(frames[-1], b, atol=1e-6)
+    lengths = np.linalg.norm(frames, axis=-1)
+    even = np.linspace(lengths[0], lengths[-1], steps)
+    if way == "spherical":
+        np.testing.assert_allclose(lengths, even, rtol=1e-4)
+    same = interpolate(a, a, steps, way)
+    np.testing.assert_allclose(same, np.broadcast_to(a, same.shape), atol=1e-6)
+
+
+def test_a_moving_picture_goes_there_and_back(tmp_path):
+    frames = np.random.default_rng(0).integers(0, 256, (3, 2, 4, 4, 3), np.uint8)
+    assert back_and_forth(3) == [0, 1, 2, 1]
+    pictures = [tiled(frame) for frame in frames]
+    assert pictures[0].shape == (4, 8, 3)
+    write_webp([pictures[i] for i in back_and_forth(3)], tmp_path / "way.webp")
+    with Image.open(tmp_path / "way.webp") as moving:
+        assert moving.n_frames == 4
+        moving.seek(2)
+        np.testing.assert_array_equal(np.asarray(moving.convert("RGB")), pictures[2])
+    with pytest.raises(ValueError, match="at least 2 steps"):
+        interpolate(np.zeros((2, 3)), np.ones((2, 3)), 1, "linear")
+
+
+def test_a_grid_shows_every_image_in_its_place(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), np.uint8)
+    sample_grid(images, tmp_path / "grid.png", columns=3, rows=("cat", "dog"), tile=16)
+    with Image.open(tmp_path / "grid.png") as picture:
+        shown = np.asarray(picture.convert("RGB"))
+    for index in (0, 4):
+        row, column = divmod(index, 3)
+        top, left = 16 + row * 20, 16 + 12 + 21 + column * 20
+        np.testing.assert_array_equal(shown[top : top + 16 : 2, left : left + 16 : 2], images[index])
+    with pytest.raises(ValueError, match="a name for each row"):
+        sample_grid(images, tmp_path / "grid.png", columns=3, rows=("cat",))

@@ -1,0 +1,166 @@
+"""Drawing: the same images in any batch and on any mesh, the files that are asked for, and what is refused."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from laminate.recipes.command_line import flags_command
+from laminate.recipes.sample_flags import SampleFlags
+from tests.experiments.jobs import TINY, TINY_DIT, Job, experiment, write_generator, write_tokenizer
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory):
+    """A tokenizer and a generator on it."""
+    folder = tmp_path_factory.mktemp("trained")
+    tokenizer = write_tokenizer(folder / "tokenizer")
+    return tokenizer, write_generator(folder / "generator", tokenizer)
+
+
+@pytest.fixture
+def drawn(places, tmp_path):
+    """Draws with some flags; the folder of the files."""
+
+    def draw(*arguments, name="out"):
+        experiment("sample").main(flags(places, "--out", str(tmp_path / name), *arguments))
+        return tmp_path / name
+
+    return draw
+
+
+def flags(places, *arguments):
+    tokenizer, generator = places
+    common = ("--generator", str(generator), "--tokenizer", str(tokenizer), "--mesh", "1")
+    return flags_command(None, SampleFlags, arguments=[*common, "--device-batch-size", "3", *arguments])
+
+
+def pixels(folder):
+    with np.load(folder / "samples.npz") as file:
+        return file["arr_0"], file["labels"]
+
+
+def test_an_image_depends_on_its_seed_and_number_alone(drawn):
+    images, labels = pixels(drawn("--total", "7", "--npz"))
+    assert images.shape == (7, 16, 16, 3)
+    assert labels.tolist() == [0, 0, 0, 0, 1, 1, 1]
+    assert len(np.unique(images.reshape(7, -1), axis=0)) == 7
+    meshed, _ = pixels(drawn("--total", "7", "--npz", "--mesh", "2x2", name="mesh"))
+    np.testing.assert_array_equal(meshed, images)
+    batched, _ = pixels(drawn("--total", "7", "--npz", "--device-batch-size", "7", name="batch"))
+    # Another batch may be multiplied in another order, which moves a pixel on the edge by one.
+    assert np.abs(batched.astype(int) - images).max() <= 1
+    other, _ = pixels(drawn("--total", "7", "--npz", "--seed", "1", name="seed"))
+    assert (other != images).mean() > 0.5
+
+
+def test_files_are_those_that_are_asked_for(drawn):
+    folder = drawn(
+        "--classes", "dogs", "0", "--per-class", "2", "--png", "--interpolate", "spherical", "--frames", "3"
+    )
+    assert {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} == {
+        *("grid.png", "interpolation.webp"),
+        *("class_0001_dogs/000000.png", "class_0001_dogs/000001.png"),
+        *("class_0000_cats/000002.png", "class_0000_cats/000003.png"),
+    }
+    with Image.open(folder / "interpolation.webp") as moving:
+        assert moving.n_frames == 4  # there and back
+        assert moving.size == (32, 32)
+
+
+def test_solvers_differ_and_guidance_acts_inside_its_interval(drawn):
+    common = ("--total", "2", "--npz", "--steps", "5")
+    plain, _ = pixels(drawn(*common, "--scale", "1", name="plain"))
+    for name, more, same in (
+        ("none", ("--scale", "3", "--interval", "0.999", "1"), True),
+        ("guided", ("--scale", "3", "--interval", "0", "1"), False),
+        ("heun", ("--scale", "1", "--solver", "heun"), False),
+        ("shift", ("--scale", "1", "--shift", "9"), False),
+    ):
+        other, _ = pixels(drawn(*common, *more, name=name))
+        assert (other == plain).all() == same, name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--steps", "0"], "--steps must be at least 1"),
+        (["--shift", "0"], "--shift must be greater than 0"),
+        (["--scale", "-1"], "--scale must be at least 0"),
+        (["--interval", "0.5", "1.5"], "--interval runs from low to high in [0, 1]"),
+        (["--interval", "0.6", "0.4"], "--interval runs from low to high in [0, 1]"),
+        (["--per-class", "2", "--total", "4"], "Give --per-class or --total, not both"),
+        (["--solver", "adaptive", "--steps", "5"], "--solver adaptive chooses its steps itself"),
+        (["--classes", "birds"], "there is no class 'birds'. It has cats, dogs; numbers are 0 to 1"),
+        (["--classes", "2"], "class 2 does not exist, there are 0 to 1"),
+        (["--classes", "-1"], "class -1 does not exist"),
+        (["--total", "1"], "1 samples cannot be balanced over 2 classes"),
+        (["--channels", "7"], "a token has 6 numbers"),
+        (["--weights", "raw"], "shares averaged weights alone"),
+        (["--generator", "absent"], "There is no file or folder absent"),
+        (["--check", "--data", "embedded"], "draws 2 classes and --data embedded has 10"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused_in_one_line(places, tmp_path, capsys, arguments, expected):
+    with pytest.raises(SystemExit) as caught:
+        experiment("sample").main(flags(places, "--out", str(tmp_path / "out"), *arguments))
+    assert caught.value.code == 2
+    assert expected in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_tokenizer_is_refused_and_guidance_without_a_null_class(places, tmp_path, capsys):
+    other = write_tokenizer(tmp_path / "other", seed=5)
+    wide = write_tokenizer(tmp_path / "wide", recipe=dataclasses.replace(TINY, tokens=5))
+    bare = write_generator(
+        tmp_path / "bare", places[0], recipe=dataclasses.replace(TINY_DIT, class_dropout=0.0)
+    )
+    for chosen, more, expected in (
+        (places, ("--tokenizer", str(other)), "belongs to the tokenizer tiny with the hash"),
+        (places, ("--tokenizer", str(wide)), "is for 3 tokens of 6 numbers, and the tokenizer"),
+        (places, ("--tokenizer", str(places[1])), "holds a generator and no tokenizer"),
+        (places, ("--generator", str(places[0])), "holds a tokenizer and no generator"),
+        ((places[0], bare), ("--scale", "2"), "guidance needs classes and a null class"),
+    ):
+        with pytest.raises(SystemExit) as caught:
+            experiment("sample").main(flags(chosen, *more, "--out", str(tmp_path / "out")))
+        assert caught.value.code == 2
+        assert expected in capsys.readouterr().err
+
+
+def test_checkpoints_are_drawn_from_and_guide(places, tmp_path, photos, capsys):
+    job = Job(tmp_path, photos, "generator", places[0])
+    job.main("--stop-after", "2")
+    step = job.run / "checkpoints" / "2"
+    common = ("--total", "2", "--npz", "--generator", str(step))
+    sample = experiment("sample")
+    for name, more in (("ema", ()), ("raw", ("--weights", "raw")), ("auto", ("--auto", str(places[1])))):
+        sample.main(flags(places, "--out", str(tmp_path / name), *common, *more))
+    images = {name: pixels(tmp_path / name)[0] for name in ("ema", "raw", "auto")}
+    assert (images["auto"] != images["ema"]).any()
+    without = dataclasses.replace(
+        TINY_DIT, name="without", optimizer=dataclasses.replace(TINY_DIT.optimizer, ema_decay=None)
+    )
+    job.main("--stop-after", "1", recipe=without, run=tmp_path / "without")
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        sample.main(flags(places, "--generator", str(tmp_path / "without"), "--out", str(tmp_path / "no")))
+    assert "has no averaged weights" in capsys.readouterr().err
+
+
+def test_a_sample_that_is_not_finite_is_named_with_its_step(places, tmp_path, monkeypatch, capsys):
+    sample = experiment("sample")
+    opened = sample.open_sampler
+
+    def broken(given):
+        sampler, recipe, devices = opened(given)
+        sampler._network = jax.tree.map(lambda leaf: leaf * np.float32(1e30), sampler._network)
+        return sampler, recipe, devices
+
+    monkeypatch.setattr(sample, "open_sampler", broken)
+    with pytest.raises(SystemExit) as caught:
+        sample.main(flags(places, "--out", str(tmp_path / "out"), "--total", "2"))
+    assert caught.value.code == 1
+    assert "image 0 is not finite at step 1 of 4 steps" in capsys.readouterr().err
