@@ -40,9 +40,11 @@ from laminate.recipes import build
 from laminate.recipes.devices import compute_dtype, open_devices
 from laminate.recipes.drawing import load_generator, require_alike, tokenizer_of
 from laminate.recipes.endings import FAILED, say, training_errors, user_errors
+from laminate.recipes.flags import GeneratorFlags
 from laminate.train.progress import Header, Progress
 
 SOLVERS = {"euler": EULER, "heun": HEUN, "rk4": RK4, "adaptive": None}
+GENERATOR = "runs/embedded-dit"
 LOOKED_AT = 400  # images of the grid, and of the interpolation
 
 
@@ -81,14 +83,27 @@ def make_knobs(flags, recipe):
 # 2. With what: generator, tokenizer and teacher, on the mesh
 
 
-def open_sampler(flags):
+def find_generator(flags):
+    """The generator that is asked for; the embedded one is trained first where it is not there yet."""
+    if flags.generator is not None or Path(GENERATOR).exists():
+        return flags.generator or GENERATOR
+    say(f"There is no generator in {GENERATOR} yet: generator.py trains one first.", primary=True)
+    import generator
+
+    generator.main(GeneratorFlags(mesh=flags.mesh), generator.RECIPES(generator.DEFAULT))
+    if not Path(GENERATOR, "generator", "config.json").exists():
+        raise SystemExit(0)  # it was stopped, and has said how to go on
+    return GENERATOR
+
+
+def open_sampler(flags, source):
     if flags.solver == "adaptive" and importlib.util.find_spec("diffrax") is None:
         raise ValueError(
             "--solver adaptive needs diffrax: pip install 'laminate-jax[ode]', or take another solver."
         )
     shape, devices = open_devices(flags)
     mesh = build_mesh(shape)
-    generator = load_generator(flags.generator, flags.weights, mesh=mesh, kernel=flags.attention)
+    generator = load_generator(source, flags.weights, mesh=mesh, kernel=flags.attention)
     recipe = generator.recipe
     weak = None
     if flags.auto is not None:
@@ -222,10 +237,11 @@ def print_check(images, labels, recipe, flags):
 
 def main(flags):
     with user_errors("sample.py"):
-        sampler, recipe, devices = open_sampler(flags)
+        source = find_generator(flags)
+        sampler, recipe, devices = open_sampler(flags, source)
         labels, knobs = make_labels(flags, recipe), make_knobs(flags, recipe)
         require_checkable(flags, recipe)
-        out = epath.Path(flags.out or default_folder(flags))
+        out = epath.Path(flags.out or default_folder(source))
         out.mkdir(parents=True, exist_ok=True)
     steps = "adaptive steps" if flags.solver == "adaptive" else f"{int(knobs.grid.intervals)} steps"
     say(
@@ -247,8 +263,8 @@ def main(flags):
         say(f"samples: {out} ({', '.join(sorted(p.name for p in out.iterdir()))})", primary=is_first())
 
 
-def default_folder(flags):
-    run = Path(flags.generator).expanduser()
+def default_folder(source):
+    run = Path(source).expanduser()
     run = run.parent.parent if run.parent.name == "checkpoints" else run
     return run / "drawn" if run.is_dir() else Path("drawn")
 

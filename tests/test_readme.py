@@ -19,9 +19,10 @@ from laminate.recipes.__main__ import main as recipes_main
 from laminate.recipes.build import flatdino
 from laminate.recipes.embedded import embedded_vae
 from laminate.recipes.encode_flags import EncodeFlags
-from laminate.recipes.experiments import flatdino_fsq, flatdino_vae
-from laminate.recipes.flags import RECIPE_FILE, TrainFlags, resolve_recipe
+from laminate.recipes.experiments import flatdino_fsq, flatdino_vae, flow_generator
+from laminate.recipes.flags import RECIPE_FILE, GeneratorFlags, TrainFlags, resolve_generator, resolve_recipe
 from laminate.recipes.json_text import to_json
+from laminate.recipes.sample_flags import SampleFlags
 from laminate.recipes.sharing import save_pretrained
 
 ROOT = Path(__file__).parent.parent
@@ -44,6 +45,13 @@ def commands() -> list[str]:
 
 def check_training(script: str, arguments: list[str]) -> None:
     if "--help" in arguments:
+        return
+    if script == "generator.py":
+        flags = tyro.cli(GeneratorFlags, args=arguments)
+        resolve_generator(flags, flow_generator, default="embedded-dit")
+        return
+    if script == "sample.py":
+        tyro.cli(SampleFlags, args=arguments)
         return
     from_name, default = TRAININGS[script]
     resolve_recipe(tyro.cli(TrainFlags, args=arguments), from_name, default=default)
@@ -86,14 +94,17 @@ def test_the_commands_name_files_and_flags_that_exist(command, monkeypatch):
         assert script.is_file()
         if script.name == "encode.py":
             tyro.cli(EncodeFlags, args=arguments[1:])
-        if script.name in TRAININGS:
+        if script.name in {*TRAININGS, "generator.py", "sample.py"}:
             check_training(script.name, arguments[1:])
 
 
 def test_every_flag_that_is_named_exists():
     """Those of the FlatDINO code stand in the left column of their table and nowhere else."""
-    fields = TrainFlags.__dataclass_fields__ | EncodeFlags.__dataclass_fields__
-    ours = {f"--{name.replace('_', '-')}" for name in fields}
+    ours = {
+        f"--{name.replace('_', '-')}"
+        for flags in (TrainFlags, EncodeFlags, GeneratorFlags, SampleFlags)
+        for name in flags.__dataclass_fields__
+    }
     ours |= {"--no-checkpoint", "--help", "--out"}
     prose = re.sub(r"^\| `--[^|]*\|", "", README, flags=re.MULTILINE)
     named = set(re.findall(r"--[a-z][a-z-]*", prose))

@@ -175,8 +175,8 @@ def write_photos(folder: Path, *, classes: tuple[str, ...], each: int) -> Path:
 def write_tokenizer(
     folder: Path, *, recipe: FlatDinoRecipe = TINY, statistics: bool = True, seed: int = 0
 ) -> Path:
-    """An untrained tokenizer of `recipe`, as a finished run shares it."""
-    model = flatdino(recipe, key=jax.random.key(seed))
+    """An untrained tokenizer of `recipe` whose images differ, as a finished run shares it."""
+    model = _noisy(flatdino(recipe, key=jax.random.key(seed)))
     if statistics:
         shape = (recipe.tokens, recipe.bottleneck.width)
         measured = model.normalization.measured(jnp.full(shape, 0.1), jnp.full(shape, 0.04))
@@ -192,8 +192,13 @@ def write_generator(
     spoken = dataclasses.replace(speak(recipe, load_tokenizer(tokenizer)), classes=classes)
     if classes:
         spoken = dataclasses.replace(spoken, class_names=("cats", "dogs", "birds")[:classes])
-    keys = iter(jax.random.split(jax.random.key(1), 200))
-    noisy = lambda leaf: leaf + 0.3 * jax.random.normal(next(keys), leaf.shape)
-    params, buffers = split_buffers(generator(spoken, key=jax.random.key(0)))
-    save_pretrained(join_buffers(jax.tree.map(noisy, params), buffers), folder, recipe=spoken)
+    save_pretrained(_noisy(generator(spoken, key=jax.random.key(0))), folder, recipe=spoken)
     return folder
+
+
+def _noisy(model):
+    """`model` with noise on every weight, so that nothing begins at zero."""
+    keys = iter(jax.random.split(jax.random.key(1), 200))
+    params, buffers = split_buffers(model)
+    noisy = jax.tree.map(lambda leaf: leaf + 0.3 * jax.random.normal(next(keys), leaf.shape), params)
+    return join_buffers(noisy, buffers)

@@ -99,7 +99,7 @@ def test_solvers_differ_and_guidance_acts_inside_its_interval(drawn):
         (["--total", "1"], "1 samples cannot be balanced over 2 classes"),
         (["--channels", "7"], "a token has 6 numbers"),
         (["--weights", "raw"], "shares averaged weights alone"),
-        (["--generator", "absent"], "There is no file or folder absent"),
+        (["--generator", "runs/absent"], "There is no run or folder runs/absent"),
         (["--check", "--data", "embedded"], "draws 2 classes and --data embedded has 10"),
     ],
 )
@@ -154,8 +154,8 @@ def test_a_sample_that_is_not_finite_is_named_with_its_step(places, tmp_path, mo
     sample = experiment("sample")
     opened = sample.open_sampler
 
-    def broken(given):
-        sampler, recipe, devices = opened(given)
+    def broken(*given):
+        sampler, recipe, devices = opened(*given)
         sampler._network = jax.tree.map(lambda leaf: leaf * np.float32(1e30), sampler._network)
         return sampler, recipe, devices
 

@@ -17,7 +17,7 @@ from laminate.recipes.generator import GeneratorRecipe
 from laminate.recipes.json_text import from_tree
 from laminate.recipes.latents import Tokenizer, load_tokenizer, speak
 from laminate.recipes.sample_flags import Weights
-from laminate.recipes.sharing import exported, load_pretrained
+from laminate.recipes.sharing import exported, load_pretrained, require_there
 from laminate.train.checkpoint import Checkpoints
 from laminate.train.manifest import read_manifest
 from laminate.train.run_folder import RunFolder
@@ -42,6 +42,7 @@ def load_generator(
     checkpoint. Raises ValueError or OSError with what is wrong and how to mend it.
     """
     path, step = _checkpoint(source)
+    require_there(source)
     shared = os.fspath(exported(source))
     if step is None and weights == "ema" and (shared != source or path is None):
         found = load_pretrained(shared, kernel=kernel)

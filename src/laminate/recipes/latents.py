@@ -13,7 +13,7 @@ from laminate.recipes.families import Recipe
 from laminate.recipes.flags import AttentionKernel
 from laminate.recipes.flatdino import FlatDinoRecipe
 from laminate.recipes.generator import GeneratorRecipe, TokenizerId, for_latents
-from laminate.recipes.sharing import load_pretrained
+from laminate.recipes.sharing import load_pretrained, require_there
 from laminate.tokenizers.flatdino import FlatDino
 from laminate.train.export import content_hash
 
@@ -36,6 +36,7 @@ def load_tokenizer(source: str | os.PathLike[str], *, kernel: AttentionKernel = 
         OSError: there is nothing of that name.
     """
     where = os.fspath(source)
+    require_there(where)
     found = load_pretrained(source, kernel=kernel)
     if not isinstance(found.recipe, FlatDinoRecipe):
         raise ValueError(f"{where} holds a generator and no tokenizer: give the run of vae.py.")

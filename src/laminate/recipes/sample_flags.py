@@ -20,8 +20,9 @@ EVALUATOR_IMAGES = 50_000
 class SampleFlags:
     """Draw images from a trained generator. Image i of a seed is the same in any batch, on any mesh and host."""
 
-    generator: str = "runs/embedded-dit"
-    """Run, saved folder or hub repository of the generator; RUN/checkpoints/STEP takes that checkpoint."""
+    generator: str | None = None
+    """Run, saved folder or hub repository of the generator; RUN/checkpoints/STEP takes that checkpoint.
+    Default: runs/embedded-dit, trained first if need be."""
     weights: Weights = "ema"
     """Of a checkpoint: the averaged weights, or those that are trained."""
     tokenizer: str | None = None

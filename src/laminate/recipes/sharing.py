@@ -115,6 +115,16 @@ def exported(source: str | os.PathLike[str]) -> str | os.PathLike[str]:
     return os.fspath(inside[0]) if inside else source
 
 
+def require_there(source: str) -> None:
+    """Raises FileNotFoundError if `source` is written as a path, or as one of `runs`, and nothing is there.
+
+    Anything else that is not there may be a repository of the hub.
+    """
+    is_path = source.startswith(("runs/", "/", "./", "../", "~"))
+    if is_path and not epath.Path(os.path.expanduser(source)).exists():
+        raise FileNotFoundError(f"There is no run or folder {source}.")
+
+
 def _recipe(config: dict[str, Any] | None, weights: dict[str, np.ndarray], where: str) -> Recipe:
     version = (config or {}).get("laminate")
     if config is None or not isinstance(version, dict):
