@@ -65,7 +65,7 @@ def shown_labels(classes: int, names: Sequence[str]) -> tuple[Int[np.ndarray, " 
     if not classes:
         return np.full(COLUMNS * ROWS, -1, np.int32), ("",) * ROWS
     chosen = np.unique(np.linspace(0, classes - 1, min(classes, ROWS)).astype(np.int32))
-    rows = tuple(names[label] if label < len(names) else str(label) for label in chosen)
+    rows = tuple(str(names[label]) if label < len(names) else str(label) for label in chosen.tolist())
     return np.repeat(chosen, COLUMNS), rows
 
 

@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 
 from laminate.flow.path import State, Velocity
-from laminate.types import Scalar
 
 
 def solve_adaptive(
@@ -34,7 +33,7 @@ def solve_adaptive(
             "with laminate.flow.solve."
         ) from error
 
-    def slope(t: Scalar, x: State, args: Any) -> State:
+    def slope(t: Any, x: State, args: Any) -> State:
         t = jnp.asarray(t, jnp.float32)
         return jax.tree.map(lambda v, a: v.astype(a.dtype), velocity(x, t), x)
 
