@@ -164,7 +164,7 @@ def draw(sampler, labels, knobs, out, recipe, flags):
             if archive is not None:
                 archive.add(pixels)
             if flags.png and is_first():
-                for index, image in zip(batch.indices, pixels, strict=True):
+                for index, image in zip(batch.numbers, pixels, strict=True):
                     write_png(image, out / file_name(int(labels[index]), int(index), recipe.class_names))
     return np.concatenate(images)[:kept], np.concatenate(latents)[:kept]
 

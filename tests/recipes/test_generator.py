@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from laminate.flow import dimension_shift
 from laminate.recipes import build, generator_names
-from laminate.recipes.experiments import flatdino_vae
-from laminate.recipes.generator import LIGHTNING, for_latents, generator
+from laminate.recipes.experiments import flatdino_vae, flow_generator
+from laminate.recipes.generator import LIGHTNING, Guidance, TokenizerId, for_latents, generator
 from laminate.recipes.generator_costs import generator_flops, generator_parameters, printed_costs
+from laminate.recipes.json_text import from_json, to_json
 from laminate.recipes.network import PRETRAINED_TEACHERS
 from laminate.types import is_buffer
 
@@ -160,3 +161,42 @@ def test_reductions_are_those_of_the_paper(name):
 
 def test_exact_flops_are_the_sum_over_layers():
     assert generator_flops(generator("ditxl")) == 28 * 2 * 32 * 1152 * (6 * 1152 + 32)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"times": "late"}, "times"),
+        ({"cosine_weight": -1.0}, "cosine_weight"),
+        ({"class_names": ("a",)}, "1 names for 1000 classes"),
+        ({"guidance": {"scale": -1.0}}, "guidance.scale"),
+        ({"guidance": {"interval": (0.7, 0.2)}}, "guidance.interval"),
+    ],
+)
+def test_impossible_settings_are_refused(change, message):
+    with pytest.raises(Exception, match=message):
+        given = {name: Guidance(**value) if name == "guidance" else value for name, value in change.items()}
+        replace(generator("dits"), **given)
+
+
+@pytest.mark.parametrize("name", ["embedded-dit", "ditxl-dh-kappa3-xpred-norm"])
+def test_a_generator_recipe_comes_back_from_json(name):
+    recipe = replace(flow_generator(name), tokenizer=TokenizerId("tok", "0" * 64))
+    assert from_json(to_json(recipe)) == recipe
+
+
+def test_a_trained_generator_takes_no_other_tokenizer():
+    mine, other = TokenizerId("mine", "1" * 64), TokenizerId("other", "2" * 64)
+    recipe = for_latents(generator("dits"), tokens=5, features=7, classes=3, image_size=32, tokenizer=mine)
+    assert (recipe.tokens, recipe.features, recipe.classes, recipe.augment.image_size) == (5, 7, 3, 32)
+    assert for_latents(recipe, tokens=5, features=7, tokenizer=mine) == recipe
+    with pytest.raises(ValueError, match="belongs to the tokenizer mine with the hash 111111111111"):
+        for_latents(recipe, tokens=5, features=7, tokenizer=other)
+
+
+def test_names_are_explained_part_by_part():
+    spec = generator_names.parse("ditb-norm-dh-kappa2.5")
+    assert [part for part, _ in generator_names.meanings(spec)] == ["ditb", "dh", "kappa2.5", "norm"]
+    assert generator_names.meanings(generator_names.parse("ditxl")) == (
+        ("ditxl", "LightningDiT, extra large"),
+    )

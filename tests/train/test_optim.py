@@ -9,7 +9,7 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array
 
-from laminate.train.optim import adamw, decay_mask
+from laminate.train.optim import adamw, decay_mask, evaluation_params, schedule_free
 from laminate.train.schedules import constant
 from laminate.types import Buffer, Lazy, Scanned, split_buffers
 
@@ -188,3 +188,23 @@ def test_sharding_over_eight_devices_changes_nothing(getkey):
 def test_impossible_options_are_refused_with_their_value(name, value):
     with pytest.raises(ValueError, match=f"{name} is {value}"):
         adamw(constant(0.1), **{name: value})
+
+
+def test_schedule_free_steps_from_its_average_and_keeps_it():
+    """Defazio et al. 2024: y = (1 - b) z + b x; z moves by Adam without momentum at y; x averages z."""
+    rate, b1, b2, eps = 0.05, 0.8, 0.9, 1e-8
+    rule = schedule_free(constant(rate), b1=b1, b2=b2, weight_decay=0.0, clip_norm=None)
+    y = {"scale": jnp.asarray([1.0, -2.0, 0.5])}
+    state = rule.init(y)
+    x = z = np.asarray([1.0, -2.0, 0.5])
+    square = np.zeros(3)
+    for step in range(1, 5):
+        gradient = 2.0 * np.asarray(y["scale"]) + step
+        updates, state = rule.update({"scale": jnp.asarray(gradient, jnp.float32)}, state, y)
+        y = optax.apply_updates(y, updates)
+        square = b2 * square + (1 - b2) * gradient**2
+        z = z - rate * gradient / (np.sqrt(square / (1 - b2**step)) + eps)
+        x = x + (z - x) / step
+        np.testing.assert_allclose(y["scale"], (1 - b1) * z + b1 * x, rtol=1e-5)
+        np.testing.assert_allclose(evaluation_params(state, y)["scale"], x, rtol=1e-5)
+    assert evaluation_params(adamw(constant(rate)).init(y), y) is None

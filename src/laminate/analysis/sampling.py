@@ -62,7 +62,7 @@ class Knobs(eqx.Module):
 class Batch(NamedTuple):
     """Some of the samples, on the host: their numbers, their latents, and images in [0, 1] if they can be drawn."""
 
-    indices: np.ndarray
+    numbers: np.ndarray
     latents: np.ndarray
     images: np.ndarray | None
 

@@ -7,11 +7,21 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from laminate.recipes import generator_names
 from laminate.recipes.costs import parameters
-from laminate.recipes.experiments import FSQ_STATICS, VAE_STATICS
-from laminate.recipes.explain import Row, find_family, find_recipe, is_ambiguous, name_rows, recipe_rows
+from laminate.recipes.experiments import FSQ_STATICS, GENERATOR_STATICS, VAE_STATICS, flow_generator
+from laminate.recipes.explain import (
+    Row,
+    find_family,
+    find_recipe,
+    is_ambiguous,
+    is_generator,
+    name_rows,
+    recipe_rows,
+)
 from laminate.recipes.flatdino import Variant
 from laminate.recipes.fsq_names import GRAMMAR as FSQ
+from laminate.recipes.generator_rows import generator_rows
 from laminate.recipes.grammar import EPOCHS, SIZE_LETTERS
 from laminate.recipes.json_text import to_json
 from laminate.recipes.sizes import SIZES
@@ -21,7 +31,7 @@ from laminate.recipes.vae_names import GRAMMAR as VAE
 def explain(
     name: str,
     /,
-    family: Literal["auto", "vae", "fsq"] = "auto",
+    family: Literal["auto", "vae", "fsq", "generator"] = "auto",
     variant: Variant = "paper",
     json: bool = False,
 ) -> None:
@@ -33,6 +43,9 @@ def explain(
         variant: Follow the paper, or its released code where the two differ.
         json: Write the resolved recipe as JSON instead.
     """
+    if family == "generator" or (family == "auto" and is_generator(name)):
+        _explain_generator(name, json)
+        return
     found = find_family(name) if family == "auto" else family
     recipe = find_recipe(name, found, variant=variant)
     if json:
@@ -53,6 +66,22 @@ def explain(
     console.print(f"Train it: python experiments/{found}.py --experiment {recipe.name}")
 
 
+def _explain_generator(name: str, json: bool) -> None:
+    recipe = flow_generator(name)
+    if json:
+        sys.stdout.write(to_json(recipe))
+        return
+    console = Console()
+    spec = None if name in GENERATOR_STATICS else generator_names.parse(name)
+    parts: list[Row] = [(name, "a fixed name")] if spec is None else list(generator_names.meanings(spec))
+    console.print(_table(f"{recipe.name} (generator)", ("part", "means"), parts))
+    console.print(_table("resolved", ("what", "value"), list(generator_rows(recipe))))
+    if recipe.name != name:
+        console.print(f"Canonical name: {recipe.name}")
+    console.print("Tokens, numbers and classes become those of the tokenizer and the data.")
+    console.print(f"Train it: python experiments/generator.py --experiment {recipe.name} --tokenizer RUN")
+
+
 def show_list() -> None:
     """List the grammars, their options, the sizes and the fixed names."""
     console = Console()
@@ -60,6 +89,9 @@ def show_list() -> None:
         rows: list[Row] = [(name, "fixed name") for name in fixed]
         rows += [("-" + option.usage, option.meaning) for option in grammar.options]
         console.print(_table(f"experiments/{script}: {grammar.usage}", ("part", "means"), rows))
+    generators: list[Row] = [(name, "fixed name") for name in GENERATOR_STATICS]
+    generators += [(f"-{option}", meaning) for option, meaning in generator_names.MEANINGS.items()]
+    console.print(_table(f"experiments/generator.py: {generator_names.USAGE}", ("part", "means"), generators))
     lengths: list[Row] = [(variant, f"{epochs} epochs") for variant, epochs in EPOCHS.items()]
     console.print(_table("variant", ("name", "length"), lengths))
     sizes: list[Row] = [

@@ -4,7 +4,14 @@ from typing import Literal
 
 from laminate.recipes import costs, fsq_names, vae_names
 from laminate.recipes.bottleneck import FsqBottleneck, GaussianBottleneck
-from laminate.recipes.experiments import DECAY_EPOCHS, FSQ_STATICS, VAE_STATICS, flatdino_fsq, flatdino_vae
+from laminate.recipes.experiments import (
+    DECAY_EPOCHS,
+    FSQ_STATICS,
+    GENERATOR_STATICS,
+    VAE_STATICS,
+    flatdino_fsq,
+    flatdino_vae,
+)
 from laminate.recipes.flatdino import FlatDinoRecipe, Variant
 from laminate.recipes.grammar import EPOCHS, Grammar, match_option, split
 from laminate.recipes.network import Vit
@@ -14,6 +21,11 @@ Family = Literal["vae", "fsq"]
 Row = tuple[str, ...]
 
 IMAGENET_IMAGES = 1_281_167
+
+
+def is_generator(name: str) -> bool:
+    """Whether `name` is, or begins as, that of a generator."""
+    return name in GENERATOR_STATICS or name.startswith("dit")
 
 
 def find_family(name: str) -> Family:

@@ -65,6 +65,22 @@ def format(spec: GeneratorName) -> str:
     return "-".join(word for word in words if word is not None)
 
 
+def meanings(spec: GeneratorName) -> tuple[tuple[str, str], ...]:
+    """(part of the name, meaning), from left to right."""
+    kappa = "" if spec.kappa is None else f"kappa{_plain(spec.kappa)}"
+    said = {
+        "dh": spec.head,
+        kappa: spec.kappa is not None,
+        "xpred": spec.predict_data,
+        "norm": spec.normalize,
+    }
+    options = [word for word, is_said in said.items() if is_said]
+    keys = ["kappaF" if word == kappa else word for word in options]
+    size = {"s": "small", "b": "base", "l": "large", "xl": "extra large"}[spec.size]
+    first = (f"dit{spec.size}", f"LightningDiT, {size}")
+    return (first, *((word, MEANINGS[key]) for word, key in zip(options, keys, strict=True)))
+
+
 def _plain(value: float) -> str:
     """`value` without an exponent, `0.5` or `2`."""
     return f"{Decimal(repr(value)):f}".removesuffix(".0")

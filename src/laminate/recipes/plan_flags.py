@@ -7,7 +7,7 @@ from pathlib import Path
 import tyro
 
 from laminate.recipes.checks import at_least
-from laminate.recipes.explain import find_family
+from laminate.recipes.explain import find_family, is_generator
 from laminate.recipes.families import script
 from laminate.recipes.flags import AttentionKernel, GeneratorFlags, Remat, TrainFlags, read_recipe
 from laminate.recipes.flatdino import Variant
@@ -112,6 +112,6 @@ def script_of(flags: PlanFlags) -> str:
         return flags.script
     if flags.recipe is not None:
         return script(read_recipe(flags.recipe))
-    if flags.experiment is not None and flags.experiment.startswith("dit"):
+    if flags.experiment is not None and is_generator(flags.experiment):
         return "generator.py"
     return "vae.py" if flags.experiment is None else f"{find_family(flags.experiment)}.py"
