@@ -29,6 +29,7 @@ from laminate.recipes.endings import say, training_errors, user_errors
 from laminate.recipes.json_text import teacher_of, teacher_tree
 from laminate.recipes.network import find_teacher
 from laminate.recipes.sharing import load_pretrained
+from laminate.train.export import content_hash
 
 # 1. What is written of one view: features, or the normalised latents without sampling
 
@@ -74,7 +75,7 @@ def main(flags):
         made_by = {"teacher": teacher_tree(teacher), "layer": flags.layer}
         if loaded is not None:
             build.require_teacher(loaded.recipe, teacher)
-            made_by["tokenizer"] = loaded.config["weights"]["sha256"]
+            made_by["tokenizer"] = content_hash(loaded.model)
         frozen = build.teacher(teacher) if arrays is None else None
         tokenizer = None if loaded is None else place(jax.device_get(loaded.model), mesh)
         # 4. Records: shards of every host, statistics, manifest

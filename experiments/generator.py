@@ -70,7 +70,7 @@ def make_objective(recipe, dtype):
     def objective(network, frozen, example, *, step, key):
         teacher, tokenizer = frozen
         k_latent, k_flow = jax.random.split(key)
-        z = generation.latents(tokenizer, teacher, example["image"], key=k_latent)
+        z = generation.latents(tokenizer, teacher, example, key=k_latent)
         loss = flow_loss(
             generation,
             network,

@@ -1,13 +1,24 @@
 """The generator's experiment: on any tokenizer, mesh and data; refused with the wrong ones."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from laminate.recipes.encode_flags import EncodeFlags
 from laminate.recipes.json_text import to_tree
 from laminate.recipes.sharing import load_pretrained
-from tests.experiments.jobs import TINY_FSQ, Job, fingerprints, metrics, write_photos, write_tokenizer
+from tests.experiments.jobs import (
+    TINY_DIT,
+    TINY_FSQ,
+    Job,
+    experiment,
+    fingerprints,
+    metrics,
+    write_photos,
+    write_tokenizer,
+)
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +61,35 @@ def test_a_resumed_training_is_an_uninterrupted_one_bit_for_bit(job, tmp_path):
     job.main("--stop-after", "4", run=tmp_path / "parts")
     assert fingerprints(tmp_path / "parts", 4) == fingerprints(tmp_path / "whole", 4)
     assert job.losses(tmp_path / "parts") == job.losses(tmp_path / "whole")
+
+
+def encode(out, data, **flags):
+    settings = {"mesh": "1", "host_batch_size": 7, "data_workers": 1}
+    experiment("encode").main(EncodeFlags(out=out, data=str(data), **settings, **flags))
+    return out
+
+
+def test_latents_encoded_once_train_as_the_images_do_and_others_are_refused(
+    job, tmp_path, photos, tokenizer, capsys
+):
+    still = replace(TINY_DIT, name="still", augment=replace(TINY_DIT.augment, view="squash"))
+    latents = encode(tmp_path / "latents", photos, what="latents", tokenizer=str(tokenizer))
+    for name, data in (("images", photos), ("latents", latents)):
+        job.main("--data", str(data), "--stop-after", "3", recipe=still, run=tmp_path / name)
+    assert job.losses(tmp_path / "latents") == pytest.approx(job.losses(tmp_path / "images"), rel=1e-5)
+    assert metrics(tmp_path / "latents")[-1]["step"] == 3
+    features = encode(tmp_path / "features", photos, teacher="patches-16-4")
+    other = write_tokenizer(tmp_path / "other", seed=5)
+    for arguments, recipe, expected in (
+        (("--data", str(features)), still, "holds features of"),
+        (("--data", str(latents)), replace(still, normalize=False), "asks for raw latents"),
+        (("--data", str(latents), "--tokenizer", str(other)), still, "by a tokenizer with the hash"),
+    ):
+        with pytest.raises(SystemExit) as caught:
+            job.main(*arguments, recipe=recipe, run=tmp_path / "refused")
+        assert caught.value.code == 2
+        assert expected in capsys.readouterr().err
+        assert not (tmp_path / "refused").exists()
 
 
 @pytest.mark.parametrize(

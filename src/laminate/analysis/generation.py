@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from laminate.analysis.reconstruction import unit_image
 from laminate.flow import (
     data_to_velocity,
     draw_time,
@@ -17,10 +16,12 @@ from laminate.flow import (
     shift_time,
     uniform,
 )
+from laminate.pretrained.features import features_of
 from laminate.tokenizers.flatdino import FlatDino
-from laminate.types import Image, Latents, RandomKey, Scalar, Tokens, UInt8Image
+from laminate.types import Image, Latents, RandomKey, Scalar, Tokens
 
 TIMES = {"uniform": uniform(), "logit-normal": logit_normal()}
+LATENTS = "latents"  # what `experiments/encode.py` wrote, in a batch
 FIXED = 4  # times and noises that the validation loss of an image averages over
 
 
@@ -50,10 +51,12 @@ class Generation:
     dtype: jnp.dtype
 
     def latents(
-        self, tokenizer: FlatDino, teacher: Any, image: UInt8Image, *, key: RandomKey | None = None
+        self, tokenizer: FlatDino, teacher: Any, example: dict[str, Array], *, key: RandomKey | None = None
     ) -> Latents:
-        """What the generator is to produce for one image."""
-        features = teacher(unit_image(image)).astype(self.dtype)
+        """What the generator is to produce for one example of a batch: stored there, or computed from its image."""
+        if LATENTS in example:
+            return example[LATENTS].astype(jnp.float32)
+        features = features_of(teacher, example, dtype=self.dtype).final.astype(self.dtype)
         drawn = key if self.posterior else None
         if self.normalize:
             return tokenizer.encode(features, key=drawn)
@@ -119,7 +122,7 @@ def flow_measures(
     The times are the middles of equal parts of the unit interval, shifted as in training.
     """
     teacher, tokenizer = frozen
-    z = generation.latents(tokenizer, teacher, example["image"])
+    z = generation.latents(tokenizer, teacher, example)
     label = generation.label(example["label"])
     velocity = lambda x, t: generation.velocity(network, x, t, label)
 

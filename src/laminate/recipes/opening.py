@@ -36,7 +36,7 @@ from laminate.recipes.json_text import RUN, to_tree
 from laminate.recipes.preflight import facts, require_same, require_shared
 from laminate.recipes.starting import Start, plan_start, started
 from laminate.recipes.training import StepCounts
-from laminate.recipes.views import random_view, require_features, still_view
+from laminate.recipes.views import random_view, require_features, require_latents, still_view
 from laminate.train.checkpoint import Checkpoints
 from laminate.train.manifest import read_manifest
 from laminate.train.run_folder import RunFolder
@@ -164,10 +164,7 @@ def open_run(
         recipe = _with_known_teacher(recipe, training)
         require_same("teacher", {"teacher": recipe.teacher.weights})
     elif training.manifest.arrays is not None:
-        raise ValueError(
-            f"--data {flags.data} holds {training.manifest.arrays.field}, and {recipe.name} is trained on images: "
-            "give the images that they were made from."
-        )
+        require_latents(recipe, training)
     images = training.manifest.images
     counts = recipe.schedule.counts(examples=images, global_batch_size=recipe.global_batch_size)
     for records in (training, validation):
@@ -175,7 +172,8 @@ def open_run(
     shape, devices = prepare_devices(shape)
     micro_batches = split_batch(recipe.global_batch_size, shape.devices, flags.device_batch_size)
     mesh = build_mesh(shape)
-    frozen = place(None if training.manifest.arrays else make_frozen(recipe), mesh)
+    taught = training.manifest.arrays is not None and isinstance(recipe, FlatDinoRecipe)
+    frozen = place(None if taught else make_frozen(recipe), mesh)
     painter = _painter(flags, recipe)
     loader = _loader(flags, recipe, training, HostShare(*parts_of_host(mesh)))
     described = {**to_tree(recipe), RUN: _described(flags, training)}

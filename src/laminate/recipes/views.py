@@ -1,4 +1,4 @@
-"""What training and validation see of an image, and whether records of features are those of a recipe's teacher."""
+"""What training and validation see of an image, and whether records of arrays are those that a recipe wants."""
 
 import dataclasses
 
@@ -7,6 +7,7 @@ from laminate.data.augment import Augment, Squash, TrainCrop
 from laminate.data.records import Records
 from laminate.recipes.families import Recipe
 from laminate.recipes.flatdino import FlatDinoRecipe
+from laminate.recipes.generator import GeneratorRecipe
 from laminate.recipes.json_text import teacher_of
 
 
@@ -55,3 +56,29 @@ def require_features(recipe: FlatDinoRecipe, records: Records) -> FlatDinoRecipe
             f"the images again with --layer {recipe.intermediate_layer}."
         )
     return dataclasses.replace(recipe, teacher=unhashed)
+
+
+def require_latents(recipe: GeneratorRecipe, records: Records) -> None:
+    """Raises ValueError if the records hold anything but the latents that `recipe` is to generate."""
+    arrays = records.manifest.arrays
+    assert arrays is not None
+    source = records.manifest.source
+    if arrays.field != "latents":
+        raise ValueError(
+            f"--data holds {arrays.field} of {source}, and a generator reads images, or the latents of its tokenizer: "
+            "encode the images with --what latents --tokenizer."
+        )
+    if not recipe.normalize or recipe.sample_latents:
+        raise ValueError(
+            f"--data holds normalised means of the posterior, and the recipe {recipe.name!r} asks for "
+            f"{'drawn' if recipe.sample_latents else 'raw'} latents: give the images that they were made from."
+        )
+    stored = arrays.made_by["tokenizer"]
+    if recipe.tokenizer is None or stored != recipe.tokenizer.sha256:
+        wanted = (
+            "none" if recipe.tokenizer is None else f"{recipe.tokenizer.name}, {recipe.tokenizer.sha256[:12]}"
+        )
+        raise ValueError(
+            f"--data holds latents of {source} by a tokenizer with the hash {stored[:12]}, and this generator speaks "
+            f"those of another one ({wanted}): give that tokenizer by --tokenizer, or encode the images again."
+        )
