@@ -76,7 +76,8 @@ def step(velocity: Velocity, x: State, t: Scalar, end: Scalar, method: Tableau) 
         slope = velocity(_moved(x, slopes, length * rows[i]), at)
         return jax.tree.map(lambda all, one: all.at[i].set(one.astype(all.dtype)), slopes, slope)
 
-    none = jax.tree.map(lambda a: jnp.zeros((count, *a.shape), a.dtype), x)
+    # What a stage does not use yet has no weight. It begins as `x`, so that a sharded step sees it vary over devices.
+    none = jax.tree.map(lambda a: jnp.broadcast_to(a[None], (count, *a.shape)), x)
     slopes = jax.lax.fori_loop(0, count, stage, none)
     return _moved(x, slopes, length * jnp.asarray(method.weights, jnp.float32))
 
