@@ -10,7 +10,7 @@ Image i of a seed is the same in any batch, on any mesh.
 """
 
 from laminate.recipes.command_line import flags_command
-from laminate.recipes.sample_flags import SampleFlags, chosen_classes
+from laminate.recipes.sample_flags import PER_CLASS, SampleFlags, chosen_classes
 
 if __name__ == "__main__":  # before the imports below, which --help need not wait for
     FLAGS = flags_command(__doc__, SampleFlags)
@@ -54,7 +54,7 @@ LOOKED_AT = 400  # images of the grid, and of the interpolation
 def make_labels(flags, recipe):
     every = flags.total is not None
     classes = chosen_classes(flags.classes, recipe.class_names, recipe.classes, every=every)
-    each = 10 if flags.per_class is None else flags.per_class
+    each = PER_CLASS if flags.per_class is None else flags.per_class
     return class_major(classes, each * len(classes) if flags.total is None else flags.total)
 
 

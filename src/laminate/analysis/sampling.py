@@ -29,8 +29,6 @@ from laminate.tokenizers.flatdino import FlatDino
 from laminate.train.step import make_map
 from laminate.types import Latents, RandomKey, Scalar
 
-ADAPTIVE = "adaptive"
-
 
 class NotFiniteError(ArithmeticError):
     """A sample is not finite."""

@@ -84,11 +84,7 @@ def prepare_devices(shape: MeshShape | None) -> tuple[MeshShape, str]:
                 f"--mesh {shape} has {shape.devices} devices, which {hosts} hosts cannot share evenly: give a mesh of "
                 f"a multiple of {hosts} devices."
             )
-        _be_patient()
-        try:
-            jax.config.update("jax_num_cpu_devices", shape.devices // hosts)
-        except RuntimeError:  # the backend runs already: what it has must do
-            pass
+        _simulate(shape.devices // hosts)
     found = jax.devices()
     if shape is None:
         shape = MeshShape(data=len(found))
@@ -107,11 +103,7 @@ def local_mesh(shape: MeshShape | None) -> Mesh:
     Devices are simulated as by `prepare_devices`. Raises ValueError if there are not so many.
     """
     if shape is not None:
-        _be_patient()
-        try:
-            jax.config.update("jax_num_cpu_devices", shape.devices)
-        except RuntimeError:  # the backend runs already: what it has must do
-            pass
+        _simulate(shape.devices)
     found = jax.local_devices()
     shape = MeshShape(data=len(found)) if shape is None else shape
     _check_fit(shape, len(found), exact=False)
@@ -123,11 +115,15 @@ def _spread(hosts: int) -> str:
     return f" of {hosts} hosts" if hosts > 1 else ""
 
 
-def _be_patient() -> None:
-    """Let simulated devices wait long for each other; what the user set in `XLA_FLAGS` stays."""
+def _simulate(devices: int) -> None:
+    """So many devices on the CPU of this host, which wait long for each other; what is set in `XLA_FLAGS` stays."""
     flags = os.environ.get("XLA_FLAGS", "")
     added = [f"--{name}={seconds}" for name, seconds in PATIENCE.items() if name not in flags]
     os.environ["XLA_FLAGS"] = " ".join([*flags.split(), *added])
+    try:
+        jax.config.update("jax_num_cpu_devices", devices)
+    except RuntimeError:  # the backend runs already: what it has must do
+        pass
 
 
 def _check_fit(shape: MeshShape, count: int, *, exact: bool) -> None:

@@ -13,7 +13,7 @@ Weights = Literal["ema", "raw"]
 CLASSES = 10
 """Classes that are drawn unless told which, spread over all."""
 PER_CLASS = 10
-EVALUATOR_IMAGES = 50_000
+"""Images of each class that are drawn unless told how many."""
 
 
 @dataclass(frozen=True)
