@@ -19,6 +19,11 @@ def mesh_sum(tree: PyTree) -> PyTree:
     return jax.tree.map(lambda x: jax.lax.psum(x, AXES), tree)
 
 
+def zeros_as(tree: PyTree) -> PyTree:
+    """Zeros in the shapes of `tree`, which differ from device to device as far as the types are concerned."""
+    return jax.tree.map(lambda x: jax.lax.pcast(jnp.zeros(x.shape, x.dtype), AXES, to="varying"), tree)
+
+
 def rows_of_this_device(count: int) -> Int[Array, " count"]:
     """The places, in the global batch, of the `count` rows that this device holds."""
     device = jax.lax.axis_index(DATA) * jax.lax.axis_size(FSDP) + jax.lax.axis_index(FSDP)

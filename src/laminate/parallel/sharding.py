@@ -17,7 +17,7 @@ from jaxtyping import Array, PyTree
 
 from laminate.parallel.collectives import gather, gather_by_hops
 from laminate.parallel.mesh import AXES, DATA, FSDP, is_tpu
-from laminate.types import GATHERED, Lazy, Scanned, compute_cast, is_buffer
+from laminate.types import GATHERED, Lazy, Scalar, Scanned, compute_cast, is_buffer
 
 
 class Shard(Lazy):
@@ -119,6 +119,17 @@ def per_device(tree: PyTree, like: PyTree, mesh: Mesh) -> PyTree:
 
     shared = _map_layout(like, mesh.shape[FSDP], visit)
     return jax.tree.map(lambda piece, axes: jax.lax.pcast(piece, axes, to="varying"), tree, shared)
+
+
+def mesh_norm(gradient: Array, like: Array, mesh: Mesh) -> Scalar:
+    """Inside the sharded step: the Frobenius norm, over the mesh, of one parameter's `gradient` by `per_device`.
+
+    `like` is the whole parameter, or its shape, outside of scans.
+    """
+    cut = _cut_axis(like, False, mesh.shape[FSDP]) is not None
+    total = jax.lax.psum(gradient.astype(jnp.float32), (DATA,) if cut else AXES)
+    squares = jnp.sum(jnp.square(total))
+    return jnp.sqrt(jax.lax.psum(squares, FSDP) if cut else squares)
 
 
 def resolve_outside_scans(tree: PyTree) -> PyTree:

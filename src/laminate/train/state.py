@@ -36,6 +36,16 @@ class TrainState(eqx.Module):
         return self.model if self.ema is None else join_buffers(self.ema, self.buffers)
 
 
+class GanState(TrainState):
+    """Two players in one state: the fields of a `TrainState` are those of the generating one.
+
+    The `discriminator` has its own updates, average (None for none) and number of completed updates, and its buffers
+    change as it trains; its key is not used.
+    """
+
+    discriminator: TrainState
+
+
 def init_state(
     model: Any, optimizer: optax.GradientTransformation, *, averaged: bool, key: RandomKey
 ) -> TrainState:
@@ -43,3 +53,9 @@ def init_state(
     params, buffers = split_buffers(model)
     ema = jax.tree.map(jnp.copy, params) if averaged else None
     return TrainState(params, buffers, optimizer.init(params), ema, jnp.zeros((), jnp.int32), key)
+
+
+def init_gan_state(generator: TrainState, discriminator: TrainState) -> GanState:
+    """The state of both before the first update."""
+    g = generator
+    return GanState(g.params, g.buffers, g.opt_state, g.ema, g.step, g.key, discriminator)

@@ -100,7 +100,7 @@ def make_step(
         )
         grads, metrics = sharded(state, frozen, batch)
         metrics = {**metrics, "grad_norm": optax.tree.norm(grads)}
-        return _update(state, grads, optimizer, ema_decay), metrics
+        return update(state, grads, optimizer, ema_decay), metrics
 
     return jax.jit(
         step,
@@ -110,9 +110,10 @@ def make_step(
     )
 
 
-def _update(
+def update(
     state: TrainState, grads: PyTree, optimizer: optax.GradientTransformation, ema_decay: float | None
 ) -> TrainState:
+    """`state` after one step of `optimizer` along the global gradients `grads`; its buffers stay as they are."""
     # Optax raises float constants to integer counts, which strict promotion forbids.
     with jax.numpy_dtype_promotion("standard"):
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)

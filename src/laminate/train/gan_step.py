@@ -1,0 +1,295 @@
+"""One update of two players, a decoder of images and its discriminator, with the outer signature of `step.make_step`.
+
+Both losses are averaged over the mesh before they are differentiated. What the frozen networks say of a batch is
+computed once, for both players.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
+from jaxtyping import Array, PyTree
+
+from laminate.parallel.collectives import mesh_mean, rows_of_this_device, zeros_as
+from laminate.parallel.mesh import AXES, compiler_options
+from laminate.parallel.sharding import (
+    layout,
+    mesh_norm,
+    per_device,
+    replicated,
+    resolve_outside_scans,
+    specs,
+    wrap_shards,
+)
+from laminate.train.players import Players, Prepared, Seen
+from laminate.train.state import GanState, TrainState
+from laminate.train.step import Batch, update
+from laminate.types import Image, Metrics, RandomKey, Scalar, join_buffers, split_buffers
+
+
+class _Setting(NamedTuple):
+    """What both halves of the step need beside their arguments."""
+
+    players: Players
+    like: tuple[GanState, PyTree]
+    mesh: Mesh
+    parts: int
+    dtype: jnp.dtype
+
+    def whole(self, tree: PyTree, like: PyTree, buffers: PyTree = None) -> Any:
+        """The module of local pieces."""
+        shards = wrap_shards(tree, like, self.mesh, self.dtype)
+        return resolve_outside_scans(shards if buffers is None else join_buffers(shards, buffers))
+
+
+def make_gan_step(
+    players: Players,
+    optimizer: optax.GradientTransformation,
+    discriminator_optimizer: optax.GradientTransformation,
+    state: GanState,
+    frozen: PyTree,
+    *,
+    mesh: Mesh,
+    micro_batches: int = 1,
+    ema_decay: float | None = None,
+    discriminator_ema_decay: float | None = None,
+    compute_dtype: jnp.dtype = jnp.dtype(jnp.float32),
+) -> Callable[[GanState, PyTree, Batch], tuple[GanState, Metrics]]:
+    """`step(state, frozen, batch) -> (state, metrics)`, compiled for the mesh; as `step.make_step`.
+
+    The decoder descends `rebuild + weight * balance * fool` (Esser et al. 2021), where the balance is one number for
+    the global batch, whatever the mesh and the number of parts. Then, on images of the decoder just updated from the
+    same latents, the discriminator descends `judge`, with the mean gradient of the whole mesh; its power iterations and
+    running statistics go on once for the painted and once for the real images.
+
+    Metrics: `loss`, `grad_norm` and the terms of `rebuild`; `fool_loss`, `fool_weight`; `judge_loss`, `judge_grad_norm`
+    and the terms of `judge`. What does not act yet is 0.
+    """
+    setting = _Setting(players, (state, frozen), mesh, micro_batches, compute_dtype)
+    paint = jax.shard_map(
+        lambda s, f, b: _decoder_gradients(setting, s, f, b),
+        mesh=mesh,
+        in_specs=(specs(state, mesh), specs(frozen, mesh), P(AXES)),
+        out_specs=(specs(state.params, mesh), P(), P(AXES)),
+    )
+    judge = jax.shard_map(
+        lambda s, f, prepared: _discriminator_gradients(setting, s, f, prepared),
+        mesh=mesh,
+        in_specs=(specs(state, mesh), specs(frozen, mesh), P(AXES)),
+        out_specs=(specs(state.discriminator.params, mesh), P(), P()),
+    )
+
+    def judged(painted: GanState, frozen: PyTree, prepared: Prepared) -> tuple[TrainState, Metrics]:
+        grads, buffers, metrics = judge(painted, frozen, prepared)
+        d = update(painted.discriminator, grads, discriminator_optimizer, discriminator_ema_decay)
+        d = TrainState(d.params, buffers, d.opt_state, d.ema, d.step, d.key)
+        return d, {**metrics, "judge_grad_norm": optax.tree.norm(grads)}
+
+    def step(state: GanState, frozen: PyTree, batch: Batch) -> tuple[GanState, Metrics]:
+        grads, metrics, prepared = paint(state, frozen, batch)
+        metrics = {**metrics, "grad_norm": optax.tree.norm(grads)}
+        new = update(state, grads, optimizer, ema_decay)
+        # The step's number is the old one: keys of both players belong to the same step.
+        painted = GanState(
+            new.params, new.buffers, new.opt_state, new.ema, state.step, state.key, state.discriminator
+        )
+        idle = jax.tree.map(
+            lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(judged, painted, frozen, prepared)[1]
+        )
+        discriminator, judged_metrics = jax.lax.cond(
+            state.step >= players.judge_from,
+            judged,
+            lambda s, f, p: (s.discriminator, idle),
+            painted,
+            frozen,
+            prepared,
+        )
+        state = GanState(new.params, new.buffers, new.opt_state, new.ema, new.step, new.key, discriminator)
+        return state, {**metrics, **judged_metrics}
+
+    return jax.jit(
+        step,
+        donate_argnums=0,
+        out_shardings=(layout(state, mesh), replicated(mesh)),
+        compiler_options=compiler_options(mesh),
+    )
+
+
+class _Keys(NamedTuple):
+    """The keys of the examples of a part, by use."""
+
+    prepare: Array
+    decoder: Array
+    fool: Array
+    fake: Array
+    real: Array
+
+
+def _keys(state: GanState, share: int) -> _Keys:
+    step_key = jax.random.fold_in(state.key, state.step)
+    of_row = lambda row: jax.random.split(jax.random.fold_in(step_key, row), len(_Keys._fields))
+    keys = jax.vmap(of_row)(rows_of_this_device(share))
+    return _Keys(*(keys[:, use] for use in range(len(_Keys._fields))))
+
+
+def _cut(tree: PyTree, parts: int) -> PyTree:
+    return jax.tree.map(lambda x: x.reshape(parts, x.shape[0] // parts, *x.shape[1:]), tree)
+
+
+# The decoder
+
+
+class _Pulled(NamedTuple):
+    """Gradients of the two terms at the decoder's parameters, before they are balanced."""
+
+    rebuild: PyTree
+    fool: PyTree
+
+
+def _decoder_gradients(
+    setting: _Setting, state: GanState, frozen: PyTree, batch: Batch
+) -> tuple[PyTree, Metrics, Prepared]:
+    """Of this device's share: the global gradients, the metrics, and what the frozen networks said."""
+    players, parts = setting.players, setting.parts
+    like_state, like_frozen = setting.like
+    share = next(iter(batch.values())).shape[0]
+    frozen = setting.whole(frozen, like_frozen)
+    critic = setting.whole(
+        state.discriminator.params, like_state.discriminator.params, state.discriminator.buffers
+    )
+    local, sum_over_devices = jax.vjp(lambda p: per_device(p, like_state.params, setting.mesh), state.params)
+    model = lambda params: setting.whole(params, like_state.params, state.buffers)
+
+    def one_part(batch: Batch, keys: _Keys) -> tuple[Any, Any, Metrics, Prepared]:
+        prepared = jax.vmap(lambda e, k: players.prepare(frozen, e, key=k))(batch, keys.prepare)
+        prepared = jax.lax.stop_gradient(prepared)
+
+        def hidden_of(params: PyTree) -> Array:
+            decoder = model(params)
+            return jax.vmap(lambda z, k: decoder.hidden(z.astype(setting.dtype), key=k))(
+                prepared.latents, keys.decoder
+            )
+
+        hidden, pull_hidden = jax.vjp(hidden_of, local)
+        images, pull_paint = jax.vjp(lambda p, h: jax.vmap(model(p).paint)(h), local, hidden)
+        rebuilt, metrics = _rebuild(players, images, prepared, frozen, state.step)
+        fooled, fool_loss = _fool(players, images, critic, frozen, keys.fool, state.step)
+        ends = _Pulled(pull_paint(rebuilt), pull_paint(fooled))
+        return ends, pull_hidden, {**metrics, "fool_loss": fool_loss}, prepared
+
+    def weigh(pulled: _Pulled) -> Scalar:
+        norms = (
+            mesh_norm(grads.last.weight, like_state.params.last.weight, setting.mesh) for grads in pulled
+        )
+        acts = (state.step >= players.fool_from).astype(jnp.float32)
+        return acts * players.balance(*norms)
+
+    keys = _keys(state, share)
+    if parts == 1:
+        ends, pull_hidden, metrics, prepared = one_part(batch, keys)
+        balance = weigh(_Pulled(ends.rebuild[0], ends.fool[0]))
+        total = jax.tree.map(lambda a, b: a + players.weight * balance * b, *ends)
+        grads = jax.tree.map(jnp.add, total[0], pull_hidden(total[1])[0])
+    else:
+        # The balance is known after the last part only, so each part is pulled back twice.
+        def body(sums: _Pulled, part: Any) -> tuple[_Pulled, Any]:
+            ends, pull_hidden, metrics, prepared = one_part(*part)
+            pulled = _Pulled(*(jax.tree.map(jnp.add, own, pull_hidden(up)[0]) for own, up in ends))
+            return jax.tree.map(jnp.add, sums, pulled), (metrics, prepared)
+
+        start = jax.tree.map(jnp.zeros_like, local)
+        sums, (metrics, prepared) = jax.lax.scan(body, _Pulled(start, start), _cut((batch, keys), parts))
+        pulled = jax.tree.map(lambda g: g / parts, sums)
+        balance = weigh(pulled)
+        grads = jax.tree.map(lambda a, b: a + players.weight * balance * b, *pulled)
+        metrics = jax.tree.map(jnp.mean, metrics)
+        prepared = jax.tree.map(lambda x: x.reshape(share, *x.shape[2:]), prepared)
+    metrics = mesh_mean(metrics)
+    metrics["loss"] = metrics["rebuild_loss"] + players.weight * balance * metrics["fool_loss"]
+    metrics["fool_weight"] = balance
+    return sum_over_devices(grads)[0], metrics, prepared
+
+
+def _rebuild(
+    players: Players, images: Array, prepared: Prepared, frozen: PyTree, step: Array
+) -> tuple[Array, Metrics]:
+    """The derivative of the global mean of `rebuild` by this device's images, and its terms."""
+
+    def mean_loss(images: Array) -> tuple[Scalar, Metrics]:
+        loss, terms = jax.vmap(lambda i, p: players.rebuild(i, p, frozen, step=step))(images, prepared)
+        means = jax.tree.map(jnp.mean, {**terms, "rebuild_loss": loss})
+        return mesh_mean(means["rebuild_loss"]), means
+
+    return jax.grad(mean_loss, has_aux=True)(images)
+
+
+def _fool(
+    players: Players, images: Array, critic: Any, frozen: PyTree, keys: Array, step: Array
+) -> tuple[Array, Scalar]:
+    """The derivative of the global mean of `fool` by this device's images, and its mean here; zeros before it acts."""
+
+    def mean_loss(images: Array) -> tuple[Scalar, Scalar]:
+        def one(image: Image, key: RandomKey) -> Scalar:
+            return players.fool(critic(players.views(image, frozen, key=key)[0]))
+
+        mean = jnp.mean(jax.vmap(one)(images, keys))
+        return mesh_mean(mean), mean
+
+    return jax.lax.cond(
+        step >= players.fool_from,
+        jax.grad(mean_loss, has_aux=True),
+        lambda images: (zeros_as(images), zeros_as(images[0, 0, 0, 0])),
+        images,
+    )
+
+
+# The discriminator
+
+
+def _discriminator_gradients(
+    setting: _Setting, state: GanState, frozen: PyTree, prepared: Prepared
+) -> tuple[PyTree, PyTree, Metrics]:
+    """Of this device's share: the global gradients, the new buffers, and the metrics."""
+    players, parts = setting.players, setting.parts
+    like_state, like_frozen = setting.like
+    own, like = state.discriminator, like_state.discriminator
+    share = prepared.target.shape[0]
+    frozen = setting.whole(frozen, like_frozen)
+    decoder = setting.whole(state.params, like_state.params, state.buffers)
+    local, sum_over_devices = jax.vjp(lambda p: per_device(p, like.params, setting.mesh), own.params)
+
+    def mean_loss(params: PyTree, prepared: Prepared, keys: _Keys) -> tuple[Scalar, tuple[Metrics, PyTree]]:
+        critic = setting.whole(params, like.params, own.buffers)
+
+        def painted(z: Array) -> Image:
+            return players.stored(decoder.paint(decoder.hidden(z.astype(setting.dtype))))
+
+        images = jax.lax.stop_gradient(jax.vmap(painted)(prepared.clean))
+        see = jax.vmap(lambda image, key: players.views(image, frozen, key=key))
+        fake, real = see(images, keys.fake), see(prepared.target, keys.real)
+        on_fake, critic = critic.training(fake[0], average=mesh_mean)
+        on_real, critic = critic.training(real[0], average=mesh_mean)
+        judge = lambda real, fake: players.judge(Seen(on_real, real), Seen(on_fake, fake))
+        loss, terms = jax.vmap(judge)(real, fake)
+        means = jax.tree.map(jnp.mean, {**terms, "judge_loss": loss})
+        return mesh_mean(means["judge_loss"]), (means, split_buffers(critic)[1])
+
+    differentiate = jax.grad(mean_loss, has_aux=True)
+    keys = _keys(state, share)
+    if parts == 1:
+        grads, (metrics, buffers) = differentiate(local, prepared, keys)
+    else:
+        # Every part begins with the same buffers, so that their number changes nothing.
+        def body(total: PyTree, part: Any) -> tuple[PyTree, Any]:
+            grads, kept = differentiate(local, *part)
+            return jax.tree.map(jnp.add, total, grads), kept
+
+        start = jax.tree.map(jnp.zeros_like, local)
+        total, (metrics, buffers) = jax.lax.scan(body, start, _cut((prepared, keys), parts))
+        grads = jax.tree.map(lambda g: g / parts, total)
+        metrics, buffers = (jax.tree.map(lambda x: jnp.mean(x, axis=0), t) for t in (metrics, buffers))
+    return sum_over_devices(grads)[0], mesh_mean(buffers), mesh_mean(metrics)
