@@ -19,6 +19,7 @@ from laminate.bottlenecks.gaussian import Gaussian
 from laminate.bottlenecks.noisy import Noisy
 from laminate.models import Ddt, Dit, FlatLatent, ImageLatent
 from laminate.models.attention_pool import AttentionPool
+from laminate.models.pixel_decoder import RegisterDecoder
 from laminate.models.rae_decoder import RaeDecoder
 from laminate.models.vgg import Lpips
 from laminate.models.vit import Trunk, Vit
@@ -82,6 +83,11 @@ def flatdino(key: jax.Array) -> FlatDino:
         intermediate=True,
         nested=NestedLatents(3, 8, init=INIT, key=k_nested),
     )
+
+
+def register_decoder(key: jax.Array) -> RegisterDecoder:
+    vit = Vit(TRUNK, tokens=3, in_dim=5, registers=4, init=INIT, key=key)
+    return RegisterDecoder(vit, patch=2, mean=IMAGENET_MEAN, std=IMAGENET_STD, key=key)
 
 
 def teacher(key: jax.Array) -> VitTeacher:
@@ -157,7 +163,13 @@ CASES = {
     ),
     "Conv2d": Case(lambda key: Conv2d(4, 6, 3, groups=2, padding="same", key=key), (5, 7, 4)),
     "AttentionPool": Case(lambda key: AttentionPool(6, 2, 5, key=key), (7, 6)),
-    "RaeDecoder": Case(lambda key: RaeDecoder(TRUNK, tokens=9, in_dim=5, patch=2, key=key), (4, 5)),
+    "RaeDecoder": Case(
+        lambda key: RaeDecoder(
+            TRUNK, tokens=9, in_dim=5, patch=2, mean=IMAGENET_MEAN, std=IMAGENET_STD, key=key
+        ),
+        (4, 5),
+    ),
+    "RegisterDecoder": Case(register_decoder, (3, 5)),
     "Lpips": Case(
         lambda key: Lpips((3, 4, 5, 4, 3), key=key),
         (2, 16, 16, 3),
@@ -312,6 +324,9 @@ def test_the_input_decides_the_dtype_of_all_but_latents(name: str) -> None:
         real(name),
         jax.ShapeDtypeStruct(case.shape, jnp.bfloat16),
     )
-    # Latents and losses are float32.
-    latents = {"Gaussian", "Fsq", "Normalization", "FlatDino", "Noisy", "Lpips"}
+    # Latents, losses and painted images are float32.
+    latents = {"Gaussian", "Fsq", "Normalization", "FlatDino", "Noisy", "Lpips"} | {
+        "RaeDecoder",
+        "RegisterDecoder",
+    }
     assert shape.dtype == (jnp.float32 if name in latents else jnp.bfloat16)

@@ -213,6 +213,13 @@ def test_maps_with_biases_are_there_even_for_equal_widths():
     assert images.input is None and images.output.bias.shape == (7,)
 
 
+def test_the_map_behind_the_trunk_can_be_left_to_others():
+    vit = build(tokens=5, maps="biased-input")
+    assert vit.input.bias.shape == (12,) and vit.output is None
+    with pytest.raises(ValueError, match="has no map behind the trunk"):
+        build(tokens=5, maps="biased-input", out_dim=7)
+
+
 def test_taps_are_the_stream_behind_each_layer():
     final, taps = jax.jit(lambda vit, x: vit.taps(x, (0, 1)))(TOKENS, X)
     np.testing.assert_allclose(final, CALL(TOKENS, X), atol=1e-5)

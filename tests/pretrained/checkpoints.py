@@ -10,6 +10,7 @@ from safetensors.numpy import save_file
 from laminate.pretrained import rae
 from laminate.pretrained.dinov2 import DINOV2_REGISTERS
 from laminate.pretrained.keymaps.base import export
+from laminate.pretrained.patches import IMAGENET_MEAN, IMAGENET_STD
 from laminate.pretrained.plain import MAE
 from tests.oracles.arrays import filled
 from tests.pretrained.hub_server import sharded
@@ -44,7 +45,10 @@ def mae_weights() -> dict[str, np.ndarray]:
 
 
 def decoder_weights(*, in_dim: int = 12, tokens: int = 16, patch: int = 2) -> dict[str, np.ndarray]:
-    made = filled(lambda key: rae.make_decoder(DECODER, tokens=tokens, in_dim=in_dim, patch=patch, key=key))
+    sizes = {"tokens": tokens, "in_dim": in_dim, "patch": patch}
+    made = filled(
+        lambda key: rae.make_decoder(DECODER, **sizes, mean=IMAGENET_MEAN, std=IMAGENET_STD, key=key)
+    )
     return export(made, rae.decoder_slots(made))
 
 

@@ -20,6 +20,7 @@ from laminate.pretrained.dinov3 import DINOV3, DINOV3_ORIGINAL
 from laminate.pretrained.keymaps.base import KeyMapError, export
 from laminate.pretrained.layouts import guess
 from laminate.pretrained.lpips import load_lpips, lpips_slots
+from laminate.pretrained.patches import IMAGENET_MEAN, IMAGENET_STD
 from laminate.pretrained.plain import DINO, DINO_ORIGINAL, MAE
 from laminate.pretrained.published import PUBLISHED
 from laminate.pretrained.siglip2 import SIGLIP2, PooledVision, load_pooled, make_pooled, pooled_slots
@@ -27,6 +28,7 @@ from tests.oracles.arrays import filled
 
 FAMILIES = (DINOV2, DINOV2_REGISTERS, DINOV3, DINOV3_ORIGINAL, DINO, DINO_ORIGINAL, MAE, SIGLIP2)
 FLAG = st.booleans()
+SCALE = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}
 
 
 @st.composite
@@ -90,7 +92,7 @@ def test_so_are_decoders_and_pooling_heads(dim, hidden, depth, side):
         "decoder_num_attention_heads": 2,
         "decoder_num_hidden_layers": depth,
     }
-    sizes = {"tokens": side * side, "in_dim": dim, "patch": side}
+    sizes = {"tokens": side * side, "in_dim": dim, "patch": side, **SCALE}
     decoder = filled(lambda key: rae.make_decoder(config, key=key, **sizes))
     published = export(decoder, rae.decoder_slots(decoder))
     again = rae.load_decoder(config, published, **sizes)
@@ -160,7 +162,7 @@ def test_the_published_sizes_have_the_published_numbers_of_parameters(name):
 @pytest.mark.parametrize(("size", "millions"), [("ViTB", 86.435), ("ViTL", 304.150), ("ViTXL", 415.353)])
 def test_so_have_the_decoders(size, millions):
     config = rae.decoder_config(size)
-    made = count(lambda key: rae.make_decoder(config, tokens=256, in_dim=768, key=key))
+    made = count(lambda key: rae.make_decoder(config, tokens=256, in_dim=768, **SCALE, key=key))
     assert round(made / 1e6, 3) == millions
 
 

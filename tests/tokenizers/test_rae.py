@@ -19,6 +19,7 @@ from tests.oracles.arrays import filled, normal
 
 SIZES = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 6}
 CONFIG = {**SIZES, "image_size": 12, "patch_size": 4}
+SCALE = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}
 IMAGE = jax.nn.sigmoid(normal(0, 10, 14, 3))
 
 
@@ -26,7 +27,7 @@ def make(key) -> Rae:
     vit = DINO.make(CONFIG, affine=False, key=key)
     encoder = VitTeacher(vit, 12, mean=IMAGENET_MEAN, std=IMAGENET_STD, resampling="bicubic")
     trunk = Trunk(dim=8, depth=1, heads=2, hidden=6, mlp=partial(Mlp, activation=gelu_exact), qk_norm=False)
-    return Rae(encoder, RaeDecoder(trunk, tokens=9, in_dim=8, patch=2, key=key))
+    return Rae(encoder, RaeDecoder(trunk, tokens=9, in_dim=8, patch=2, **SCALE, key=key))
 
 
 RAE = filled(make).with_statistics(None, None)
@@ -67,4 +68,11 @@ def test_another_number_of_features_is_resized_as_a_grid():
 def test_a_decoder_of_another_width_is_refused():
     trunk = Trunk(dim=8, depth=1, heads=2, hidden=6)
     with pytest.raises(ValueError, match="gives 8 numbers per token and the decoder takes 7"):
-        Rae(RAE.encoder, RaeDecoder(trunk, tokens=9, in_dim=7, patch=2, key=jax.random.key(0)))
+        Rae(RAE.encoder, RaeDecoder(trunk, tokens=9, in_dim=7, patch=2, **SCALE, key=jax.random.key(0)))
+
+
+def test_so_is_one_that_paints_on_another_scale():
+    trunk = Trunk(dim=8, depth=1, heads=2, hidden=6)
+    other = {"mean": (0.5, 0.5, 0.5), "std": IMAGENET_STD}
+    with pytest.raises(ValueError, match="make the decoder with those of the encoder"):
+        Rae(RAE.encoder, RaeDecoder(trunk, tokens=9, in_dim=8, patch=2, **other, key=jax.random.key(0)))

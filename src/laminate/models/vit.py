@@ -35,7 +35,7 @@ from laminate.nn.position import as_table, square
 from laminate.types import Buffer, RandomKey, Scalar
 
 Positions = Literal["none", "learned", "sincos", "rotary"]
-Maps = Literal["where-needed", "biased"]
+Maps = Literal["where-needed", "biased", "biased-input"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +110,8 @@ class Vit(eqx.Module):
 
     The input is an image if `patch` is given, else tokens of width `in_dim`. A linear map brings tokens to the
     trunk's width, and another one the normed output to `out_dim`: `maps="where-needed"` has bias-free ones where the
-    widths differ, `maps="biased"` has both, with biases.
+    widths differ, `maps="biased"` has both, with biases, and `maps="biased-input"` the first one only, with a bias:
+    then the output has the trunk's width.
 
     Positions are added to the patches: a learned table, or the fixed two-dimensional sine-cosine one; the table of
     images of another size is resized by `resampling`. With `cls_position=True` the first row of a learned table
@@ -169,7 +170,11 @@ class Vit(eqx.Module):
         self.cls_position = cls_position
         self.resampling = resampling
         self.rotary_base = rotary_base if positions == "rotary" else None
-        biased = maps == "biased"
+        if maps == "biased-input" and self.out_dim != dim:
+            raise ValueError(
+                f'maps="biased-input" has no map behind the trunk: its {dim} numbers are no out_dim={out_dim}.'
+            )
+        biased = maps != "where-needed"
         no_input = patch is not None or (self.in_dim == dim and not biased)
         self.input = None if no_input else Linear(self.in_dim, dim, bias=biased, init=init, key=k_in)
         self.positions = _positions(
@@ -179,7 +184,7 @@ class Vit(eqx.Module):
         self.registers = table_init(k_registers, (registers, dim)) if registers else None
         self.stack = trunk.stack(k_stack)
         self.norm = LayerNorm(dim) if norm is None else norm
-        no_output = self.out_dim == dim and not biased
+        no_output = self.out_dim == dim and maps != "biased"
         self.output = None if no_output else Linear(dim, self.out_dim, bias=biased, init=init, key=k_out)
 
     @jax.named_scope("vit")

@@ -12,7 +12,7 @@ from laminate.models.rae_decoder import RaeDecoder
 from laminate.models.vit import Trunk
 from laminate.pretrained.family import Facts, checked_facts, mlp_of
 from laminate.pretrained.keymaps.base import Fixed, KeyMapError, Slot, load_new
-from laminate.pretrained.keymaps.vit import VitNames, vit_slots
+from laminate.pretrained.keymaps.vit import VitNames, linear_slots, vit_slots
 from laminate.pretrained.layouts import looks_like
 from laminate.pretrained.plain import BLOCK_NAMES
 from laminate.types import RandomKey
@@ -44,6 +44,9 @@ INERT = (
 HEADS = {768: 12, 1024: 16, 1152: 16}
 """Heads of the published decoders, by width: the one size that no shape tells."""
 
+Channels = tuple[float, ...]
+"""One number for each channel of an image."""
+
 _CLS = "trainable_cls_token"
 _NAMES = VitNames(
     input="decoder_embed",
@@ -52,7 +55,6 @@ _NAMES = VitNames(
     block="decoder_layers.{}",
     inside=BLOCK_NAMES,
     norm="decoder_norm",
-    output="decoder_pred",
 )
 _ENCODER_PREFIXES = ("encoder.encoder.", "encoder.model.")
 _DECODER_PREFIX = "decoder."
@@ -81,9 +83,17 @@ def decoder_config(size: str) -> dict[str, int]:
     }
 
 
-def make_decoder(config: Facts, *, tokens: int, in_dim: int, patch: int = 16, key: RandomKey) -> RaeDecoder:
-    """The decoder of a configuration with freshly drawn weights, for `tokens` features of width `in_dim`."""
+def make_decoder(
+    config: Facts, *, tokens: int, in_dim: int, patch: int = 16, mean: Channels, std: Channels, key: RandomKey
+) -> RaeDecoder:
+    """The decoder of a configuration with freshly drawn weights, for `tokens` features of width `in_dim`.
+
+    `mean` and `std` are those of the pixels that the encoder of the features sees. Raises ValueError if they are not
+    of as many channels as the configuration says.
+    """
     facts = checked_facts(config, DEFAULTS)
+    if len(mean) != facts["num_channels"]:
+        raise ValueError(f"The decoder has num_channels={facts['num_channels']}, and mean={mean}.")
     trunk = Trunk(
         dim=facts["decoder_hidden_size"],
         depth=facts["decoder_num_hidden_layers"],
@@ -95,9 +105,7 @@ def make_decoder(config: Facts, *, tokens: int, in_dim: int, patch: int = 16, ke
         attention_bias=facts["qkv_bias"],
         attention_out_bias=True,
     )
-    return RaeDecoder(
-        trunk, tokens=tokens, in_dim=in_dim, patch=patch, channels=facts["num_channels"], key=key
-    )
+    return RaeDecoder(trunk, tokens=tokens, in_dim=in_dim, patch=patch, mean=mean, std=std, key=key)
 
 
 def load_decoder(
@@ -107,6 +115,8 @@ def load_decoder(
     tokens: int,
     in_dim: int,
     patch: int = 16,
+    mean: Channels,
+    std: Channels,
     dtype: jnp.dtype = jnp.dtype(jnp.float32),
     on_host: bool = False,
 ) -> RaeDecoder:
@@ -120,7 +130,7 @@ def load_decoder(
         weights = {**weights, _CLS: np.zeros((1, 1, dim), np.float32)}
 
     def make(key: RandomKey) -> RaeDecoder:
-        return make_decoder(config, tokens=tokens, in_dim=in_dim, patch=patch, key=key)
+        return make_decoder(config, tokens=tokens, in_dim=in_dim, patch=patch, mean=mean, std=std, key=key)
 
     try:
         return load_new(make, decoder_slots, weights, dtype=dtype, on_host=on_host)
@@ -132,6 +142,8 @@ def read_decoder(
     config: Facts | None,
     weights: Mapping[str, np.ndarray],
     *,
+    mean: Channels,
+    std: Channels,
     dtype: jnp.dtype = jnp.dtype(jnp.float32),
     on_host: bool = False,
 ) -> RaeDecoder:
@@ -173,6 +185,8 @@ def read_decoder(
         tokens=weights[told[1]].shape[1] - 1,
         in_dim=in_dim,
         patch=math.isqrt(weights[told[2]].shape[0] // channels),
+        mean=mean,
+        std=std,
         dtype=dtype,
         on_host=on_host,
     )
@@ -190,7 +204,8 @@ def published_names(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def decoder_slots(decoder: RaeDecoder) -> list[Slot | Fixed]:
     """Which published name holds which leaf of the decoder."""
-    return vit_slots(decoder.vit, _NAMES, place=lambda m: m.vit)
+    slots = vit_slots(decoder.vit, _NAMES, place=lambda m: m.vit)
+    return slots + linear_slots(decoder.last, ("decoder_pred",), lambda m: m.last)
 
 
 class Parts(NamedTuple):

@@ -179,14 +179,14 @@ def pixel_decoder(source: str, teacher: Teacher) -> RaePixels:
         raise ValueError(
             f"--pixel-decoder: the features of `{teacher.name}` are pixels already, leave it out."
         )
-    decoder = read_decoder(*hub.load(source), on_host=True)
+    family = READERS[teacher.family]
+    decoder = read_decoder(*hub.load(source), mean=family.mean, std=family.std, on_host=True)
     if decoder.vit.in_dim != teacher.dim:
         raise ValueError(
             f"--pixel-decoder {source} takes features of {decoder.vit.in_dim} numbers, and {teacher.name} gives "
             f"{teacher.dim}: use one that was trained on this teacher."
         )
-    family = READERS[teacher.family]
-    return RaePixels(decoder, family.mean, family.std)
+    return RaePixels(decoder)
 
 
 def trunk(vit: Vit, *, kernel: AttentionKernel = "xla", remat: Remat = "none") -> models.Trunk:

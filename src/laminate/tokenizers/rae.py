@@ -44,7 +44,8 @@ class Rae(eqx.Module):
     `encode` turns an image in [0, 1] into normalised latents `[tokens, dim]`, `decode` turns those into an image
     that is nominally in [0, 1] and not clipped. The encoder is never trained: no gradient passes through `encode`.
 
-    Raises ValueError if the decoder takes other features than the encoder gives.
+    Raises ValueError if the decoder takes other features than the encoder gives, or paints on another scale than that
+    of the encoder's pixels.
     """
 
     encoder: Encoder
@@ -57,6 +58,11 @@ class Rae(eqx.Module):
             raise ValueError(
                 f"The encoder gives {encoder.dim} numbers per token and the decoder takes {decoder.vit.in_dim}: "
                 "use a decoder that was trained on this encoder."
+            )
+        if (decoder.mean, decoder.std) != (tuple(encoder.mean), tuple(encoder.std)):
+            raise ValueError(
+                f"The decoder paints pixels of mean {decoder.mean} and deviation {decoder.std}, and the encoder sees "
+                f"{encoder.mean} and {encoder.std}: make the decoder with those of the encoder."
             )
         self.encoder = encoder
         self.noise = Noisy(encoder.dim, strength=noise)
@@ -74,7 +80,7 @@ class Rae(eqx.Module):
 
     def pixels(self, features: Tokens) -> Image:
         """The float32 image of features that are not normalised, such as those of a FlatDINO decoder."""
-        return _in_unit(self.decoder(features), self.encoder.mean, self.encoder.std)
+        return self.decoder(features)
 
     def with_statistics(
         self,
@@ -95,18 +101,13 @@ class Rae(eqx.Module):
 
 
 class RaePixels(eqx.Module):
-    """The decoder of an autoencoder alone, to look at features: its images are clipped to [0, 1].
-
-    `mean` and `std` are those of the pixels that the encoder of the features sees.
-    """
+    """The decoder of an autoencoder alone, to look at features: its images are clipped to [0, 1]."""
 
     decoder: RaeDecoder
-    mean: tuple[float, ...] = eqx.field(static=True)
-    std: tuple[float, ...] = eqx.field(static=True)
 
     def pixels(self, features: Tokens) -> Image:
         """The float32 image of these features."""
-        return jnp.clip(_in_unit(self.decoder(features), self.mean, self.std), 0.0, 1.0)
+        return jnp.clip(self.decoder(features), 0.0, 1.0)
 
 
 def load(
@@ -146,7 +147,10 @@ def load(
         return _whole(config, weights, os.fspath(source), image_size, dtype)
     assert encoder is not None and decoder is not None
     seeing = load_teacher(encoder, image_size=image_size, resampling="bicubic", dtype=dtype, cache=cache)
-    rae = Rae(seeing, published.read_decoder(*hub.load(decoder, cache=cache), dtype=dtype))
+    painting = published.read_decoder(
+        *hub.load(decoder, cache=cache), mean=seeing.mean, std=seeing.std, dtype=dtype
+    )
+    rae = Rae(seeing, painting)
     if statistics is None:
         return rae
     stored = hub.load(statistics, cache=cache).weights
@@ -170,7 +174,8 @@ def _whole(
     size = image_size or (config or {}).get("encoder_input_size") or one.image_size
     vit = one.load(parts.encoder, affine=False, dtype=dtype)
     encoder = VitTeacher(vit, size, mean=one.family.mean, std=one.family.std, resampling="bicubic")
-    rae = Rae(encoder, published.read_decoder(config, parts.decoder, dtype=dtype))
+    decoder = published.read_decoder(config, parts.decoder, mean=encoder.mean, std=encoder.std, dtype=dtype)
+    rae = Rae(encoder, decoder)
     mean, std = (parts.buffers.get(name) for name in ("_latents_mean", "_latents_std"))
     if std is None or std.ndim != 3:  # one number stands for no statistics
         return rae
@@ -178,13 +183,6 @@ def _whole(
     return rae.with_statistics(
         None if mean is None or mean.ndim != 3 else mean, np.square(std + 1e-5), eps=0.0
     )
-
-
-def _in_unit(image: Image, mean: tuple[float, ...], std: tuple[float, ...]) -> Image:
-    """An image on the scale that an encoder's are normalised to, as float32, nominally in [0, 1]."""
-    image = image.astype(jnp.float32)
-    shift, scale = (jnp.broadcast_to(jnp.asarray(c, jnp.float32), image.shape) for c in (mean, std))
-    return image * scale + shift
 
 
 def _as_tokens(statistic: np.ndarray) -> np.ndarray:

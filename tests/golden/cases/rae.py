@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from laminate.nn import resize
+from laminate.nn import resize, unpatchify
 from laminate.pretrained import rae as published
 from laminate.pretrained.keymaps.base import export
 from laminate.pretrained.teachers import VitTeacher
@@ -60,6 +60,8 @@ def _autoencoder(golden: Golden, options: Options) -> tuple[Rae, int]:
         tokens=encoder.tokens,
         in_dim=encoder.dim,
         patch=options.take("decoder_patch_size"),
+        mean=encoder.mean,
+        std=encoder.std,
     )
     model = Rae(encoder, decoder, noise=options.take("noise_tau"))
     model = _with_statistics(golden, model, options.take("latent_stats"), eps=options.take("eps"))
@@ -100,8 +102,9 @@ def _decoder(model: Rae, golden: Golden) -> dict[str, np.ndarray]:
     @jax.jit
     def run(decoder: Any, tokens: jax.Array) -> tuple[jax.Array, ...]:
         def one(features: jax.Array) -> tuple[jax.Array, ...]:
-            hidden = decoder.vit.taps(decoder.fitted(features), tuple(range(decoder.vit.stack.depth)))[1]
-            return decoder.patches(features), decoder(features), hidden
+            after = decoder.vit.taps(decoder.fitted(features), tuple(range(decoder.vit.stack.depth)))[1]
+            patches = decoder.patches(decoder.hidden(features))
+            return patches, unpatchify(patches, decoder.patch, decoder.grid), after
 
         return jax.vmap(one)(tokens)
 

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from laminate.bottlenecks.fsq import Fsq
+from laminate.models.pixel_decoder import RegisterDecoder
 from laminate.models.vit import Trunk, Vit
 from laminate.pretrained.keymaps.base import KeyMapError, Slot, export, load
-from laminate.pretrained.keymaps.flatdino import IGNORED, flatdino_slots
+from laminate.pretrained.keymaps.flatdino import IGNORED, flatdino_slots, pixel_decoder_slots
 from laminate.tokenizers.flatdino import FlatDino, NestedLatents
+from tests.oracles.arrays import filled
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +37,23 @@ def test_loading_what_was_exported_gives_the_same_module(tokenizer: FlatDino) ->
     assert again.keys() == shaken.keys()
     for key, value in shaken.items():
         np.testing.assert_array_equal(again[key], value)
+
+
+def test_an_image_decoder_states_the_mean_and_deviation_of_its_pixels() -> None:
+    mean, std = (0.25, 0.5), (2.0, 0.125)
+
+    def make(key: jax.Array) -> RegisterDecoder:
+        vit = Vit(Trunk(dim=8, depth=2, heads=2, hidden=5), tokens=3, in_dim=6, registers=4, key=key)
+        return RegisterDecoder(vit, patch=5, mean=mean, std=std, key=key)
+
+    decoder = filled(make)
+    published = export(decoder, pixel_decoder_slots(decoder))
+    assert published["decoder/decoder_proj/kernel"].shape == (8, 5 * 5 * 2)
+    np.testing.assert_array_equal(published["decoder/img_mean"], [[[mean]]])
+    again = export(load(decoder, pixel_decoder_slots(decoder), published), pixel_decoder_slots(decoder))
+    assert all(np.array_equal(again[name], array) for name, array in published.items())
+    with pytest.raises(KeyMapError, match=r"decoder/img_std is not this module.s table"):
+        load(decoder, pixel_decoder_slots(decoder), published | {"decoder/img_std": np.ones((1, 1, 1, 2))})
 
 
 def test_all_wrong_names_are_listed_in_one_message(tokenizer: FlatDino) -> None:

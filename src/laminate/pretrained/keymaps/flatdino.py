@@ -2,7 +2,7 @@
 
 A VAE checkpoint is the two trees `encoder` and `decoder`; a VQ checkpoint has `latent_proj` and `mask_token`
 beside them when it was trained with nested dropout. The bottleneck has no weights, and the latent statistics
-are published elsewhere.
+are published elsewhere. A checkpoint of the image decoder is one tree, `decoder`.
 """
 
 from collections.abc import Callable
@@ -10,9 +10,10 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from laminate.models.pixel_decoder import RegisterDecoder
 from laminate.models.vit import Vit
 from laminate.nn import Block, ConditionedBlock, LayerNorm, Linear, RMSNorm, SwiGlu
-from laminate.pretrained.keymaps.base import LEADING_ONE, SAME, TRANSPOSED, Layout, Slot
+from laminate.pretrained.keymaps.base import LEADING_ONE, SAME, TRANSPOSED, Fixed, Layout, Slot
 from laminate.types import Buffer
 
 Place = Callable[[Any], Any]
@@ -73,6 +74,15 @@ def flatdino_slots(tokenizer: Tokenizer) -> list[Slot]:
     if tokenizer.nested is not None:
         slots += linear_slots(tokenizer.nested.projection, "latent_proj", lambda m: m.nested.projection)
         slots.append(Slot(("mask_token",), lambda m: m.nested.mask_token, LEADING_ONE))
+    return slots
+
+
+def pixel_decoder_slots(decoder: RegisterDecoder, *, prefix: str = "decoder/") -> list[Slot | Fixed]:
+    """The slots of an image decoder's checkpoint, which also states the mean and deviation of its pixels."""
+    slots: list[Slot | Fixed] = [*vit_slots(decoder.vit, prefix=prefix, place=lambda m: m.vit)]
+    slots += linear_slots(decoder.last, f"{prefix}decoder_proj", lambda m: m.last)
+    for name, values in (("img_mean", decoder.mean), ("img_std", decoder.std)):
+        slots.append(Fixed(prefix + name, np.asarray(values, np.float32).reshape(1, 1, 1, -1)))
     return slots
 
 
