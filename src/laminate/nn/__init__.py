@@ -5,11 +5,16 @@ from laminate.nn.attention import Kernel as Kernel
 from laminate.nn.attention import Mask as Mask
 from laminate.nn.attention import Rotation as Rotation
 from laminate.nn.block import Block as Block
+from laminate.nn.channel_norm import ActNorm as ActNorm
+from laminate.nn.channel_norm import Average as Average
+from laminate.nn.channel_norm import BatchNorm as BatchNorm
+from laminate.nn.channel_norm import unaveraged as unaveraged
 from laminate.nn.condition import Condition as Condition
 from laminate.nn.condition import ConditionedBlock as ConditionedBlock
 from laminate.nn.condition import ConditionedOutput as ConditionedOutput
 from laminate.nn.condition import Modulation as Modulation
 from laminate.nn.condition import modulate as modulate
+from laminate.nn.conv import Conv1d as Conv1d
 from laminate.nn.conv import Conv2d as Conv2d
 from laminate.nn.conv import average_pool as average_pool
 from laminate.nn.conv import max_pool as max_pool
@@ -29,6 +34,7 @@ from laminate.nn.mlp import Mlp as Mlp
 from laminate.nn.mlp import SwiGlu as SwiGlu
 from laminate.nn.mlp import gelu_exact as gelu_exact
 from laminate.nn.mlp import gelu_tanh as gelu_tanh
+from laminate.nn.norm import GroupNorm as GroupNorm
 from laminate.nn.norm import LayerNorm as LayerNorm
 from laminate.nn.norm import RMSNorm as RMSNorm
 from laminate.nn.patch import PatchEmbed as PatchEmbed
@@ -46,5 +52,7 @@ from laminate.nn.rotary import centred_grid_angles as centred_grid_angles
 from laminate.nn.rotary import grid_angles as grid_angles
 from laminate.nn.rotary import rotation_periods as rotation_periods
 from laminate.nn.rotary import sequence_angles as sequence_angles
+from laminate.nn.spectral_norm import SpectralNorm as SpectralNorm
+from laminate.nn.spectral_norm import iterated as iterated
 from laminate.nn.stack import Remat as Remat
 from laminate.nn.stack import Stack as Stack

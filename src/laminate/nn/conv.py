@@ -1,4 +1,4 @@
-"""Two-dimensional convolution and pooling of one image, channels last."""
+"""Convolution of one sequence or image, and pooling of one image, channels last."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -72,6 +72,59 @@ class Conv2d(eqx.Module):
             [(p, p) for p in self.padding],
             dimension_numbers=("NHWC", "OIHW", "NHWC"),
             feature_group_count=self.groups,
+        )[0]
+        if self.bias is None:
+            return y
+        return y + jnp.broadcast_to(self.bias.astype(x.dtype), y.shape)
+
+
+class Conv1d(eqx.Module):
+    """Cross-correlation along a sequence with `weight`, plus `bias`; the length stays what it is.
+
+    `[tokens, in_channels]` becomes `[tokens, out_channels]`. Beyond its ends the sequence is taken as zero, or, with
+    `circular=True`, as beginning anew. The parameters are cast to `x.dtype` when used.
+
+    Raises ValueError for an even kernel.
+    """
+
+    weight: Float[Array, "out_channels in_channels taps"]
+    bias: Float[Array, " out_channels"] | None
+    in_channels: int = eqx.field(static=True)
+    out_channels: int = eqx.field(static=True)
+    circular: bool = eqx.field(static=True)
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int,
+        *,
+        circular: bool = False,
+        bias: bool = True,
+        init: Initializer = lecun_normal_conv,
+        key: RandomKey,
+    ):
+        if kernel < 1 or kernel % 2 == 0:
+            raise ValueError(f"A convolution that keeps the length needs an odd kernel, got kernel={kernel}.")
+        self.weight = init(key, (out_channels, in_channels, kernel))
+        self.bias = jnp.zeros(out_channels, jnp.float32) if bias else None
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.circular = circular
+
+    @jax.named_scope("conv1d")
+    def __call__(
+        self, x: Float[Array, "tokens {self.in_channels}"], *, key: RandomKey | None = None
+    ) -> Float[Array, "tokens {self.out_channels}"]:
+        sides = self.weight.shape[-1] // 2
+        if self.circular:
+            x, sides = jnp.pad(x, ((sides, sides), (0, 0)), mode="wrap"), 0
+        y = jax.lax.conv_general_dilated(
+            x[None],
+            self.weight.astype(x.dtype),
+            (1,),
+            [(sides, sides)],
+            dimension_numbers=("NWC", "OIW", "NWC"),
         )[0]
         if self.bias is None:
             return y

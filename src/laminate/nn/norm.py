@@ -1,4 +1,4 @@
-"""Normalisation over the last axis, always computed in float32."""
+"""Normalisation by the statistics of the example itself, always computed in float32."""
 
 import equinox as eqx
 import jax
@@ -57,6 +57,41 @@ class RMSNorm(eqx.Module):
         wide = x.astype(jnp.float32)
         y = wide * jax.lax.rsqrt(jnp.mean(jnp.square(wide), axis=-1, keepdims=True) + self.eps)
         return _affine(y, self.scale, None).astype(x.dtype)
+
+
+class GroupNorm(eqx.Module):
+    """`scale * (x - mean) / sqrt(var + eps) + bias` with the statistics of each group of channels (Wu & He 2018).
+
+    Mean and variance are taken over all places of `x`, `[..., dim]`, and over the `dim / groups` channels of a group.
+    As many groups as channels make it instance norm (Ulyanov et al. 2016). The result has the dtype of `x`.
+
+    Raises ValueError if `groups` does not divide `dim`.
+    """
+
+    scale: Float[Array, " dim"]
+    bias: Float[Array, " dim"]
+    dim: int = eqx.field(static=True)
+    groups: int = eqx.field(static=True)
+    eps: float = eqx.field(static=True)
+
+    def __init__(self, dim: int, groups: int, *, eps: float = 1e-6):
+        if groups < 1 or dim % groups:
+            raise ValueError(f"groups={groups} must divide the width {dim} that is normalised.")
+        self.scale = jnp.ones(dim, jnp.float32)
+        self.bias = jnp.zeros(dim, jnp.float32)
+        self.dim = dim
+        self.groups = groups
+        self.eps = eps
+
+    @jax.named_scope("group_norm")
+    def __call__(
+        self, x: Float[Array, "*places {self.dim}"], *, key: RandomKey | None = None
+    ) -> Float[Array, "*places {self.dim}"]:
+        grouped = x.astype(jnp.float32).reshape(-1, self.groups, self.dim // self.groups)
+        centred = grouped - jnp.mean(grouped, axis=(0, 2), keepdims=True)
+        variance = jnp.mean(jnp.square(centred), axis=(0, 2), keepdims=True)
+        y = (centred * jax.lax.rsqrt(variance + self.eps)).reshape(x.shape)
+        return _affine(y, self.scale, self.bias).astype(x.dtype)
 
 
 def _affine(y: Array, scale: Array | None, bias: Array | None) -> Array:
