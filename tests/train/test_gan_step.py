@@ -60,7 +60,7 @@ class Critic(eqx.Module):
         return self.map(features.reshape(-1)) / self.size.value
 
     def training(
-        self, features: Array, *, average: Callable[[Array], Array] = lambda x: x
+        self, features: Array, *, average: Callable[[Array], Array] = lambda x: x, parts: int = 1
     ) -> tuple["Critic", "Critic"]:
         seen = average(jnp.mean(features.reshape(features.shape[0], -1), axis=0))
         size = 0.5 * self.size.value + 0.5 * jnp.linalg.norm(self.map.weight)

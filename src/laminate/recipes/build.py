@@ -1,6 +1,7 @@
 """The modules that a recipe describes. This is the one module of the recipes that needs JAX."""
 
 import dataclasses
+from functools import partial
 from typing import Protocol, runtime_checkable
 
 import jax
@@ -10,13 +11,17 @@ from laminate.bottlenecks.fsq import Fsq
 from laminate.bottlenecks.gaussian import Gaussian
 from laminate.models import Ddt, Dit, FlatLatent
 from laminate.models import vit as models
+from laminate.models.pixel_decoder import PixelDecoder, RegisterDecoder
+from laminate.models.rae_decoder import RaeDecoder
 from laminate.nn import LayerNorm, Mlp, RMSNorm, SwiGlu, trunc_normal, xavier_uniform
+from laminate.nn.mlp import gelu_exact
 from laminate.pretrained import hub
 from laminate.pretrained.identify import READERS
-from laminate.pretrained.patches import Patches
+from laminate.pretrained.patches import IMAGENET_MEAN, IMAGENET_STD, Patches
 from laminate.pretrained.rae import read_decoder
 from laminate.pretrained.teachers import VitTeacher, load_teacher, teacher_identity, teacher_shapes
 from laminate.recipes.bottleneck import FsqBottleneck, GaussianBottleneck
+from laminate.recipes.decoder import DecoderRecipe
 from laminate.recipes.families import Recipe
 from laminate.recipes.flags import AttentionKernel, Remat
 from laminate.recipes.flatdino import FlatDinoRecipe
@@ -69,8 +74,10 @@ def flatdino(
 
 def model(
     recipe: Recipe, *, kernel: AttentionKernel = "xla", remat: Remat = "none", key: RandomKey
-) -> FlatDino | Dit | Ddt:
-    """What `recipe` trains: a tokenizer or a generator."""
+) -> FlatDino | Dit | Ddt | PixelDecoder:
+    """What `recipe` trains: a tokenizer, a generator or an image decoder."""
+    if isinstance(recipe, DecoderRecipe):
+        return image_decoder(recipe, kernel=kernel, remat=remat, key=key)
     if isinstance(recipe, GeneratorRecipe):
         return generator(recipe, kernel=kernel, remat=remat, key=key)
     return flatdino(recipe, kernel=kernel, remat=remat, key=key)
@@ -103,6 +110,38 @@ def generator(
         rotary=recipe.rotary,
         key=key,
     )
+
+
+def image_decoder(
+    recipe: DecoderRecipe, *, kernel: AttentionKernel = "xla", remat: Remat = "none", key: RandomKey
+) -> PixelDecoder:
+    """The image decoder of `recipe` with freshly drawn float32 parameters; `kernel` and `remat` as for `flatdino`."""
+    network, mean, std = recipe.network, IMAGENET_MEAN, IMAGENET_STD
+    layers = trunk(network, kernel=kernel, remat=remat)
+    if recipe.reads == "features":
+        assert recipe.teacher is not None
+        if recipe.teacher.family in READERS:
+            mean, std = READERS[recipe.teacher.family].mean, READERS[recipe.teacher.family].std
+        return RaeDecoder(
+            layers,
+            tokens=recipe.tokens,
+            in_dim=recipe.features,
+            patch=recipe.patch_size,
+            mean=mean,
+            std=std,
+            key=key,
+        )
+    k_vit, k_last = jax.random.split(key)
+    vit = models.Vit(
+        layers,
+        tokens=recipe.tokens,
+        in_dim=recipe.features,
+        registers=recipe.grid**2,
+        positions=network.positions,
+        table_init=trunc_normal(network.table_std),
+        key=k_vit,
+    )
+    return RegisterDecoder(vit, patch=recipe.patch_size, mean=mean, std=std, key=k_last)
 
 
 def teacher(recipe: Teacher, *, weights: bool = True) -> Patches | VitTeacher:
@@ -189,6 +228,9 @@ def pixel_decoder(source: str, teacher: Teacher) -> RaePixels:
     return RaePixels(decoder)
 
 
+_MLPS = {"swiglu": SwiGlu, "gelu": Mlp, "gelu-exact": partial(Mlp, activation=gelu_exact)}
+
+
 def trunk(vit: Vit, *, kernel: AttentionKernel = "xla", remat: Remat = "none") -> models.Trunk:
     """The layers of `vit`."""
     return models.Trunk(
@@ -196,7 +238,7 @@ def trunk(vit: Vit, *, kernel: AttentionKernel = "xla", remat: Remat = "none") -
         depth=vit.depth,
         heads=vit.heads,
         hidden=vit.hidden,
-        mlp=SwiGlu if vit.mlp == "swiglu" else Mlp,
+        mlp=_MLPS[vit.mlp],
         norm=LayerNorm if vit.norm == "layer" else RMSNorm,
         norm_eps=vit.norm_eps,
         qk_norm=vit.qk_norm,

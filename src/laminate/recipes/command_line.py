@@ -7,6 +7,8 @@ from typing import TypeVar
 
 import tyro
 
+from laminate.recipes.decoder import DecoderRecipe
+from laminate.recipes.decoder_flags import DecoderFlags, resolve_decoder
 from laminate.recipes.flags import GeneratorFlags, TrainFlags, resolve_generator, resolve_recipe
 from laminate.recipes.flatdino import FlatDinoRecipe
 from laminate.recipes.generator import GeneratorRecipe
@@ -45,6 +47,22 @@ def generator_command(
     try:
         flags = tyro.cli(GeneratorFlags, prog=program, description=description, args=arguments)
         return flags, resolve_generator(flags, from_name, default=default)
+    except (ValueError, OSError) as error:
+        raise _refused(program, error) from error
+
+
+def decoder_command(
+    description: str | None,
+    from_name: Callable[[str], DecoderRecipe],
+    *,
+    default: str,
+    arguments: list[str] | None = None,
+) -> tuple[DecoderFlags, DecoderRecipe]:
+    """The flags of an image decoder's training, and the recipe they ask for; as `train_command`."""
+    program = Path(sys.argv[0]).name
+    try:
+        flags = tyro.cli(DecoderFlags, prog=program, description=description, args=arguments)
+        return flags, resolve_decoder(flags, from_name, default=default)
     except (ValueError, OSError) as error:
         raise _refused(program, error) from error
 

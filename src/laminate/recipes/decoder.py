@@ -1,6 +1,5 @@
-"""The recipe of an image decoder: latents, or patch features, to pixels by reconstruction, likeness and an adversary."""
+"""The recipe of an image decoder: latents or patch features to pixels, by reconstruction and an adversary."""
 
-import math
 import re
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
@@ -165,6 +164,8 @@ class DecoderRecipe:
     """What makes the latents noisy in training."""
     pixels: Pixels = "l1"
     """Loss between pixels."""
+    clip: bool = True
+    """Painted pixels beyond [0, 1] are clipped before networks look at them (FlatDINO); RAE's are not."""
     perceptual: Perceptual = field(default_factory=Perceptual)
     """Loss between what networks see."""
     adversary: Adversary = field(default_factory=Adversary)
@@ -259,7 +260,7 @@ def decoder(name: str) -> DecoderRecipe:
         return DecoderRecipe(name=name, network=network, patch_size=16, schedule=PUBLISHED_LENGTH)
     if family == "rae" and letter in RAE_SIZES:
         return _rae(name, *RAE_SIZES[letter])
-    raise ValueError(f"Unknown decoder experiment {name!r}. Names are {USAGE}.")
+    raise ValueError(f"Unknown decoder experiment {name!r}. Names are {USAGE}, or embedded-decoder.")
 
 
 def _rae(name: str, dim: int, depth: int, heads: int, hidden: int) -> DecoderRecipe:
@@ -268,7 +269,7 @@ def _rae(name: str, dim: int, depth: int, heads: int, hidden: int) -> DecoderRec
     return DecoderRecipe(
         name=name,
         network=Vit(
-            dim, depth, heads, hidden, mlp="gelu", norm_eps=1e-12, qk_norm=False, positions="learned"
+            dim, depth, heads, hidden, mlp="gelu-exact", norm_eps=1e-12, qk_norm=False, positions="learned"
         ),
         patch_size=16,
         schedule=PUBLISHED_LENGTH,
@@ -277,6 +278,7 @@ def _rae(name: str, dim: int, depth: int, heads: int, hidden: int) -> DecoderRec
         tokens=teacher.patches,
         features=teacher.dim,
         noise=Noise("uniform", 0.8),
+        clip=False,
         adversary=Adversary(antialias=False),
         # The short side to 384 and a random square of 256 of it, never flipped.
         augment=Augment(crop_area=(0.44, 0.45), crop_ratio=(1.0, 1.0), flip_rate=0.0),
@@ -317,6 +319,6 @@ def for_features(recipe: DecoderRecipe, teacher: Teacher) -> DecoderRecipe:
         teacher=teacher,
         tokens=teacher.patches,
         features=teacher.dim,
-        patch_size=math.ceil(size / teacher.grid),
+        patch_size=size // teacher.grid,
         augment=replace(recipe.augment, image_size=size),
     )

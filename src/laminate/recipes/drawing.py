@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 from laminate.parallel.hosts import any_host, barrier, is_first
 from laminate.parallel.sharding import abstract, place
 from laminate.recipes import build
+from laminate.recipes.families import script
 from laminate.recipes.flags import AttentionKernel
 from laminate.recipes.generator import GeneratorRecipe
 from laminate.recipes.json_text import from_tree
@@ -47,7 +48,9 @@ def load_generator(
     if step is None and weights == "ema" and (shared != source or path is None):
         found = load_pretrained(shared, kernel=kernel)
         if not isinstance(found.recipe, GeneratorRecipe):
-            raise ValueError(f"{source} holds a tokenizer and no generator: give the run of generator.py.")
+            raise ValueError(
+                f"{source} holds what {script(found.recipe)} trains and no generator: give the run of generator.py."
+            )
         return Generator(place(found.model, mesh), found.recipe, source)
     if path is None:
         raise ValueError(
@@ -77,7 +80,7 @@ def _restored(
     manifest = read_manifest(checkpoints.folder / str(step))
     recipe = from_tree(manifest.recipe)
     if not isinstance(recipe, GeneratorRecipe):
-        raise ValueError(f"{source} is a checkpoint of a tokenizer: give the run of generator.py.")
+        raise ValueError(f"{source} is a checkpoint of {script(recipe)}: give the run of generator.py.")
     part = ".params" if weights == "raw" else ".ema"
     if not any(name.startswith(f"{part}.") for name in manifest.leaves):
         raise ValueError(

@@ -4,6 +4,7 @@ All numbers that one would tune stand here.
 """
 
 from laminate.recipes.bottleneck import FsqBottleneck, GaussianBottleneck
+from laminate.recipes.decoder import Adversary, DecoderRecipe, Perceptual
 from laminate.recipes.flatdino import FlatDinoRecipe
 from laminate.recipes.generator import GeneratorRecipe, Guidance
 from laminate.recipes.network import Vit, patch_teacher
@@ -81,5 +82,33 @@ def embedded_fsq() -> FlatDinoRecipe:
         schedule=SCHEDULE,
         optimizer=OPTIMIZER,
         augment=AUGMENT,
+        global_batch_size=GLOBAL_BATCH_SIZE,
+    )
+
+
+DECODER_SCHEDULE = Schedule(
+    unit="steps", length=500, warmup=30, decay=300, validate_every=100, start=1e-4, peak=5e-3, final=1e-5
+)
+
+
+def embedded_decoder() -> DecoderRecipe:
+    """The 16 tokens of `embedded_vae` to patches of 8 pixels; nothing in it needs weights."""
+    return DecoderRecipe(
+        name="embedded-decoder",
+        network=Vit(dim=128, depth=2, heads=4, hidden=256, positions="learned", table_std=0.5),
+        patch_size=8,
+        schedule=DECODER_SCHEDULE,
+        tokens=16,
+        features=128,
+        perceptual=Perceptual("pyramid"),
+        adversary=Adversary(
+            kind="windows",
+            judge_from=150,
+            fool_from=200,
+            peak=1e-3,
+            optimizer=Optimizer(betas=(0.5, 0.95), weight_decay=0.0, clip_norm=10.0),
+        ),
+        augment=AUGMENT,
+        optimizer=Optimizer(kind="muon", betas=(0.9, 0.95), weight_decay=0.0, clip_norm=1.0, ema_decay=0.97),
         global_batch_size=GLOBAL_BATCH_SIZE,
     )

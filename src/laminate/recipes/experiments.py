@@ -5,7 +5,8 @@ from dataclasses import replace
 
 from laminate.recipes import fsq_names, vae_names
 from laminate.recipes.bottleneck import Bottleneck, FsqBottleneck, GaussianBottleneck
-from laminate.recipes.embedded import embedded_dit, embedded_fsq, embedded_vae
+from laminate.recipes.decoder import DecoderRecipe, decoder
+from laminate.recipes.embedded import embedded_decoder, embedded_dit, embedded_fsq, embedded_vae
 from laminate.recipes.flatdino import FlatDinoRecipe, Variant, as_variant
 from laminate.recipes.generator import GeneratorRecipe, generator
 from laminate.recipes.grammar import EPOCHS
@@ -32,6 +33,12 @@ def flow_generator(name: str) -> GeneratorRecipe:
     """The generator recipe of `name`. Raises `ValueError` with the nearest valid names."""
     fixed = GENERATOR_STATICS.get(name)
     return fixed() if fixed else generator(name)
+
+
+def image_decoder(name: str) -> DecoderRecipe:
+    """The recipe of an image decoder by `name`. Raises `ValueError` with the names there are."""
+    fixed = DECODER_STATICS.get(name)
+    return fixed() if fixed else decoder(name)
 
 
 def _named_vae(name: str) -> FlatDinoRecipe:
@@ -124,3 +131,4 @@ FSQ_STATICS: dict[str, Callable[[], FlatDinoRecipe]] = {
     "baseline": lambda: _early("baseline", FsqBottleneck(levels=(8, 5, 5, 5)), _COSINE),
 }
 GENERATOR_STATICS: dict[str, Callable[[], GeneratorRecipe]] = {"embedded-dit": embedded_dit}
+DECODER_STATICS: dict[str, Callable[[], DecoderRecipe]] = {"embedded-decoder": embedded_decoder}

@@ -6,17 +6,21 @@ run folder need no more. A new one joins `Recipe` and `SCRIPTS` here, `FAMILIES`
 
 from laminate.recipes.bottleneck import FsqBottleneck
 from laminate.recipes.costs import decoder_cost, encoder_cost
+from laminate.recipes.decoder import DecoderRecipe
+from laminate.recipes.decoder_rows import decoder_header_rows, decoder_summary
 from laminate.recipes.flatdino import FlatDinoRecipe
 from laminate.recipes.generator import GeneratorRecipe
 from laminate.recipes.generator_rows import Rows, header_rows
 
-Recipe = FlatDinoRecipe | GeneratorRecipe
+Recipe = FlatDinoRecipe | GeneratorRecipe | DecoderRecipe
 
 
 def script(recipe: Recipe) -> str:
     """The file in `experiments` that trains `recipe`."""
     if isinstance(recipe, GeneratorRecipe):
         return "generator.py"
+    if isinstance(recipe, DecoderRecipe):
+        return "decoder.py"
     return "fsq.py" if isinstance(recipe.bottleneck, FsqBottleneck) else "vae.py"
 
 
@@ -33,6 +37,8 @@ def described(recipe: Recipe) -> Rows:
     """(what, value) of the model: the first lines of a run."""
     if isinstance(recipe, GeneratorRecipe):
         return header_rows(recipe)
+    if isinstance(recipe, DecoderRecipe):
+        return decoder_header_rows(recipe)
     parts = (encoder_cost(recipe), decoder_cost(recipe))
     parameters = " + ".join(f"{part.parameters:,}" for part in parts)
     return (
@@ -53,4 +59,6 @@ def summary(recipe: Recipe) -> str:
     if isinstance(recipe, GeneratorRecipe):
         what = f"images of {recipe.classes} classes" if recipe.classes else "images"
         return f"Draws {what} as {recipe.tokens} tokens of {recipe.features} numbers."
+    if isinstance(recipe, DecoderRecipe):
+        return decoder_summary(recipe)
     return f"{recipe.compression:.1f}x fewer numbers than the teacher's features, in {recipe.tokens} tokens."

@@ -198,7 +198,7 @@ def resolve_recipe(
     `from_name` is the family's function, `experiments.flatdino_vae` or `flatdino_fsq`. Raises `ValueError` or
     `FileNotFoundError` with what is wrong and how to mend it.
     """
-    recipe = _named(flags, from_name, default)
+    recipe = named_recipe(flags, from_name, default)
     assert isinstance(recipe, FlatDinoRecipe)
     recipe = _with_teacher_of(flags, as_variant(recipe, flags.variant))
     return replace(recipe, **_lengths(flags, recipe))
@@ -228,7 +228,7 @@ def resolve_generator(
     flags: GeneratorFlags, from_name: Callable[[str], GeneratorRecipe], *, default: str
 ) -> GeneratorRecipe:
     """The generator recipe that the flags ask for, as `resolve_recipe`."""
-    recipe = _named(flags, from_name, default)
+    recipe = named_recipe(flags, from_name, default)
     assert isinstance(recipe, GeneratorRecipe)
     if flags.optimizer is not None:
         recipe = replace(recipe, optimizer=replace(recipe.optimizer, kind=flags.optimizer))
@@ -237,7 +237,7 @@ def resolve_generator(
     return replace(recipe, **_lengths(flags, recipe))
 
 
-def _named(flags: RunFlags, from_name: Callable[[str], Recipe], default: str) -> Recipe:
+def named_recipe(flags: RunFlags, from_name: Callable[[str], Recipe], default: str) -> Recipe:
     """The recipe of the file or the name; of a file, seen to be of this experiment."""
     if flags.recipe is None:
         return from_name(flags.experiment or default)

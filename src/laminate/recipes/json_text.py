@@ -6,12 +6,17 @@ import types
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from laminate.recipes.bottleneck import FsqBottleneck, GaussianBottleneck
+from laminate.recipes.decoder import DecoderRecipe
 from laminate.recipes.families import Recipe
 from laminate.recipes.flatdino import FlatDinoRecipe
 from laminate.recipes.generator import GeneratorRecipe
 from laminate.recipes.network import Teacher
 
-FAMILIES: dict[str, type[Recipe]] = {"flatdino": FlatDinoRecipe, "generator": GeneratorRecipe}
+FAMILIES: dict[str, type[Recipe]] = {
+    "flatdino": FlatDinoRecipe,
+    "generator": GeneratorRecipe,
+    "decoder": DecoderRecipe,
+}
 TAGS: dict[type, str] = {GaussianBottleneck: "gaussian", FsqBottleneck: "fsq"}
 TAG = "kind"
 RUN = "run"  # what a run folder notes beside its recipe: seed and data

@@ -9,7 +9,7 @@ from laminate.data.records import Manifest
 from laminate.recipes.bottleneck import GaussianBottleneck
 from laminate.recipes.embedded import embedded_vae
 from laminate.recipes.experiments import flatdino_vae
-from laminate.recipes.families import Recipe
+from laminate.recipes.families import Recipe, script
 from laminate.recipes.flags import AttentionKernel
 from laminate.recipes.flatdino import FlatDinoRecipe
 from laminate.recipes.generator import GeneratorRecipe, TokenizerId, for_latents
@@ -28,19 +28,23 @@ class Tokenizer:
     identity: TokenizerId
 
 
-def load_tokenizer(source: str | os.PathLike[str], *, kernel: AttentionKernel = "xla") -> Tokenizer:
-    """The tokenizer in a run, a saved folder or a hub repository.
+def load_tokenizer(
+    source: str | os.PathLike[str], *, codes: bool = False, kernel: AttentionKernel = "xla"
+) -> Tokenizer:
+    """The tokenizer in a run, a saved folder or a hub repository; with `codes` its latents may be whole numbers.
 
     Raises:
-        ValueError: it is no tokenizer, its latents are whole numbers, or its statistics were never measured.
+        ValueError: it is no tokenizer, or its latents are whole numbers.
         OSError: there is nothing of that name.
     """
     where = os.fspath(source)
     require_there(where)
     found = load_pretrained(source, kernel=kernel)
     if not isinstance(found.recipe, FlatDinoRecipe):
-        raise ValueError(f"{where} holds a generator and no tokenizer: give the run of vae.py.")
-    if not isinstance(found.recipe.bottleneck, GaussianBottleneck):
+        raise ValueError(
+            f"{where} holds what {script(found.recipe)} trains and no tokenizer: give the run of vae.py."
+        )
+    if not codes and not isinstance(found.recipe.bottleneck, GaussianBottleneck):
         raise ValueError(
             f"{where} is an FSQ tokenizer, whose latents are whole numbers: flow matching needs those of vae.py."
         )

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 from laminate.pretrained.registry import KNOWN
 from laminate.recipes.checks import above, at_least, one_of, rate
 
-Mlp = Literal["swiglu", "gelu"]
+Mlp = Literal["swiglu", "gelu", "gelu-exact"]
 Norm = Literal["layer", "rms"]
 Positions = Literal["none", "learned", "sincos"]
 PUBLISHED_CROP = 256
@@ -31,7 +31,7 @@ class Vit:
     hidden: int
     """Width inside the MLP."""
     mlp: Mlp = "swiglu"
-    """Kind of MLP: gated (SwiGLU) or plain (GELU)."""
+    """Kind of MLP: gated (SwiGLU), or plain with the tanh form of GELU or with GELU itself."""
     norm: Norm = "layer"
     """Kind of norm inside the layers."""
     norm_eps: float = 1e-6

@@ -20,7 +20,7 @@ from etils import epath
 from laminate.train.durable import is_local, sync_folder
 from laminate.types import is_buffer
 
-TOKENIZER, GENERATOR = FOLDERS = ("tokenizer", "generator")
+TOKENIZER, GENERATOR, DECODER = FOLDERS = ("tokenizer", "generator", "decoder")
 """Where a training leaves its exported weights, in the folder of the run."""
 
 # (pattern of a whole old name, its replacement), tried on names that a module does not have.

@@ -257,6 +257,7 @@ def _discriminator_gradients(
     players, parts = setting.players, setting.parts
     like_state, like_frozen = setting.like
     own, like = state.discriminator, like_state.discriminator
+    devices = setting.mesh.devices.size
     share = prepared.target.shape[0]
     frozen = setting.whole(frozen, like_frozen)
     decoder = setting.whole(state.params, like_state.params, state.buffers)
@@ -271,8 +272,8 @@ def _discriminator_gradients(
         images = jax.lax.stop_gradient(jax.vmap(painted)(prepared.clean))
         see = jax.vmap(lambda image, key: players.views(image, frozen, key=key))
         fake, real = see(images, keys.fake), see(prepared.target, keys.real)
-        on_fake, critic = critic.training(fake[0], average=mesh_mean)
-        on_real, critic = critic.training(real[0], average=mesh_mean)
+        on_fake, critic = critic.training(fake[0], average=mesh_mean, parts=devices)
+        on_real, critic = critic.training(real[0], average=mesh_mean, parts=devices)
         judge = lambda real, fake: players.judge(Seen(on_real, real), Seen(on_fake, fake))
         loss, terms = jax.vmap(judge)(real, fake)
         means = jax.tree.map(jnp.mean, {**terms, "judge_loss": loss})
