@@ -1,0 +1,55 @@
+"""Linear filters of an image, as one matrix for its rows and one for its columns."""
+
+from functools import lru_cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from laminate.types import Image
+
+
+def along_both(
+    image: Float[Array, "height width channels"],
+    rows: Float[np.ndarray, "new_height height"],
+    columns: Float[np.ndarray, "new_width width"],
+) -> Float[Array, "new_height new_width channels"]:
+    """`rows @ image @ columns.T` of every channel, in float32."""
+    high, exact = jnp.asarray(rows, jnp.float32), jax.lax.Precision.HIGHEST
+    wide = jnp.einsum("hy,yxc->hxc", high, image.astype(jnp.float32), precision=exact)
+    return jnp.einsum("wx,hxc->hwc", jnp.asarray(columns, jnp.float32), wide, precision=exact)
+
+
+def gaussian_blur(image: Image, *, sigma: float, radius: int | None = None) -> Image:
+    """The image under a Gaussian of standard deviation `sigma` pixels, in float32.
+
+    The window has `2 radius + 1` pixels (None: `ceil(3.5 sigma)` on each side) and its weights sum to one; beyond the
+    border the image is mirrored at the centre of its outermost pixels. Raises ValueError if `sigma` is not positive.
+    """
+    if sigma <= 0.0:
+        raise ValueError(
+            f"gaussian_blur: sigma={sigma} is a standard deviation in pixels and must be positive."
+        )
+    reach = int(np.ceil(3.5 * sigma)) if radius is None else radius
+    height, width = image.shape[:2]
+    return along_both(image, _gaussian(height, sigma, reach), _gaussian(width, sigma, reach))
+
+
+@lru_cache(maxsize=64)
+def _gaussian(size: int, sigma: float, radius: int) -> Float[np.ndarray, "size size"]:
+    offsets = np.arange(-radius, radius + 1)
+    weights = np.exp(-np.square(offsets / sigma) / 2)
+    matrix = np.zeros((size, size))
+    places = np.arange(size)[:, None] + offsets
+    np.add.at(matrix, (np.arange(size)[:, None], mirrored(places, size)), weights / weights.sum())
+    matrix.setflags(write=False)
+    return matrix
+
+
+def mirrored(places: np.ndarray, size: int) -> np.ndarray:
+    """Indices into a line of `size` pixels for any `places` on it: it continues as its mirror image, and so on."""
+    if size == 1:
+        return np.zeros_like(places)
+    period = 2 * (size - 1)
+    return size - 1 - np.abs(size - 1 - places % period)

@@ -1,0 +1,95 @@
+"""The Laplacian pyramid: an image as bands of detail, each half as large as the one before."""
+
+import math
+from functools import lru_cache
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from laminate.losses.filters import along_both
+from laminate.types import Image, Scalar
+
+Pyramid = tuple[Float[Array, "_ _ _"], ...]
+
+_KERNEL = np.asarray([1.0, 4.0, 6.0, 4.0, 1.0]) / 16.0
+
+
+def laplacian_pyramid(image: Image, *, levels: int | None = None) -> Pyramid:
+    """`levels` bands of detail from fine to coarse, then what remains (Burt & Adelson 1983), all float32.
+
+    A band is what halving the image and doubling it again loses. Halving keeps every second pixel under the binomial
+    window `[1 4 6 4 1] / 16`, of which only the part inside the image counts. `levels=None` stops when the
+    shorter side is below 4 pixels.
+
+    Raises ValueError for a negative number of levels, or more than it takes to come down to one pixel.
+    """
+    height, width = image.shape[:2]
+    most = math.ceil(math.log2(max(height, width)))
+    count = max(0, math.floor(math.log2(min(height, width))) - 1) if levels is None else levels
+    if not 0 <= count <= most:
+        raise ValueError(
+            f"laplacian_pyramid: levels={levels} must be between 0 and {most}, at which an image of "
+            f"{height}x{width} is one pixel."
+        )
+    bands: list[Array] = []
+    rest = image.astype(jnp.float32)
+    for _ in range(count):
+        coarse = halved(rest)
+        bands.append(rest - doubled(coarse, (rest.shape[0], rest.shape[1])))
+        rest = coarse
+    return (*bands, rest)
+
+
+def collapse(pyramid: Pyramid) -> Image:
+    """The image of a Laplacian pyramid."""
+    *bands, image = pyramid
+    for band in reversed(bands):
+        image = band + doubled(image, (band.shape[0], band.shape[1]))
+    return image
+
+
+def halved(image: Image) -> Float[Array, "half_height half_width channels"]:
+    """Every second row and column of the blurred image."""
+    height, width = image.shape[:2]
+    return along_both(image, _halving(height), _halving(width))
+
+
+def doubled(image: Image, to: tuple[int, int]) -> Float[Array, "new_height new_width channels"]:
+    """The image of size `to` whose every second row and column is `image`, blurred."""
+    return along_both(image, _doubling(to[0]), _doubling(to[1]))
+
+
+def laplacian_pyramid_loss(image: Image, target: Image, *, levels: int | None = None) -> Scalar:
+    """Sum over the levels of the Laplacian pyramid of the mean absolute difference, what remains included.
+
+    It is `Lap1 = sum_j 4^j |L_j(x) - L_j(y)|_1` (Bojanowski et al. 2018) over the number of pixels, for sides that
+    halve evenly: a level has `4^j` times fewer of them. An error in the colour of the whole image costs what L1 makes
+    of it, an error of detail more. Zero only for equal images; `levels` as in `laplacian_pyramid`.
+    """
+    # The pyramid is linear, so one of the difference will do.
+    difference = image.astype(jnp.float32) - target.astype(jnp.float32)
+    costs = [jnp.mean(jnp.abs(band)) for band in laplacian_pyramid(difference, levels=levels)]
+    return jnp.sum(jnp.stack(costs))
+
+
+@lru_cache(maxsize=64)
+def _halving(size: int) -> Float[np.ndarray, "half size"]:
+    return _rows_of_one(_window(size))
+
+
+@lru_cache(maxsize=64)
+def _doubling(size: int) -> Float[np.ndarray, "size half"]:
+    return _rows_of_one(_window(size).T)
+
+
+def _window(size: int) -> np.ndarray:
+    """The weight of each of `size` pixels in every second one."""
+    offsets = np.arange(size)[None, :] - 2 * np.arange((size + 1) // 2)[:, None]
+    return np.where(np.abs(offsets) <= 2, _KERNEL[np.clip(offsets + 2, 0, 4)], 0.0)
+
+
+def _rows_of_one(matrix: np.ndarray) -> np.ndarray:
+    matrix = matrix / matrix.sum(axis=1, keepdims=True)
+    matrix.setflags(write=False)
+    return matrix

@@ -1,0 +1,40 @@
+"""Structural similarity of two images."""
+
+import jax.numpy as jnp
+
+from laminate.losses.filters import gaussian_blur
+from laminate.types import Image, Scalar
+
+_SIGMA = 1.5
+_RADIUS = 5
+
+
+def ssim(image: Image, target: Image, *, data_range: float = 1.0) -> Scalar:
+    """The mean over pixels and channels of the structural similarity (Wang et al. 2004, eq. 13), at most one:
+
+    `(2 m_x m_y + C1) (2 s_xy + C2) / ((m_x^2 + m_y^2 + C1) (s_x^2 + s_y^2 + C2))`
+
+    with local means, variances and covariance under an 11x11 Gaussian of standard deviation 1.5,
+    `C1 = (0.01 L)^2`, `C2 = (0.03 L)^2`, and `L` the `data_range`: 1 for images in [0, 1], 2 for images in [-1, 1]
+    (which is another number, because the means are). The border counts, with the image mirrored beyond it; no value
+    is clipped. Images of any floating dtype; the result is a float32 scalar.
+    """
+    luminance, contrast = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
+    x, y = image.astype(jnp.float32), target.astype(jnp.float32)
+    mean_x, mean_y = _local_mean(x), _local_mean(y)
+    # The difference of two close numbers may be a little below zero, a variance may not.
+    variance_x = jnp.maximum(_local_mean(jnp.square(x)) - jnp.square(mean_x), 0.0)
+    variance_y = jnp.maximum(_local_mean(jnp.square(y)) - jnp.square(mean_y), 0.0)
+    covariance = _local_mean(x * y) - mean_x * mean_y
+    above = (2.0 * mean_x * mean_y + luminance) * (2.0 * covariance + contrast)
+    below = (jnp.square(mean_x) + jnp.square(mean_y) + luminance) * (variance_x + variance_y + contrast)
+    return jnp.mean(above / below)
+
+
+def ssim_loss(image: Image, target: Image, *, data_range: float = 1.0) -> Scalar:
+    """`1 - ssim`, zero for equal images."""
+    return 1.0 - ssim(image, target, data_range=data_range)
+
+
+def _local_mean(x: Image) -> Image:
+    return gaussian_blur(x, sigma=_SIGMA, radius=_RADIUS)
