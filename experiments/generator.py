@@ -131,6 +131,10 @@ def make_grids(run, recipe, frozen):
     return SampleGrids(run.folder.path, sampler, make_knobs(recipe), run.training.manifest.classes)
 
 
+def look_at(grids, state):
+    grids(state.averaged, int(state.step))
+
+
 def find_tokenizer(flags):
     """The folder of the tokenizer; the embedded one is trained first where it is not there yet."""
     if flags.tokenizer is not None or Path(TOKENIZER, "tokenizer", "config.json").exists():
@@ -178,7 +182,7 @@ def main(flags, recipe):
             summarise=summarise_flow,
             title=title,
             shown=("train/loss", "train/grad_norm"),
-            look=lambda state: grids(state.averaged, int(state.step)),
+            look=partial(look_at, grids),
         )
         conclude(run, trained, partial(write_generator_report, grids=grids, title=title), best=False)
 

@@ -63,7 +63,7 @@ def job_maker(experiment, flags, recipe):
         frozen = abstract(experiment.make_frozen(planned, weights=False), mesh)
         work = experiment.make_work(varied, planned, frozen, DTYPE)
         counts = planned.schedule.counts(examples=IMAGENET, global_batch_size=setting.global_batch_size)
-        optimizer = work.optimizer(learning_rate(planned.schedule, counts))
+        optimizer = work.optimizer(learning_rate(planned.schedule, counts), counts)
         key = jax.eval_shape(lambda: jax.random.key(0))
         state = abstract(eqx.filter_eval_shape(work.fresh(optimizer), key, key), mesh)
         if flags.draw:

@@ -4,7 +4,9 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
+from laminate.recipes.bottleneck import GaussianBottleneck
 from laminate.recipes.checks import above, at_least, one_of, rate, within
+from laminate.recipes.flatdino import FlatDinoRecipe
 from laminate.recipes.generator import TokenizerId
 from laminate.recipes.network import PRETRAINED_TEACHERS, Teacher, Vit
 from laminate.recipes.sizes import SIZES
@@ -26,7 +28,7 @@ class Noise:
     """What is added to the latents in training, so that the decoder bears those of a generator."""
 
     kind: NoiseKind = "posterior"
-    """`posterior`: the latent's own deviation times `strength` (FlatDINO); `uniform` or `half-normal`: one level per
+    """`posterior`: the latent's own deviation, if it has one, times `strength` (FlatDINO); `uniform` or `half-normal`: one level per
     image, drawn up to `strength` or with that deviation (RAE's code, RAE's paper)."""
     strength: float = 0.2
     """See `kind`."""
@@ -138,7 +140,8 @@ class Adversary:
 class DecoderRecipe:
     """What is read, the network that paints it, the losses, and how they are trained.
 
-    `tokens`, `features`, `tokenizer` and the image size are those of the tokenizer: `for_tokenizer` sets them.
+    `tokens`, `features`, `tokenizer` and the image size are those of the tokenizer: `for_tokenizer` and
+    `for_features` set them.
     """
 
     name: str
@@ -285,25 +288,27 @@ def _rae(name: str, dim: int, depth: int, heads: int, hidden: int) -> DecoderRec
     )
 
 
-def for_tokenizer(
-    recipe: DecoderRecipe, *, tokens: int, features: int, image_size: int, tokenizer: TokenizerId
-) -> DecoderRecipe:
-    """`recipe` for the latents of a tokenizer. Raises ValueError if it was trained on those of another one."""
+def for_tokenizer(recipe: DecoderRecipe, tokenizer: FlatDinoRecipe, identity: TokenizerId) -> DecoderRecipe:
+    """`recipe` for the latents of a tokenizer; of one without a posterior, no noise is made of it.
+
+    Raises ValueError if it was trained on those of another one.
+    """
     before = recipe.tokenizer
-    if recipe.reads != "latents":
-        raise ValueError(f"The decoder {recipe.name!r} reads features and no latents: leave --tokenizer out.")
-    if before is not None and before.sha256 != tokenizer.sha256:
+    if before is not None and before.sha256 != identity.sha256:
         raise ValueError(
             f"The decoder {recipe.name!r} belongs to the tokenizer {before.name} with the hash {before.sha256[:12]}, "
-            f"and this one is {tokenizer.name} with {tokenizer.sha256[:12]}: its latents mean something else. Give "
+            f"and this one is {identity.name} with {identity.sha256[:12]}: its latents mean something else. Give "
             "that tokenizer, or train a decoder on this one."
         )
+    gaussian = isinstance(tokenizer.bottleneck, GaussianBottleneck)
+    silent = recipe.noise.kind == "posterior" and not gaussian
     return replace(
         recipe,
-        tokens=tokens,
-        features=features,
-        tokenizer=tokenizer,
-        augment=replace(recipe.augment, image_size=image_size),
+        tokens=tokenizer.tokens,
+        features=tokenizer.bottleneck.width,
+        tokenizer=identity,
+        noise=Noise("none", 0.0) if silent else recipe.noise,
+        augment=replace(recipe.augment, image_size=tokenizer.augment.image_size),
     )
 
 

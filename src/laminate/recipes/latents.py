@@ -7,6 +7,7 @@ import numpy as np
 
 from laminate.data.records import Manifest
 from laminate.recipes.bottleneck import GaussianBottleneck
+from laminate.recipes.decoder import DecoderRecipe
 from laminate.recipes.embedded import embedded_vae
 from laminate.recipes.experiments import flatdino_vae
 from laminate.recipes.families import Recipe, script
@@ -100,8 +101,9 @@ def on_classes(recipe: Recipe, manifest: Manifest, *, fixed: bool) -> Recipe:
     return replace(recipe, classes=found, class_names=manifest.classes)
 
 
-def latents_like(recipe: GeneratorRecipe) -> FlatDinoRecipe:
-    """A tokenizer with latents of that shape, for the cost of what runs beside a generator: the paper's sizes."""
+def latents_like(recipe: GeneratorRecipe | DecoderRecipe) -> FlatDinoRecipe:
+    """A tokenizer with latents of that shape, for the cost of what runs beside a generator or an image decoder: the
+    paper's sizes."""
     embedded = embedded_vae()
     shape = (recipe.tokens, recipe.features, recipe.augment.image_size)
     if shape == (embedded.tokens, embedded.bottleneck.width, embedded.augment.image_size):

@@ -26,7 +26,7 @@ from laminate.recipes.families import described, summary
 from laminate.recipes.json_text import to_tree
 from laminate.recipes.opening import Run
 from laminate.recipes.sharing import save_pretrained
-from laminate.recipes.work import Work, learning_rate
+from laminate.recipes.work import AdversarialWork, Work, learning_rate
 from laminate.train.loop import Plan, Sinks, fit
 from laminate.train.progress import Header, Progress
 from laminate.train.signals import StopRequest, stop_requests
@@ -53,24 +53,27 @@ class Trained:
 
 def train(
     run: Run,
-    work: Work,
+    work: Work | AdversarialWork,
     *,
     measure: Measure,
     summarise: Summary,
     title: str,
     shown: tuple[str, ...],
-    look: Callable[[TrainState], object] | None = None,
+    look: Callable[[TrainState], dict[str, float] | None] | None = None,
+    metric: str = "val/loss",
+    highest: bool = False,
 ) -> Trained:
     """Do `work`, validate by `measure`; continue where the run folder left off.
 
-    `look` is called with the state at every validation, by all hosts, to draw how far it is.
+    `look` is called with the state at every validation, by all hosts, to draw how far it is; what it returns joins the
+    figures of the validation. The best checkpoint is that of the lowest, or `highest`, `metric`.
     """
     complete = f"complete: all {run.counts.total} steps are in {run.folder.path}"
     reported = of_first("report", "yes" if (run.folder.path / REPORT).exists() else "no") == "yes"
     if run.saved_step() >= run.counts.total and reported:
         return Trained(None, True, complete)
     schedule = learning_rate(run.recipe.schedule, run.counts)
-    optimizer = work.optimizer(schedule)
+    optimizer = work.optimizer(schedule, run.counts)
     init_key, run_key = jax.random.split(jax.random.key(run.flags.seed))
     state = run.restored(initialize(work.fresh(optimizer), run.mesh, init_key, run_key))
     first = int(state.step)
@@ -94,7 +97,7 @@ def train(
     sinks = Sinks(run.folder, run.checkpoints, progress, trackers)
     with stop_requests(check) as stop, progress, watched(run.flags.watchdog):
         validate = _validation(run, state, work.frozen, measure, summarise, look, stop)
-        plan = _plan(run, schedule, validate)
+        plan = _plan(run, schedule, validate, metric, highest)
         if first >= run.counts.total and not _is_validated(run, first):
             sinks.write(first, validate(state) or {})
         start = 0 if run.flags.overfit else first * run.recipe.global_batch_size
@@ -207,7 +210,9 @@ def _say_where(run: Run, report: epath.Path) -> None:
     say(f"report: {report} (with {pictures})", primary=True)
 
 
-def _plan(run: Run, schedule: optax.Schedule, validate: Callable[[TrainState], Any]) -> Plan:
+def _plan(
+    run: Run, schedule: optax.Schedule, validate: Callable[[TrainState], Any], metric: str, highest: bool
+) -> Plan:
     batch = run.recipe.global_batch_size
     every = run.flags.validate_every or run.counts.validate_every
     return Plan(
@@ -217,6 +222,8 @@ def _plan(run: Run, schedule: optax.Schedule, validate: Callable[[TrainState], A
         checkpoint_every=run.flags.checkpoint_every or every,
         validate=validate,
         position=lambda step: run.loader.position(step * batch),
+        metric=metric,
+        highest=highest,
         learning_rate=lambda step: float(np.asarray(schedule(np.asarray(step, np.int32)))),
         extra_saves=frozenset({run.counts.decay_start} if run.counts.decay else ()),
         profile=run.flags.profile,
@@ -230,7 +237,7 @@ def _validation(
     frozen: PyTree,
     measure: Measure,
     summarise: Summary,
-    look: Callable[[TrainState], object] | None,
+    look: Callable[[TrainState], dict[str, float] | None] | None,
     stop: StopRequest,
 ) -> Callable[[TrainState], dict[str, float] | None]:
     evaluate = make_evaluation(
@@ -245,9 +252,8 @@ def _validation(
             sums = jax.device_get(evaluate(state.averaged, frozen, batch))
             for name, value in sums.items():
                 total[name] = total.get(name, 0.0) + np.asarray(value, np.float64)
-        if look is not None:
-            look(state)
-        return summarise(total)
+        seen = None if look is None else look(state)
+        return {**summarise(total), **(seen or {})}
 
     return validate
 

@@ -5,6 +5,7 @@ import dataclasses
 from laminate.data.array_schema import ReadArray
 from laminate.data.augment import Augment, Squash, TrainCrop
 from laminate.data.records import Records
+from laminate.recipes.decoder import DecoderRecipe
 from laminate.recipes.families import Recipe
 from laminate.recipes.flatdino import FlatDinoRecipe
 from laminate.recipes.generator import GeneratorRecipe
@@ -58,11 +59,15 @@ def require_features(recipe: FlatDinoRecipe, records: Records) -> FlatDinoRecipe
     return dataclasses.replace(recipe, teacher=unhashed)
 
 
-def require_latents(recipe: GeneratorRecipe, records: Records) -> None:
+def require_latents(recipe: GeneratorRecipe | DecoderRecipe, records: Records) -> None:
     """Raises ValueError if the records hold anything but the latents that `recipe` is to generate."""
     arrays = records.manifest.arrays
     assert arrays is not None
     source = records.manifest.source
+    if isinstance(recipe, DecoderRecipe):
+        raise ValueError(
+            f"--data holds {arrays.field} of {source}, and an image decoder is compared with images: give the images."
+        )
     if arrays.field != "latents":
         raise ValueError(
             f"--data holds {arrays.field} of {source}, and a generator reads images, or the latents of its tokenizer: "

@@ -2,8 +2,9 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
@@ -12,7 +13,9 @@ from jaxtyping import PyTree
 from laminate.recipes.training import Optimizer, Schedule, StepCounts
 from laminate.train import schedules
 from laminate.train.optim import adamw, muon, schedule_free
-from laminate.train.state import TrainState, init_state
+from laminate.train.gan_step import make_gan_step
+from laminate.train.players import Players
+from laminate.train.state import GanState, TrainState, init_gan_state, init_state
 from laminate.train.step import Batch, Objective, make_step
 from laminate.types import Metrics
 
@@ -21,34 +24,24 @@ Step = Callable[[TrainState, PyTree, Batch], tuple[TrainState, Metrics]]
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-    """`build(key)` is trained by `objective`, beside `frozen`, as `optim` and the schedule say.
-
-    An experiment of another kind of step overrides `fresh` and `step`.
-    """
+    """`build(key)` is trained by `objective`, beside `frozen`, as `optim` and the schedule say."""
 
     build: Callable[[Any], Any]
     frozen: PyTree
     objective: Objective
     optim: Optimizer
 
-    def optimizer(self, schedule: optax.Schedule) -> optax.GradientTransformation:
+    def optimizer(self, schedule: optax.Schedule, counts: StepCounts) -> optax.GradientTransformation:
         """The update rule of the recipe."""
-        rules = {"adamw": adamw, "muon": muon, "schedule-free": schedule_free}
-        rule = rules[self.optim.kind]
-        return rule(
-            schedule,
-            b1=self.optim.betas[0],
-            b2=self.optim.betas[1],
-            weight_decay=self.optim.weight_decay,
-            clip_norm=self.optim.clip_norm,
-        )
+        return update_rule(self.optim, schedule)
 
     def fresh(self, optimizer: optax.GradientTransformation) -> Callable[[Any, Any], TrainState]:
         """`fresh(init_key, run_key)` is the state before the first step."""
 
         def fresh(init_key: Any, run_key: Any) -> TrainState:
-            averaged = self.optim.ema_decay is not None or self.optim.kind == "schedule-free"
-            return init_state(self.build(init_key), optimizer, averaged=averaged, key=run_key)
+            return init_state(
+                self.build(init_key), optimizer, averaged=_is_averaged(self.optim), key=run_key
+            )
 
         return fresh
 
@@ -72,6 +65,95 @@ class Work:
             ema_decay=self.optim.ema_decay,
             compute_dtype=compute_dtype,
         )
+
+
+class Rules(NamedTuple):
+    """The update rules of two players, and the objectives of a training of that length."""
+
+    decoder: optax.GradientTransformation
+    discriminator: optax.GradientTransformation
+    players: Players
+
+
+@dataclasses.dataclass(frozen=True)
+class AdversarialWork:
+    """As `Work`, with two players: `build` and `build_discriminator` are trained as `players(counts)` says.
+
+    The learning rate of the discriminator is `rate` times the decoder's at the same step of the run, whenever it
+    begins.
+    """
+
+    build: Callable[[Any], Any]
+    build_discriminator: Callable[[Any], Any]
+    frozen: PyTree
+    players: Callable[[StepCounts], Players]
+    optim: Optimizer
+    discriminator_optim: Optimizer
+    rate: float = 1.0
+
+    def optimizer(self, schedule: optax.Schedule, counts: StepCounts) -> Rules:
+        """The update rules of the recipe."""
+        players = self.players(counts)
+        later = lambda count: self.rate * schedule(count + players.judge_from)
+        return Rules(update_rule(self.optim, schedule), update_rule(self.discriminator_optim, later), players)
+
+    def fresh(self, optimizer: Rules) -> Callable[[Any, Any], GanState]:
+        """`fresh(init_key, run_key)` is the state of both before the first step."""
+
+        def fresh(init_key: Any, run_key: Any) -> GanState:
+            k_decoder, k_discriminator = jax.random.split(init_key)
+            averaged = _is_averaged(self.optim), _is_averaged(self.discriminator_optim)
+            decoder = init_state(
+                self.build(k_decoder), optimizer.decoder, averaged=averaged[0], key=run_key
+            )
+            discriminator = init_state(
+                self.build_discriminator(k_discriminator),
+                optimizer.discriminator,
+                averaged=averaged[1],
+                key=run_key,
+            )
+            return init_gan_state(decoder, discriminator)
+
+        return fresh
+
+    def step(
+        self,
+        optimizer: Rules,
+        state: GanState,
+        *,
+        mesh: Mesh,
+        micro_batches: int,
+        compute_dtype: jnp.dtype,
+    ) -> Callable[[GanState, PyTree, Batch], tuple[GanState, Metrics]]:
+        """The compiled update of both."""
+        return make_gan_step(
+            optimizer.players,
+            optimizer.decoder,
+            optimizer.discriminator,
+            state,
+            self.frozen,
+            mesh=mesh,
+            micro_batches=micro_batches,
+            ema_decay=self.optim.ema_decay,
+            discriminator_ema_decay=self.discriminator_optim.ema_decay,
+            compute_dtype=compute_dtype,
+        )
+
+
+def update_rule(optim: Optimizer, schedule: optax.Schedule) -> optax.GradientTransformation:
+    """What `optim` says, with the learning rates of `schedule`."""
+    rules = {"adamw": adamw, "muon": muon, "schedule-free": schedule_free}
+    return rules[optim.kind](
+        schedule,
+        b1=optim.betas[0],
+        b2=optim.betas[1],
+        weight_decay=optim.weight_decay,
+        clip_norm=optim.clip_norm,
+    )
+
+
+def _is_averaged(optim: Optimizer) -> bool:
+    return optim.ema_decay is not None or optim.kind == "schedule-free"
 
 
 def learning_rate(schedule: Schedule, counts: StepCounts) -> optax.Schedule:

@@ -30,8 +30,8 @@ class DivergedError(ArithmeticError):
 class Plan:
     """How long, and what happens every so many completed updates. `extra_saves` are steps with a checkpoint too.
 
-    `validate` returns the host's metrics, of which `metric` (lower is better) chooses the best checkpoint, or None
-    if it was asked to stop. `position` says where in the data a step is. `profile` is a first and a last step.
+    `validate` returns the host's metrics, of which `metric` (the lowest, or the `highest`) chooses the best checkpoint,
+    or None if it was asked to stop. `position` says where in the data a step is. `profile` is a first and a last step.
     `stop_after` is a step at which to leave before the end, None for none.
     """
 
@@ -43,6 +43,7 @@ class Plan:
     position: Callable[[int], dict[str, Any]]
     learning_rate: Callable[[int], float]
     metric: str = "val/loss"
+    highest: bool = False
     extra_saves: frozenset[int] = frozenset()
     profile: tuple[int, int] | None = None
     stop_after: int | None = None
@@ -161,7 +162,7 @@ class _Pause:
 
 
 def _require_finite(step: int, metrics: Metrics, sinks: Sinks) -> None:
-    _check(step, {name: float(metrics[name]) for name in ("loss", "grad_norm")}, sinks)
+    _check(step, {name: float(metrics[name]) for name in metrics if name.endswith(("loss", "grad_norm"))}, sinks)
 
 
 def _check(step: int, values: dict[str, float], sinks: Sinks) -> None:
@@ -201,6 +202,8 @@ def _save(
     if checkpoints is None:
         return True
     metric = None if values is None else values.get(plan.metric)
+    if metric is not None and plan.highest:
+        metric = -metric  # checkpoints are ranked from the lowest
     failures = checkpoints.failures
     started = checkpoints.save(step, state, position=plan.position(step), metric=metric, wait=wait)
     if (

@@ -1,0 +1,202 @@
+"""What an image decoder leaves in its run folder: weights, pictures beside the tokenizer's own, and the report."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from etils import epath
+from jax.sharding import Mesh
+from jaxtyping import Array
+
+from laminate.analysis.curves import Panel, loss_curves, read_metrics
+from laminate.analysis.decoding import decoding_measures, summarise_decoding
+from laminate.analysis.figures import sample_grid
+from laminate.analysis.generation import Drawn
+from laminate.analysis.reading import Frozen, Reading, plain_image
+from laminate.analysis.report import FILE, Picture, Report, write_report
+from laminate.evals.fid import FeatureMoments, fid, fid_features
+from laminate.models.inception import InceptionV3
+from laminate.parallel.feeding import whole
+from laminate.parallel.hosts import is_first
+from laminate.parallel.sharding import place
+from laminate.train.export import DECODER
+from laminate.train.state import TrainState
+from laminate.train.step import make_map
+
+SHOWN = 8
+FID_FEATURES = 2048
+PANELS = (
+    Panel("Pixel loss", (("train/recon_loss", "training"), ("val/l1", "validation, L1"))),
+    Panel("Perceptual loss", (("train/perceptual_loss", "training"), ("val/perceptual", "validation"))),
+    Panel("PSNR of held-out images (dB)", (("val/psnr", "validation"),), log=False),
+    Panel("High frequencies, of the originals'", (("val/sharpness", "validation"),), log=False),
+)
+ADVERSARY_PANELS = (
+    Panel("Mean logits", (("train/logits_real", "real"), ("train/logits_fake", "painted")), log=False),
+    Panel("Balance of the decoder's gradients", (("train/fool_weight", "weight of the adversary"),), log=False),
+    Panel("Loss of the discriminator", (("train/judge_loss", "training"),), log=False),
+    Panel(
+        "Norm of the gradient",
+        (("train/grad_norm", "decoder"), ("train/judge_grad_norm", "discriminator")),
+        log=False,
+    ),
+)
+
+Batches = Callable[[], Iterable[dict[str, Array]]]
+Save = Callable[[epath.Path, Any, dict[str, float]], object]
+
+
+class ReconstructionFid:
+    """The Fréchet inception distance of held-out images and of what a decoder makes of them, at every validation.
+
+    Called with a training state, by all hosts. The images' own moments are gathered once.
+    """
+
+    def __init__(self, run: Any, reading: Reading, inception: InceptionV3):
+        self._run, self._reading = run, reading
+        self._inception = place(inception, run.mesh)
+        self._apply: Callable[..., dict[str, Array]] | None = None
+        self._originals: FeatureMoments | None = None
+
+    def __call__(self, state: TrainState) -> dict[str, float]:
+        run, frozen = self._run, (self._run.frozen, self._inception)
+        if self._apply is None:
+            self._apply = make_map(
+                self._features, state.averaged, frozen, mesh=run.mesh, compute_dtype=run.compute_dtype
+            )
+        painted, originals = FeatureMoments(FID_FEATURES), self._originals or FeatureMoments(FID_FEATURES)
+        for batch in run.evaluation_batches(run.validation):
+            found, valid = whole((self._apply(state.averaged, frozen, batch), batch["valid"]))
+            painted.update(found["painted"][valid])
+            if self._originals is None:
+                originals.update(found["original"][valid])
+        self._originals = originals
+        return {"val/rfid": fid(originals, painted)}
+
+    def _features(
+        self, decoder: Any, frozen: tuple[Frozen, InceptionV3], example: dict[str, Array]
+    ) -> dict[str, Array]:
+        networks, inception = frozen
+        image = decoder(self._reading.clean(networks, example).astype(self._reading.dtype))
+        original = self._reading.target(example)
+        pair = {"painted": jnp.clip(image, 0.0, 1.0), "original": original}
+        return {name: fid_features(inception, picture) for name, picture in pair.items()}
+
+
+def write_decoder_report(
+    folder: epath.Path,
+    decoder: Any,
+    /,
+    frozen: Frozen,
+    *,
+    reading: Reading,
+    painter: Any,
+    mesh: Mesh,
+    dtype: jnp.dtype,
+    training: Batches,
+    shown: Batches,
+    title: str,
+    summary: str,
+    facts: tuple[tuple[str, str], ...],
+    command: str,
+    save: Save,
+) -> epath.Path:
+    """`save` the weights, compare held-out images with both reconstructions, write report.html; its path.
+
+    The plain reconstruction is that of the tokenizer's features, where the teacher can show them. All hosts measure,
+    the first one writes.
+    """
+    plain = frozen.tokenizer is not None and isinstance(frozen.teacher, Drawn)
+    paint = make_map(
+        lambda decoder, frozen, example: _pictures(decoder, frozen, example, reading, plain=plain),
+        decoder,
+        frozen,
+        mesh=mesh,
+        compute_dtype=dtype,
+    )
+    pictures: dict[str, list[np.ndarray]] = {}
+    for batch in shown():
+        valid = whole(batch["valid"])
+        for name, value in whole(paint(decoder, frozen, batch)).items():
+            pictures.setdefault(name, []).append(value[valid])
+    weights = whole(decoder)
+    if not is_first():
+        return folder / FILE
+    images = {name: np.concatenate(parts) for name, parts in pictures.items()}
+    figures = {name: _compared(images["original"], images[name]) for name in images if name != "original"}
+    records = read_metrics(folder / "metrics.jsonl")
+    last = [record for record in records if "val/psnr" in record][-1]
+    measured = {name: value for name, value in last.items() if name.startswith("val/")}
+    save(folder / DECODER, jax.tree.map(jnp.asarray, weights), measured)
+    order = np.random.default_rng(0).permutation(len(images["original"]))[:SHOWN]
+    rows = [name for name in ("original", "tokenizer", "decoder") if name in images]
+    sample_grid(
+        np.concatenate([images[name][order] for name in rows]),
+        folder / "reconstructions.png",
+        columns=len(order),
+        rows=rows,
+        tile=112,
+    )
+    drawn = [Picture("reconstructions.png", "Held-out images", _caption(plain))]
+    for name, panels, about in (
+        ("curves.png", PANELS, "Dots are validations."),
+        ("adversary.png", ADVERSARY_PANELS, "What is 0 did not act yet."),
+    ):
+        if any(series in record for panel in panels for series, _ in panel.series for record in records):
+            loss_curves(records, folder / name, panels=panels)
+            drawn.append(Picture(name, "Training" if name == "curves.png" else "The adversary", about))
+    report = Report(
+        title=title,
+        summary=summary,
+        headlines=_headlines(measured, figures.get("tokenizer"), figures["decoder"]),
+        facts=facts,
+        command=command,
+        pictures=tuple(drawn),
+        files=(
+            (f"{DECODER}/model.safetensors", "the averaged weights at the end"),
+            (f"{DECODER}/README.md", "what to say when the folder is shared"),
+            ("metrics.jsonl", "every logged number"),
+            ("recipe.json", "the full recipe, from which the run can be started again"),
+        ),
+    )
+    return write_report(folder, report)
+
+
+def _pictures(
+    decoder: Any, frozen: Frozen, example: dict[str, Array], reading: Reading, *, plain: bool
+) -> dict[str, Array]:
+    latents = reading.clean(frozen, example)
+    painted = decoder(latents.astype(reading.dtype))
+    pictures = {"original": reading.target(example), "decoder": jnp.clip(painted, 0.0, 1.0)}
+    if plain:
+        pictures["tokenizer"] = plain_image(frozen, latents, dtype=reading.dtype)
+    return pictures
+
+
+def _compared(originals: np.ndarray, pictures: np.ndarray) -> dict[str, float]:
+    """`val/psnr`, `val/sharpness` and so on of pictures against their originals."""
+    each = jax.jit(jax.vmap(lambda a, b: decoding_measures(a, b, perceptual={})))(originals, pictures)
+    sums = {name: float(np.sum(np.asarray(value, np.float64))) for name, value in each.items()}
+    return summarise_decoding({**sums, "count": len(originals)})
+
+
+def _headlines(
+    measured: dict[str, float], plain: dict[str, float] | None, painted: dict[str, float]
+) -> tuple[tuple[str, str], ...]:
+    rows = [
+        (f"{measured['val/psnr']:.1f} dB", "mean PSNR of held-out images"),
+        (f"{measured['val/sharpness']:.0%}", "of the originals' energy in high frequencies"),
+    ]
+    if plain is not None:
+        psnr, sharpness = painted["val/psnr"] - plain["val/psnr"], plain["val/sharpness"]
+        rows.append((f"{psnr:+.1f} dB", f"beside the tokenizer's own images, which have {sharpness:.0%}"))
+    if "val/rfid" in measured:
+        rows.append((f"{measured['val/rfid']:.2f}", "rFID"))
+    return tuple(rows)
+
+
+def _caption(plain: bool) -> str:
+    middle = "the tokenizer's own reconstruction, " if plain else ""
+    return f"From above: the image, {middle}what the decoder makes of the same latents."
