@@ -17,7 +17,8 @@ LONGEST_FILE = 350
 LONGEST_BODY = 60
 
 # Who may import whom: down, never sideways, never up. `data` may not even import `types`, which needs JAX. Frozen
-# networks (`pretrained`) stand below the tokenizers that are made of them.
+# networks (`pretrained`) stand below the tokenizers that are made of them, and measures (`evals`) below the reports
+# that show them (`analysis`).
 _LOW = {"types", "nn", "losses", "flow", "data", "parallel"}
 _MIDDLE = {"models", "bottlenecks"}
 _HIGH = {"pretrained", "tokenizers", "train"}
@@ -33,7 +34,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pretrained": _LOW | _MIDDLE,
     "tokenizers": _LOW | _MIDDLE | {"pretrained"},
     "train": {"types", "parallel"},
-    "analysis": _LOW | _MIDDLE | _HIGH,
+    "evals": _LOW | _MIDDLE | _HIGH,
+    "analysis": _LOW | _MIDDLE | _HIGH | {"evals"},
     "recipes": _LOW | _MIDDLE | _HIGH,
     "planning": _LOW | _MIDDLE | _HIGH,
 }

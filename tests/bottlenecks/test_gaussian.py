@@ -34,6 +34,13 @@ def test_zero_noise_gives_the_mean_and_unit_noise_one_standard_deviation() -> No
     np.testing.assert_allclose(moved, np.exp(0.5 * posterior.logvar), rtol=1e-4)
 
 
+def test_a_scaled_sample_deviates_from_the_mean_by_a_part_of_a_sample() -> None:
+    posterior, key = Posterior(_tokens(3), 2 * _tokens(3)), jax.random.key(1)
+    whole, part = posterior.sample(key), posterior.sample(key, scale=0.2)
+    np.testing.assert_allclose(part - posterior.mean, 0.2 * (whole - posterior.mean), rtol=1e-4, atol=1e-6)
+    np.testing.assert_array_equal(posterior.sample(key, scale=0.0), posterior.mean)
+
+
 def test_tanh_squashes_the_latents_and_leaves_the_posterior() -> None:
     tokens, key = _tokens(8), jax.random.key(3)
     plain, _ = Gaussian(4)(tokens, key=key)

@@ -25,6 +25,15 @@ def test_the_level_is_uniform_and_is_the_standard_deviation_of_what_is_added():
     np.testing.assert_allclose(means, 0, atol=0.01)
 
 
+def test_the_half_normal_level_has_the_mean_and_mean_square_of_one():
+    """`|N(0, strength^2)|`: it goes beyond the strength, which the uniform one never does."""
+    run = jax.jit(jax.vmap(lambda key: Noisy(3, strength=0.5, level="half-normal")(Z[:2, :3], key=key)[1]))
+    levels = np.asarray(run(jax.random.split(jax.random.key(0), 4000)))
+    assert levels.min() > 0 and levels.max() > 0.5
+    np.testing.assert_allclose(levels.mean(), 0.5 * np.sqrt(2 / np.pi), rtol=0.04)
+    np.testing.assert_allclose(np.square(levels).mean(), 0.25, rtol=0.08)
+
+
 def test_a_negative_strength_is_refused():
     with pytest.raises(ValueError, match="is a standard deviation"):
         Noisy(4, strength=-1.0)

@@ -17,13 +17,16 @@ class Posterior(NamedTuple):
     mean: Latents
     logvar: Latents
 
-    def reparameterise(self, noise: Latents) -> Latents:
-        """`mean + exp(logvar / 2) * noise` (Kingma & Welling 2014, eq. 10): a sample for standard `noise`."""
-        return self.mean + jnp.exp(0.5 * self.logvar) * noise
+    def reparameterise(self, noise: Latents, *, scale: float = 1.0) -> Latents:
+        """`mean + scale * exp(logvar / 2) * noise` (Kingma & Welling 2014, eq. 10): a sample for standard `noise`.
 
-    def sample(self, key: RandomKey) -> Latents:
-        """A sample of the posterior."""
-        return self.reparameterise(jax.random.normal(key, self.mean.shape, jnp.float32))
+        FlatDINO's image decoder is trained on latents of `scale=0.2`.
+        """
+        return self.mean + scale * jnp.exp(0.5 * self.logvar) * noise
+
+    def sample(self, key: RandomKey, *, scale: float = 1.0) -> Latents:
+        """A sample of the posterior, its deviation from the mean times `scale`."""
+        return self.reparameterise(jax.random.normal(key, self.mean.shape, jnp.float32), scale=scale)
 
 
 class Gaussian(Bottleneck[Posterior]):

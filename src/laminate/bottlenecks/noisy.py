@@ -1,5 +1,7 @@
 """The bottleneck of a representation autoencoder: the features themselves, made noisy in training."""
 
+from typing import Literal, get_args
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -8,23 +10,32 @@ from jaxtyping import Array, Float
 from laminate.bottlenecks.base import Bottleneck
 from laminate.types import Latents, RandomKey, Scalar
 
+Level = Literal["uniform", "half-normal"]
+
 
 class Noisy(Bottleneck[Scalar]):
-    """`z + strength * u * noise` with one `u ~ U(0, 1)` per example and standard `noise` (Zheng et al. 2025).
+    """`z + strength * u * noise` with one `u` per example and standard `noise` (Zheng et al. 2025).
 
-    Without a key the latents pass unchanged. The by-product is the noise level `strength * u`.
+    `u` is drawn from U(0, 1) with `level="uniform"`, as the released decoders were trained, and is `|N(0, 1)|` with
+    `level="half-normal"`, as the paper has it. Without a key the latents pass unchanged. The by-product is the noise
+    level `strength * u`.
     """
 
     in_features: int = eqx.field(static=True)
     out_features: int = eqx.field(static=True)
     strength: float = eqx.field(static=True)
+    level: Level = eqx.field(static=True)
 
-    def __init__(self, features: int, *, strength: float = 0.8):
+    def __init__(self, features: int, *, strength: float = 0.8, level: Level = "uniform"):
+        """Raises ValueError for a negative strength or an unknown level."""
         if strength < 0:
             raise ValueError(f"strength={strength} is a standard deviation and cannot be negative.")
+        if level not in get_args(Level):
+            raise ValueError(f"level={level!r} is none of {', '.join(get_args(Level))}.")
         self.in_features = features
         self.out_features = features
         self.strength = strength
+        self.level = level
 
     @jax.named_scope("noisy")
     def __call__(
@@ -34,7 +45,10 @@ class Noisy(Bottleneck[Scalar]):
         if key is None:
             return z, jnp.zeros((), jnp.float32)
         k_level, k_noise = jax.random.split(key)
-        u = jax.random.uniform(k_level, (), jnp.float32)
+        if self.level == "uniform":
+            u = jax.random.uniform(k_level, (), jnp.float32)
+        else:
+            u = jnp.abs(jax.random.normal(k_level, (), jnp.float32))
         return self.perturb(z, u, jax.random.normal(k_noise, z.shape, jnp.float32)), self.strength * u
 
     def perturb(self, z: Latents, u: Scalar, noise: Latents) -> Latents:

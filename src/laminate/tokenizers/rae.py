@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from laminate.bottlenecks.noisy import Noisy
+from laminate.bottlenecks.noisy import Level, Noisy
 from laminate.models.rae_decoder import RaeDecoder
 from laminate.pretrained import hub, identify
 from laminate.pretrained import rae as published
@@ -43,6 +43,7 @@ class Rae(eqx.Module):
 
     `encode` turns an image in [0, 1] into normalised latents `[tokens, dim]`, `decode` turns those into an image
     that is nominally in [0, 1] and not clipped. The encoder is never trained: no gradient passes through `encode`.
+    `noise` and `level` are the strength and the level of `bottlenecks.noisy.Noisy`.
 
     Raises ValueError if the decoder takes other features than the encoder gives, or paints on another scale than that
     of the encoder's pixels.
@@ -53,7 +54,9 @@ class Rae(eqx.Module):
     normalization: Normalization
     decoder: RaeDecoder
 
-    def __init__(self, encoder: Encoder, decoder: RaeDecoder, *, noise: float = 0.8):
+    def __init__(
+        self, encoder: Encoder, decoder: RaeDecoder, *, noise: float = 0.8, level: Level = "uniform"
+    ):
         if decoder.vit.in_dim != encoder.dim:
             raise ValueError(
                 f"The encoder gives {encoder.dim} numbers per token and the decoder takes {decoder.vit.in_dim}: "
@@ -65,7 +68,7 @@ class Rae(eqx.Module):
                 f"{encoder.mean} and {encoder.std}: make the decoder with those of the encoder."
             )
         self.encoder = encoder
-        self.noise = Noisy(encoder.dim, strength=noise)
+        self.noise = Noisy(encoder.dim, strength=noise, level=level)
         self.normalization = Normalization(encoder.tokens, encoder.dim)
         self.decoder = decoder
 
