@@ -217,6 +217,27 @@ LAYOUTS: tuple[Layout, ...] = (
         r"lins?\.?(\d+)\.",
     ),
     Layout(
+        "dino-discriminator",
+        "heads of a discriminator over DINO, as RAE stores them",
+        (r"heads\.0\.0\.0\.weight_orig$", r"heads\.0\.1\.fn\.0\.weight_orig$"),
+        (r"heads\.0\.0\.0\.bias$", 0),
+        r"^$()",
+    ),
+    Layout(
+        "dino-discriminator",
+        "heads of a discriminator over DINO, as FlatDINO stores them",
+        (r"heads/0/layers/1/fn/conv/layer_instance/kernel$",),
+        (r"heads/0/layers/0/conv/layer_instance/bias$", 0),
+        r"^$()",
+    ),
+    Layout(
+        "patchgan",
+        "a PatchGAN discriminator",
+        (r"main\.0\.weight(?:_orig)?$", r"main\.2\.weight(?:_orig)?$"),
+        (r"^$", 0),
+        r"^$()",
+    ),
+    Layout(
         "vgg16",
         "VGG-16",
         (r"features\.0\.weight$", r"features\.28\.weight$"),

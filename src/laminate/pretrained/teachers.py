@@ -7,6 +7,7 @@ resizes and normalises the image itself, in float32.
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -138,6 +139,7 @@ def load_teacher(
     *,
     image_size: int | None = None,
     resampling: Resampling = "bilinear-antialias",
+    hidden_act: str | None = None,
     dtype: jnp.dtype = jnp.dtype(jnp.float32),
     on_host: bool = False,
     cache: Path | None = None,
@@ -148,8 +150,9 @@ def load_teacher(
         load_teacher("checkpoints/dinov2")                     a folder with config.json and model.safetensors
         load_teacher("dinov2-b=checkpoints/model.safetensors") a file that must hold DINOv2-B with registers
 
-    It sees images of `image_size` a side (None: the usual one of the network), resized by `resampling`. Weights are
-    stored in `dtype`; `on_host` leaves them in NumPy arrays, for `parallel.sharding.place`.
+    It sees images of `image_size` a side (None: the usual one of the network), resized by `resampling`.
+    `hidden_act` runs it with another activation than it was trained with (None: the same). Weights are stored in
+    `dtype`; `on_host` leaves them in NumPy arrays, for `parallel.sharding.place`.
 
     Raises:
         ValueError: another family or size than asked for, damaged weights, or a size of no whole patches.
@@ -158,6 +161,8 @@ def load_teacher(
     asked, where = split_name(os.fspath(source))
     config, weights = hub.load(where, cache=cache)
     one = identify(config, weights, where, asked=asked)
+    if hidden_act is not None:
+        one = replace(one, config={**one.config, "hidden_act": hidden_act})
     vit = one.load(weights, affine=False, dtype=dtype, on_host=on_host)
     return _seeing(one, vit, image_size, resampling)
 

@@ -8,7 +8,9 @@ from laminate.pretrained.keymaps.base import KeyMapError
 
 from ..reader import CannotRun, Comparison, Golden, compare
 from . import (
+    adversarial,
     crop,
+    discriminators,
     flatdino_generator,
     flatdino_vae,
     flatdino_vit,
@@ -34,8 +36,14 @@ _FAMILIES: dict[str, Callable[[Golden], dict[str, np.ndarray]]] = {
     "04_flatdino_sampling": flatdino_generator.sample,
     "04_flatdino_time_shift": flatdino_generator.time_shift,
     "04_flatdino_schedules": schedules.produce,
+    "05_flatdino_diffaug": adversarial.diffaug_flatdino,
+    "05_flatdino_dino_discriminator": discriminators.flatdino,
     "06_": vision.produce,
     "07_rae": rae.produce,
+    "10_gan_losses": adversarial.losses,
+    "10_rae_diffaug": adversarial.diffaug_rae,
+    "10_rae_dino_discriminator": discriminators.rae,
+    "11_patchgan": discriminators.patchgan,
     "10_lpips": perceptual.lpips,
     "12_inception": perceptual.inception,
     "08_rae_ddt": stage2.produce,
@@ -50,11 +58,12 @@ _FAMILIES: dict[str, Callable[[Golden], dict[str, np.ndarray]]] = {
     "15_pil_center_crop": crop.produce,
     "15_torch_resize": torch_resize.produce,
 }
+_NOTES: dict[str, Callable[[Golden], str]] = {"10_rae_dino_discriminator": discriminators.rae_note}
 _NAMES = "04_flatdino_name_grammar"
 
 
 def judge(golden: Golden) -> tuple[list[Comparison], str]:
-    """Every output of the file against what the library makes of its inputs, and a note on what was left out.
+    """Every output of the file against what the library makes of its inputs, and a note on what the reader has to know.
 
     Raises CannotRun for a case of an unknown family or a configuration with an unknown option.
     """
@@ -62,7 +71,8 @@ def judge(golden: Golden) -> tuple[list[Comparison], str]:
         return grammar.judge(golden)
     for family, produce in _FAMILIES.items():
         if golden.case.startswith(family):
-            return _compared(golden, produce), ""
+            note = _NOTES.get(family)
+            return _compared(golden, produce), "" if note is None else note(golden)
     known = ", ".join(sorted([*_FAMILIES, _NAMES]))
     raise CannotRun(f"{golden.path}: unknown case {golden.case!r}; known families are {known}")
 
