@@ -220,7 +220,11 @@ def main(flags, recipe):
         run = open_run(flags, painting.identified(recipe), partial(make_frozen, tokenizer=tokenizer))
         recipe, frozen = run.recipe, run.frozen
         reading = make_reading(recipe, run.compute_dtype)
-        fid = None if flags.inception is None else ReconstructionFid(run, reading, painting.inception(flags.inception))
+        fid = (
+            None
+            if flags.inception is None
+            else ReconstructionFid(run, reading, painting.inception(flags.inception))
+        )
     with run.folder, training_errors("decoder.py"):
         trained = train(
             run,

@@ -35,7 +35,9 @@ PANELS = (
 )
 ADVERSARY_PANELS = (
     Panel("Mean logits", (("train/logits_real", "real"), ("train/logits_fake", "painted")), log=False),
-    Panel("Balance of the decoder's gradients", (("train/fool_weight", "weight of the adversary"),), log=False),
+    Panel(
+        "Balance of the decoder's gradients", (("train/fool_weight", "weight of the adversary"),), log=False
+    ),
     Panel("Loss of the discriminator", (("train/judge_loss", "training"),), log=False),
     Panel(
         "Norm of the gradient",

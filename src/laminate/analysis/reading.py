@@ -65,7 +65,9 @@ class Reading:
         if self.noise != "posterior":
             return Noisy(clean.shape[-1], strength=self.strength, level=self.noise)(clean, key=key)[0]
         if tokenizer is None or not isinstance(tokenizer.bottleneck, Gaussian):
-            raise ValueError("noise.kind posterior needs a tokenizer with a posterior: take uniform, or none.")
+            raise ValueError(
+                "noise.kind posterior needs a tokenizer with a posterior: take uniform, or none."
+            )
         spread = jnp.exp(0.5 * posterior.logvar)
         draw = jax.random.normal(key, clean.shape, jnp.float32)
         return tokenizer.bottleneck.squash(posterior.mean + self.strength * spread * draw)

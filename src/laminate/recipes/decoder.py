@@ -28,8 +28,8 @@ class Noise:
     """What is added to the latents in training, so that the decoder bears those of a generator."""
 
     kind: NoiseKind = "posterior"
-    """`posterior`: the latent's own deviation, if it has one, times `strength` (FlatDINO); `uniform` or `half-normal`: one level per
-    image, drawn up to `strength` or with that deviation (RAE's code, RAE's paper)."""
+    """`posterior`: the latent's own deviation, if it has one, times `strength` (FlatDINO); `uniform` or `half-normal`:
+    one level per image, drawn up to `strength` or with that deviation (RAE's code, RAE's paper)."""
     strength: float = 0.2
     """See `kind`."""
 

@@ -35,17 +35,13 @@ def discriminator(recipe: DecoderRecipe, *, key: RandomKey) -> Discriminator:
     """
     adversary = recipe.adversary
     if adversary.kind == "patchgan":
-        return PatchGan(
-            layers=adversary.layers, width=adversary.channels, norm=adversary.patch_norm, key=key
-        )
+        return PatchGan(layers=adversary.layers, width=adversary.channels, norm=adversary.patch_norm, key=key)
     if adversary.kind == "none":
         raise ValueError(f"The recipe {recipe.name!r} has no adversary.")
     dim, taps = 3 * adversary.window**2, WINDOW_TAPS
     if adversary.kind == "dino":
         dim, taps = _width(adversary), 1 + len(adversary.taps)
-    return DinoDiscriminator(
-        dim, taps, kernel=adversary.kernel, norm=_NORMS[adversary.norm], key=key
-    )
+    return DinoDiscriminator(dim, taps, kernel=adversary.kernel, norm=_NORMS[adversary.norm], key=key)
 
 
 def backbone(recipe: DecoderRecipe, *, weights: bool = True) -> Backbone:
@@ -100,15 +96,11 @@ def identified(recipe: DecoderRecipe) -> DecoderRecipe:
     if network is not None:
         found = content_hash(network)
         _require_same("LPIPS", recipe.perceptual.weights, found)
-        recipe = dataclasses.replace(
-            recipe, perceptual=dataclasses.replace(recipe.perceptual, weights=found)
-        )
+        recipe = dataclasses.replace(recipe, perceptual=dataclasses.replace(recipe.perceptual, weights=found))
     if recipe.adversary.kind == "dino":
         found = teacher_identity(recipe.adversary.source)
         _require_same("discriminator's backbone", recipe.adversary.weights, found)
-        recipe = dataclasses.replace(
-            recipe, adversary=dataclasses.replace(recipe.adversary, weights=found)
-        )
+        recipe = dataclasses.replace(recipe, adversary=dataclasses.replace(recipe.adversary, weights=found))
     return recipe
 
 

@@ -12,8 +12,8 @@ from jaxtyping import PyTree
 
 from laminate.recipes.training import Optimizer, Schedule, StepCounts
 from laminate.train import schedules
-from laminate.train.optim import adamw, muon, schedule_free
 from laminate.train.gan_step import make_gan_step
+from laminate.train.optim import adamw, muon, schedule_free
 from laminate.train.players import Players
 from laminate.train.state import GanState, TrainState, init_gan_state, init_state
 from laminate.train.step import Batch, Objective, make_step
@@ -39,9 +39,7 @@ class Work:
         """`fresh(init_key, run_key)` is the state before the first step."""
 
         def fresh(init_key: Any, run_key: Any) -> TrainState:
-            return init_state(
-                self.build(init_key), optimizer, averaged=_is_averaged(self.optim), key=run_key
-            )
+            return init_state(self.build(init_key), optimizer, averaged=_is_averaged(self.optim), key=run_key)
 
         return fresh
 
@@ -103,9 +101,7 @@ class AdversarialWork:
         def fresh(init_key: Any, run_key: Any) -> GanState:
             k_decoder, k_discriminator = jax.random.split(init_key)
             averaged = _is_averaged(self.optim), _is_averaged(self.discriminator_optim)
-            decoder = init_state(
-                self.build(k_decoder), optimizer.decoder, averaged=averaged[0], key=run_key
-            )
+            decoder = init_state(self.build(k_decoder), optimizer.decoder, averaged=averaged[0], key=run_key)
             discriminator = init_state(
                 self.build_discriminator(k_discriminator),
                 optimizer.discriminator,

@@ -162,7 +162,9 @@ class _Pause:
 
 
 def _require_finite(step: int, metrics: Metrics, sinks: Sinks) -> None:
-    _check(step, {name: float(metrics[name]) for name in metrics if name.endswith(("loss", "grad_norm"))}, sinks)
+    _check(
+        step, {name: float(metrics[name]) for name in metrics if name.endswith(("loss", "grad_norm"))}, sinks
+    )
 
 
 def _check(step: int, values: dict[str, float], sinks: Sinks) -> None:
