@@ -15,6 +15,7 @@ from . import (
     flatdino_vq,
     fsq,
     grammar,
+    image_losses,
     perceptual,
     rae,
     schedules,
@@ -47,6 +48,7 @@ _FAMILIES: dict[str, Callable[[Golden], dict[str, np.ndarray]]] = {
     "09_lightningdit_loss": stage2_losses.lightningdit,
     "09_lightningdit_model": stage2.produce,
     "09_lightningdit_sampling": stage2_sampling.lightningdit,
+    "14_vitok_losses": image_losses.vitok,
     "15_pil_center_crop": crop.produce,
     "15_torch_resize": torch_resize.produce,
 }
