@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from laminate.evals.fid import FeatureMoments, fid
+from laminate.evals.fid import fid
 from laminate.evals.psnr import psnr
 from laminate.losses.reconstruction import charbonnier_loss
 from laminate.losses.structural import ssim
@@ -15,6 +15,7 @@ from laminate.pretrained.patches import IMAGENET_MEAN, IMAGENET_STD
 
 from ..options import Options
 from ..reader import Golden
+from .set_measures import moments
 from .vision import channels_last, family_of
 
 _SMALL = "ssim_small_"
@@ -33,7 +34,7 @@ def vitok(golden: Golden) -> dict[str, np.ndarray]:
         produced |= _distance(golden, VitDistance(vit, longest, mean=IMAGENET_MEAN, std=IMAGENET_STD))
     if "frechet/features_1" in golden.inputs:
         produced["frechet/value"] = np.asarray(
-            fid(*(_moments(golden, f"frechet/features_{i}") for i in (1, 2)))
+            fid(*(moments(golden, f"frechet/features_{i}") for i in (1, 2)))
         )
     return {name: np.asarray(value) for name, value in produced.items() if name in golden.outputs}
 
@@ -96,10 +97,3 @@ def _gradient_of_mean(
 ) -> jax.Array:
     """Channels first."""
     return jax.grad(lambda x: jnp.mean(each(x, target)))(prediction).transpose(0, 3, 1, 2)
-
-
-def _moments(golden: Golden, name: str) -> FeatureMoments:
-    features = golden.input(name)
-    moments = FeatureMoments(features.shape[1])
-    moments.update(features)
-    return moments
