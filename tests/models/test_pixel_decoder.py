@@ -1,5 +1,8 @@
 """Decoders from tokens to pixels: two parts that make a whole, and a last map in float32."""
 
+from collections.abc import Callable
+from functools import partial
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -76,18 +79,18 @@ def test_the_registers_are_the_image_and_the_latents_are_only_read() -> None:
     assert not np.allclose(PARTS(decoder, z + 1)[0], PARTS(decoder, z)[0], atol=1e-3)
 
 
+def refused(vit: Callable[[jax.Array], Vit], scale: dict[str, tuple[float, ...]], message: str) -> None:
+    make = lambda key: RegisterDecoder(vit(key), **scale, key=key)
+    with pytest.raises(ValueError, match=message):
+        eqx.filter_eval_shape(make, jax.random.key(0))
+
+
 def test_a_decoder_whose_registers_are_no_image_is_refused() -> None:
-    key = jax.random.key(0)
-    five = Vit(TRUNK, tokens=3, registers=5, key=key)
-    with pytest.raises(ValueError, match="5 patches do not form a square grid"):
-        RegisterDecoder(five, **SCALE, key=key)
-    for vit in (
-        Vit(TRUNK, tokens=3, key=key),
-        Vit(TRUNK, tokens=3, registers=4, cls_token=True, key=key),
-        Vit(TRUNK, patch=PatchEmbed(4, 2, 8, key=key), registers=4, key=key),
-    ):
-        with pytest.raises(ValueError, match="whose registers are the patches"):
-            RegisterDecoder(vit, **SCALE, key=key)
-    four = Vit(TRUNK, tokens=3, registers=4, key=key)
-    with pytest.raises(ValueError, match="one number for each channel"):
-        RegisterDecoder(four, mean=(0.0, 0.0), std=(1.0,), key=key)
+    of_tokens = partial(Vit, TRUNK, tokens=3)
+    refused(lambda key: of_tokens(registers=5, key=key), SCALE, "5 patches do not form a square grid")
+    message = "whose registers are the patches"
+    refused(lambda key: of_tokens(key=key), SCALE, message)
+    refused(lambda key: of_tokens(registers=4, cls_token=True, key=key), SCALE, message)
+    refused(lambda key: Vit(TRUNK, patch=PatchEmbed(4, 2, 8, key=key), registers=4, key=key), SCALE, message)
+    uneven = {"mean": (0.0, 0.0), "std": (1.0,)}
+    refused(lambda key: of_tokens(registers=4, key=key), uneven, "one number for each channel")
