@@ -7,11 +7,14 @@ from dataclasses import dataclass, field
 
 from laminate.pretrained.registry import KNOWN
 from laminate.recipes.costs import parameters
+from laminate.recipes.decoder import DecoderRecipe
+from laminate.recipes.decoder_rows import decoder_rows
 from laminate.recipes.explain import Row, recipe_rows
 from laminate.recipes.families import Recipe
 from laminate.recipes.flatdino import FlatDinoRecipe
 from laminate.recipes.generator import GeneratorRecipe
 from laminate.recipes.generator_rows import generator_rows
+from laminate.recipes.network import Teacher
 
 CARD = "README.md"
 _UNSTATED = "not stated by whoever saved these weights"
@@ -42,12 +45,16 @@ class Card:
 
 def card_text(recipe: Recipe, card: Card) -> str:
     """The card as Markdown, with the front matter that the Hugging Face hub reads."""
-    is_generator = isinstance(recipe, GeneratorRecipe)
-    rows = generator_rows(recipe) if is_generator else _tokenizer_rows(recipe)
+    if isinstance(recipe, GeneratorRecipe):
+        rows, use = generator_rows(recipe), _generator_use(recipe)
+    elif isinstance(recipe, DecoderRecipe):
+        rows, use = decoder_rows(recipe), _decoder_use(recipe)
+    else:
+        rows, use = _tokenizer_rows(recipe), _tokenizer_use(recipe)
     sections = [
         _front_matter(recipe, card),
         f"# {_plain(card.title or recipe.name)}",
-        *(_generator_use(recipe) if is_generator else _tokenizer_use(recipe)),
+        *use,
         "## Recipe",
         _table(("", ""), list(rows)),
         "`config.json` holds the full recipe.",
@@ -96,30 +103,55 @@ def _generator_use(recipe: GeneratorRecipe) -> list[str]:
     ]
 
 
+def _decoder_use(recipe: DecoderRecipe) -> list[str]:
+    tokenizer, teacher = recipe.tokenizer, recipe.teacher
+    if teacher is not None:
+        of = f"the features of `{teacher.name}`, and of no other network"
+    elif tokenizer is None:
+        of = "the raw latents of a tokenizer"
+    else:
+        of = (
+            f"the raw latents of the tokenizer `{tokenizer.name}` whose weights have the hash `{tokenizer.sha256}`, "
+            "and of no other"
+        )
+    return [
+        "An image decoder of the Python library laminate (distribution `laminate-jax`): it paints images, trained by "
+        "reconstruction and against a discriminator.",
+        "## Use",
+        "```sh\npython experiments/sample.py --decoder PATH\n```",
+        "```python\nimport laminate\n\n"
+        'decoder = laminate.from_pretrained("PATH OR ORGANISATION/NAME")\n'
+        f"image = decoder(latents)  # latents {_shape(recipe.tokens, recipe.features)}, image "
+        f"{_shape(recipe.image_size, recipe.image_size, 3)}, nominally in [0, 1]\n"
+        "```",
+        f"It reads {of}.",
+    ]
+
+
 def _tokenizer_rows(recipe: FlatDinoRecipe) -> list[Row]:
     return [*recipe_rows(recipe), ("parameters", f"{parameters(recipe):,}")]
 
 
 def _front_matter(recipe: Recipe, card: Card) -> str:
-    is_generator = isinstance(recipe, GeneratorRecipe)
-    task = "unconditional-image-generation" if is_generator else "image-feature-extraction"
+    task, kind = "image-feature-extraction", "image-tokenizer"
+    if isinstance(recipe, GeneratorRecipe):
+        task, kind = "unconditional-image-generation", "flow-matching"
+    elif isinstance(recipe, DecoderRecipe):
+        task, kind = "image-to-image", "image-decoder"
     lines = ["library_name: laminate", f"pipeline_tag: {task}"]
-    kind = "flow-matching" if is_generator else "image-tokenizer"
     lines.append(f"tags: [jax, equinox, {kind}, flatdino]")
     if card.licence:
         short = re.fullmatch(r"[\w.-]+", card.licence)  # the hub knows short names only
         lines.append(f"license: {card.licence.lower() if short else 'other'}")
-    if not is_generator and recipe.teacher.name in KNOWN:
-        lines.append(f"base_model: {KNOWN[recipe.teacher.name].repository}")
+    teacher = _teacher(recipe)
+    if teacher is not None and teacher.name in KNOWN:
+        lines.append(f"base_model: {KNOWN[teacher.name].repository}")
     return "\n".join(["---", *lines, "---"])
 
 
 def _licences(recipe: Recipe, card: Card) -> list[Row]:
-    beside = (
-        []
-        if isinstance(recipe, GeneratorRecipe)
-        else [(f"teacher `{recipe.teacher.name}`", _teacher_licence(recipe))]
-    )
+    teacher = _teacher(recipe)
+    beside = [] if teacher is None else [(f"teacher `{teacher.name}`", _teacher_licence(teacher))]
     return [
         ("these weights", card.licence or _UNSTATED),
         *beside,
@@ -127,11 +159,16 @@ def _licences(recipe: Recipe, card: Card) -> list[Row]:
     ]
 
 
-def _teacher_licence(recipe: FlatDinoRecipe) -> str:
-    if recipe.teacher.name in KNOWN:
-        known = KNOWN[recipe.teacher.name]
+def _teacher(recipe: Recipe) -> Teacher | None:
+    """The frozen network whose features the model reads or makes."""
+    return None if isinstance(recipe, GeneratorRecipe) else recipe.teacher
+
+
+def _teacher_licence(teacher: Teacher) -> str:
+    if teacher.name in KNOWN:
+        known = KNOWN[teacher.name]
         return f"{known.licence} ({known.source}); it is not part of these weights"
-    return "none: it has no weights" if recipe.teacher.name == "patches" else _UNSTATED
+    return "none: it has no weights" if teacher.name == "patches" else _UNSTATED
 
 
 def _table(head: tuple[str, str], rows: list[tuple[str, ...]]) -> str:

@@ -103,6 +103,7 @@ def embedded_decoder() -> DecoderRecipe:
         perceptual=Perceptual("pyramid"),
         adversary=Adversary(
             kind="windows",
+            kernel=3,
             judge_from=150,
             fool_from=200,
             peak=1e-3,

@@ -5,6 +5,7 @@ computed once, for both players.
 """
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any, NamedTuple
 
 import jax
@@ -29,6 +30,8 @@ from laminate.train.players import Players, Prepared, Seen
 from laminate.train.state import GanState, TrainState
 from laminate.train.step import Batch, update
 from laminate.types import Image, Metrics, RandomKey, Scalar, join_buffers, split_buffers
+
+Step = Any  # jitted, which has no type of its own
 
 
 class _Setting(NamedTuple):
@@ -58,7 +61,7 @@ def make_gan_step(
     ema_decay: float | None = None,
     discriminator_ema_decay: float | None = None,
     compute_dtype: jnp.dtype = jnp.dtype(jnp.float32),
-) -> Callable[[GanState, PyTree, Batch], tuple[GanState, Metrics]]:
+) -> "GanStep":
     """`step(state, frozen, batch) -> (state, metrics)`, compiled for the mesh; as `step.make_step`.
 
     The decoder descends `rebuild + weight * balance * fool` (Esser et al. 2021), where the balance is one number for
@@ -70,12 +73,6 @@ def make_gan_step(
     and the terms of `judge`. What does not act yet is 0.
     """
     setting = _Setting(players, (state, frozen), mesh, micro_batches, compute_dtype)
-    paint = jax.shard_map(
-        lambda s, f, b: _decoder_gradients(setting, s, f, b),
-        mesh=mesh,
-        in_specs=(specs(state, mesh), specs(frozen, mesh), P(AXES)),
-        out_specs=(specs(state.params, mesh), P(), P(AXES)),
-    )
     judge = jax.shard_map(
         lambda s, f, prepared: _discriminator_gradients(setting, s, f, prepared),
         mesh=mesh,
@@ -83,40 +80,78 @@ def make_gan_step(
         out_specs=(specs(state.discriminator.params, mesh), P(), P()),
     )
 
-    def judged(painted: GanState, frozen: PyTree, prepared: Prepared) -> tuple[TrainState, Metrics]:
-        grads, buffers, metrics = judge(painted, frozen, prepared)
-        d = update(painted.discriminator, grads, discriminator_optimizer, discriminator_ema_decay)
+    def judged(state: GanState, frozen: PyTree, prepared: Prepared) -> tuple[TrainState, Metrics]:
+        grads, buffers, metrics = judge(state, frozen, prepared)
+        d = update(state.discriminator, grads, discriminator_optimizer, discriminator_ema_decay)
         d = TrainState(d.params, buffers, d.opt_state, d.ema, d.step, d.key)
         return d, {**metrics, "judge_grad_norm": optax.tree.norm(grads)}
 
-    def step(state: GanState, frozen: PyTree, batch: Batch) -> tuple[GanState, Metrics]:
-        grads, metrics, prepared = paint(state, frozen, batch)
-        metrics = {**metrics, "grad_norm": optax.tree.norm(grads)}
-        new = update(state, grads, optimizer, ema_decay)
-        # The step's number is the old one: keys of both players belong to the same step.
-        painted = GanState(
-            new.params, new.buffers, new.opt_state, new.ema, state.step, state.key, state.discriminator
+    def compiled(acting: _Acting) -> Step:
+        paint = jax.shard_map(
+            lambda s, f, b: _decoder_gradients(setting, s, f, b, fools=acting.fools),
+            mesh=mesh,
+            in_specs=(specs(state, mesh), specs(frozen, mesh), P(AXES)),
+            out_specs=(specs(state.params, mesh), P(), P(AXES)),
         )
-        idle = jax.tree.map(
-            lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(judged, painted, frozen, prepared)[1]
-        )
-        discriminator, judged_metrics = jax.lax.cond(
-            state.step >= players.judge_from,
-            judged,
-            lambda s, f, p: (s.discriminator, idle),
-            painted,
-            frozen,
-            prepared,
-        )
-        state = GanState(new.params, new.buffers, new.opt_state, new.ema, new.step, new.key, discriminator)
-        return state, {**metrics, **judged_metrics}
 
-    return jax.jit(
-        step,
-        donate_argnums=0,
-        out_shardings=(layout(state, mesh), replicated(mesh)),
-        compiler_options=compiler_options(mesh),
-    )
+        def step(state: GanState, frozen: PyTree, batch: Batch) -> tuple[GanState, Metrics]:
+            grads, metrics, prepared = paint(state, frozen, batch)
+            metrics = {**metrics, "grad_norm": optax.tree.norm(grads)}
+            new = update(state, grads, optimizer, ema_decay)
+            whole = lambda step, d: GanState(
+                new.params, new.buffers, new.opt_state, new.ema, step, new.key, d
+            )
+            # The discriminator's turn still has the number of this step: keys of both belong together.
+            painted = whole(state.step, state.discriminator)
+            if acting.judges:
+                discriminator, terms = judged(painted, frozen, prepared)
+            else:
+                terms = jax.eval_shape(judged, painted, frozen, prepared)[1]
+                terms = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), terms)
+                discriminator = state.discriminator
+            return whole(new.step, discriminator), {**metrics, **terms}
+
+        return jax.jit(
+            step,
+            donate_argnums=0,
+            out_shardings=(layout(state, mesh), replicated(mesh)),
+            compiler_options=compiler_options(mesh),
+        )
+
+    return GanStep(players, compiled)
+
+
+class _Acting(NamedTuple):
+    """Which of the adversary's two effects a step has."""
+
+    fools: bool
+    judges: bool
+
+
+class GanStep:
+    """`step(state, frozen, batch) -> (state, metrics)`: a function for each phase of the training, compiled when the
+    training comes to it.
+
+    A condition inside one compiled function would cost more than it saves: a CPU computes convolutions under it many
+    times slower.
+    """
+
+    def __init__(self, players: Players, compiled: Callable[[_Acting], Step]):
+        self._players, self._compiled = players, cache(compiled)
+        self._returned: GanState | None = None
+        self._number = 0
+
+    def __call__(self, state: GanState, frozen: PyTree, batch: Batch) -> tuple[GanState, Metrics]:
+        # Of a state that came from here the number is known, and the device need not be waited for.
+        number = self._number if state is self._returned else int(state.step)
+        acting = _Acting(number >= self._players.fool_from, number >= self._players.judge_from)
+        self._returned, metrics = self._compiled(acting)(state, frozen, batch)
+        self._number = number + 1
+        return self._returned, metrics
+
+    def lower(self, state: GanState, frozen: PyTree, batch: Batch) -> Any:
+        """The step in which both players act, before it is compiled."""
+        return self._compiled(_Acting(True, True)).lower(state, frozen, batch)
 
 
 class _Keys(NamedTuple):
@@ -151,7 +186,7 @@ class _Pulled(NamedTuple):
 
 
 def _decoder_gradients(
-    setting: _Setting, state: GanState, frozen: PyTree, batch: Batch
+    setting: _Setting, state: GanState, frozen: PyTree, batch: Batch, *, fools: bool
 ) -> tuple[PyTree, Metrics, Prepared]:
     """Of this device's share: the global gradients, the metrics, and what the frozen networks said."""
     players, parts = setting.players, setting.parts
@@ -177,16 +212,19 @@ def _decoder_gradients(
         hidden, pull_hidden = jax.vjp(hidden_of, local)
         images, pull_paint = jax.vjp(lambda p, h: jax.vmap(model(p).paint)(h), local, hidden)
         rebuilt, metrics = _rebuild(players, images, prepared, frozen, state.step)
-        fooled, fool_loss = _fool(players, images, critic, frozen, keys.fool, state.step)
+        fooled, fool_loss = zeros_as((images, images[0, 0, 0, 0]))
+        if fools:
+            fooled, fool_loss = _fool(players, images, critic, frozen, keys.fool)
         ends = _Pulled(pull_paint(rebuilt), pull_paint(fooled))
         return ends, pull_hidden, {**metrics, "fool_loss": fool_loss}, prepared
 
     def weigh(pulled: _Pulled) -> Scalar:
+        if not fools:
+            return jnp.zeros((), jnp.float32)
         norms = (
             mesh_norm(grads.last.weight, like_state.params.last.weight, setting.mesh) for grads in pulled
         )
-        acts = (state.step >= players.fool_from).astype(jnp.float32)
-        return acts * players.balance(*norms)
+        return players.balance(*norms)
 
     keys = _keys(state, share)
     if parts == 1:
@@ -227,10 +265,8 @@ def _rebuild(
     return jax.grad(mean_loss, has_aux=True)(images)
 
 
-def _fool(
-    players: Players, images: Array, critic: Any, frozen: PyTree, keys: Array, step: Array
-) -> tuple[Array, Scalar]:
-    """The derivative of the global mean of `fool` by this device's images, and its mean here; zeros before it acts."""
+def _fool(players: Players, images: Array, critic: Any, frozen: PyTree, keys: Array) -> tuple[Array, Scalar]:
+    """The derivative of the global mean of `fool` by this device's images, and its mean here."""
 
     def mean_loss(images: Array) -> tuple[Scalar, Scalar]:
         def one(image: Image, key: RandomKey) -> Scalar:
@@ -239,12 +275,7 @@ def _fool(
         mean = jnp.mean(jax.vmap(one)(images, keys))
         return mesh_mean(mean), mean
 
-    return jax.lax.cond(
-        step >= players.fool_from,
-        jax.grad(mean_loss, has_aux=True),
-        lambda images: (zeros_as(images), zeros_as(images[0, 0, 0, 0])),
-        images,
-    )
+    return jax.grad(mean_loss, has_aux=True)(images)
 
 
 # The discriminator
