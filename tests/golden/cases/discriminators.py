@@ -77,9 +77,9 @@ def rae(golden: Golden) -> dict[str, np.ndarray]:
     produced |= {"train2/logits_real": _logits(second, features), "train23/hinge_loss": loss}
     produced["train3/logits_fake"] = _logits(third, of_fake)
     produced |= _named("train23/grad", gradient, heads)
-    put_back = _put_back(golden)
-    produced |= _named("train1/state", heads if put_back else first, heads)
-    produced |= _named("train3/state", heads if put_back else third, heads)
+    of_before = _states_of_before(golden)
+    produced |= _named("train1/state", heads if of_before else first, heads)
+    produced |= _named("train3/state", heads if of_before else third, heads)
     return {name: np.asarray(value) for name, value in produced.items() if name in golden.outputs}
 
 
@@ -87,9 +87,9 @@ def rae_note(golden: Golden) -> str:
     """What a reader of the comparison has to know."""
     return (
         f"{golden.path.name}: the states said to be those after training passes are the stored vectors, bit for bit, "
-        "while the logits beside them are those of iterated ones: the states were written after the reference had been "
-        "put back. They are compared with the vectors that loading keeps, and pin no iteration."
-        if _put_back(golden)
+        "while the logits beside them are those of iterated ones: the file does not hold what the passes left. "
+        "They are compared with the vectors that loading keeps, and pin no iteration."
+        if _states_of_before(golden)
         else ""
     )
 
@@ -118,7 +118,7 @@ def patchgan(golden: Golden) -> dict[str, np.ndarray]:
     return {name: value for name, value in produced.items() if name in golden.outputs}
 
 
-def _put_back(golden: Golden) -> bool:
+def _states_of_before(golden: Golden) -> bool:
     """Whether every state after a training pass is the one before it, which no step of a power iteration leaves."""
     states = {
         name.split("/state/")[1]: a for name, a in golden.outputs.items() if "/state/" in name and a.size > 1
