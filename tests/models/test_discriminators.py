@@ -16,16 +16,16 @@ from laminate.models.windows import Windows
 from laminate.nn import SpectralNorm
 from laminate.parallel.collectives import mesh_mean
 from laminate.parallel.mesh import AXES, MeshShape, build_mesh
-from laminate.types import join_buffers, split_buffers
+from laminate.types import is_buffer, join_buffers, split_buffers
 from tests.oracles.arrays import filled, normal
 
-IMAGES = jnp.tanh(normal(0, 4, 12, 16, 3))
-WINDOWS = Windows(4, 3)
+IMAGES = jnp.tanh(normal(0, 4, 8, 12, 3))
+WINDOWS = Windows(4, 2)
 NORMS = ("batch", "spectral", "group")
 
 
 def patchgan(norm):
-    made = filled(lambda key: PatchGan(layers=2, width=4, norm=norm, key=key))
+    made = filled(lambda key: PatchGan(layers=1, width=4, norm=norm, key=key))
     if norm != "batch":
         return made
     positive = lambda m: [stage.norm.variance.value for stage in m.stages[1:]]
@@ -34,7 +34,7 @@ def patchgan(norm):
 
 PARTS = {
     **{f"patchgan-{norm}": (Pixels(), partial(patchgan, norm)) for norm in NORMS},
-    "windows": (WINDOWS, lambda: filled(lambda key: DinoDiscriminator(48, 3, kernel=3, key=key))),
+    "windows": (WINDOWS, lambda: filled(lambda key: DinoDiscriminator(48, 2, kernel=3, key=key))),
 }
 every = pytest.mark.parametrize("name", PARTS)
 
@@ -148,6 +148,15 @@ def test_a_patch_is_as_wide_as_the_layers_make_it(layers):
         network(normal(1, 3 * 2**layers - 1, side, 3))
 
 
+@pytest.mark.parametrize(
+    ("make", "wanted"),
+    [(lambda key: DinoDiscriminator(384, key=key), 7_386_245), (lambda key: PatchGan(key=key), 2_765_633)],
+)
+def test_the_published_sizes_have_the_published_number_of_parameters(make, wanted):
+    leaves = jax.tree.leaves(eqx.filter_eval_shape(make, jax.random.key(0)), is_leaf=is_buffer)
+    assert sum(leaf.size for leaf in leaves if not is_buffer(leaf)) == wanted
+
+
 def test_every_convolution_of_a_spectral_discriminator_is_bounded():
     network = patchgan("spectral")
     assert all(
@@ -163,8 +172,8 @@ def test_every_convolution_of_a_spectral_discriminator_is_bounded():
         (lambda key: DinoDiscriminator(8, 0, key=key), "at least one map to judge, got taps=0"),
         (lambda key: DinoDiscriminator(8, 1, norm="gn", key=key), "groups=32 must divide the width 8"),
         (lambda key: Windows(4, 5), "1 to 4 offsets, got taps=5"),
-        (lambda key: Windows(4, 2)(IMAGES[0][:10]), "10x16 is no whole number of windows of 4"),
-        (lambda key: PARTS["windows"][1]()(WINDOWS(IMAGES[0])[:2]), "3 heads were given 2 maps"),
+        (lambda key: Windows(4, 2)(IMAGES[0][:6]), "6x12 is no whole number of windows of 4"),
+        (lambda key: PARTS["windows"][1]()(WINDOWS(IMAGES[0])[:1]), "2 heads were given 1 maps"),
     ],
 )
 def test_what_cannot_be_is_refused(make, message):

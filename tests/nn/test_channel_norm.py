@@ -1,9 +1,12 @@
 """Batch norm against its equations, whole and in parts, and what activation norm begins with."""
 
+from functools import partial
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,13 +17,21 @@ TRAIN = jax.jit(lambda norm, x: norm.training(x))
 CALL = jax.jit(lambda norm, x: norm(x))
 
 
+@partial(jax.jit, static_argnums=2)
+def split(norm, x, parts):
+    def one(part):
+        return norm.training(part, average=lambda a: jax.lax.pmean(a, "parts"), parts=parts)
+
+    return jax.vmap(one, axis_name="parts")(x.reshape(parts, -1, *x.shape[1:]))
+
+
 def batch_norm(momentum=0.1, eps=1e-5):
     norm = BatchNorm(5, momentum=momentum, eps=eps)
     values = (normal(0, 5), normal(1, 5), normal(2, 5), jnp.exp(normal(3, 5)))
     return eqx.tree_at(lambda m: (m.scale, m.bias, m.mean.value, m.variance.value), norm, values)
 
 
-@given(shape=st.sampled_from([(2,), (3, 4), (2, 3, 7)]), momentum=st.sampled_from([0.1, 1.0]))
+@pytest.mark.parametrize(("shape", "momentum"), [((2,), 1.0), ((2, 3, 7), 0.1)])
 def test_a_batch_is_normalised_by_itself_and_moves_what_is_kept(shape, momentum):
     norm, x = batch_norm(momentum), np.asarray(normal(4, *shape, 5) * 2 + 1)
     now, kept = TRAIN(norm, x)
@@ -39,19 +50,13 @@ def test_one_example_is_normalised_by_what_is_kept():
     np.testing.assert_allclose(CALL(norm, x), wanted * norm.scale[None] + norm.bias[None], atol=1e-5)
 
 
-@given(parts=st.sampled_from([1, 2, 3]), each=st.integers(1, 3), offset=st.sampled_from([0.0, 30.0]))
-def test_parts_that_are_averaged_over_are_the_whole_batch(parts, each, offset):
-    norm, x = batch_norm(), normal(6, parts * each, 4, 5) + offset
+@given(parts=st.sampled_from([2, 3]), offset=st.floats(-32, 32, width=32), seed=st.integers(0, 99))
+def test_parts_that_are_averaged_over_are_the_whole_batch(parts, offset, seed):
+    each = 2
+    norm, x = batch_norm(), normal(seed, parts * each, 4, 5) + offset
     whole = TRAIN(norm, x)
 
-    @jax.jit
-    def split(norm, x):
-        def one(part):
-            return norm.training(part, average=lambda a: jax.lax.pmean(a, "parts"), parts=parts)
-
-        return jax.vmap(one, axis_name="parts")(x.reshape(parts, each, 4, 5))
-
-    for wanted, found in zip(jax.tree.leaves(whole), jax.tree.leaves(split(norm, x)), strict=True):
+    for wanted, found in zip(jax.tree.leaves(whole), jax.tree.leaves(split(norm, x, parts)), strict=True):
         for part in found:
             np.testing.assert_allclose(part, wanted, rtol=1e-5, atol=1e-4)
 
