@@ -19,18 +19,24 @@ from laminate.bottlenecks.gaussian import Gaussian
 from laminate.bottlenecks.noisy import Noisy
 from laminate.models import Ddt, Dit, FlatLatent, ImageLatent
 from laminate.models.attention_pool import AttentionPool
+from laminate.models.dino_discriminator import DinoDiscriminator
+from laminate.models.patchgan import PatchGan
 from laminate.models.pixel_decoder import RegisterDecoder
 from laminate.models.rae_decoder import RaeDecoder
 from laminate.models.vgg import Lpips
 from laminate.models.vit import Trunk, Vit
 from laminate.models.vit_distance import VitDistance
 from laminate.nn import (
+    ActNorm,
     Attention,
+    BatchNorm,
     Block,
     ConditionedBlock,
     ConditionedOutput,
+    Conv1d,
     Conv2d,
     FourierFeatures,
+    GroupNorm,
     LabelEmbed,
     LayerNorm,
     Linear,
@@ -40,6 +46,7 @@ from laminate.nn import (
     RMSNorm,
     Rotary,
     SinusoidalFeatures,
+    SpectralNorm,
     Stack,
     SwiGlu,
     TimeEmbed,
@@ -168,6 +175,17 @@ CASES = {
         (6, 5, 3),
     ),
     "Conv2d": Case(lambda key: Conv2d(4, 6, 3, groups=2, padding="same", key=key), (5, 7, 4)),
+    "Conv1d": Case(lambda key: Conv1d(4, 6, 3, circular=True, key=key), (5, 4)),
+    "GroupNorm": Case(lambda key: GroupNorm(6, 3), (5, 6)),
+    "BatchNorm": Case(lambda key: BatchNorm(5), (3, 5)),
+    "ActNorm": Case(lambda key: ActNorm(5), (3, 5)),
+    "SpectralNorm": Case(lambda key: SpectralNorm(Linear(5, 7, key=key), key=key), (3, 5)),
+    "PatchGan": Case(lambda key: PatchGan(layers=1, width=3, key=key), (7, 8, 3)),
+    "DinoDiscriminator": Case(
+        lambda key: DinoDiscriminator(4, 2, kernel=3, key=key),
+        (2, 5, 4),
+        lambda module, x, key: module((x[0], x[1]), key=key),
+    ),
     "AttentionPool": Case(lambda key: AttentionPool(6, 2, 5, key=key), (7, 6)),
     "RaeDecoder": Case(
         lambda key: RaeDecoder(
@@ -319,7 +337,8 @@ def test_the_gradient_reaches_every_leaf_and_the_input_and_is_finite(name: str) 
     for path, leaf in jax.tree_util.tree_leaves_with_path(of_module):
         where = jax.tree_util.keystr(path)
         assert np.isfinite(leaf).all(), where
-        statistic = "normalization" in where or not case.trained
+        # A buffer is no parameter; some take part in a gradient, and some must not.
+        statistic = "normalization" in where or where.endswith(".value") or not case.trained
         assert statistic or np.any(np.asarray(leaf) != 0), f"{where} is not used"
 
 
@@ -331,7 +350,7 @@ def test_the_input_decides_the_dtype_of_all_but_latents(name: str) -> None:
         real(name),
         jax.ShapeDtypeStruct(case.shape, jnp.bfloat16),
     )
-    # Latents, losses and painted images are float32.
-    wide = {"Gaussian", "Fsq", "Normalization", "FlatDino", "Noisy"}
+    # Latents, logits, losses and painted images are float32.
+    wide = {"Gaussian", "Fsq", "Normalization", "FlatDino", "Noisy", "PatchGan", "DinoDiscriminator"}
     wide |= {"Lpips", "VitDistance", "RaeDecoder", "RegisterDecoder"}
     assert shape.dtype == (jnp.float32 if name in wide else jnp.bfloat16)

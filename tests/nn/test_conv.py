@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from laminate.nn import Conv2d, average_pool, max_pool
+from laminate.nn import Conv1d, Conv2d, average_pool, max_pool
 from tests.oracles.arrays import filled, normal
 
 
@@ -34,6 +34,20 @@ def test_a_convolution_is_its_loop(kernel, options):
     np.testing.assert_allclose(jax.jit(Conv2d.__call__)(conv, x), wanted, atol=1e-5)
 
 
+@pytest.mark.parametrize("circular", [False, True])
+@pytest.mark.parametrize(("kernel", "tokens"), [(1, 4), (5, 7), (9, 3)])
+def test_a_convolution_of_a_sequence_is_its_loop(kernel, tokens, circular):
+    conv = filled(lambda key: Conv1d(4, 6, kernel, circular=circular, key=key))
+    x = normal(0, tokens, 4)
+    wanted = np.tile(np.asarray(conv.bias), (tokens, 1))
+    for i in range(tokens):
+        for tap in range(kernel):
+            at = i + tap - kernel // 2
+            if circular or 0 <= at < tokens:
+                wanted[i] += np.asarray(conv.weight[:, :, tap]) @ np.asarray(x[at % tokens])
+    np.testing.assert_allclose(jax.jit(Conv1d.__call__)(conv, x), wanted, atol=1e-5)
+
+
 def _windows(x: np.ndarray, window: int, stride: int, padding: int) -> list[list[np.ndarray]]:
     starts = [range(-padding, side + padding - window + 1, stride) for side in x.shape[:2]]
     return [
@@ -58,6 +72,7 @@ def test_pooling_takes_only_pixels_of_the_image(window, stride, padding):
     ("make", "message"),
     [
         (lambda key: Conv2d(4, 6, 3, groups=3, key=key), "groups=3 must divide in_channels=4"),
+        (lambda key: Conv1d(4, 6, 4, key=key), "odd kernel, got kernel=4"),
         (lambda key: Conv2d(4, 6, (3, 2), padding="same", key=key), "odd sizes, got 3x2"),
     ],
 )

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from laminate.nn import LayerNorm, RMSNorm
+from laminate.nn import GroupNorm, LayerNorm, RMSNorm
 from tests.oracles.arrays import normal
 
 CALL = jax.jit(lambda norm, x: norm(x))
@@ -86,3 +86,25 @@ def test_scale_and_bias_can_be_left_out():
 def test_rms_norm_refuses_a_bias():
     with pytest.raises(ValueError, match="RMSNorm has no bias"):
         RMSNorm(5, bias=True)
+
+
+@given(
+    groups=st.sampled_from([1, 2, 3, 6]),
+    lead=st.sampled_from([(7,), (3, 5)]),
+    offset=st.sampled_from([0.0, 50.0]),
+)
+def test_group_norm_is_its_equation(groups, lead, offset):
+    norm = eqx.tree_at(
+        lambda n: (n.scale, n.bias), GroupNorm(6, groups, eps=1e-3), (normal(7, 6), normal(8, 6))
+    )
+    x = normal(groups, *lead, 6) + offset
+    wide = np.asarray(x, np.float64).reshape(-1, groups, 6 // groups)
+    mean, variance = (f(axis=(0, 2), keepdims=True) for f in (wide.mean, wide.var))
+    wanted = ((wide - mean) / np.sqrt(variance + 1e-3)).reshape(x.shape)
+    wanted = wanted * np.asarray(norm.scale) + np.asarray(norm.bias)
+    np.testing.assert_allclose(CALL(norm, x), wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_groups_that_do_not_divide_the_width_are_refused():
+    with pytest.raises(ValueError, match="groups=4 must divide the width 6"):
+        GroupNorm(6, 4)

@@ -2,8 +2,9 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import equinox as eqx
 import jax
@@ -27,6 +28,8 @@ from laminate.pretrained.keymaps.discriminator import (
 from laminate.pretrained.layouts import looks_like
 from laminate.pretrained.teachers import VitTeacher, load_teacher
 from laminate.types import RandomKey
+
+M = TypeVar("M")
 
 DEPTHS = (2, 5, 8, 11)
 """The blocks of a network of twelve that the published discriminators look at, counted from 0."""
@@ -124,7 +127,7 @@ def load_heads(weights: Mapping[str, np.ndarray], *, norm: TokenNorm = "bn") -> 
             shape[1], taps, kernel=size, norm=norm, eps_under_root=published == "flatdino", key=key
         )
 
-    made = jax.jit(make)(jax.random.key(0))
+    made = _hollow(make)
     try:
         if published == "rae":
             return load(made, rae_slots(made), weights, ignored=RAE_IGNORED)
@@ -153,7 +156,7 @@ def load_patchgan(weights: Mapping[str, np.ndarray]) -> PatchGan:
             layers=len(convolutions) - 2, width=width, norm=_norm_of(weights), channels=channels, key=key
         )
 
-    made = jax.jit(make)(jax.random.key(0))
+    made = _hollow(make)
     try:
         return load(made, patchgan_slots(made), weights, ignored=PATCHGAN_IGNORED)
     except KeyMapError as error:
@@ -168,3 +171,9 @@ def _norm_of(weights: Mapping[str, np.ndarray]) -> PatchNorm:
     if "main.3.loc" in weights:
         return "act"
     return "group" if "main.3.weight" in weights else "none"
+
+
+def _hollow(make: Callable[[RandomKey], M]) -> M:
+    """What `make` would make, of zeros: nothing is drawn for what a file fills."""
+    shapes = eqx.filter_eval_shape(make, jax.random.key(0))
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)

@@ -73,9 +73,9 @@ def train(
     if run.saved_step() >= run.counts.total and reported:
         return Trained(None, True, complete)
     schedule = learning_rate(run.recipe.schedule, run.counts)
-    optimizer = work.optimizer(schedule, run.counts)
+    optimizer: Any = work.optimizer(schedule, run.counts)
     init_key, run_key = jax.random.split(jax.random.key(run.flags.seed))
-    state = run.restored(initialize(work.fresh(optimizer), run.mesh, init_key, run_key))
+    state: Any = run.restored(initialize(work.fresh(optimizer), run.mesh, init_key, run_key))
     first = int(state.step)
     Header(title, _rows(run, first)).show(primary=is_first())
     run.folder.rewind_metrics(first)

@@ -19,7 +19,7 @@ from laminate.train.state import GanState, TrainState, init_gan_state, init_stat
 from laminate.train.step import Batch, Objective, make_step
 from laminate.types import Metrics
 
-Step = Callable[[TrainState, PyTree, Batch], tuple[TrainState, Metrics]]
+Step = Callable[[Any, PyTree, Batch], tuple[Any, Metrics]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +75,8 @@ class Rules(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class AdversarialWork:
-    """As `Work`, with two players: `build` and `build_discriminator` are trained as `players(counts)` says.
+    """As `Work`, of which it has every method, with two players: what `build` and `build_discriminator` make is trained
+    as `players(counts)` says.
 
     The learning rate of the discriminator is `rate` times the decoder's at the same step of the run, whenever it
     begins.
@@ -120,7 +121,7 @@ class AdversarialWork:
         mesh: Mesh,
         micro_batches: int,
         compute_dtype: jnp.dtype,
-    ) -> Callable[[GanState, PyTree, Batch], tuple[GanState, Metrics]]:
+    ) -> Step:
         """The compiled update of both."""
         return make_gan_step(
             optimizer.players,

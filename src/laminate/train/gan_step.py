@@ -145,9 +145,9 @@ class GanStep:
         # Of a state that came from here the number is known, and the device need not be waited for.
         number = self._number if state is self._returned else int(state.step)
         acting = _Acting(number >= self._players.fool_from, number >= self._players.judge_from)
-        self._returned, metrics = self._compiled(acting)(state, frozen, batch)
-        self._number = number + 1
-        return self._returned, metrics
+        state, metrics = self._compiled(acting)(state, frozen, batch)
+        self._returned, self._number = state, number + 1
+        return state, metrics
 
     def lower(self, state: GanState, frozen: PyTree, batch: Batch) -> Any:
         """The step in which both players act, before it is compiled."""

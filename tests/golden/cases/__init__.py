@@ -25,6 +25,7 @@ from . import (
     stage2,
     stage2_losses,
     stage2_sampling,
+    tokenizer_loss,
     torch_resize,
     vision,
 )
@@ -46,6 +47,7 @@ _FAMILIES: dict[str, Callable[[Golden], dict[str, np.ndarray]]] = {
     "10_rae_diffaug": adversarial.diffaug_rae,
     "10_rae_dino_discriminator": discriminators.rae,
     "11_patchgan": discriminators.patchgan,
+    "11_vavae_tokenizer_loss": tokenizer_loss.produce,
     "10_lpips": perceptual.lpips,
     "12_fid_is_kid_prc": set_measures.produce,
     "12_inception": perceptual.inception,

@@ -32,8 +32,8 @@ def flatdino(golden: Golden) -> dict[str, np.ndarray]:
     inside = Options("config.vit", config)
     inside.ignore(*DINO.defaults, *DINO.inert)
     inside.none_left()
-    network = VitTeacher(DINO.load(config, _under(golden, "dino/")), size, mean=DINO.mean, std=DINO.std)
-    backbone, heads = _parts(network, _under(golden, "disc/"), options)
+    network = VitTeacher(DINO.load(config, under(golden, "dino/")), size, mean=DINO.mean, std=DINO.std)
+    backbone, heads = _parts(network, under(golden, "disc/"), options)
     images, fakes = (jnp.asarray(golden.input(name)) for name in ("image", "fake"))
     features, of_fake = _features(backbone, images), _features(backbone, fakes)
     last, tap = _streams(backbone, images)
@@ -60,11 +60,11 @@ def rae(golden: Golden) -> dict[str, np.ndarray]:
     inside.ignore(*DINO_ORIGINAL.defaults, *DINO_ORIGINAL.inert)
     inside.none_left()
     vit = DINO_ORIGINAL.load(
-        {**config, "image_size": size, "hidden_act": "gelu_pytorch_tanh"}, _under(golden, "dino/")
+        {**config, "image_size": size, "hidden_act": "gelu_pytorch_tanh"}, under(golden, "dino/")
     )
     family = DINO_ORIGINAL
     network = VitTeacher(vit, size, mean=family.mean, std=family.std, resampling="bilinear")
-    backbone, heads = _parts(network, _under(golden, "heads_state/"), options)
+    backbone, heads = _parts(network, under(golden, "heads_state/"), options)
     images, fakes = (channels_last(golden.input(name)) for name in ("image", "fake"))
     features, of_fake = _features(backbone, images), _features(backbone, fakes)
     produced: dict[str, Any] = {f"activation{i}": a.transpose(0, 2, 1) for i, a in enumerate(features)}
@@ -77,9 +77,9 @@ def rae(golden: Golden) -> dict[str, np.ndarray]:
     produced |= {"train2/logits_real": _logits(second, features), "train23/hinge_loss": loss}
     produced["train3/logits_fake"] = _logits(third, of_fake)
     produced |= _named("train23/grad", gradient, heads)
-    put_back = _put_back(golden)
-    produced |= _named("train1/state", heads if put_back else first, heads)
-    produced |= _named("train3/state", heads if put_back else third, heads)
+    of_before = _states_of_before(golden)
+    produced |= _named("train1/state", heads if of_before else first, heads)
+    produced |= _named("train3/state", heads if of_before else third, heads)
     return {name: np.asarray(value) for name, value in produced.items() if name in golden.outputs}
 
 
@@ -87,9 +87,9 @@ def rae_note(golden: Golden) -> str:
     """What a reader of the comparison has to know."""
     return (
         f"{golden.path.name}: the states said to be those after training passes are the stored vectors, bit for bit, "
-        "while the logits beside them are those of iterated ones: the states were written after the reference had been "
-        "put back. They are compared with the vectors that loading keeps, and pin no iteration."
-        if _put_back(golden)
+        "while the logits beside them are those of iterated ones: the file does not hold what the passes left. "
+        "They are compared with the vectors that loading keeps, and pin no iteration."
+        if _states_of_before(golden)
         else ""
     )
 
@@ -101,8 +101,8 @@ def patchgan(golden: Golden) -> dict[str, np.ndarray]:
     options.none_left()
     produced: dict[str, np.ndarray] = {}
     for tag, values in models.items():
-        network = load_patchgan(_under(golden, f"{tag}/"))
-        _require_described(tag, network, Options(f"config.models.{tag}", values))
+        network = load_patchgan(under(golden, f"{tag}/"))
+        require_described(tag, network, Options(f"config.models.{tag}", values))
         images = channels_last(golden.input(f"{tag}/x"))
         logits, kept, gradient, of_images = _patches(network, images)
         rows, columns = _grid(network, images.shape[1:3])
@@ -118,16 +118,16 @@ def patchgan(golden: Golden) -> dict[str, np.ndarray]:
     return {name: value for name, value in produced.items() if name in golden.outputs}
 
 
-def _put_back(golden: Golden) -> bool:
+def _states_of_before(golden: Golden) -> bool:
     """Whether every state after a training pass is the one before it, which no step of a power iteration leaves."""
     states = {
         name.split("/state/")[1]: a for name, a in golden.outputs.items() if "/state/" in name and a.size > 1
     }
-    stored = _under(golden, "heads_state/")
+    stored = under(golden, "heads_state/")
     return bool(states) and all(np.array_equal(a, stored[name]) for name, a in states.items())
 
 
-def _under(golden: Golden, prefix: str) -> dict[str, np.ndarray]:
+def under(golden: Golden, prefix: str) -> dict[str, np.ndarray]:
     return {k.removeprefix(prefix): a for k, a in golden.weights.items() if k.startswith(prefix)}
 
 
@@ -242,7 +242,7 @@ def _named(at: str, tree: Any, heads: DinoDiscriminator) -> dict[str, np.ndarray
     return {f"{at}/{name}": a for name, a in export(tree, rae_slots(heads)).items()}
 
 
-def _require_described(tag: str, network: PatchGan, options: Options) -> None:
+def require_described(tag: str, network: PatchGan, options: Options) -> None:
     channels, layers, width = (options.take(field) for field in ("input_nc", "n_layers", "ndf"))
     act = options.take("use_actnorm")
     options.none_left()
