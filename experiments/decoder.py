@@ -53,8 +53,8 @@ from laminate.recipes.work import AdversarialWork, Work
 from laminate.train.players import Players
 
 PIXELS = {"l1": l1_loss, "l2": mse_loss, "charbonnier": charbonnier_loss}
-JUDGE = {"hinge": hinge_loss, "vanilla": vanilla_loss}
-FOOL = {"mean": generator_loss, "non-saturating": non_saturating_loss}
+DISCRIMINATOR = {"hinge": hinge_loss, "vanilla": vanilla_loss}
+ADVERSARIAL = {"mean": generator_loss, "non-saturating": non_saturating_loss}
 
 # 1. What is read: latents of a frozen tokenizer, or features of a frozen network; noisy in training
 
@@ -118,7 +118,7 @@ def make_adversary_objective(recipe):
 
     def objective(real, fake):
         on_real, on_fake = (seen.discriminator(seen.views[0]) for seen in (real, fake))
-        loss = JUDGE[adversary.judge](on_real, on_fake)
+        loss = DISCRIMINATOR[adversary.discriminator_loss](on_real, on_fake)
         terms = {"logits_real": jnp.mean(on_real), "logits_fake": jnp.mean(on_fake)}
         terms["logits_gap"] = terms["logits_real"] - terms["logits_fake"]
         if adversary.r1:
@@ -142,18 +142,18 @@ def stored(image):
 
 def make_players(recipe, dtype, counts):
     adversary, reading = recipe.adversary, make_reading(recipe, dtype)
-    judge_from, fool_from = recipe.starts(counts)
+    discriminator_start, adversarial_start = recipe.starts(counts)
     return Players(
         prepare=partial(reading.prepared, fresh=recipe.reads == "features"),
-        rebuild=make_decoder_objective(recipe),
+        reconstruct=make_decoder_objective(recipe),
         views=make_views(recipe, dtype),
-        fool=FOOL[adversary.fool],
-        judge=make_adversary_objective(recipe),
+        fool=ADVERSARIAL[adversary.adversarial_loss],
+        discriminate=make_adversary_objective(recipe),
         stored=stored,
         balance=partial(adaptive_weight, largest=adversary.largest_balance),
         weight=adversary.weight,
-        fool_from=fool_from,
-        judge_from=judge_from,
+        adversarial_start=adversarial_start,
+        discriminator_start=discriminator_start,
     )
 
 
@@ -232,7 +232,7 @@ def main(flags, recipe):
             measure=make_measure(recipe, run.compute_dtype),
             summarise=summarise_decoding,
             title=title,
-            shown=("train/recon_loss", "train/logits_gap", "train/fool_weight"),
+            shown=("train/recon_loss", "train/logits_gap", "train/adversarial_weight"),
             look=fid,
             metric=f"val/{flags.best_by}",
             highest=flags.best_by in ("psnr", "ssim"),

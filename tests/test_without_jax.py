@@ -15,6 +15,7 @@ NEED_JAX = {
     for name in (
         "build",
         "work",
+        "painting",
         "opening",
         "preflight",
         "launch",

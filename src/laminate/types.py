@@ -37,6 +37,10 @@ class Scanned(eqx.Module):
     """A module whose array leaves carry a leading depth axis, and which resolves one layer at a time."""
 
 
+class Island(eqx.Module):
+    """A module that computes in float32 whatever the dtype around it: its parameters are never whole in another one."""
+
+
 class Lazy(eqx.Module):
     """A parameter that is not whole on this device yet; `resolve` returns the whole array."""
 

@@ -150,7 +150,7 @@ def edited(**changes):
         ({"encoder__dept": 3}, r"has unknown encoder\.dept\."),
         ({"encoder__depth": "3"}, r'encoder\.depth must be int, got str "3"'),
         ({"encoder__depth": True}, r"encoder\.depth must be int, got bool true"),
-        ({"encoder__mlp": "relu"}, r"encoder\.mlp must be one of swiglu, gelu; got 'relu'"),
+        ({"encoder__mlp": "relu"}, r"encoder\.mlp must be one of swiglu, gelu, gelu-exact; got 'relu'"),
         ({"encoder": None}, r"encoder must be an object, got null"),
         ({"bottleneck__kind": "vq"}, r'bottleneck must say "kind": one of gaussian, fsq; got \'vq\''),
         ({"bottleneck": 3}, r"bottleneck must be an object, got int 3"),
@@ -158,7 +158,7 @@ def edited(**changes):
         ({"optimizer__betas": 0.9}, r"optimizer\.betas must be a list"),
         ({"optimizer__betas": [0.9, "x"]}, r"optimizer\.betas\[1\] must be float"),
         ({"tokens": 0}, r"tokens must be at least 1, got 0"),
-        ({"family": "vitok"}, r'must say "family": one of flatdino, generator; got \'vitok\''),
+        ({"family": "vitok"}, r'must say "family": one of flatdino, generator, decoder; got \'vitok\''),
     ],
 )
 def test_wrong_json_is_refused_with_the_field_named(changes, message):

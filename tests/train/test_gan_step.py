@@ -94,18 +94,18 @@ def balance(norm: Array, adversarial: Array) -> Array:
     return norm / (adversarial + EPS)
 
 
-def players(*, fool_from: int = 1, judge_from: int = 0) -> Players:
+def players(*, adversarial_start: int = 1, discriminator_start: int = 0) -> Players:
     return Players(
         prepare=prepare,
-        rebuild=rebuild,
+        reconstruct=rebuild,
         views=views,
         fool=lambda logits: -jnp.mean(logits),
-        judge=judge,
+        discriminate=judge,
         stored=lambda image: jnp.round(image * 16.0) / 16.0,
         balance=balance,
         weight=WEIGHT,
-        fool_from=fool_from,
-        judge_from=judge_from,
+        adversarial_start=adversarial_start,
+        discriminator_start=discriminator_start,
     )
 
 
@@ -213,8 +213,12 @@ def plain() -> Trained:
             lambda c: c.map, after, jax.tree.map(lambda p, g: p - CRITIC_RATE * g, critic.map, slopes)
         )
         states.append((painter, average, critic))
-        values = {"rebuild_loss": loss, "fool_loss": fool if number >= 1 else 0.0, "fool_weight": weight}
-        metrics.append({name: float(v) for name, v in {**values, "judge_loss": verdict}.items()})
+        values = {
+            "reconstruction_loss": loss,
+            "adversarial_loss": fool if number >= 1 else 0.0,
+            "adversarial_weight": weight,
+        }
+        metrics.append({name: float(v) for name, v in {**values, "discriminator_loss": verdict}.items()})
     return Trained(states, metrics)
 
 
@@ -239,15 +243,20 @@ def test_both_players_move_as_the_equations_say(
 
 
 def test_a_player_that_does_not_act_yet_changes_nothing() -> None:
-    waiting = train((2, 1), who=players(fool_from=STEPS, judge_from=2))
+    waiting = train((2, 1), who=players(adversarial_start=STEPS, discriminator_start=2))
     first = start().discriminator
     for state, metrics in zip(waiting.states[:2], waiting.metrics[:2], strict=True):
         assert int(state.discriminator.step) == 0
-        assert metrics["judge_loss"] == metrics["judge_grad_norm"] == metrics["fool_weight"] == 0.0
+        assert (
+            metrics["discriminator_loss"]
+            == metrics["discriminator_grad_norm"]
+            == metrics["adversarial_weight"]
+            == 0.0
+        )
         for found, wanted in zip(
             jax.tree.leaves(state.discriminator.model), jax.tree.leaves(first.model), strict=True
         ):
             np.testing.assert_array_equal(found, wanted)
-        assert metrics["loss"] == metrics["rebuild_loss"]
+        assert metrics["loss"] == metrics["reconstruction_loss"]
     assert int(waiting.states[2].discriminator.step) == 1
-    assert waiting.metrics[2]["judge_loss"] > 0.0
+    assert waiting.metrics[2]["discriminator_loss"] > 0.0

@@ -36,12 +36,14 @@ PANELS = (
 ADVERSARY_PANELS = (
     Panel("Mean logits", (("train/logits_real", "real"), ("train/logits_fake", "painted")), log=False),
     Panel(
-        "Balance of the decoder's gradients", (("train/fool_weight", "weight of the adversary"),), log=False
+        "Balance of the decoder's gradients",
+        (("train/adversarial_weight", "weight of the adversary"),),
+        log=False,
     ),
-    Panel("Loss of the discriminator", (("train/judge_loss", "training"),), log=False),
+    Panel("Loss of the discriminator", (("train/discriminator_loss", "training"),), log=False),
     Panel(
         "Norm of the gradient",
-        (("train/grad_norm", "decoder"), ("train/judge_grad_norm", "discriminator")),
+        (("train/grad_norm", "decoder"), ("train/discriminator_grad_norm", "discriminator")),
         log=False,
     ),
 )

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from laminate.models.vit import Vit
-from laminate.nn import Initializer, Linear, trunc_normal, unpatchify
+from laminate.nn import Initializer, WideLinear, trunc_normal, unpatchify
 from laminate.nn.position import square
 from laminate.types import Image, RandomKey
 
@@ -27,7 +27,7 @@ class PixelDecoder(eqx.Module):
     """
 
     vit: Vit
-    last: Linear
+    last: WideLinear
     grid: tuple[int, int] = eqx.field(static=True)
     patch: int = eqx.field(static=True)
     mean: tuple[float, ...] = eqx.field(static=True)
@@ -47,7 +47,7 @@ class PixelDecoder(eqx.Module):
         if len(mean) != len(std) or not mean:
             raise ValueError(f"mean={mean} and std={std} must have one number for each channel of the image.")
         self.vit = vit
-        self.last = Linear(vit.out_dim, patch * patch * len(mean), init=init, key=key)
+        self.last = WideLinear(vit.out_dim, patch * patch * len(mean), init=init, key=key)
         self.grid = grid
         self.patch = patch
         self.mean = mean
@@ -63,7 +63,7 @@ class PixelDecoder(eqx.Module):
         self, hidden: Float[Array, "patches {self.last.in_dim}"]
     ) -> Float[Array, "patches {self.last.out_dim}"]:
         """The normalised pixels of each patch, float32."""
-        return self.last(hidden.astype(jnp.float32))
+        return self.last(hidden)
 
     def paint(self, hidden: Float[Array, "patches {self.last.in_dim}"]) -> Image:
         """The float32 image of what `hidden` gave."""

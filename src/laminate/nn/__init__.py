@@ -30,6 +30,7 @@ from laminate.nn.init import trunc_normal as trunc_normal
 from laminate.nn.init import xavier_uniform as xavier_uniform
 from laminate.nn.init import zeros as zeros
 from laminate.nn.linear import Linear as Linear
+from laminate.nn.linear import WideLinear as WideLinear
 from laminate.nn.mlp import Mlp as Mlp
 from laminate.nn.mlp import SwiGlu as SwiGlu
 from laminate.nn.mlp import gelu_exact as gelu_exact

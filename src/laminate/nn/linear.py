@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from laminate.nn.init import Initializer, lecun_normal
-from laminate.types import RandomKey
+from laminate.types import Island, RandomKey
 
 
 class Linear(eqx.Module):
@@ -42,3 +42,23 @@ class Linear(eqx.Module):
         if self.bias is None:
             return y
         return y + jnp.broadcast_to(self.bias.astype(x.dtype), y.shape)
+
+
+class WideLinear(Linear, Island):
+    """A `Linear` that computes in float32, and is held so on every mesh."""
+
+    def __init__(
+        self,
+        in_dim: int,
+        out_dim: int,
+        *,
+        bias: bool = True,
+        init: Initializer = lecun_normal,
+        key: RandomKey,
+    ):
+        super().__init__(in_dim, out_dim, bias=bias, init=init, key=key)
+
+    def __call__(
+        self, x: Float[Array, "*batch {self.in_dim}"], *, key: RandomKey | None = None
+    ) -> Float[Array, "*batch {self.out_dim}"]:
+        return super().__call__(x.astype(jnp.float32), key=key)

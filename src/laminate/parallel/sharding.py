@@ -17,7 +17,7 @@ from jaxtyping import Array, PyTree
 
 from laminate.parallel.collectives import gather, gather_by_hops
 from laminate.parallel.mesh import AXES, DATA, FSDP, is_tpu
-from laminate.types import GATHERED, Lazy, Scalar, Scanned, compute_cast, is_buffer
+from laminate.types import GATHERED, Island, Lazy, Scalar, Scanned, compute_cast, is_buffer
 
 
 class Shard(Lazy):
@@ -100,11 +100,22 @@ def wrap_shards(tree: PyTree, like: PyTree, mesh: Mesh, dtype: jnp.dtype) -> PyT
     axes = _map_layout(like, mesh.shape[FSDP], visit)
     by_hops = is_tpu(mesh)
     return jax.tree.map(
-        lambda piece, axis: piece if axis is None else Shard(piece, axis, dtype, by_hops),
+        lambda piece, axis, wide: piece if axis is None else Shard(piece, axis, wide, by_hops),
         tree,
         axes,
+        _gathered_dtypes(like, dtype),
         is_leaf=lambda x: x is None,
     )
+
+
+def _gathered_dtypes(tree: PyTree, dtype: jnp.dtype) -> PyTree:
+    """The dtype in which each leaf is made whole: float32 in an `Island`."""
+    wide = jnp.dtype(jnp.float32)
+
+    def at(node: Any) -> Any:
+        return jax.tree.map(lambda _: wide, node) if isinstance(node, Island) else dtype
+
+    return jax.tree.map(at, tree, is_leaf=lambda node: isinstance(node, Island))
 
 
 def per_device(tree: PyTree, like: PyTree, mesh: Mesh) -> PyTree:

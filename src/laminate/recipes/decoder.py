@@ -17,8 +17,8 @@ NoiseKind = Literal["none", "posterior", "uniform", "half-normal"]
 Pixels = Literal["l1", "l2", "charbonnier"]
 PerceptualKind = Literal["lpips", "pyramid", "none"]
 AdversaryKind = Literal["dino", "windows", "patchgan", "none"]
-JudgeLoss = Literal["hinge", "vanilla"]
-FoolLoss = Literal["mean", "non-saturating"]
+DiscriminatorLoss = Literal["hinge", "vanilla"]
+AdversarialLoss = Literal["mean", "non-saturating"]
 PatchNorm = Literal["batch", "act", "spectral", "group", "none"]
 HeadNorm = Literal["sample", "group"]
 
@@ -83,17 +83,17 @@ class Adversary:
     """Channels of its first convolution."""
     patch_norm: PatchNorm = "spectral"
     """Norm of its convolutions."""
-    judge: JudgeLoss = "hinge"
+    discriminator_loss: DiscriminatorLoss = "hinge"
     """Loss of the discriminator."""
-    fool: FoolLoss = "mean"
+    adversarial_loss: AdversarialLoss = "mean"
     """Loss of the decoder: minus the mean logit, or softplus of minus the logit."""
     weight: float = 0.75
-    """Of `fool`, beside the adaptive balance of the gradients."""
+    """Of the adversarial loss, beside the adaptive balance of the gradients."""
     largest_balance: float = 1e4
     """Bound of that balance."""
-    judge_from: int = 6
+    discriminator_start: int = 6
     """When the discriminator begins to train, in the unit of the schedule."""
-    fool_from: int = 8
+    adversarial_start: int = 8
     """When the decoder begins to learn from it, in the unit of the schedule."""
     augment_rate: float = 1.0
     """Chance that an image is moved, and that its colours are changed, before it is looked at (DiffAug)."""
@@ -114,11 +114,11 @@ class Adversary:
         one_of("adversary.kind", self.kind, get_args(AdversaryKind))
         one_of("adversary.norm", self.norm, get_args(HeadNorm))
         one_of("adversary.patch_norm", self.patch_norm, get_args(PatchNorm))
-        one_of("adversary.judge", self.judge, get_args(JudgeLoss))
-        one_of("adversary.fool", self.fool, get_args(FoolLoss))
+        one_of("adversary.discriminator_loss", self.discriminator_loss, get_args(DiscriminatorLoss))
+        one_of("adversary.adversarial_loss", self.adversarial_loss, get_args(AdversarialLoss))
         for name in ("kernel", "window", "layers", "channels"):
             at_least(f"adversary.{name}", getattr(self, name), 1)
-        for name in ("weight", "judge_from", "fool_from", "r1", "consistency"):
+        for name in ("weight", "discriminator_start", "adversarial_start", "r1", "consistency"):
             at_least(f"adversary.{name}", getattr(self, name), 0)
         above("adversary.largest_balance", self.largest_balance, 0.0)
         within("adversary.augment_rate", self.augment_rate, 0.0, 1.0)
@@ -129,10 +129,10 @@ class Adversary:
             raise ValueError(
                 "adversary.optimizer must be adamw or muon: the decoder learns from the weights as they are."
             )
-        if self.fool_from < self.judge_from:
+        if self.adversarial_start < self.discriminator_start:
             raise ValueError(
-                f"adversary.fool_from must not be before judge_from ({self.judge_from}), got {self.fool_from}: an "
-                "untrained discriminator would teach the decoder."
+                f"adversary.adversarial_start must not be before discriminator_start ({self.discriminator_start}), got "
+                f"{self.adversarial_start}: an untrained discriminator would teach the decoder."
             )
 
 
@@ -206,7 +206,7 @@ class DecoderRecipe:
                 f"A decoder of features paints one patch for each of them: the teacher's grid is {grid}, and images "
                 f"of {self.image_size} pixels have {self.grid} x {self.grid} patches of {self.patch_size}."
             )
-        for name in ("judge_from", "fool_from"):
+        for name in ("discriminator_start", "adversarial_start"):
             begin = getattr(self.adversary, name)
             if self.adversary.kind != "none" and begin >= self.schedule.length:
                 raise ValueError(
@@ -226,15 +226,15 @@ class DecoderRecipe:
     def starts(self, counts: StepCounts) -> tuple[int, int]:
         """The steps at which the discriminator begins to train, and the decoder to learn from it."""
         unit = counts.per_epoch if self.schedule.unit == "epochs" else 1
-        return self.adversary.judge_from * unit, self.adversary.fool_from * unit
+        return self.adversary.discriminator_start * unit, self.adversary.adversarial_start * unit
 
     def in_steps(self, steps: int) -> "DecoderRecipe":
         """The same training squeezed or stretched to `steps`, with the adversary's beginnings."""
         share = lambda begin: begin * steps // self.schedule.length
         adversary = replace(
             self.adversary,
-            judge_from=share(self.adversary.judge_from),
-            fool_from=share(self.adversary.fool_from),
+            discriminator_start=share(self.adversary.discriminator_start),
+            adversarial_start=share(self.adversary.adversarial_start),
         )
         return replace(self, schedule=self.schedule.in_steps(steps), adversary=adversary)
 

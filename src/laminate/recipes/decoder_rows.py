@@ -72,10 +72,8 @@ def _adversary(adversary: Adversary, unit: str) -> str:
     if adversary.kind == "none":
         return what
     source = f" {adversary.source}" if adversary.kind == "dino" else ""
-    return (
-        f"{what}{source}; {adversary.judge} loss from {adversary.judge_from} {unit}, on the decoder from "
-        f"{adversary.fool_from}, weight {adversary.weight:g}"
-    )
+    starts = f"from {adversary.discriminator_start} {unit}, on the decoder from {adversary.adversarial_start}"
+    return f"{what}{source}; {adversary.discriminator_loss} loss {starts}, weight {adversary.weight:g}"
 
 
 def _optimizer(recipe: DecoderRecipe) -> str:

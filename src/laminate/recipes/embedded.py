@@ -104,8 +104,8 @@ def embedded_decoder() -> DecoderRecipe:
         adversary=Adversary(
             kind="windows",
             kernel=3,
-            judge_from=150,
-            fool_from=200,
+            discriminator_start=150,
+            adversarial_start=200,
             peak=1e-3,
             optimizer=Optimizer(betas=(0.5, 0.95), weight_decay=0.0, clip_norm=10.0),
         ),

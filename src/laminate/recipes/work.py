@@ -93,7 +93,7 @@ class AdversarialWork:
     def optimizer(self, schedule: optax.Schedule, counts: StepCounts) -> Rules:
         """The update rules of the recipe."""
         players = self.players(counts)
-        later = lambda count: self.rate * schedule(count + players.judge_from)
+        later = lambda count: self.rate * schedule(count + players.discriminator_start)
         return Rules(update_rule(self.optim, schedule), update_rule(self.discriminator_optim, later), players)
 
     def fresh(self, optimizer: Rules) -> Callable[[Any, Any], GanState]:

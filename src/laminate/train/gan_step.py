@@ -64,13 +64,14 @@ def make_gan_step(
 ) -> "GanStep":
     """`step(state, frozen, batch) -> (state, metrics)`, compiled for the mesh; as `step.make_step`.
 
-    The decoder descends `rebuild + weight * balance * fool` (Esser et al. 2021), where the balance is one number for
-    the global batch, whatever the mesh and the number of parts. Then, on images of the decoder just updated from the
-    same latents, the discriminator descends `judge`, with the mean gradient of the whole mesh; its power iterations and
-    running statistics go on once for the painted and once for the real images.
+    The decoder descends `reconstruct + weight * balance * fool` (Esser et al. 2021), where the balance is one number
+    for the global batch, whatever the mesh and the number of parts. Then, on images of the decoder just updated from
+    the same latents, the discriminator descends `discriminate`, with the mean gradient of the whole mesh; its power
+    iterations and running statistics go on once for the painted and once for the real images.
 
-    Metrics: `loss`, `grad_norm` and the terms of `rebuild`; `fool_loss`, `fool_weight`; `judge_loss`, `judge_grad_norm`
-    and the terms of `judge`. What does not act yet is 0.
+    Metrics: `loss`, `grad_norm`, `reconstruction_loss` and the terms of `reconstruct`; `adversarial_loss` and
+    `adversarial_weight` (the balance); `discriminator_loss`, `discriminator_grad_norm` and the terms of
+    `discriminate`. What does not act yet is 0.
     """
     setting = _Setting(players, (state, frozen), mesh, micro_batches, compute_dtype)
     judge = jax.shard_map(
@@ -84,7 +85,7 @@ def make_gan_step(
         grads, buffers, metrics = judge(state, frozen, prepared)
         d = update(state.discriminator, grads, discriminator_optimizer, discriminator_ema_decay)
         d = TrainState(d.params, buffers, d.opt_state, d.ema, d.step, d.key)
-        return d, {**metrics, "judge_grad_norm": optax.tree.norm(grads)}
+        return d, {**metrics, "discriminator_grad_norm": optax.tree.norm(grads)}
 
     def compiled(acting: _Acting) -> Step:
         paint = jax.shard_map(
@@ -144,7 +145,9 @@ class GanStep:
     def __call__(self, state: GanState, frozen: PyTree, batch: Batch) -> tuple[GanState, Metrics]:
         # Of a state that came from here the number is known, and the device need not be waited for.
         number = self._number if state is self._returned else int(state.step)
-        acting = _Acting(number >= self._players.fool_from, number >= self._players.judge_from)
+        acting = _Acting(
+            number >= self._players.adversarial_start, number >= self._players.discriminator_start
+        )
         state, metrics = self._compiled(acting)(state, frozen, batch)
         self._returned, self._number = state, number + 1
         return state, metrics
@@ -212,24 +215,16 @@ def _decoder_gradients(
         hidden, pull_hidden = jax.vjp(hidden_of, local)
         images, pull_paint = jax.vjp(lambda p, h: jax.vmap(model(p).paint)(h), local, hidden)
         rebuilt, metrics = _rebuild(players, images, prepared, frozen, state.step)
-        fooled, fool_loss = zeros_as((images, images[0, 0, 0, 0]))
+        fooled, adversarial_loss = zeros_as((images, images[0, 0, 0, 0]))
         if fools:
-            fooled, fool_loss = _fool(players, images, critic, frozen, keys.fool)
+            fooled, adversarial_loss = _fool(players, images, critic, frozen, keys.fool)
         ends = _Pulled(pull_paint(rebuilt), pull_paint(fooled))
-        return ends, pull_hidden, {**metrics, "fool_loss": fool_loss}, prepared
-
-    def weigh(pulled: _Pulled) -> Scalar:
-        if not fools:
-            return jnp.zeros((), jnp.float32)
-        norms = (
-            mesh_norm(grads.last.weight, like_state.params.last.weight, setting.mesh) for grads in pulled
-        )
-        return players.balance(*norms)
+        return ends, pull_hidden, {**metrics, "adversarial_loss": adversarial_loss}, prepared
 
     keys = _keys(state, share)
     if parts == 1:
         ends, pull_hidden, metrics, prepared = one_part(batch, keys)
-        balance = weigh(_Pulled(ends.rebuild[0], ends.fool[0]))
+        balance = _balance(setting, _Pulled(ends.rebuild[0], ends.fool[0])) if fools else jnp.zeros(())
         total = jax.tree.map(lambda a, b: a + players.weight * balance * b, *ends)
         grads = jax.tree.map(jnp.add, total[0], pull_hidden(total[1])[0])
     else:
@@ -242,25 +237,31 @@ def _decoder_gradients(
         start = jax.tree.map(jnp.zeros_like, local)
         sums, (metrics, prepared) = jax.lax.scan(body, _Pulled(start, start), _cut((batch, keys), parts))
         pulled = jax.tree.map(lambda g: g / parts, sums)
-        balance = weigh(pulled)
+        balance = _balance(setting, pulled) if fools else jnp.zeros(())
         grads = jax.tree.map(lambda a, b: a + players.weight * balance * b, *pulled)
         metrics = jax.tree.map(jnp.mean, metrics)
         prepared = jax.tree.map(lambda x: x.reshape(share, *x.shape[2:]), prepared)
     metrics = mesh_mean(metrics)
-    metrics["loss"] = metrics["rebuild_loss"] + players.weight * balance * metrics["fool_loss"]
-    metrics["fool_weight"] = balance
+    metrics["loss"] = metrics["reconstruction_loss"] + players.weight * balance * metrics["adversarial_loss"]
+    metrics["adversarial_weight"] = balance
     return sum_over_devices(grads)[0], metrics, prepared
+
+
+def _balance(setting: _Setting, pulled: _Pulled) -> Scalar:
+    """The adaptive balance of the two gradients, by their norms at the decoder's last layer over the whole mesh."""
+    like = setting.like[0].params.last.weight
+    return setting.players.balance(*(mesh_norm(grads.last.weight, like, setting.mesh) for grads in pulled))
 
 
 def _rebuild(
     players: Players, images: Array, prepared: Prepared, frozen: PyTree, step: Array
 ) -> tuple[Array, Metrics]:
-    """The derivative of the global mean of `rebuild` by this device's images, and its terms."""
+    """The derivative of the global mean of `reconstruct` by this device's images, and its terms."""
 
     def mean_loss(images: Array) -> tuple[Scalar, Metrics]:
-        loss, terms = jax.vmap(lambda i, p: players.rebuild(i, p, frozen, step=step))(images, prepared)
-        means = jax.tree.map(jnp.mean, {**terms, "rebuild_loss": loss})
-        return mesh_mean(means["rebuild_loss"]), means
+        loss, terms = jax.vmap(lambda i, p: players.reconstruct(i, p, frozen, step=step))(images, prepared)
+        means = jax.tree.map(jnp.mean, {**terms, "reconstruction_loss": loss})
+        return mesh_mean(means["reconstruction_loss"]), means
 
     return jax.grad(mean_loss, has_aux=True)(images)
 
@@ -305,10 +306,10 @@ def _discriminator_gradients(
         fake, real = see(images, keys.fake), see(prepared.target, keys.real)
         on_fake, critic = critic.training(fake[0], average=mesh_mean, parts=devices)
         on_real, critic = critic.training(real[0], average=mesh_mean, parts=devices)
-        judge = lambda real, fake: players.judge(Seen(on_real, real), Seen(on_fake, fake))
+        judge = lambda real, fake: players.discriminate(Seen(on_real, real), Seen(on_fake, fake))
         loss, terms = jax.vmap(judge)(real, fake)
-        means = jax.tree.map(jnp.mean, {**terms, "judge_loss": loss})
-        return mesh_mean(means["judge_loss"]), (means, split_buffers(critic)[1])
+        means = jax.tree.map(jnp.mean, {**terms, "discriminator_loss": loss})
+        return mesh_mean(means["discriminator_loss"]), (means, split_buffers(critic)[1])
 
     differentiate = jax.grad(mean_loss, has_aux=True)
     keys = _keys(state, share)

@@ -44,23 +44,24 @@ class Players:
     """The two objectives and what they share, each on one example.
 
     `prepare(frozen, example, key=)` is a `Prepared`; no gradient passes through it.
-    `rebuild(image, prepared, frozen, step=)` is the decoder's loss without an adversary, and its terms.
+    `reconstruct(image, prepared, frozen, step=)` is the decoder's loss without an adversary, and its terms.
     `views(image, frozen, key=)` is what the discriminator sees of an image: augmented, through its backbone. A second
-    view, if there is one, is for penalties of `judge`.
-    `fool(logits)` is the decoder's adversarial loss, `judge(real, fake)` the discriminator's loss and its terms.
+    view, if there is one, is for penalties of `discriminate`.
+    `fool(logits)` is the decoder's adversarial loss, `discriminate(real, fake)` the discriminator's loss and its terms.
     `stored(image)` is what a painted image is when the discriminator is trained on it.
     `balance(norm, adversarial_norm)` is the weight of `fool` before the constant `weight`; the norms are those of both
     gradients of the global batch at the weight of the decoder's last layer.
-    The adversary acts on the decoder from step `fool_from` on; the discriminator trains from `judge_from` on.
+    The adversary acts on the decoder from step `adversarial_start` on; the discriminator trains from
+    `discriminator_start` on.
     """
 
     prepare: Callable[..., Prepared]
-    rebuild: Callable[..., tuple[Scalar, Metrics]]
+    reconstruct: Callable[..., tuple[Scalar, Metrics]]
     views: Callable[..., tuple[Features, ...]]
     fool: Callable[[Array], Scalar]
-    judge: Callable[[Seen, Seen], tuple[Scalar, Metrics]]
+    discriminate: Callable[[Seen, Seen], tuple[Scalar, Metrics]]
     stored: Callable[[Image], Image]
     balance: Callable[[Scalar, Scalar], Scalar]
     weight: float
-    fool_from: int
-    judge_from: int
+    adversarial_start: int
+    discriminator_start: int
