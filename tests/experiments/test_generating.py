@@ -144,3 +144,10 @@ def test_other_optimisers_train_on_any_mesh(job, tmp_path, optimizer):
     for mesh in ("1x1", "2x2"):
         job.main("--mesh", mesh, "--stop-after", "2", "--optimizer", optimizer, run=tmp_path / mesh)
     assert job.losses(tmp_path / "2x2") == pytest.approx(job.losses(tmp_path / "1x1"), rel=1e-4)
+
+
+def test_a_process_of_its_own_simulates_the_devices_that_the_mesh_asks_for(job):
+    process = job.process(*job.arguments("--mesh", "2x2", "--stop-after", "1"))
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    assert "mesh 2x2 (data x fsdp), 4 simulated on the CPU" in " ".join(said.split())
