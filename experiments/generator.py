@@ -25,7 +25,7 @@ import equinox as eqx
 import jax
 
 from laminate.analysis.generation import Generation, flow_loss, flow_measures, summarise_flow
-from laminate.analysis.generator_report import SampleGrids, write_generator_report
+from laminate.analysis.generator_report import COLUMNS, ROWS, SampleGrids, write_generator_report
 from laminate.analysis.sampling import Knobs, Method, Sampler, make_sampler
 from laminate.flow import EULER, Interval, time_grid
 from laminate.recipes import build
@@ -126,7 +126,7 @@ def make_grids(run, recipe, frozen):
         tokenizer,
         mesh=run.mesh,
         method=Method(EULER),
-        device_batch_size=-(-100 // run.mesh.devices.size),
+        device_batch_size=-(-COLUMNS * ROWS // run.mesh.devices.size),
     )
     return SampleGrids(run.folder.path, sampler, make_knobs(recipe), run.training.manifest.classes)
 

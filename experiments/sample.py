@@ -181,7 +181,7 @@ def write_grid(images, labels, recipe, out):
             row = mine[start : start + columns]
             rows.append(np.concatenate([row, np.full((columns - len(row), *row.shape[1:]), 255, np.uint8)]))
             names.append("" if label < 0 else recipe.class_names[label] if recipe.class_names else str(label))
-    sample_grid(np.concatenate(rows), out / "grid.png", columns=columns, rows=names)
+    (out / "grid.png").write_bytes(sample_grid(np.concatenate(rows), columns=columns, rows=names))
 
 
 def write_interpolation(sampler, latents, out, flags):
