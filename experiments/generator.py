@@ -29,7 +29,7 @@ from laminate.analysis.generator_report import COLUMNS, ROWS, SampleGrids, write
 from laminate.analysis.sampling import Knobs, Method, Sampler, make_sampler
 from laminate.flow import EULER, Interval, time_grid
 from laminate.recipes import build
-from laminate.recipes.devices import open_devices
+from laminate.recipes.devices import computed_again, open_devices
 from laminate.recipes.endings import say, training_errors, user_errors
 from laminate.recipes.flags import TrainFlags
 from laminate.recipes.latents import latents_like, load_tokenizer, on_classes, speak
@@ -92,7 +92,9 @@ def make_objective(recipe, dtype):
 
 def make_work(flags, recipe, frozen, dtype):
     return Work(
-        build=lambda key: build.generator(recipe, kernel=flags.attention, remat=flags.remat, key=key),
+        build=lambda key: build.generator(
+            recipe, kernel=flags.attention, remat=computed_again(flags.remat), key=key
+        ),
         frozen=frozen,
         objective=make_objective(recipe, dtype),
         optim=recipe.optimizer,
@@ -155,7 +157,7 @@ def find_tokenizer(flags):
 def main(flags, recipe):
     with user_errors("generator.py"):
         # 5. Data, devices and run folder
-        open_devices(flags)
+        open_devices(flags)  # before the tokenizer's arrays, or a CPU has no simulated devices
         tokenizer = load_tokenizer(find_tokenizer(flags), kernel=flags.attention)
         run = open_run(
             flags,

@@ -29,7 +29,7 @@ GLOBAL_BATCH_SIZE = 32
 DIT = Vit(dim=128, depth=6, heads=4, hidden=256, norm="rms", positions="sincos")
 DIT_OPTIMIZER = Optimizer(kind="muon", betas=(0.9, 0.95), weight_decay=0.01, clip_norm=1.0, ema_decay=0.98)
 DIT_SCHEDULE = Schedule(
-    unit="steps", length=500, warmup=30, decay=200, validate_every=100, start=1e-4, peak=1e-2, final=1e-5
+    unit="steps", length=500, warmup=30, decay=200, validate_every=125, start=1e-4, peak=1e-2, final=1e-5
 )
 
 
