@@ -147,7 +147,8 @@ def test_other_optimisers_train_on_any_mesh(job, tmp_path, optimizer):
 
 
 def test_a_process_of_its_own_simulates_the_devices_that_the_mesh_asks_for(job):
-    process = job.process(*job.arguments("--mesh", "2x2", "--stop-after", "1"))
+    """Refused after the devices, the tokenizer and the data are there, for a share that four devices have."""
+    process = job.process(*job.arguments("--mesh", "2x2", "--device-batch-size", "3"))
     _, said = process.communicate(timeout=300)
-    assert process.returncode == 0, said
-    assert "mesh 2x2 (data x fsdp), 4 simulated on the CPU" in " ".join(said.split())
+    assert process.returncode == 2, said
+    assert "A device's share of 2 examples cannot be cut into micro-batches of 3" in " ".join(said.split())
