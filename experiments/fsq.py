@@ -24,6 +24,7 @@ from laminate.analysis.tokenizer_report import write_tokenizer_report
 from laminate.bottlenecks.nested_dropout import draw_keep, keep_counts
 from laminate.pretrained.features import features_of
 from laminate.recipes import build
+from laminate.recipes.devices import computed_again
 from laminate.recipes.endings import training_errors, user_errors
 from laminate.recipes.launch import conclude, train
 from laminate.recipes.opening import open_run
@@ -86,7 +87,9 @@ def make_frozen(recipe, *, weights=True):
 
 def make_work(flags, recipe, teacher, dtype):
     return Work(
-        build=lambda key: build.flatdino(recipe, kernel=flags.attention, remat=flags.remat, key=key),
+        build=lambda key: build.flatdino(
+            recipe, kernel=flags.attention, remat=computed_again(flags.remat), key=key
+        ),
         frozen=teacher,
         objective=make_objective(recipe, dtype),
         optim=recipe.optimizer,

@@ -25,11 +25,11 @@ import equinox as eqx
 import jax
 
 from laminate.analysis.generation import Generation, flow_loss, flow_measures, summarise_flow
-from laminate.analysis.generator_report import SampleGrids, write_generator_report
+from laminate.analysis.generator_report import COLUMNS, ROWS, SampleGrids, write_generator_report
 from laminate.analysis.sampling import Knobs, Method, Sampler, make_sampler
 from laminate.flow import EULER, Interval, time_grid
 from laminate.recipes import build
-from laminate.recipes.devices import open_devices
+from laminate.recipes.devices import computed_again, open_devices
 from laminate.recipes.endings import say, training_errors, user_errors
 from laminate.recipes.flags import TrainFlags
 from laminate.recipes.latents import latents_like, load_tokenizer, on_classes, speak
@@ -92,7 +92,9 @@ def make_objective(recipe, dtype):
 
 def make_work(flags, recipe, frozen, dtype):
     return Work(
-        build=lambda key: build.generator(recipe, kernel=flags.attention, remat=flags.remat, key=key),
+        build=lambda key: build.generator(
+            recipe, kernel=flags.attention, remat=computed_again(flags.remat), key=key
+        ),
         frozen=frozen,
         objective=make_objective(recipe, dtype),
         optim=recipe.optimizer,
@@ -126,7 +128,7 @@ def make_grids(run, recipe, frozen):
         tokenizer,
         mesh=run.mesh,
         method=Method(EULER),
-        device_batch_size=-(-100 // run.mesh.devices.size),
+        device_batch_size=-(-COLUMNS * ROWS // run.mesh.devices.size),
     )
     return SampleGrids(run.folder.path, sampler, make_knobs(recipe), run.training.manifest.classes)
 
@@ -159,7 +161,7 @@ def find_tokenizer(flags):
 def main(flags, recipe):
     with user_errors("generator.py"):
         # 5. Data, devices and run folder
-        open_devices(flags)
+        open_devices(flags)  # before the tokenizer's arrays, or a CPU has no simulated devices
         tokenizer = load_tokenizer(find_tokenizer(flags), kernel=flags.attention)
         run = open_run(
             flags,

@@ -26,7 +26,7 @@ from etils import epath
 from laminate.analysis.figures import sample_grid
 from laminate.analysis.generation import Generation
 from laminate.analysis.interpolation import back_and_forth, interpolate, tiled, write_webp
-from laminate.analysis.neighbours import check
+from laminate.analysis.neighbours import PATCH, Labelled, check
 from laminate.analysis.sample_files import SampleArchive, class_major, file_name, to_bytes, write_png
 from laminate.analysis.sampling import Knobs, Method, NotFiniteError, Sampler
 from laminate.data.augment import Squash
@@ -181,7 +181,7 @@ def write_grid(images, labels, recipe, out):
             row = mine[start : start + columns]
             rows.append(np.concatenate([row, np.full((columns - len(row), *row.shape[1:]), 255, np.uint8)]))
             names.append("" if label < 0 else recipe.class_names[label] if recipe.class_names else str(label))
-    sample_grid(np.concatenate(rows), out / "grid.png", columns=columns, rows=names)
+    (out / "grid.png").write_bytes(sample_grid(np.concatenate(rows), columns=columns, rows=names))
 
 
 def write_interpolation(sampler, latents, out, flags):
@@ -196,7 +196,7 @@ def write_interpolation(sampler, latents, out, flags):
         write_webp([tiled(frames[i]) for i in back_and_forth(flags.frames)], out / "interpolation.webp")
 
 
-# 4. Evaluation: a k-NN classifier on the pixels of the training images, and the distance to the nearest of them
+# 4. Evaluation: classifiers fitted on the training images, which know no more than that, and how near those are
 
 
 def require_checkable(flags, recipe):
@@ -210,29 +210,38 @@ def require_checkable(flags, recipe):
         )
 
 
-def print_check(images, labels, recipe, flags):
-    records = open_records(flags.data, "train")
+def read_images(flags, recipe, split):
+    records = open_records(flags.data, split)
     batches = evaluation_batches(records, global_batch_size=64, augment=Squash(recipe.augment.image_size))
-    real, known = [], []
-    for batch in batches:
-        real.append(batch["image"][batch["valid"]])
-        known.append(batch["label"][batch["valid"]])
-    found = check(images, labels, np.concatenate(real), np.concatenate(known))
-    value, in_place = found.by_value, found.in_place
-    rows = (
+    parts = [(batch["image"][batch["valid"]], batch["label"][batch["valid"]]) for batch in batches]
+    return Labelled(*(np.concatenate(each) for each in zip(*parts, strict=True)))
+
+
+def print_check(images, labels, recipe, flags):
+    training, held_out = (read_images(flags, recipe, split) for split in ("train", "validation"))
+    found = check(Labelled(images, labels), training, held_out)
+    named = {
+        "by patches": f"nearest patches of {PATCH} x {PATCH}",
+        "in place": "k-NN on pixels in place",
+        "by value": "k-NN on pixels by value",
+    }
+    rows = [
         (
-            "get their label",
-            f"{value.right:.1%} from k-NN on pixels by value (training images: {value.real:.1%})",
-        ),
-        ("", f"{in_place.right:.1%} from k-NN on pixels in place (training images: {in_place.real:.1%})"),
-        ("classes", f"{value.classes:.0%} of those asked for are recognised in some sample"),
+            "" if place else "get their label",
+            f"{one.right:.1%} from {named[how]} (held-out images: {one.real:.1%})",
+        )
+        for place, (how, one) in enumerate(found.recognised.items())
+    ]
+    first = next(iter(found.recognised.values()))
+    rows += [
+        ("classes", f"{first.classes:.0%} of those asked for are recognised in some sample"),
         (
             "distance",
             f"{found.distance:.4f} to the nearest training image; {found.real_distance:.4f} between training images",
         ),
         ("closer", f"{found.closer:+.1%} than training images are to each other"),
-    )
-    Header(f"Check of {len(images)} samples", rows).show(primary=is_first())
+    ]
+    Header(f"Check of {len(images)} samples", tuple(rows)).show(primary=is_first())
 
 
 def main(flags):

@@ -26,6 +26,7 @@ from laminate.losses.divergence import anneal, kl_loss, kl_variance_loss, poster
 from laminate.pretrained.features import features_of
 from laminate.recipes import build
 from laminate.recipes.bottleneck import GaussianBottleneck
+from laminate.recipes.devices import computed_again
 from laminate.recipes.endings import training_errors, user_errors
 from laminate.recipes.launch import conclude, train
 from laminate.recipes.opening import open_run
@@ -77,7 +78,9 @@ def make_frozen(recipe, *, weights=True):
 
 def make_work(flags, recipe, teacher, dtype):
     return Work(
-        build=lambda key: build.flatdino(recipe, kernel=flags.attention, remat=flags.remat, key=key),
+        build=lambda key: build.flatdino(
+            recipe, kernel=flags.attention, remat=computed_again(flags.remat), key=key
+        ),
         frozen=teacher,
         objective=make_objective(recipe, dtype),
         optim=recipe.optimizer,

@@ -1,5 +1,7 @@
 """Samples as files, as neighbours of training images, and on the way to each other."""
 
+import io
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,7 +10,7 @@ from PIL import Image
 
 from laminate.analysis.figures import sample_grid
 from laminate.analysis.interpolation import back_and_forth, interpolate, tiled, write_webp
-from laminate.analysis.neighbours import check, classify
+from laminate.analysis.neighbours import Labelled, check, classify, classify_by_patches, recognise
 from laminate.analysis.sample_files import SampleArchive, class_major, file_name, to_bytes
 
 
@@ -65,15 +67,58 @@ def test_copies_are_recognised_and_seen_to_be_copies():
     rng = np.random.default_rng(1)
     labels = np.repeat(np.arange(3), 40)
     means = np.array([[0.2, 0.3, 0.7], [0.7, 0.2, 0.2], [0.5, 0.6, 0.5]])
-    images = means[labels][:, None, None] + 0.1 * rng.standard_normal((120, 5, 4, 3))
-    fresh = means[labels][:, None, None] + 0.1 * rng.standard_normal((120, 5, 4, 3))
-    honest, copied = check(fresh, labels, images, labels), check(images + 1e-3, labels, images, labels)
-    assert honest.by_value.right > 0.95 and honest.by_value.classes == 1.0
+
+    def images():
+        return means[labels][:, None, None] + 0.1 * rng.standard_normal((120, 9, 8, 3))
+
+    training, held_out, fresh = Labelled(images(), labels), Labelled(images(), 2 - labels), images()
+    honest = check(Labelled(fresh, labels), training, held_out)
+    copied = check(Labelled(training.images + 1e-3, labels), training, held_out)
+    for found in honest.recognised.values():
+        assert found.right > 0.95 and found.classes == 1.0
+        assert found.real == pytest.approx(1 / 3, abs=0.02)  # two of three classes are mislabelled
     assert abs(honest.closer) < 0.05
     assert copied.closer > 0.95
-    one = check(fresh[:40], np.arange(40) % 3, images, labels)
-    assert one.by_value.classes == pytest.approx(1 / 3)
-    assert one.by_value.right < 0.5
+    one = check(Labelled(fresh[:40], np.arange(40) % 3), training, held_out)
+    for found in one.recognised.values():
+        assert found.classes == pytest.approx(1 / 3)
+        assert found.right < 0.5
+
+
+def test_patches_vote_for_the_class_of_the_nearest_ones():
+    rng = np.random.default_rng(2)
+    known, labels = rng.random((6, 7, 6, 3)).astype(np.float32), np.array([4, 1, 1, 9, 4, 9])
+    queries = rng.random((5, 7, 6, 3)).astype(np.float32)
+    found = classify_by_patches(
+        queries, known, labels, size=3, stride=2, each=2000
+    )  # so many are all of them
+
+    def patches(image, stride):
+        down, across = image.shape[0] - 2, image.shape[1] - 2
+        return [image[i : i + 3, j : j + 3] for i in range(0, down, stride) for j in range(0, across, stride)]
+
+    for query, label in zip(queries, found, strict=True):
+        sums = {}
+        for one in (1, 4, 9):
+            mine = [patch for image in known[labels == one] for patch in patches(image, 1)]
+            sums[one] = sum(min(np.sum((q - p) ** 2) for p in mine) for q in patches(query, 2))
+        assert label == min(sums, key=lambda one: sums[one])
+
+
+def test_a_texture_is_told_by_its_patches_wherever_they_lie():
+    rng = np.random.default_rng(3)
+    stripes = np.indices((40, 40)).sum(0)[..., None] // 2 % 2 * np.ones(3)
+    checks = np.indices((40, 40)).prod(0)[..., None] // 2 % 2 * np.ones(3)
+
+    def crops(count):
+        places = rng.integers(0, 24, (2, count, 2))
+        return np.stack(
+            [t[i : i + 16, j : j + 16] for t, p in zip((stripes, checks), places, strict=True) for i, j in p]
+        )
+
+    labels = np.repeat([0, 1], 12)
+    found = recognise(crops(12).astype(np.float32), crops(12).astype(np.float32), labels, "by patches")
+    assert (found == labels).all()
 
 
 @given(steps=st.integers(2, 9), way=st.sampled_from(["linear", "spherical"]))
@@ -105,14 +150,14 @@ def test_a_moving_picture_goes_there_and_back(tmp_path):
         interpolate(np.zeros((2, 3)), np.ones((2, 3)), 1, "linear")
 
 
-def test_a_grid_shows_every_image_in_its_place(tmp_path):
+def test_a_grid_shows_every_image_in_its_place():
     images = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), np.uint8)
-    sample_grid(images, tmp_path / "grid.png", columns=3, rows=("cat", "dog"), tile=16)
-    with Image.open(tmp_path / "grid.png") as picture:
+    grid = sample_grid(images, columns=3, rows=("cat", "dog"), tile=16)
+    with Image.open(io.BytesIO(grid)) as picture:
         shown = np.asarray(picture.convert("RGB"))
     for index in (0, 4):
         row, column = divmod(index, 3)
-        top, left = 16 + row * 20, 16 + 12 + 21 + column * 20
+        top, left = 16 + row * 20, 16 + 12 + 27 + column * 20
         np.testing.assert_array_equal(shown[top : top + 16 : 2, left : left + 16 : 2], images[index])
     with pytest.raises(ValueError, match="a name for each row"):
-        sample_grid(images, tmp_path / "grid.png", columns=3, rows=("cat",))
+        sample_grid(images, columns=3, rows=("cat",))

@@ -144,3 +144,11 @@ def test_other_optimisers_train_on_any_mesh(job, tmp_path, optimizer):
     for mesh in ("1x1", "2x2"):
         job.main("--mesh", mesh, "--stop-after", "2", "--optimizer", optimizer, run=tmp_path / mesh)
     assert job.losses(tmp_path / "2x2") == pytest.approx(job.losses(tmp_path / "1x1"), rel=1e-4)
+
+
+def test_a_process_of_its_own_simulates_the_devices_that_the_mesh_asks_for(job):
+    """Refused after the devices, the tokenizer and the data are there, for a share that four devices have."""
+    process = job.process(*job.arguments("--mesh", "2x2", "--device-batch-size", "3"))
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == 2, said
+    assert "A device's share of 2 examples cannot be cut into micro-batches of 3" in " ".join(said.split())

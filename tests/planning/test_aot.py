@@ -96,3 +96,29 @@ def test_the_fsq_tokenizer_is_planned_by_the_same_command_over_two_slices(tmp_pa
         gradients = 4 * written["parameters"] // 4
         assert gradients <= written["measured"]["crossing_bytes"] < 1.5 * gradients
         assert written["measured"]["roofline"]["network"] > 0.0
+
+
+def test_a_generator_is_planned_in_training_and_in_drawing(tmp_path):
+    arguments = ("--experiment", "embedded-dit", "--topology", "v5e:2x2", "--mesh", "2x2")
+    assert script_of(plan_command(None, list(arguments))) == "generator.py"
+    training = plan(tmp_path / "training", *arguments)
+    drawing = plan(tmp_path / "drawing", *arguments, "--draw")
+    if training is None or drawing is None:
+        return
+    assert training["parameters"] == drawing["parameters"]
+    assert drawing["held"]["optimizer"] < training["held"]["optimizer"] / 100
+    assert drawing["held"]["average"] == 0
+    # 50 steps, guided at all times: 100 forward passes, where training costs three.
+    assert 20 < drawing["measured"]["flops"] / training["measured"]["flops"] < 50
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("--draw",), "--draw is for generators"),
+        (("--experiment", "ditxl", "--teacher", "patches"), "--teacher is the tokenizer's"),
+    ],
+)
+def test_plans_that_mean_nothing_are_refused(arguments, expected):
+    with pytest.raises(ValueError, match=expected):
+        _ = plan_command(None, list(arguments)).training

@@ -101,6 +101,7 @@ def test_the_shift_is_the_names_or_that_of_the_latent():
     assert recipe.shift == dimension_shift(64 * 768) == pytest.approx(3.46410162)
     assert replace(recipe, kappa_base=None).shift == 1.0
     assert recipe.data_floor == pytest.approx(1 / (50 * recipe.shift))
+    assert replace(recipe, floor=0.05).data_floor == 0.05
 
 
 @pytest.mark.parametrize(
@@ -108,6 +109,7 @@ def test_the_shift_is_the_names_or_that_of_the_latent():
     [
         ({"kappa": 0.0}, "kappa"),
         ({"steps": 0}, "steps"),
+        ({"floor": 0.0}, "floor"),
         ({"classes": -1}, "classes"),
         ({"class_dropout": 1.0}, "class_dropout"),
         ({"classes": 0, "class_dropout": 0.0}, "null class"),

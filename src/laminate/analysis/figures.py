@@ -34,11 +34,16 @@ def new_figure(width: int, height: int) -> "Figure":
     return Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="white")
 
 
-def save(figure: "Figure", path: FilePath) -> None:
-    """Write `figure` as a PNG, through memory so that a remote folder works too."""
+def as_png(figure: "Figure") -> bytes:
+    """`figure` as the contents of a PNG file."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI)
-    epath.Path(path).write_bytes(buffer.getvalue())
+    return buffer.getvalue()
+
+
+def save(figure: "Figure", path: FilePath) -> None:
+    """Write `figure` as a PNG, through memory so that a remote folder works too."""
+    epath.Path(path).write_bytes(as_png(figure))
 
 
 def quiet(axes: Any) -> None:
@@ -104,13 +109,12 @@ def reconstruction_grid(
 
 def sample_grid(
     images: Num[np.ndarray, "examples height width 3"],
-    path: FilePath,
     *,
     columns: int,
     rows: Sequence[str] = (),
     tile: int = 64,
-) -> None:
-    """Images in rows of `columns`, the last of which may be shorter, with a name in front of each row if given.
+) -> bytes:
+    """A PNG of images in rows of `columns`, the last perhaps shorter, with a name in front of each row if given.
 
     Images are as in `reconstruction_grid`.
 
@@ -126,7 +130,7 @@ def sample_grid(
     shown = _enlarged(images, max(1, round(tile / images.shape[2])))
     high, wide = shown.shape[1:3]
     margin, gap = 16, 4
-    label = 12 + 7 * max((len(name) for name in rows), default=-2)
+    label = 12 + 9 * max((len(name) for name in rows), default=-2)
     width = 2 * margin + max(label, 0) + columns * (wide + gap) - gap
     height = 2 * margin + down * (high + gap) - gap
     figure = new_figure(width, height)
@@ -136,7 +140,7 @@ def sample_grid(
         figure.figimage(image, margin + max(label, 0) + column * (wide + gap), bottom, origin="upper")
         if rows and column == 0:
             _text(figure, margin, bottom + high // 2, rows[row], va="center", color=INK, size=9)
-    save(figure, path)
+    return as_png(figure)
 
 
 def ablation_map(

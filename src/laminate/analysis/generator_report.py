@@ -18,7 +18,7 @@ from laminate.parallel.feeding import whole
 from laminate.parallel.hosts import is_first
 from laminate.train.export import GENERATOR
 
-COLUMNS = 10
+COLUMNS = 6
 ROWS = 10
 SHOWN = 4  # grids from the training that the report shows, beside the last
 GRIDS = "samples"
@@ -41,22 +41,34 @@ class SampleGrids:
         self._folder = folder
         self._sampler, self._knobs = sampler, knobs
         self.labels, self._names = shown_labels(sampler.generation.classes, classes)
+        self._last: bytes | None = None
 
-    def __call__(self, network: Any, step: int) -> epath.Path | None:
-        """Draw and write; the file, None if nothing can be shown."""
-        return self.write(network, self._folder / GRIDS / f"{step:08d}.png")
+    def __call__(self, network: Any, step: int) -> None:
+        """Draw and write the grid of a step."""
+        self._last = self._drawn(network)
+        self._write(self._last, self._folder / GRIDS / f"{step:08d}.png")
 
-    def write(self, network: Any, path: epath.Path) -> epath.Path | None:
+    def finish(self, network: Any, path: epath.Path) -> epath.Path | None:
+        """Write the last grid, or a new one of `network` if none was drawn; its file, None if nothing can be shown."""
+        drawn = self._drawn(network) if self._last is None else self._last
+        return self._write(drawn, path)
+
+    def _drawn(self, network: Any) -> bytes | None:
         if not self._sampler.draws_images:
             return None
         try:
             batches = list(self._sampler.draw(self.labels, self._knobs, network=network))
         except NotFiniteError:  # the next step says what diverged
             return None
+        images = np.concatenate([batch.images for batch in batches if batch.images is not None])
+        return sample_grid(images, columns=COLUMNS, rows=self._names)
+
+    def _write(self, drawn: bytes | None, path: epath.Path) -> epath.Path | None:
+        if drawn is None:
+            return None
         if is_first():
             path.parent.mkdir(parents=True, exist_ok=True)
-            images = np.concatenate([batch.images for batch in batches if batch.images is not None])
-            sample_grid(images, path, columns=COLUMNS, rows=self._names)
+            path.write_bytes(drawn)
         return path
 
 
@@ -87,7 +99,7 @@ def write_generator_report(
     save: Save,
 ) -> epath.Path:
     """`save` the weights, draw curves and samples, write report.html; its path. All hosts draw, the first writes."""
-    drawn = grids.write(network, folder / "samples.png")
+    drawn = grids.finish(network, folder / "samples.png")
     weights = whole(network)
     if not is_first():
         return folder / FILE

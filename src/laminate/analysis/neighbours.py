@@ -1,24 +1,29 @@
 """Whether samples look like what was asked for, and are no copies: pixels against those of the training images."""
 
 import dataclasses
-from typing import Literal
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from jaxtyping import Float, Int, Num
 
 NEIGHBOURS = 5
-Compared = Literal["in place", "by value"]
-"""How two images are compared: pixel by pixel, or as collections of pixels, wherever they lie.
+PATCH = 8
+STRIDE = 4
+PATCHES = 1000  # of each class, drawn from its training images
+Compared = Literal["by patches", "in place", "by value"]
+"""How an image is told: by the patches that it is made of, wherever they lie (naive-Bayes nearest neighbour, Boiman
+et al. 2008); by k-NN, pixel by pixel; or by k-NN on its collection of pixel values.
 
-A crop of a texture is no nearer to another crop of it, pixel by pixel, than to any picture of the same mean: of the
-embedded gravel, whose every crop is told by its colours, not one is recognised in place.
+A crop of a texture is no nearer to another crop of it, pixel by pixel, than to any picture of the same mean.
 """
+EVALUATORS: tuple[Compared, ...] = get_args(Compared)
 _ROWS = 256  # images that are compared at a time
+_FEW = 4  # images whose patches are compared at a time
 
 
 @dataclasses.dataclass(frozen=True)
 class Recognised:
-    """A k-NN classifier on samples, beside itself on the training images, each without its own place (`real`)."""
+    """A classifier fitted on the training images: on samples (`right`), beside on held-out images (`real`)."""
 
     right: float
     real: float
@@ -31,8 +36,7 @@ class Check:
     """What `sample.py --check` prints. `distance` is the mean to the nearest training image, per sample and, for
     `real_distance`, per training image to the nearest other one, both in root mean square of pixels in [0, 1]."""
 
-    by_value: Recognised
-    in_place: Recognised
+    recognised: dict[Compared, Recognised]
     distance: float
     real_distance: float
 
@@ -42,29 +46,78 @@ class Check:
         return 1.0 - self.distance / self.real_distance
 
 
-def check(
-    samples: Num[np.ndarray, "samples height width 3"],
-    labels: Int[np.ndarray, " samples"],
-    training: Num[np.ndarray, "images height width 3"],
-    training_labels: Int[np.ndarray, " images"],
-) -> Check:
-    """Compare `samples`, asked for as `labels`, with the training images. All are uint8, or floats in [0, 1]."""
-    drawn, real = _unit(samples), _unit(training)
-    results: dict[Compared, Recognised] = {}
-    distances = (0.0, 0.0)
-    for how in ("by value", "in place"):
-        a, b = _vectors(drawn, how), _vectors(real, how)
-        found, nearest = classify(a, b, training_labels)
-        own, own_nearest = classify(b, b, training_labels, itself=True)
-        results[how] = Recognised(
-            float(np.mean(found == labels)),
-            float(np.mean(own == training_labels)),
-            len(np.unique(found)) / len(np.unique(labels)),
+class Labelled(NamedTuple):
+    """Images, uint8 or floats in [0, 1], and what they show."""
+
+    images: Num[np.ndarray, "images height width 3"]
+    labels: Int[np.ndarray, " images"]
+
+
+def check(samples: Labelled, training: Labelled, held_out: Labelled) -> Check:
+    """Compare `samples`, labelled as was asked for, with the training images; `held_out` say what that is worth."""
+    drawn, known, real = (_unit(each.images) for each in (samples, training, held_out))
+    recognised: dict[Compared, Recognised] = {}
+    for how in EVALUATORS:
+        found, told = np.split(
+            recognise(np.concatenate([drawn, real]), known, training.labels, how), [len(drawn)]
         )
-        if how == "in place":
-            scale = np.sqrt(a.shape[1])
-            distances = (float(np.mean(nearest)) / scale, float(np.mean(own_nearest)) / scale)
-    return Check(results["by value"], results["in place"], *distances)
+        recognised[how] = Recognised(
+            float(np.mean(found == samples.labels)),
+            float(np.mean(told == held_out.labels)),
+            len(np.unique(found)) / len(np.unique(samples.labels)),
+        )
+    a, b = drawn.reshape(len(drawn), -1), known.reshape(len(known), -1)
+    scale = float(np.sqrt(a.shape[1]))
+    nearest = classify(a, b, training.labels)[1]
+    own = classify(b, b, training.labels, itself=True)[1]
+    return Check(recognised, float(np.mean(nearest)) / scale, float(np.mean(own)) / scale)
+
+
+def recognise(
+    queries: Float[np.ndarray, "queries height width 3"],
+    known: Float[np.ndarray, "images height width 3"],
+    labels: Int[np.ndarray, " images"],
+    how: Compared,
+) -> Int[np.ndarray, " queries"]:
+    """The label that each query is taken for."""
+    if how == "by patches":
+        return classify_by_patches(queries, known, labels)
+    return classify(_vectors(queries, how), _vectors(known, how), labels)[0]
+
+
+def classify_by_patches(
+    queries: Float[np.ndarray, "queries height width 3"],
+    known: Float[np.ndarray, "images height width 3"],
+    labels: Int[np.ndarray, " images"],
+    *,
+    size: int = PATCH,
+    stride: int = STRIDE,
+    each: int = PATCHES,
+) -> Int[np.ndarray, " queries"]:
+    """The class with the least sum, over the patches of a query, of squared distances to its nearest patch of the
+    class (Boiman et al. 2008): `argmin_c sum_i min_(p of c) |q_i - p|^2`.
+
+    Patches of a query are `size` wide and `stride` apart. Those of a class are `each` ones at random places of its
+    images, the same ones always.
+    """
+    rng = np.random.default_rng(0)
+    classes = np.unique(labels)
+    cut = _windows(known, size)
+    sums = np.empty((len(queries), len(classes)), np.float32)
+    for column, label in enumerate(classes):
+        image = rng.choice(np.flatnonzero(labels == label), each)
+        top, left = rng.integers(0, cut.shape[1], each), rng.integers(0, cut.shape[2], each)
+        patches = cut[image, top, left].reshape(each, -1)
+        squares, towards = np.einsum("ij,ij->i", patches, patches), -2.0 * patches.T
+        for start in range(0, len(queries), _FEW):
+            own = _windows(queries[start : start + _FEW], size)[:, ::stride, ::stride]
+            flat = own.reshape(-1, patches.shape[1])
+            # Without the square of the query's own patch, which is the same for all classes.
+            gaps = flat @ towards
+            gaps += squares
+            least = gaps.min(1)
+            sums[start : start + _FEW, column] = least.reshape(len(own), -1).sum(1)
+    return classes[sums.argmin(1)]
 
 
 def classify(
@@ -102,6 +155,11 @@ def _vectors(images: Float[np.ndarray, "images height width 3"], how: Compared) 
     if how == "in place":
         return images.reshape(len(images), -1)
     return np.sort(images.reshape(len(images), -1, 3), axis=1).reshape(len(images), -1)
+
+
+def _windows(images: Float[np.ndarray, "images height width 3"], size: int) -> np.ndarray:
+    """Every square of `size` in every image, by its place: `[images, rows, columns, 3, size, size]`, a view."""
+    return np.lib.stride_tricks.sliding_window_view(images, (size, size), axis=(1, 2))
 
 
 def _unit(images: Num[np.ndarray, "images height width 3"]) -> Float[np.ndarray, "images height width 3"]:

@@ -5,10 +5,11 @@ A distribution is its quantile function, from a uniform number in [0, 1] to a ti
 
 import math
 from collections.abc import Callable
+from statistics import NormalDist
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import ndtr, ndtri
+from jax.scipy.special import ndtri
 
 from laminate.types import RandomKey, Scalar
 
@@ -29,8 +30,8 @@ def logit_normal(mean: float = 0.0, std: float = 1.0, *, first: float = 0.0, las
     _require_bounds(first, last)
     if std <= 0.0:
         raise ValueError(f"logit_normal needs std > 0, got std={std}.")
-    lowest = ndtr((_logit(first) - mean) / std)
-    highest = ndtr((_logit(last) - mean) / std)
+    normal = NormalDist(mean, std)
+    lowest, highest = normal.cdf(_logit(first)), normal.cdf(_logit(last))
     return lambda u: jax.nn.sigmoid(mean + std * ndtri(lowest + (highest - lowest) * u))
 
 

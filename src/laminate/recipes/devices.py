@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from laminate.parallel.cluster import find_place
 from laminate.parallel.hosts import start
 from laminate.parallel.mesh import MeshShape, parse_mesh, prepare_devices
-from laminate.recipes.flags import Precision
+from laminate.recipes.flags import AutoRemat, Precision, Remat
 
 
 @runtime_checkable
@@ -44,3 +44,10 @@ def compute_dtype(precision: Precision) -> jnp.dtype:
     if precision != "auto":
         return jnp.dtype(precision)
     return jnp.dtype(jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16)
+
+
+def computed_again(remat: AutoRemat) -> Remat:
+    """What `--remat` says; on these devices, for `auto`."""
+    if remat != "auto":
+        return remat
+    return "block" if jax.default_backend() == "cpu" else "none"

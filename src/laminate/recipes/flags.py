@@ -21,6 +21,7 @@ from laminate.recipes.training import OptimizerKind
 Precision = Literal["auto", "float32", "bfloat16"]
 AttentionKernel = Literal["xla", "cudnn"]
 Remat = Literal["none", "dots", "block", "attention"]
+AutoRemat = Literal["auto", Remat]
 Resume = Literal["auto", "newest-good", "required"]
 
 RECIPE_FILE = "recipe.json"
@@ -76,9 +77,10 @@ class RunFlags:
     float32."""
     attention: AttentionKernel = "xla"
     """Attention kernel: XLA's own, or cuDNN flash attention (NVIDIA GPUs, bfloat16)."""
-    remat: Remat = "none"
+    remat: AutoRemat = "auto"
     """What the backward pass computes again to save memory: nothing, all but matrix products, whole layers,
-    or attention."""
+    or attention. auto is whole layers on a CPU, where keeping their parts costs more time than computing them again,
+    and nothing elsewhere."""
 
     run_dir: str | None = None
     """Folder of the run, gs://BUCKET/PATH too. Default: runs/NAME."""

@@ -75,7 +75,10 @@ class GeneratorRecipe:
     cosine_weight: float = 0.0
     """Weight of the angle between predicted and true velocity, beside the squared error."""
     steps: int = 50
-    """Sampling steps; they bound the division by 1 - t when data are predicted."""
+    """Sampling steps."""
+    floor: float | None = None
+    """The least 1 - t by which a difference of data is divided, in training and sampling; None is that of the released
+    code, 1 / (steps * shift). A loss weighs an image by the square of its inverse."""
     normalize: bool = False
     """Latents are normalised by the statistics of the tokenizer."""
     sample_latents: bool = False
@@ -111,6 +114,8 @@ class GeneratorRecipe:
         one_of("prediction", self.prediction, get_args(Prediction))
         one_of("times", self.times, get_args(Times))
         at_least("cosine_weight", self.cosine_weight, 0.0)
+        if self.floor is not None:
+            above("floor", self.floor, 0.0)
         if self.kappa is not None:
             above("kappa", self.kappa, 0.0)
         if self.kappa_base is not None:
@@ -129,8 +134,8 @@ class GeneratorRecipe:
 
     @property
     def data_floor(self) -> float:
-        """The least 1 - t that a difference of data is divided by, `1 / (steps * shift)`."""
-        return 1.0 / (self.steps * self.shift)
+        """The least 1 - t that a difference of data is divided by."""
+        return 1.0 / (self.steps * self.shift) if self.floor is None else self.floor
 
 
 def generator(name: str) -> GeneratorRecipe:
