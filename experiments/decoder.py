@@ -44,7 +44,7 @@ from laminate.losses.pyramid import laplacian_pyramid_loss
 from laminate.losses.reconstruction import charbonnier_loss, l1_loss, mse_loss
 from laminate.recipes import build, painting
 from laminate.recipes.decoder import for_tokenizer
-from laminate.recipes.devices import open_devices
+from laminate.recipes.devices import computed_again, open_devices
 from laminate.recipes.endings import training_errors, user_errors
 from laminate.recipes.latents import latents_like, load_tokenizer
 from laminate.recipes.launch import conclude, train
@@ -161,7 +161,9 @@ def make_players(recipe, dtype, counts):
 
 
 def make_work(flags, recipe, frozen, dtype):
-    decoder = lambda key: build.image_decoder(recipe, kernel=flags.attention, remat=flags.remat, key=key)
+    decoder = lambda key: build.image_decoder(
+        recipe, kernel=flags.attention, remat=computed_again(flags.remat), key=key
+    )
     if recipe.adversary.kind == "none":
         return Work(decoder, frozen, make_lone_objective(recipe, dtype), recipe.optimizer)
     return AdversarialWork(

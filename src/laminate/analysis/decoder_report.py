@@ -136,13 +136,10 @@ def write_decoder_report(
     save(folder / DECODER, jax.tree.map(jnp.asarray, weights), measured)
     order = np.random.default_rng(0).permutation(len(images["original"]))[:SHOWN]
     rows = [name for name in ("original", "tokenizer", "decoder") if name in images]
-    sample_grid(
-        np.concatenate([images[name][order] for name in rows]),
-        folder / "reconstructions.png",
-        columns=len(order),
-        rows=rows,
-        tile=112,
+    grid = sample_grid(
+        np.concatenate([images[name][order] for name in rows]), columns=len(order), rows=rows, tile=112
     )
+    (folder / "reconstructions.png").write_bytes(grid)
     drawn = [Picture("reconstructions.png", "Held-out images", _caption(plain))]
     for name, panels, about in (
         ("curves.png", PANELS, "Dots are validations."),
