@@ -8,30 +8,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from laminate.recipes.build import image_decoder
 from laminate.recipes.command_line import flags_command
-from laminate.recipes.decoder import Adversary, DecoderRecipe, Noise, Perceptual, for_features, for_tokenizer
+from laminate.recipes.decoder import for_features
 from laminate.recipes.latents import load_tokenizer
 from laminate.recipes.network import Teacher
 from laminate.recipes.sample_flags import SampleFlags
-from laminate.recipes.sharing import load_pretrained, save_pretrained
-from tests.experiments.jobs import TINY, TINY_DIT, VIT, Job, experiment, write_generator, write_tokenizer
-from tests.oracles.arrays import filled
+from laminate.recipes.sharing import load_pretrained
+from tests.experiments.decoders import OF_FEATURES, OF_LATENTS, write_decoder
+from tests.experiments.jobs import TINY, TINY_DIT, Job, experiment, write_generator, write_tokenizer
 from tests.pretrained import checkpoints
 
-OF_LATENTS = DecoderRecipe(
-    name="tiny-decoder",
-    network=VIT,
-    patch_size=8,
-    schedule=TINY.schedule,
-    noise=Noise("none", 0.0),
-    perceptual=Perceptual("none"),
-    adversary=Adversary("none"),
-    augment=TINY.augment,
-)
-OF_FEATURES = dataclasses.replace(
-    OF_LATENTS, name="tiny-rae", reads="features", teacher=TINY.teacher, patch_size=4, tokens=16, features=48
-)
 SEEING = Teacher("tiny/dinov2", 16, 16, 12, depth=2, family="dinov2", weights="ab" * 32)
 
 
@@ -187,15 +173,6 @@ def test_a_sample_that_is_not_finite_is_named_with_its_step(places, tmp_path, mo
         sample.main(flags(places, "--out", str(tmp_path / "out"), "--total", "2"))
     assert caught.value.code == 1
     assert "image 0 is not finite at step 1 of 4 steps" in capsys.readouterr().err
-
-
-def write_decoder(folder, recipe, tokenizer=None):
-    """An untrained decoder of the latents of `tokenizer`, or of the features that the recipe names."""
-    if tokenizer is not None:
-        read = load_tokenizer(tokenizer)
-        recipe = for_tokenizer(recipe, read.recipe, read.identity)
-    save_pretrained(filled(lambda key: image_decoder(recipe, key=key), scale=0.4), folder, recipe=recipe)
-    return folder
 
 
 @pytest.fixture(scope="module")
