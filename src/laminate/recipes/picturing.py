@@ -58,15 +58,18 @@ def find_pictures(decoder: str | None, tokenizer: Tokenizer, *, kernel: Attentio
     if decoder is not None:
         return _given(decoder, tokenizer, kernel)
     beside = os.fspath(epath.Path(os.path.expanduser(tokenizer.source)).parent / embedded_decoder().name)
-    found = of_first("image decoder", beside if exported(beside) != beside else "")
-    if not found:
+    weights = os.fspath(exported(beside)) if epath.Path(beside).exists() else ""
+    weights = of_first("image decoder", weights)
+    if not weights:
         return _own(tokenizer)
+    if weights == beside:
+        return _own(tokenizer, f" ({beside} has not ended)")
     try:
-        recipe = _recipe_at(found)
+        recipe = _recipe_at(beside)
         reads = recipe.tokenizer if isinstance(recipe, DecoderRecipe) else None
         if reads is None or reads.sha256 != tokenizer.identity.sha256:
-            return _own(tokenizer, f" ({found} is of another one)")
-        return _given(found, tokenizer, kernel)
+            return _own(tokenizer, f" ({beside} is of another one)")
+        return _given(beside, tokenizer, kernel)
     except (ValueError, OSError) as error:
         raise ValueError(f"{error} --decoder {NONE} goes on without it.") from error
 
