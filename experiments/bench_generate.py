@@ -21,6 +21,7 @@ from laminate.recipes import build
 from laminate.recipes.embedded import embedded_vae
 from laminate.recipes.generator import for_latents, generator
 from laminate.recipes.generator_costs import generator_flops
+from laminate.recipes.picturing import painter_of
 
 MATMUL = 2048
 FEATURES = 128
@@ -72,7 +73,8 @@ def guidance(recipe, turns, dtype, *, batch=16, steps=4):
     vae = embedded_vae()
     sized = for_latents(recipe, tokens=vae.tokens, features=vae.bottleneck.width)
     network = build.generator(sized, key=jax.random.key(0))
-    frozen = build.teacher(vae.teacher), build.flatdino(vae, key=jax.random.key(1)), None
+    tokenizer = build.flatdino(vae, key=jax.random.key(1))
+    frozen = painter_of(build.teacher(vae.teacher), tokenizer), tokenizer.normalization, None
     generation = Generation(
         tokens=sized.tokens,
         features=sized.features,
@@ -94,21 +96,21 @@ def guidance(recipe, turns, dtype, *, batch=16, steps=4):
     draw = make_sampler(generation, Method(EULER), network, first, mesh=mesh)
     rows = {"label": jnp.zeros((batch,), jnp.int32), "index": jnp.arange(batch, dtype=jnp.uint32)}
     calls = {name: lambda k=knobs: draw(network, (*frozen, k), rows) for name, knobs in chosen.items()}
-    teacher, tokenizer, _ = frozen
+    painter, normalization, _ = frozen
 
     @jax.jit
-    def unguided(network, tokenizer, rows):
+    def unguided(network, painter, normalization, rows):
         def one(label, index):
             noise = jax.random.normal(
                 jax.random.fold_in(jax.random.key(0), index), (sized.tokens, sized.features)
             )
             velocity = lambda x, t: generation.velocity(network, x, t, label)
             drawn = solve(velocity, noise, time_grid(steps), EULER).state
-            return teacher.pixels(generation.decoded(tokenizer, drawn))
+            return painter(generation.raw(normalization, drawn), dtype=generation.dtype)
 
         return jax.vmap(one)(rows["label"], rows["index"])
 
-    calls["unguided"] = lambda: unguided(network, tokenizer, rows)
+    calls["unguided"] = lambda: unguided(network, painter, normalization, rows)
     seconds = in_turn(calls, turns)
     return {
         "batch": batch,

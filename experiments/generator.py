@@ -28,6 +28,8 @@ from laminate.analysis.generation import Generation, flow_loss, flow_measures, s
 from laminate.analysis.generator_report import COLUMNS, ROWS, SampleGrids, write_generator_report
 from laminate.analysis.sampling import Knobs, Method, Sampler, make_sampler
 from laminate.flow import EULER, Interval, time_grid
+from laminate.parallel.hosts import is_first
+from laminate.parallel.sharding import place
 from laminate.recipes import build
 from laminate.recipes.devices import computed_again, open_devices
 from laminate.recipes.endings import say, training_errors, user_errors
@@ -35,6 +37,7 @@ from laminate.recipes.flags import TrainFlags
 from laminate.recipes.latents import latents_like, load_tokenizer, on_classes, speak
 from laminate.recipes.launch import conclude, train
 from laminate.recipes.opening import open_run
+from laminate.recipes.picturing import find_pictures, painter_of
 from laminate.recipes.work import Work
 
 # 1. Tokenizer and teacher: frozen; they turn an image into the latents that are to be generated
@@ -105,8 +108,9 @@ def make_drawing(recipe, network, frozen, *, mesh, dtype):
     """What `sample.py` compiles, for a plan: every step of the recipe's sampler, guided at all times."""
     generation, knobs = make_generation(recipe, dtype), make_knobs(recipe)
     method = Method(EULER, everywhere=recipe.guidance.scale != 1.0)
-    draw = make_sampler(generation, method, network, (*frozen, None, knobs), mesh=mesh)
-    return lambda network, frozen, batch: draw(network, (*frozen, None, knobs), batch)
+    held = lambda frozen: (painter_of(*frozen), frozen[1].normalization, None, knobs)
+    draw = make_sampler(generation, method, network, held(frozen), mesh=mesh)
+    return lambda network, frozen, batch: draw(network, held(frozen), batch)
 
 
 # 4. Evaluation: the loss of held-out images at fixed times and noise; samples of fixed noise
@@ -119,13 +123,13 @@ def make_knobs(recipe):
     return Knobs(0, time_grid(recipe.steps, kappa=recipe.shift), scale=guidance.scale, interval=interval)
 
 
-def make_grids(run, recipe, frozen):
-    teacher, tokenizer = frozen
+def make_grids(run, recipe, pictures):
+    _, tokenizer = run.frozen
     sampler = Sampler(
         make_generation(recipe, run.compute_dtype),
         None,
-        teacher,
-        tokenizer,
+        place(pictures.painter(tokenizer), run.mesh),
+        tokenizer.normalization,
         mesh=run.mesh,
         method=Method(EULER),
         device_batch_size=-(-COLUMNS * ROWS // run.mesh.devices.size),
@@ -163,6 +167,7 @@ def main(flags, recipe):
         # 5. Data, devices and run folder
         open_devices(flags)  # before the tokenizer's arrays, or a CPU has no simulated devices
         tokenizer = load_tokenizer(find_tokenizer(flags), kernel=flags.attention)
+        pictures = find_pictures(flags.decoder, tokenizer, kernel=flags.attention)
         run = open_run(
             flags,
             speak(recipe, tokenizer),
@@ -170,9 +175,10 @@ def main(flags, recipe):
             on_data=partial(on_classes, fixed=recipe.tokenizer is not None),
         )
         recipe, frozen = run.recipe, run.frozen
+    say(f"samples: painted by {pictures.said}", primary=is_first())
     title = f"Generator {recipe.name} on {tokenizer.recipe.name}"
     with run.folder, training_errors("generator.py"):
-        grids = make_grids(run, recipe, frozen)
+        grids = make_grids(run, recipe, pictures)
         trained = train(
             run,
             make_work(flags, recipe, frozen, run.compute_dtype),

@@ -5,6 +5,7 @@
     python experiments/sample.py --classes cat rocket --per-class 50 --scale 1 --steps 100 --solver heun --png
     python experiments/sample.py --total 50000 --npz                  class-balanced, for evaluators
     python experiments/sample.py --interpolate spherical              from each image to the next one
+    python experiments/sample.py --decoder runs/embedded-decoder      painted by what decoder.py left
 
 Image i of a seed is the same in any batch, on any mesh.
 """
@@ -36,11 +37,11 @@ from laminate.flow import EULER, HEUN, RK4, Interval, time_grid
 from laminate.parallel.hosts import is_first
 from laminate.parallel.mesh import build_mesh
 from laminate.parallel.sharding import place
-from laminate.recipes import build
 from laminate.recipes.devices import compute_dtype, open_devices
 from laminate.recipes.drawing import load_generator, require_alike, tokenizer_of
 from laminate.recipes.endings import FAILED, say, training_errors, user_errors
 from laminate.recipes.flags import GeneratorFlags
+from laminate.recipes.picturing import find_pictures, require_images
 from laminate.train.progress import Header, Progress
 
 SOLVERS = {"euler": EULER, "heun": HEUN, "rk4": RK4, "adaptive": None}
@@ -80,7 +81,7 @@ def make_knobs(flags, recipe):
     return Knobs(flags.seed, grid, scale=scale, interval=guided)
 
 
-# 2. With what: generator, tokenizer and teacher, on the mesh
+# 2. With what: generator, tokenizer and what paints its latents, on the mesh
 
 
 def find_generator(flags):
@@ -90,7 +91,9 @@ def find_generator(flags):
     say(f"There is no generator in {GENERATOR} yet: generator.py trains one first.", primary=True)
     import generator
 
-    generator.main(GeneratorFlags(mesh=flags.mesh), generator.RECIPES(generator.DEFAULT))
+    generator.main(
+        GeneratorFlags(mesh=flags.mesh, decoder=flags.decoder), generator.RECIPES(generator.DEFAULT)
+    )
     if not Path(GENERATOR, "generator", "config.json").exists():
         raise SystemExit(0)  # it was stopped, and has said how to go on
     return GENERATOR
@@ -110,6 +113,8 @@ def open_sampler(flags, source):
         weak = load_generator(flags.auto, flags.weights, mesh=mesh, kernel=flags.attention)
         require_alike(generator, weak)
     tokenizer = tokenizer_of(generator, flags.tokenizer, kernel=flags.attention)
+    pictures = find_pictures(flags.decoder, tokenizer, kernel=flags.attention)
+    require_images(pictures, tokenizer)
     generation = Generation(
         tokens=recipe.tokens,
         features=recipe.features,
@@ -123,19 +128,14 @@ def open_sampler(flags, source):
     sampler = Sampler(
         generation,
         generator.network,
-        place(build.teacher(tokenizer.recipe.teacher), mesh),
-        place(tokenizer.model, mesh),
+        place(pictures.painter(tokenizer.model), mesh),
+        place(tokenizer.model.normalization, mesh),
         mesh=mesh,
         method=Method(SOLVERS[flags.solver], flags.channels),
         device_batch_size=flags.device_batch_size,
         weak=None if weak is None else weak.network,
     )
-    if not sampler.draws_images:
-        raise ValueError(
-            f"The features of the teacher {tokenizer.recipe.teacher.name} cannot be shown as an image: that needs a "
-            "trained image decoder."
-        )
-    return sampler, recipe, f"mesh {shape} (data x fsdp), {devices}"
+    return sampler, recipe, f"painted by {pictures.said}; mesh {shape} (data x fsdp), {devices}"
 
 
 # 3. Drawing, and the files
@@ -210,15 +210,15 @@ def require_checkable(flags, recipe):
         )
 
 
-def read_images(flags, recipe, split):
+def read_images(flags, side, split):
     records = open_records(flags.data, split)
-    batches = evaluation_batches(records, global_batch_size=64, augment=Squash(recipe.augment.image_size))
+    batches = evaluation_batches(records, global_batch_size=64, augment=Squash(side))
     parts = [(batch["image"][batch["valid"]], batch["label"][batch["valid"]]) for batch in batches]
     return Labelled(*(np.concatenate(each) for each in zip(*parts, strict=True)))
 
 
 def print_check(images, labels, recipe, flags):
-    training, held_out = (read_images(flags, recipe, split) for split in ("train", "validation"))
+    training, held_out = (read_images(flags, images.shape[1], split) for split in ("train", "validation"))
     found = check(Labelled(images, labels), training, held_out)
     named = {
         "by patches": f"nearest patches of {PATCH} x {PATCH}",
@@ -247,14 +247,14 @@ def print_check(images, labels, recipe, flags):
 def main(flags):
     with user_errors("sample.py"):
         source = find_generator(flags)
-        sampler, recipe, devices = open_sampler(flags, source)
+        sampler, recipe, means = open_sampler(flags, source)
         labels, knobs = make_labels(flags, recipe), make_knobs(flags, recipe)
         require_checkable(flags, recipe)
         out = epath.Path(flags.out or default_folder(source))
         out.mkdir(parents=True, exist_ok=True)
     steps = "adaptive steps" if flags.solver == "adaptive" else f"{int(knobs.grid.intervals)} steps"
     say(
-        f"{len(labels)} images of {recipe.name}: {flags.solver}, {steps}, guidance {float(knobs.scale):g}; {devices}",
+        f"{len(labels)} images of {recipe.name}: {flags.solver}, {steps}, guidance {float(knobs.scale):g}; {means}",
         primary=is_first(),
     )
     with training_errors("sample.py"):

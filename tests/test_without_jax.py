@@ -16,6 +16,7 @@ NEED_JAX = {
         "build",
         "work",
         "painting",
+        "picturing",
         "opening",
         "preflight",
         "launch",

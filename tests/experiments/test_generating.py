@@ -9,6 +9,7 @@ import pytest
 from laminate.recipes.encode_flags import EncodeFlags
 from laminate.recipes.json_text import to_tree
 from laminate.recipes.sharing import load_pretrained
+from tests.experiments.decoders import OF_LATENTS, write_decoder
 from tests.experiments.jobs import (
     TINY_DIT,
     TINY_FSQ,
@@ -31,9 +32,12 @@ def job(tmp_path, photos, tokenizer) -> Job:
     return Job(tmp_path, photos, "generator", tokenizer)
 
 
-def test_a_training_leaves_samples_weights_and_a_report(job, capsys):
-    job.main()
-    last = capsys.readouterr().err.splitlines()[-1]
+def test_a_training_leaves_painted_samples_weights_and_a_report(job, tokenizer, tmp_path, capsys):
+    decoder = write_decoder(tmp_path / "decoder", OF_LATENTS, tokenizer)
+    job.main("--decoder", str(decoder))
+    said = capsys.readouterr().err
+    assert f"samples: painted by {decoder}\n" in said
+    last = said.splitlines()[-1]
     assert last == f"report: {job.run}/report.html (with curves.png, samples.png)"
     assert sorted(path.name for path in (job.run / "samples").iterdir()) == ["00000003.png", "00000006.png"]
     shared = load_pretrained(job.run)
@@ -90,6 +94,19 @@ def test_latents_encoded_once_train_as_the_images_do_and_others_are_refused(
         assert caught.value.code == 2
         assert expected in capsys.readouterr().err
         assert not (tmp_path / "refused").exists()
+
+
+def test_what_is_no_decoder_of_the_tokenizer_is_refused(job, tokenizer, tmp_path, capsys):
+    other = write_decoder(tmp_path / "decoder", OF_LATENTS, write_tokenizer(tmp_path / "tokenizer", seed=5))
+    for source, expected in (
+        (other, "belongs to the tokenizer tiny with the hash"),
+        (tokenizer, "and no image decoder: give the run of decoder.py"),
+    ):
+        with pytest.raises(SystemExit) as caught:
+            job.main("--decoder", str(source))
+        assert caught.value.code == 2
+        assert expected in capsys.readouterr().err
+        assert not job.run.exists()
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Drawing: the same images in any batch and on any mesh, the files that are asked for, and what is refused."""
 
 import dataclasses
+import shutil
 
 import jax
 import numpy as np
@@ -8,8 +9,16 @@ import pytest
 from PIL import Image
 
 from laminate.recipes.command_line import flags_command
+from laminate.recipes.decoder import for_features
+from laminate.recipes.latents import load_tokenizer
+from laminate.recipes.network import Teacher
 from laminate.recipes.sample_flags import SampleFlags
+from laminate.recipes.sharing import load_pretrained
+from tests.experiments.decoders import OF_FEATURES, OF_LATENTS, write_decoder
 from tests.experiments.jobs import TINY, TINY_DIT, Job, experiment, write_generator, write_tokenizer
+from tests.pretrained import checkpoints
+
+SEEING = Teacher("tiny/dinov2", 16, 16, 12, depth=2, family="dinov2", weights="ab" * 32)
 
 
 @pytest.fixture(scope="module")
@@ -120,8 +129,8 @@ def test_another_tokenizer_is_refused_and_guidance_without_a_null_class(places, 
     for chosen, more, expected in (
         (places, ("--tokenizer", str(other)), "belongs to the tokenizer tiny with the hash"),
         (places, ("--tokenizer", str(wide)), "is for 3 tokens of 6 numbers, and the tokenizer"),
-        (places, ("--tokenizer", str(places[1])), "holds a generator and no tokenizer"),
-        (places, ("--generator", str(places[0])), "holds a tokenizer and no generator"),
+        (places, ("--tokenizer", str(places[1])), "holds what generator.py trains and no tokenizer"),
+        (places, ("--generator", str(places[0])), "holds what vae.py trains and no generator"),
         ((places[0], bare), ("--scale", "2"), "guidance needs classes and a null class"),
     ):
         with pytest.raises(SystemExit) as caught:
@@ -164,3 +173,116 @@ def test_a_sample_that_is_not_finite_is_named_with_its_step(places, tmp_path, mo
         sample.main(flags(places, "--out", str(tmp_path / "out"), "--total", "2"))
     assert caught.value.code == 1
     assert "image 0 is not finite at step 1 of 4 steps" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def decoder(places, tmp_path_factory):
+    return write_decoder(tmp_path_factory.mktemp("decoder") / "saved", OF_LATENTS, places[0])
+
+
+def drawn_through(places, *arguments):
+    """Raw latents of four samples, and their images."""
+    given = flags(places, "--total", "4", *arguments)
+    sample = experiment("sample")
+    sampler, recipe, _ = sample.open_sampler(given, str(places[1]))
+    batches = list(sampler.draw(sample.make_labels(given, recipe), sample.make_knobs(given, recipe)))
+    latents, images = (np.concatenate([getattr(b, name) for b in batches]) for name in ("latents", "images"))
+    normalization = load_tokenizer(places[0]).model.normalization
+    return latents * np.asarray(normalization.std.value) + np.asarray(normalization.mean.value), images
+
+
+def test_a_decoder_paints_the_raw_latents_alike_on_any_mesh(places, decoder):
+    raw, images = drawn_through(places, "--decoder", str(decoder))
+    painted = jax.jit(lambda model, raw: jax.vmap(model)(raw))(load_pretrained(decoder).model, raw)
+    assert ((painted < 0) | (painted > 1)).mean() > 0.02  # and is clipped
+    np.testing.assert_allclose(images, np.clip(painted, 0, 1), atol=1e-5)
+    other, meshed = drawn_through(places, "--decoder", str(decoder), "--mesh", "2x2")
+    np.testing.assert_array_equal(other, raw)
+    np.testing.assert_array_equal(meshed, images)
+
+
+def test_a_decoder_of_features_paints_those_that_the_tokenizer_gives_back(places, tmp_path):
+    decoder = write_decoder(tmp_path / "decoder", OF_FEATURES)
+    raw, images = drawn_through(places, "--decoder", str(decoder))
+
+    @jax.jit
+    def paint(tokenizer, model, raw):
+        return jax.vmap(lambda z: model(tokenizer.expand(z).final))(raw)
+
+    painted = paint(load_tokenizer(places[0]).model, load_pretrained(decoder).model, raw)
+    np.testing.assert_allclose(images, np.clip(painted, 0, 1), atol=1e-5)
+
+
+def test_the_run_beside_the_tokenizer_paints_if_it_is_of_this_one(places, decoder, drawn, tmp_path, capsys):
+    tokenizer = shutil.copytree(places[0], tmp_path / "runs" / "tiny")
+    beside = tmp_path / "runs" / "embedded-decoder"
+    common = ("--total", "2", "--npz", "--tokenizer", str(tokenizer))
+    found = {}
+
+    def draw(name, *more):
+        found[name], _ = pixels(drawn(*common, *more, name=name))
+        return capsys.readouterr().err
+
+    beside.mkdir(parents=True)
+    assert f"painted by tiny itself ({beside} has not ended); mesh" in draw("alone")
+    shutil.copytree(decoder, beside / "decoder")
+    assert f"painted by {beside}; mesh" in draw("beside")
+    assert "painted by tiny itself; mesh" in draw("none", "--decoder", "none")
+    shutil.rmtree(beside)
+    other = write_tokenizer(tmp_path / "other", seed=5)
+    write_decoder(beside / "decoder", OF_LATENTS, other)
+    assert f"painted by tiny itself ({beside} is of another one); mesh" in draw("other")
+    np.testing.assert_array_equal(found["beside"], pixels(drawn(*common, "--decoder", str(decoder)))[0])
+    assert (found["beside"] != found["alone"]).mean() > 0.5
+    for name in ("none", "other"):
+        np.testing.assert_array_equal(found[name], found["alone"])
+    (beside / "decoder" / "config.json").write_text("{")
+    with pytest.raises(SystemExit):
+        drawn(*common)
+    assert "--decoder none goes on without it" in capsys.readouterr().err
+
+
+def test_features_that_are_no_pixels_are_painted_by_published_and_other_decoders(tmp_path, capsys):
+    tokenizer = write_tokenizer(tmp_path / "tokenizer", recipe=dataclasses.replace(TINY, teacher=SEEING))
+    places = tokenizer, write_generator(tmp_path / "generator", tokenizer)
+    published = checkpoints.write(tmp_path / "published", checkpoints.decoder_weights(), checkpoints.DECODER)
+    for source, side in ((published, 8), (write_decoder(tmp_path / "ours", OF_LATENTS, tokenizer), 16)):
+        out = tmp_path / f"out-{side}"
+        more = ("--interpolate", "linear", "--frames", "2") if side == 8 else ()
+        given = flags(places, "--decoder", str(source), "--total", "2", "--npz", "--out", str(out), *more)
+        experiment("sample").main(given)
+        images, _ = pixels(out)
+        assert images.shape == (2, side, side, 3)
+        assert images.std() > 1
+    with Image.open(tmp_path / "out-8" / "interpolation.webp") as moving:
+        assert moving.size == (16, 8)
+    others = dataclasses.replace(SEEING, weights="cd" * 32)
+    for source, expected in (
+        ("none", "The features of the teacher tiny/dinov2 are no pixels: give --decoder"),
+        (write_decoder(tmp_path / "patches", OF_FEATURES), "paints the features of the teacher patches"),
+        (write_decoder(tmp_path / "others", for_features(OF_FEATURES, others)), "weights cdcdcdcdcdcd"),
+    ):
+        with pytest.raises(SystemExit) as caught:
+            experiment("sample").main(flags(places, "--decoder", str(source), "--out", str(tmp_path / "no")))
+        assert caught.value.code == 2
+        assert expected in capsys.readouterr().err
+
+
+def test_what_is_no_decoder_of_this_tokenizer_is_refused(places, tmp_path, capsys):
+    other = write_decoder(tmp_path / "other", OF_LATENTS, write_tokenizer(tmp_path / "tokenizer", seed=5))
+    published = checkpoints.write(tmp_path / "rae", checkpoints.decoder_weights(), checkpoints.DECODER)
+    (tmp_path / "empty").mkdir()
+    for source, expected in (
+        (other, "belongs to the tokenizer tiny with the hash"),
+        (write_decoder(tmp_path / "nobody", OF_LATENTS), "does not say which tokenizer's latents it reads"),
+        (published, "--decoder: the features of `patches` are pixels already"),
+        (places[0], "holds what vae.py trains and no image decoder: give the run of decoder.py"),
+        (places[1], "holds what generator.py trains and no image decoder"),
+        (tmp_path / "absent", "There is no run or folder"),
+        (tmp_path / "empty", "holds no weights"),
+    ):
+        with pytest.raises(SystemExit) as caught:
+            experiment("sample").main(flags(places, "--decoder", str(source), "--out", str(tmp_path / "no")))
+        assert caught.value.code == 2
+        assert expected in capsys.readouterr().err
+        assert not (tmp_path / "no").exists()

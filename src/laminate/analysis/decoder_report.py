@@ -13,7 +13,6 @@ from jaxtyping import Array
 from laminate.analysis.curves import Panel, loss_curves, read_metrics
 from laminate.analysis.decoding import decoding_measures, summarise_decoding
 from laminate.analysis.figures import sample_grid
-from laminate.analysis.generation import Drawn
 from laminate.analysis.reading import Frozen, Reading, plain_image
 from laminate.analysis.report import FILE, Picture, Report, write_report
 from laminate.evals.fid import FeatureMoments, fid, fid_features
@@ -21,6 +20,7 @@ from laminate.models.inception import InceptionV3
 from laminate.parallel.feeding import whole
 from laminate.parallel.hosts import is_first
 from laminate.parallel.sharding import place
+from laminate.tokenizers.painters import FeaturePainter
 from laminate.train.export import DECODER
 from laminate.train.state import TrainState
 from laminate.train.step import make_map
@@ -112,7 +112,7 @@ def write_decoder_report(
     The plain reconstruction is that of the tokenizer's features, where the teacher can show them. All hosts measure,
     the first one writes.
     """
-    plain = frozen.tokenizer is not None and isinstance(frozen.teacher, Drawn)
+    plain = frozen.tokenizer is not None and isinstance(frozen.teacher, FeaturePainter)
     paint = make_map(
         lambda decoder, frozen, example: _pictures(decoder, frozen, example, reading, plain=plain),
         decoder,

@@ -1,7 +1,7 @@
 """How a generator is read: which latents it speaks, and which velocity its output stands for."""
 
 import dataclasses
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -18,18 +18,12 @@ from laminate.flow import (
 )
 from laminate.pretrained.features import features_of
 from laminate.tokenizers.flatdino import FlatDino
-from laminate.types import Image, Latents, RandomKey, Scalar, Tokens
+from laminate.tokenizers.normalization import Normalization
+from laminate.types import Latents, RandomKey, Scalar
 
 TIMES = {"uniform": uniform(), "logit-normal": logit_normal()}
 LATENTS = "latents"  # what `experiments/encode.py` wrote, in a batch
 FIXED = 4  # times and noises that the validation loss of an image averages over
-
-
-@runtime_checkable
-class Drawn(Protocol):
-    """A teacher whose features can be shown as an image."""
-
-    def pixels(self, features: Tokens) -> Image: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,10 +56,9 @@ class Generation:
             return tokenizer.encode(features, key=drawn)
         return tokenizer.compress(features, key=drawn)[0].astype(jnp.float32)
 
-    def decoded(self, tokenizer: FlatDino, z: Float[Array, "latents features"]) -> Tokens:
-        """The teacher's features that a latent stands for, float32."""
-        raw = tokenizer.normalization.inverse(z) if self.normalize else z
-        return tokenizer.expand(raw, dtype=self.dtype).final.astype(jnp.float32)
+    def raw(self, normalization: Normalization, z: Float[Array, "latents features"]) -> Latents:
+        """The tokenizer's raw latent, float32, that a generated one stands for."""
+        return normalization.inverse(z) if self.normalize else z.astype(jnp.float32)
 
     def velocity(
         self, network: Any, x: Float[Array, "latents features"], t: Scalar, label: Int[Array, ""]

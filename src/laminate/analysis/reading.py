@@ -11,6 +11,7 @@ from laminate.bottlenecks.gaussian import Gaussian
 from laminate.bottlenecks.noisy import Noisy
 from laminate.pretrained.features import features_of, unit_image
 from laminate.tokenizers.flatdino import FlatDino
+from laminate.tokenizers.painters import ShownFeatures
 from laminate.train.players import Prepared
 from laminate.types import Image, Latents, RandomKey
 
@@ -76,5 +77,4 @@ class Reading:
 def plain_image(frozen: Frozen, latents: Latents, *, dtype: jnp.dtype) -> Image:
     """The tokenizer's own reconstruction of the features as an image, where the teacher can show them."""
     assert frozen.tokenizer is not None
-    features = frozen.tokenizer.expand(latents, dtype=dtype).final.astype(jnp.float32)
-    return frozen.teacher.pixels(features)
+    return ShownFeatures(frozen.tokenizer, frozen.teacher)(latents, dtype=dtype)

@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array
 
-from laminate.analysis.generation import Drawn, Generation
+from laminate.analysis.generation import Generation
 from laminate.data.host_slice import HostShare
 from laminate.flow import (
     Interval,
@@ -25,7 +25,8 @@ from laminate.flow import (
     solve_adaptive,
 )
 from laminate.parallel.feeding import feed, parts_of_host, whole
-from laminate.tokenizers.flatdino import FlatDino
+from laminate.tokenizers.normalization import Normalization
+from laminate.tokenizers.painters import Painter
 from laminate.train.step import make_map
 from laminate.types import Latents, RandomKey, Scalar
 
@@ -81,11 +82,11 @@ def _one(
     generation: Generation,
     method: Method,
     network: Any,
-    frozen: tuple[Any, FlatDino, Any, Knobs],
+    frozen: tuple[Painter | None, Normalization, Any, Knobs],
     example: dict[str, Array],
 ) -> dict[str, Array]:
     """One sample. A weaker network, if there is one, guides in place of the null class."""
-    teacher, tokenizer, weak, knobs = frozen
+    painter, normalization, weak, knobs = frozen
     key = jax.random.fold_in(knobs.key, example["index"])
     noise = jax.random.normal(key, (generation.tokens, generation.features), jnp.float32)
     label = generation.label(example["label"])
@@ -117,8 +118,9 @@ def _one(
     else:
         solution = solve(velocity, noise, knobs.grid, method.tableau)
     drawn: dict[str, Array] = {"latents": solution.state, "broken_at": solution.broken_at}
-    if isinstance(teacher, Drawn):
-        drawn["images"] = teacher.pixels(generation.decoded(tokenizer, solution.state))
+    if painter is not None:
+        raw = generation.raw(normalization, solution.state)
+        drawn["images"] = painter(raw, dtype=generation.dtype)
     return drawn
 
 
@@ -126,14 +128,14 @@ def make_sampler(
     generation: Generation,
     method: Method,
     network: Any,
-    frozen: tuple[Any, FlatDino, Any, Knobs],
+    frozen: tuple[Painter | None, Normalization, Any, Knobs],
     *,
     mesh: Mesh,
 ) -> Callable[[Any, Any, dict[str, Array]], dict[str, Array]]:
     """`draw(network, frozen, batch)`, compiled for the mesh: `latents`, `broken_at` and, if they can be, `images`.
 
-    `frozen` is the teacher, the tokenizer, a weaker network or None, and the knobs; a batch has a `label` and an
-    `index` for each sample. The networks here are examples (arrays or their shapes).
+    `frozen` is what paints raw latents or None, the statistics of the latents, a weaker network or None, and the knobs;
+    a batch has a `label` and an `index` for each sample. The networks here are examples (arrays or their shapes).
     """
 
     def one(network: Any, frozen: Any, example: dict[str, Array]) -> dict[str, Array]:
@@ -145,16 +147,17 @@ def make_sampler(
 class Sampler:
     """A compiled sampler: one for all numbers of steps, shifts, scales, intervals and seeds.
 
-    `weak` is a network for autoguidance. `device_batch_size` samples are drawn at a time on each device: with equal
-    ones, every mesh computes the same numbers.
+    `painter` makes images of raw latents, if anything does; `normalization` makes latents raw. `weak` is a network for
+    autoguidance. `device_batch_size` samples are drawn at a time on each device: with equal ones, every mesh computes
+    the same numbers.
     """
 
     def __init__(
         self,
         generation: Generation,
         network: Any,
-        teacher: Any,
-        tokenizer: FlatDino,
+        painter: Painter | None,
+        normalization: Normalization,
         *,
         mesh: Mesh,
         method: Method,
@@ -162,8 +165,8 @@ class Sampler:
         weak: Any = None,
     ):
         self.generation = generation
-        self.draws_images = isinstance(teacher, Drawn)
-        self._network, self._frozen = network, (teacher, tokenizer, weak)
+        self.draws_images = painter is not None
+        self._network, self._frozen = network, (painter, normalization, weak)
         self._mesh = mesh
         self._global = device_batch_size * mesh.devices.size
         self._method, self._apply = method, None
@@ -193,18 +196,18 @@ class Sampler:
             index = np.arange(first + start, first + start + rows)
             self._require_finite(drawn["broken_at"][:rows], index, knobs)
             images = drawn["images"][:rows] if "images" in drawn else None
+            _require_painted(images, index)
             yield Batch(index, drawn["latents"][:rows], images)
 
     def decode(self, latents: np.ndarray) -> np.ndarray:
         """Images in [0, 1] of other latents, such as those between two samples."""
-        teacher, tokenizer, _ = self._frozen
-        generation = self.generation
+        generation, frozen = self.generation, self._frozen[:2]
 
         def one(network: Any, frozen: Any, example: dict[str, Array]) -> dict[str, Array]:
-            teacher, tokenizer = frozen
-            return {"images": teacher.pixels(generation.decoded(tokenizer, example["latents"]))}
+            painter, normalization = frozen
+            raw = generation.raw(normalization, example["latents"])
+            return {"images": painter(raw, dtype=generation.dtype)}
 
-        frozen = (teacher, tokenizer)
         apply = make_map(one, (), frozen, mesh=self._mesh, compute_dtype=generation.dtype)
         images: list[np.ndarray] = []
         for start in range(0, len(latents), self._global):
@@ -241,4 +244,15 @@ class Sampler:
         raise NotFiniteError(
             f"image {image} is not finite {where} {steps} steps{more}: the weights are broken, or the guidance is "
             "too strong. Lower --scale, or take an earlier checkpoint."
+        )
+
+
+def _require_painted(images: np.ndarray | None, index: np.ndarray) -> None:
+    if images is None:
+        return
+    bad = np.flatnonzero(~np.isfinite(images).all(axis=(1, 2, 3)))
+    if len(bad):
+        raise NotFiniteError(
+            f"image {index[bad[0]]} is painted with pixels that are not finite, and {len(bad) - 1} more of its batch: "
+            "its latent is finite. Take another --decoder, or --precision float32."
         )

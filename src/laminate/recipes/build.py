@@ -2,7 +2,6 @@
 
 import dataclasses
 from functools import partial
-from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -28,8 +27,9 @@ from laminate.recipes.flatdino import FlatDinoRecipe
 from laminate.recipes.generator import GeneratorRecipe
 from laminate.recipes.network import Teacher, Vit
 from laminate.tokenizers.flatdino import FlatDino, NestedLatents
+from laminate.tokenizers.painters import FeaturePainter
 from laminate.tokenizers.rae import RaePixels
-from laminate.types import Image, RandomKey, Tokens
+from laminate.types import RandomKey
 
 
 def flatdino(
@@ -192,14 +192,7 @@ def require_teacher(recipe: FlatDinoRecipe, teacher: Teacher) -> None:
         )
 
 
-@runtime_checkable
-class Painter(Protocol):
-    """Turns the features of a teacher into an image in [0, 1]."""
-
-    def pixels(self, features: Tokens) -> Image: ...
-
-
-def painter(teacher: Teacher, decoder: str | None) -> Painter | None:
+def painter(teacher: Teacher, decoder: str | None) -> FeaturePainter | None:
     """What shows the features of `teacher` as pixels: themselves, or the `decoder` of a published autoencoder.
 
     Its weights are NumPy arrays. None if there is nothing. Raises as `pixel_decoder`.
@@ -209,20 +202,18 @@ def painter(teacher: Teacher, decoder: str | None) -> Painter | None:
     return Patches(teacher.image_size, teacher.patch_size) if teacher.name == "patches" else None
 
 
-def pixel_decoder(source: str, teacher: Teacher) -> RaePixels:
+def pixel_decoder(source: str, teacher: Teacher, *, flag: str = "--pixel-decoder") -> RaePixels:
     """The decoder of a published autoencoder, to look at the features of `teacher`; weights in NumPy arrays.
 
-    Raises ValueError if it takes other features, or cannot be read, and OSError if it is not there.
+    Raises ValueError, naming the `flag`, if it takes other features, or cannot be read, and OSError if it is not there.
     """
     if teacher.family not in READERS:
-        raise ValueError(
-            f"--pixel-decoder: the features of `{teacher.name}` are pixels already, leave it out."
-        )
+        raise ValueError(f"{flag}: the features of `{teacher.name}` are pixels already, leave it out.")
     family = READERS[teacher.family]
     decoder = read_decoder(*hub.load(source), mean=family.mean, std=family.std, on_host=True)
     if decoder.vit.in_dim != teacher.dim:
         raise ValueError(
-            f"--pixel-decoder {source} takes features of {decoder.vit.in_dim} numbers, and {teacher.name} gives "
+            f"{flag} {source} takes features of {decoder.vit.in_dim} numbers, and {teacher.name} gives "
             f"{teacher.dim}: use one that was trained on this teacher."
         )
     return RaePixels(decoder)

@@ -27,6 +27,10 @@ class SampleFlags:
     """Of a checkpoint: the averaged weights, or those that are trained."""
     tokenizer: str | None = None
     """Run, saved folder or hub repository of its tokenizer. Default: runs/NAME of the one it was trained on."""
+    decoder: str | None = None
+    """What paints the latents: a run of decoder.py, a saved folder or hub repository, or the decoder of a published
+    autoencoder on the tokenizer's teacher; none takes what the tokenizer gives back, if that is pixels. Default: the
+    run embedded-decoder beside the tokenizer, if it was trained on this very tokenizer, else none."""
 
     classes: tuple[str, ...] = ()
     """Classes by number or name, in this order. Default: ten, spread over all."""
