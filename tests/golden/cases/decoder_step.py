@@ -48,8 +48,9 @@ def flatdino(golden: Golden) -> dict[str, np.ndarray]:
     weight, largest = options.take("gan_weight"), options.take("max_d_weight")
     probability = options.take("prob", 1.0)
     backbone, heads = visible_parts(network, under(golden, "disc/"), options)
-    latents, image = (jnp.asarray(golden.input(name)) for name in ("latents", "image"))
-    batch = {"latents": latents, "image": _denormalised(decoder, image)}
+    latents = jnp.asarray(golden.input("latents"))
+    mean, std = (np.asarray(values, np.float32) for values in (decoder.mean, decoder.std))
+    batch = {"latents": latents, "image": jnp.asarray(golden.input("image") * std + mean)}
     views = partial(_view, probability=probability, rows=len(latents))
     players = Players(
         prepare=lambda frozen, example, key: Prepared(
@@ -66,11 +67,10 @@ def flatdino(golden: Golden) -> dict[str, np.ndarray]:
         discriminator_start=1,
     )
     tokens, painted = _painted(decoder, latents)
-    mean, std = (np.asarray(values, np.float32) for values in (decoder.mean, decoder.std))
-    produced = {
+    produced: dict[str, Any] = {
         "tokens": tokens,
         "reconstruction": painted,
-        "reconstruction_normalised": (painted - mean) / std,
+        "reconstruction_normalised": (np.asarray(painted) - mean) / std,
     }
     for part, start in _TURNS.items():
         who = dataclasses.replace(players, adversarial_start=start)
@@ -90,10 +90,6 @@ def _decoder(weights: Mapping[str, np.ndarray], options: Options) -> RegisterDec
     )
     own = {name: array for name, array in weights.items() if name.startswith("decoder/")}
     return load(made, pixel_decoder_slots(made), own, ignored=IGNORED)
-
-
-def _denormalised(decoder: RegisterDecoder, images: jax.Array) -> jax.Array:
-    return images * jnp.asarray(decoder.std, jnp.float32) + jnp.asarray(decoder.mean, jnp.float32)
 
 
 @jax.jit
