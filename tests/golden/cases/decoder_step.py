@@ -51,13 +51,13 @@ def flatdino(golden: Golden) -> dict[str, np.ndarray]:
     latents = jnp.asarray(golden.input("latents"))
     mean, std = (np.asarray(values, np.float32) for values in (decoder.mean, decoder.std))
     batch = {"latents": latents, "image": jnp.asarray(golden.input("image") * std + mean)}
-    views = partial(_view, probability=probability, rows=len(latents))
+    frozen = backbone, _draws(golden, len(latents)), _keys(len(latents))
     players = Players(
         prepare=lambda frozen, example, key: Prepared(
             example["latents"], example["latents"], example["image"]
         ),
         reconstruct=_reconstruct,
-        views=views,
+        views=partial(_view, probability=probability),
         fool=generator_loss,
         discriminate=_discriminate,
         stored=lambda image: image,
@@ -74,7 +74,7 @@ def flatdino(golden: Golden) -> dict[str, np.ndarray]:
     }
     for part, start in _TURNS.items():
         who = dataclasses.replace(players, adversarial_start=start)
-        produced |= _step(part, decoder, heads, (backbone, _draws(golden, len(latents))), who, batch)
+        produced |= _step(part, decoder, heads, frozen, who, batch)
     return {name: np.asarray(value) for name, value in produced.items() if name in golden.outputs}
 
 
@@ -110,15 +110,17 @@ def _draws(golden: Golden, images: int) -> Draws:
     return Draws(switches, amounts)
 
 
-def _view(image: Image, frozen: Any, *, key: Any, probability: float, rows: int) -> tuple[Any, ...]:
+def _keys(images: int) -> np.ndarray:
+    """The data of all keys that the first step has for each image."""
+    step_key = jax.random.fold_in(jax.random.key(_SEED), 0)
+    keys = [jax.random.split(jax.random.fold_in(step_key, row), 5) for row in range(images)]
+    return np.stack([jax.random.key_data(key) for key in keys])
+
+
+def _view(image: Image, frozen: Any, *, key: Any, probability: float) -> tuple[Any, ...]:
     """What the discriminator sees, moved as the file says of the image whose key this is."""
-    backbone, draws = frozen
-    of_row = lambda row: jax.random.split(
-        jax.random.fold_in(jax.random.fold_in(jax.random.key(_SEED), 0), row), 5
-    )
-    keys = jax.random.key_data(jax.vmap(of_row)(jnp.arange(rows)))
-    mine = jnp.any(jnp.all(keys == jax.random.key_data(key)[None, None], axis=-1), axis=-1)
-    row = jnp.argmax(mine)
+    backbone, draws, keys = frozen
+    row = jnp.argmax(jnp.any(jnp.all(keys == jax.random.key_data(key)[None, None], axis=-1), axis=-1))
     signed = 2.0 * jnp.clip(image, 0.0, 1.0) - 1.0
     moved = diffaug(signed, Draws(draws.switches[row], draws.amounts[row]), probability=probability)
     return (backbone(moved),)
