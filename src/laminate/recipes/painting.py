@@ -24,6 +24,7 @@ from laminate.recipes.network import PRETRAINED_TEACHERS
 from laminate.train.export import content_hash
 from laminate.types import RandomKey
 
+SEEN_SIZE = 224  # pixels along a side of what DINO is shown
 WINDOW_TAPS = 4  # offsets at which the windows are cut
 _NORMS: dict[str, TokenNorm] = {"sample": "bn", "group": "gn"}
 
@@ -60,10 +61,12 @@ def backbone(recipe: DecoderRecipe, *, weights: bool = True) -> Backbone:
         return Pixels()
     resampling = "bilinear-antialias" if adversary.antialias else "bilinear"
     if not weights:
-        return VitBackbone(teacher_shapes(adversary.source, resampling=resampling), adversary.taps)
+        shapes = teacher_shapes(adversary.source, image_size=SEEN_SIZE, resampling=resampling)
+        return VitBackbone(shapes, adversary.taps)
     return load_backbone(
         adversary.source,
         depths=adversary.taps,
+        image_size=SEEN_SIZE,
         resampling=resampling,
         hidden_act=None if adversary.antialias else "gelu_pytorch_tanh",
         on_host=True,
