@@ -57,6 +57,11 @@ def backbone(recipe: DecoderRecipe, *, weights: bool = True) -> Backbone:
                 f"adversary.window {adversary.window} must divide the image's {recipe.image_size} pixels."
             )
         return Windows(adversary.window, WINDOW_TAPS)
+    if adversary.kind == "patchgan" and recipe.image_size < 3 * 2**adversary.layers:
+        raise ValueError(
+            f"adversary.layers {adversary.layers} needs images of {3 * 2**adversary.layers} pixels or more, and these "
+            f"have {recipe.image_size}: take fewer layers."
+        )
     if adversary.kind != "dino":
         return Pixels()
     resampling = "bilinear-antialias" if adversary.antialias else "bilinear"
