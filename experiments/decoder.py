@@ -23,7 +23,6 @@ from functools import partial
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from generator import find_tokenizer
 from jax.flatten_util import ravel_pytree
 
 from laminate.analysis.decoder_report import ReconstructionFid, write_decoder_report
@@ -57,6 +56,15 @@ DISCRIMINATOR = {"hinge": hinge_loss, "vanilla": vanilla_loss}
 ADVERSARIAL = {"mean": generator_loss, "non-saturating": non_saturating_loss}
 
 # 1. What is read: latents of a frozen tokenizer, or features of a frozen network; noisy in training
+
+
+def find_tokenizer(flags):
+    """The folder of the tokenizer, as for a generator: the embedded one is trained first where it is not there yet."""
+    if flags.tokenizer is not None:
+        return flags.tokenizer
+    import generator
+
+    return generator.find_tokenizer(flags)
 
 
 def make_frozen(recipe, *, weights=True, tokenizer=None):

@@ -2,6 +2,7 @@
 
     python experiments/plan.py --experiment long-32-bl-128 --topology v5e:4x8 --mesh 4x8 --remat dots
     python experiments/plan.py --experiment long-32-bl-128 --topology v5e:4x8 --mesh 32x1 --suggest
+    python experiments/plan.py --experiment vit-xl --topology v5e:4x8 --mesh 4x8 --remat dots     an image decoder's
     python experiments/plan.py --experiment ditxl-kappa3 --topology v5e:4x8 --mesh 4x8            a generator's training
     python experiments/plan.py --experiment ditxl-kappa3 --topology v5e:4x8 --mesh 4x8 --draw     drawing images from it
 
@@ -35,6 +36,7 @@ from laminate.planning.loader_speed import images_per_second
 from laminate.planning.plan import Job, Setting, held_bytes, make_plan
 from laminate.planning.suggest import suggest
 from laminate.planning.table import markdown, show
+from laminate.recipes.decoder_flags import DecoderFlags, resolve_decoder
 from laminate.recipes.endings import say, user_errors
 from laminate.recipes.flags import GeneratorFlags, resolve_generator, resolve_recipe
 from laminate.recipes.work import learning_rate
@@ -52,6 +54,14 @@ def load_experiment(script):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def resolve(training, experiment):
+    """The recipe that the flags ask for."""
+    if isinstance(training, DecoderFlags):
+        return resolve_decoder(training, experiment.RECIPES, default=experiment.DEFAULT, weights=False)
+    resolved = resolve_generator if isinstance(training, GeneratorFlags) else resolve_recipe
+    return resolved(training, experiment.RECIPES, default=experiment.DEFAULT)
 
 
 def job_maker(experiment, flags, recipe):
@@ -97,8 +107,7 @@ def batch_of(shapes, global_batch_size, mesh):
 def main(flags):
     with user_errors("plan.py"):
         experiment = load_experiment(script_of(flags))
-        resolve = resolve_generator if isinstance(flags.training, GeneratorFlags) else resolve_recipe
-        recipe = resolve(flags.training, experiment.RECIPES, default=experiment.DEFAULT)
+        recipe = resolve(flags.training, experiment)
         topology = parse_topology(flags.topology, slices=flags.slices)
         place = describe(topology)
         shape = parse_mesh(flags.mesh) or MeshShape(len(place.devices) // topology.slices, 1, topology.slices)

@@ -17,8 +17,9 @@ from PIL import Image
 
 from laminate.recipes.bottleneck import FsqBottleneck, GaussianBottleneck
 from laminate.recipes.build import flatdino, generator
-from laminate.recipes.command_line import generator_command, train_command
-from laminate.recipes.experiments import flatdino_fsq, flatdino_vae, flow_generator
+from laminate.recipes.command_line import decoder_command, generator_command, train_command
+from laminate.recipes.decoder import Adversary, DecoderRecipe, Perceptual
+from laminate.recipes.experiments import flatdino_fsq, flatdino_vae, flow_generator, image_decoder
 from laminate.recipes.families import Recipe
 from laminate.recipes.flatdino import FlatDinoRecipe
 from laminate.recipes.generator import GeneratorRecipe, Guidance
@@ -31,7 +32,10 @@ from laminate.types import join_buffers, split_buffers
 
 ROOT = Path(__file__).parents[2]
 FAMILIES = {"vae": (flatdino_vae, "embedded-16-128"), "fsq": (flatdino_fsq, "embedded-32-L88888888")}
-GENERATOR = (flow_generator, "embedded-dit")
+COMMANDS = {
+    "generator": (generator_command, flow_generator, "embedded-dit"),
+    "decoder": (decoder_command, image_decoder, "embedded-decoder"),
+}
 VIT = Vit(dim=16, depth=1, heads=2, hidden=24, positions="learned")
 TINY = FlatDinoRecipe(
     name="tiny",
@@ -63,6 +67,26 @@ TINY_DIT = GeneratorRecipe(
     optimizer=TINY.optimizer,
     global_batch_size=8,
 )
+TINY_DECODER = DecoderRecipe(
+    name="tiny-decoder",
+    network=VIT,
+    patch_size=4,
+    schedule=TINY.schedule,
+    perceptual=Perceptual("pyramid"),
+    adversary=Adversary(
+        kind="patchgan",
+        layers=1,
+        channels=4,
+        discriminator_start=1,
+        adversarial_start=1,
+        peak=2e-3,
+        optimizer=Optimizer(betas=(0.5, 0.9), weight_decay=0.0, ema_decay=0.8),
+    ),
+    augment=TINY.augment,
+    optimizer=TINY.optimizer,
+    global_batch_size=8,
+)
+RECIPES = {"vae": TINY, "fsq": TINY_FSQ, "generator": TINY_DIT, "decoder": TINY_DECODER}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +103,7 @@ class Job:
         return self.folder / "run"
 
     def arguments(self, *more: str, recipe: Recipe | None = None, run: Path | None = None) -> list[str]:
-        recipe = recipe or {"vae": TINY, "fsq": TINY_FSQ, "generator": TINY_DIT}[self.family]
+        recipe = recipe or RECIPES[self.family]
         file = self.folder / f"{recipe.name}.json"
         file.write_text(to_json(recipe))
         return [
@@ -92,8 +116,9 @@ class Job:
     def command(self, *more: str, recipe: Recipe | None = None, run: Path | None = None):
         """Flags and recipe, as the command line makes them."""
         arguments = self.arguments(*more, recipe=recipe, run=run)
-        if self.family == "generator":
-            return generator_command(None, GENERATOR[0], default=GENERATOR[1], arguments=arguments)
+        if self.family in COMMANDS:
+            command, from_name, default = COMMANDS[self.family]
+            return command(None, from_name, default=default, arguments=arguments)
         from_name, default = FAMILIES[self.family]
         return train_command(None, from_name, default=default, arguments=arguments)
 
@@ -116,8 +141,9 @@ class Job:
             },
         )
 
-    def losses(self, run: Path | None = None) -> dict[int, float]:
-        return {line["step"]: line["train/loss"] for line in metrics(run or self.run) if "train/loss" in line}
+    def losses(self, run: Path | None = None, name: str = "loss") -> dict[int, float]:
+        key = f"train/{name}"
+        return {line["step"]: line[key] for line in metrics(run or self.run) if key in line}
 
 
 def experiment(family: str):

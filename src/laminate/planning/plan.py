@@ -25,7 +25,7 @@ from laminate.planning.flops import count_flops
 from laminate.planning.memory import Held, device_bytes, gathered_bytes
 from laminate.planning.roofline import Roofline, roofline
 from laminate.planning.traffic import count_traffic
-from laminate.train.state import TrainState
+from laminate.train.state import GanState, TrainState
 
 MIB = 2**20
 
@@ -186,16 +186,16 @@ def held_bytes(place: Slice, setting: Setting, make_job: MakeJob) -> int:
 
 
 def _held(job: Job) -> tuple[Held, int]:
-    """Bytes that are held on one device, and the number of trained parameters on all of them."""
-    state = job.state
+    """Bytes that are held on one device, and the number of trained parameters on all of them, of both players."""
+    players = [job.state, *([job.state.discriminator] if isinstance(job.state, GanState) else [])]
     held = Held(
-        parameters=device_bytes((state.params, state.buffers)),
-        optimizer=device_bytes((state.opt_state, state.step, state.key)),
-        average=device_bytes(state.ema),
+        parameters=device_bytes([(one.params, one.buffers) for one in players]),
+        optimizer=device_bytes([(one.opt_state, one.step, one.key) for one in players]),
+        average=device_bytes([one.ema for one in players]),
         frozen=device_bytes(job.frozen),
         batch=device_bytes(job.batch),
     )
-    return held, sum(leaf.size for leaf in jax.tree.leaves(state.params))
+    return held, sum(leaf.size for leaf in jax.tree.leaves([one.params for one in players]))
 
 
 def measure(compiled: Compiled, topology: Topology, standing: list[Place]) -> Measured:

@@ -9,12 +9,23 @@ from rich.table import Table
 
 from laminate.recipes import generator_names
 from laminate.recipes.costs import parameters
-from laminate.recipes.experiments import FSQ_STATICS, GENERATOR_STATICS, VAE_STATICS, flow_generator
+from laminate.recipes.decoder import USAGE as DECODER
+from laminate.recipes.decoder_costs import decoder_flops, decoder_parameters, decoder_sequence
+from laminate.recipes.decoder_rows import decoder_rows
+from laminate.recipes.experiments import (
+    DECODER_STATICS,
+    FSQ_STATICS,
+    GENERATOR_STATICS,
+    VAE_STATICS,
+    flow_generator,
+    image_decoder,
+)
 from laminate.recipes.explain import (
     Row,
     find_family,
     find_recipe,
     is_ambiguous,
+    is_decoder,
     is_generator,
     name_rows,
     recipe_rows,
@@ -31,7 +42,7 @@ from laminate.recipes.vae_names import GRAMMAR as VAE
 def explain(
     name: str,
     /,
-    family: Literal["auto", "vae", "fsq", "generator"] = "auto",
+    family: Literal["auto", "vae", "fsq", "generator", "decoder"] = "auto",
     variant: Variant = "paper",
     json: bool = False,
 ) -> None:
@@ -45,6 +56,9 @@ def explain(
     """
     if family == "generator" or (family == "auto" and is_generator(name)):
         _explain_generator(name, json)
+        return
+    if family == "decoder" or (family == "auto" and is_decoder(name)):
+        _explain_decoder(name, json)
         return
     found = find_family(name) if family == "auto" else family
     recipe = find_recipe(name, found, variant=variant)
@@ -82,6 +96,25 @@ def _explain_generator(name: str, json: bool) -> None:
     console.print(f"Train it: python experiments/generator.py --experiment {recipe.name} --tokenizer RUN")
 
 
+def _explain_decoder(name: str, json: bool) -> None:
+    recipe = image_decoder(name)
+    if json:
+        sys.stdout.write(to_json(recipe))
+        return
+    console = Console()
+    cost = (
+        f"{decoder_parameters(recipe):,} parameters; {decoder_flops(recipe) / 1e9:.2f} GFLOPs forward over "
+        f"{decoder_sequence(recipe)} tokens (one multiply-add is one FLOP)"
+    )
+    rows: list[Row] = [*decoder_rows(recipe), ("cost", cost)]
+    console.print(_table(f"{recipe.name} (image decoder)", ("what", "value"), rows))
+    reads = "--tokenizer RUN" if recipe.reads == "latents" else "--teacher NAME"
+    if recipe.reads == "latents":
+        console.print("Tokens, numbers and the image become those of the tokenizer.")
+    weights = " --lpips FILE" if recipe.perceptual.kind == "lpips" else ""
+    console.print(f"Train it: python experiments/decoder.py --experiment {recipe.name} {reads}{weights}")
+
+
 def show_list() -> None:
     """List the grammars, their options, the sizes and the fixed names."""
     console = Console()
@@ -92,6 +125,12 @@ def show_list() -> None:
     generators: list[Row] = [(name, "fixed name") for name in GENERATOR_STATICS]
     generators += [(f"-{option}", meaning) for option, meaning in generator_names.MEANINGS.items()]
     console.print(_table(f"experiments/generator.py: {generator_names.USAGE}", ("part", "means"), generators))
+    decoders: list[Row] = [(name, "fixed name") for name in DECODER_STATICS]
+    decoders += [
+        ("vit", "FlatDINO's, from latents of a tokenizer"),
+        ("rae", "RAE's, from features of a teacher"),
+    ]
+    console.print(_table(f"experiments/decoder.py: {DECODER}", ("part", "means"), decoders))
     lengths: list[Row] = [(variant, f"{epochs} epochs") for variant, epochs in EPOCHS.items()]
     console.print(_table("variant", ("name", "length"), lengths))
     sizes: list[Row] = [

@@ -40,9 +40,12 @@ class DecoderFlags(RunFlags):
 
 
 def resolve_decoder(
-    flags: DecoderFlags, from_name: Callable[[str], DecoderRecipe], *, default: str
+    flags: DecoderFlags, from_name: Callable[[str], DecoderRecipe], *, default: str, weights: bool = True
 ) -> DecoderRecipe:
-    """The recipe of an image decoder that the flags ask for, as `resolve_recipe`."""
+    """The recipe of an image decoder that the flags ask for, as `resolve_recipe`.
+
+    Without `weights`, those of LPIPS need not be named: a plan has no use for them.
+    """
     recipe = named_recipe(flags, from_name, default)
     assert isinstance(recipe, DecoderRecipe)
     if flags.tokenizer is not None and recipe.reads == "features":
@@ -51,7 +54,7 @@ def resolve_decoder(
         recipe = for_features(recipe, find_teacher(flags.teacher))
     kind = flags.perceptual or recipe.perceptual.kind
     source = flags.lpips or recipe.perceptual.source
-    if kind == "lpips" and not source:
+    if kind == "lpips" and not source and weights:
         raise ValueError(
             f"{recipe.name} compares images by LPIPS, whose weights are not there: give --lpips FILE (VGG-16 and its "
             "heads), or --perceptual pyramid, which needs none."

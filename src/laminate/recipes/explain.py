@@ -6,6 +6,7 @@ from laminate.recipes import costs, fsq_names, vae_names
 from laminate.recipes.bottleneck import FsqBottleneck, GaussianBottleneck
 from laminate.recipes.experiments import (
     DECAY_EPOCHS,
+    DECODER_STATICS,
     FSQ_STATICS,
     GENERATOR_STATICS,
     VAE_STATICS,
@@ -26,6 +27,11 @@ IMAGENET_IMAGES = 1_281_167
 def is_generator(name: str) -> bool:
     """Whether `name` is, or begins as, that of a generator."""
     return name in GENERATOR_STATICS or name.startswith("dit")
+
+
+def is_decoder(name: str) -> bool:
+    """Whether `name` is, or begins as, that of an image decoder."""
+    return name in DECODER_STATICS or name.startswith(("vit-", "rae-"))
 
 
 def find_family(name: str) -> Family:

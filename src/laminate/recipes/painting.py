@@ -24,6 +24,7 @@ from laminate.recipes.network import PRETRAINED_TEACHERS
 from laminate.train.export import content_hash
 from laminate.types import RandomKey
 
+SEEN_SIZE = 224  # pixels along a side of what DINO is shown
 WINDOW_TAPS = 4  # offsets at which the windows are cut
 _NORMS: dict[str, TokenNorm] = {"sample": "bn", "group": "gn"}
 
@@ -56,14 +57,21 @@ def backbone(recipe: DecoderRecipe, *, weights: bool = True) -> Backbone:
                 f"adversary.window {adversary.window} must divide the image's {recipe.image_size} pixels."
             )
         return Windows(adversary.window, WINDOW_TAPS)
+    if adversary.kind == "patchgan" and recipe.image_size < 3 * 2**adversary.layers:
+        raise ValueError(
+            f"adversary.layers {adversary.layers} needs images of {3 * 2**adversary.layers} pixels or more, and these "
+            f"have {recipe.image_size}: take fewer layers."
+        )
     if adversary.kind != "dino":
         return Pixels()
     resampling = "bilinear-antialias" if adversary.antialias else "bilinear"
     if not weights:
-        return VitBackbone(teacher_shapes(adversary.source, resampling=resampling), adversary.taps)
+        shapes = teacher_shapes(adversary.source, image_size=SEEN_SIZE, resampling=resampling)
+        return VitBackbone(shapes, adversary.taps)
     return load_backbone(
         adversary.source,
         depths=adversary.taps,
+        image_size=SEEN_SIZE,
         resampling=resampling,
         hidden_act=None if adversary.antialias else "gelu_pytorch_tanh",
         on_host=True,

@@ -7,7 +7,8 @@ from pathlib import Path
 import tyro
 
 from laminate.recipes.checks import at_least
-from laminate.recipes.explain import find_family, is_generator
+from laminate.recipes.decoder_flags import DecoderFlags
+from laminate.recipes.explain import find_family, is_decoder, is_generator
 from laminate.recipes.families import script
 from laminate.recipes.flags import AttentionKernel, GeneratorFlags, Remat, TrainFlags, read_recipe
 from laminate.recipes.flatdino import Variant
@@ -62,7 +63,7 @@ class PlanFlags:
             raise ValueError("Give --experiment or --recipe, not both: each of them is the whole recipe.")
 
     @property
-    def training(self) -> TrainFlags | GeneratorFlags:
+    def training(self) -> TrainFlags | GeneratorFlags | DecoderFlags:
         """The flags of the training that is planned."""
         if script_of(self) == "generator.py":
             if self.teacher is not None:
@@ -78,6 +79,8 @@ class PlanFlags:
                 attention=self.attention,
                 precision="bfloat16",
             )
+        if script_of(self) == "decoder.py":
+            return self._decoder
         if self.draw:
             raise ValueError(
                 "--draw is for generators, such as --experiment ditxl: a tokenizer draws nothing."
@@ -88,6 +91,21 @@ class PlanFlags:
             variant=self.variant,
             teacher=self.teacher,
             teacher_dtype=self.teacher_dtype,
+            global_batch_size=self.global_batch_size,
+            device_batch_size=self.device_batch_size,
+            remat=self.remat,
+            attention=self.attention,
+            precision="bfloat16",
+        )
+
+    @property
+    def _decoder(self) -> DecoderFlags:
+        if self.draw:
+            raise ValueError("--draw is for generators, such as --experiment ditxl: a decoder draws nothing.")
+        return DecoderFlags(
+            experiment=self.experiment,
+            recipe=self.recipe,
+            teacher=self.teacher,
             global_batch_size=self.global_batch_size,
             device_batch_size=self.device_batch_size,
             remat=self.remat,
@@ -114,4 +132,6 @@ def script_of(flags: PlanFlags) -> str:
         return script(read_recipe(flags.recipe))
     if flags.experiment is not None and is_generator(flags.experiment):
         return "generator.py"
+    if flags.experiment is not None and is_decoder(flags.experiment):
+        return "decoder.py"
     return "vae.py" if flags.experiment is None else f"{find_family(flags.experiment)}.py"

@@ -9,13 +9,17 @@ from typing import Any
 import jax
 import numpy as np
 
+from laminate.models.rae_decoder import RaeDecoder
 from laminate.pretrained import hub, layouts
+from laminate.pretrained.rae import read_decoder, split_autoencoder
 from laminate.recipes.sharing import exported
 from laminate.train.export import named_weights, today
 from laminate.train.state import TrainState
 
 SMALLEST_SHARE = 0.01  # of the numbers of a model: less is no beginning
 _SHOWN = 8
+_DECODER_INPUT = "decoder_embed.weight"
+_IN_AUTOENCODER = f"decoder.{_DECODER_INPUT}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +46,8 @@ class Start:
 def plan_start(source: str | os.PathLike[str], model: Any, *, cache: Path | None = None) -> Start:
     """What `model` (arrays or their shapes) takes over from `source`, a name that `hub.load` knows or a run folder.
 
+    A decoder of features takes over the weights of a published one too, alone or in a whole autoencoder.
+
     An array is kept if one of its name and shape is there: with another number of tokens, all but the tables of the
     tokens are. Buffers are never taken over: they belong to other latents, or are the same anyway.
 
@@ -50,15 +56,17 @@ def plan_start(source: str | os.PathLike[str], model: Any, *, cache: Path | None
         OSError: there is nothing of that name.
     """
     everything, trained = named_weights(model), named_weights(model, buffers=False)
-    saved = today(hub.load(exported(source), cache=cache).weights, everything)
+    found = hub.load(exported(source), cache=cache)
+    saved = _decoder_weights(found, model) if isinstance(model, RaeDecoder) else None
+    saved = today(found.weights, everything) if saved is None else saved
     kept = {name: saved[name] for name, leaf in trained.items() if _fits(saved.get(name), leaf)}
     drawn = tuple(_drawn(name, saved.get(name), leaf) for name, leaf in trained.items() if name not in kept)
     numbers = sum(leaf.size for leaf in trained.values())
     share = sum(array.size for array in kept.values()) / numbers
     where = os.fspath(source)
     if share < SMALLEST_SHARE:
-        found = layouts.guess({name: array.shape for name, array in saved.items()})
-        looks = f" It looks like {found}." if found else ""
+        guess = layouts.guess({name: array.shape for name, array in found.weights.items()})
+        looks = f" It looks like {guess}." if guess else ""
         raise ValueError(
             f"--init-from {where}: {share:.1%} of this model's numbers fit, which is no beginning.{looks} "
             f"{_some(drawn)}. Give weights of the same widths, or train without --init-from."
@@ -81,6 +89,26 @@ def started(state: TrainState, start: Start) -> TrainState:
 
     ema = None if state.ema is None else replaced(state.ema)
     return dataclasses.replace(state, params=replaced(state.params), ema=ema)
+
+
+def _decoder_weights(found: hub.Loaded, model: RaeDecoder) -> dict[str, np.ndarray] | None:
+    """The weights of a published decoder under our names; None if these are no published ones.
+
+    Raises ValueError for attention cut into other heads than the model's: the shapes would be the same.
+    """
+    config, weights = found
+    if any(name.startswith(_IN_AUTOENCODER) for name in weights):
+        weights = split_autoencoder(weights).decoder
+    elif _DECODER_INPUT not in weights:
+        return None
+    read = read_decoder(config, weights, mean=model.mean, std=model.std, on_host=True)
+    there, here = (one.vit.stack.layers.attention.heads for one in (read, model))
+    if there != here:
+        raise ValueError(
+            f"--init-from: the published decoder has {there} attention heads, and this recipe has {here}: take the "
+            "recipe of its size."
+        )
+    return {name: np.asarray(leaf) for name, leaf in named_weights(read).items()}
 
 
 def _fits(saved: np.ndarray | None, leaf: Any) -> bool:

@@ -5,7 +5,7 @@ computed once, for both players.
 """
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -225,7 +225,7 @@ def _decoder_gradients(
     if parts == 1:
         ends, pull_hidden, metrics, prepared = one_part(batch, keys)
         balance = _balance(setting, _Pulled(ends.rebuild[0], ends.fool[0])) if fools else jnp.zeros(())
-        total = jax.tree.map(lambda a, b: a + players.weight * balance * b, *ends)
+        total = jax.tree.map(partial(_balanced, players.weight * balance), *ends)
         grads = jax.tree.map(jnp.add, total[0], pull_hidden(total[1])[0])
     else:
         # The balance is known after the last part only, so each part is pulled back twice.
@@ -238,13 +238,19 @@ def _decoder_gradients(
         sums, (metrics, prepared) = jax.lax.scan(body, _Pulled(start, start), _cut((batch, keys), parts))
         pulled = jax.tree.map(lambda g: g / parts, sums)
         balance = _balance(setting, pulled) if fools else jnp.zeros(())
-        grads = jax.tree.map(lambda a, b: a + players.weight * balance * b, *pulled)
+        grads = jax.tree.map(partial(_balanced, players.weight * balance), *pulled)
         metrics = jax.tree.map(jnp.mean, metrics)
         prepared = jax.tree.map(lambda x: x.reshape(share, *x.shape[2:]), prepared)
     metrics = mesh_mean(metrics)
     metrics["loss"] = metrics["reconstruction_loss"] + players.weight * balance * metrics["adversarial_loss"]
     metrics["adversarial_weight"] = balance
     return sum_over_devices(grads)[0], metrics, prepared
+
+
+def _balanced(weight: Scalar, rebuild: Array, fool: Array) -> Array:
+    """`rebuild + weight * fool`, computed in float32, in the dtype of both: what leaves `hidden` has the compute's."""
+    wide = rebuild.astype(jnp.float32) + weight * fool.astype(jnp.float32)
+    return wide.astype(rebuild.dtype)
 
 
 def _balance(setting: _Setting, pulled: _Pulled) -> Scalar:

@@ -10,6 +10,7 @@ from ..reader import CannotRun, Comparison, Golden, compare
 from . import (
     adversarial,
     crop,
+    decoder_step,
     discriminators,
     flatdino_generator,
     flatdino_vae,
@@ -39,6 +40,7 @@ _FAMILIES: dict[str, Callable[[Golden], dict[str, np.ndarray]]] = {
     "04_flatdino_sampling": flatdino_generator.sample,
     "04_flatdino_time_shift": flatdino_generator.time_shift,
     "04_flatdino_schedules": schedules.produce,
+    "05_flatdino_decoder_gan_step": decoder_step.flatdino,
     "05_flatdino_diffaug": adversarial.diffaug_flatdino,
     "05_flatdino_dino_discriminator": discriminators.flatdino,
     "06_": vision.produce,

@@ -33,7 +33,7 @@ def flatdino(golden: Golden) -> dict[str, np.ndarray]:
     inside.ignore(*DINO.defaults, *DINO.inert)
     inside.none_left()
     network = VitTeacher(DINO.load(config, under(golden, "dino/")), size, mean=DINO.mean, std=DINO.std)
-    backbone, heads = _parts(network, under(golden, "disc/"), options)
+    backbone, heads = visible_parts(network, under(golden, "disc/"), options)
     images, fakes = (jnp.asarray(golden.input(name)) for name in ("image", "fake"))
     features, of_fake = _features(backbone, images), _features(backbone, fakes)
     last, tap = _streams(backbone, images)
@@ -64,7 +64,7 @@ def rae(golden: Golden) -> dict[str, np.ndarray]:
     )
     family = DINO_ORIGINAL
     network = VitTeacher(vit, size, mean=family.mean, std=family.std, resampling="bilinear")
-    backbone, heads = _parts(network, under(golden, "heads_state/"), options)
+    backbone, heads = visible_parts(network, under(golden, "heads_state/"), options)
     images, fakes = (channels_last(golden.input(name)) for name in ("image", "fake"))
     features, of_fake = _features(backbone, images), _features(backbone, fakes)
     produced: dict[str, Any] = {f"activation{i}": a.transpose(0, 2, 1) for i, a in enumerate(features)}
@@ -131,7 +131,7 @@ def under(golden: Golden, prefix: str) -> dict[str, np.ndarray]:
     return {k.removeprefix(prefix): a for k, a in golden.weights.items() if k.startswith(prefix)}
 
 
-def _parts(
+def visible_parts(
     network: VitTeacher, weights: dict[str, np.ndarray], options: Options
 ) -> tuple[VitBackbone, DinoDiscriminator]:
     """The backbone and the heads over it, once every option is known to be theirs."""
