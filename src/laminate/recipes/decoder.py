@@ -16,7 +16,7 @@ Reads = Literal["latents", "features"]
 NoiseKind = Literal["none", "posterior", "uniform", "half-normal"]
 Pixels = Literal["l1", "l2", "charbonnier"]
 PerceptualKind = Literal["lpips", "pyramid", "none"]
-AdversaryKind = Literal["dino", "windows", "patchgan", "none"]
+AdversaryKind = Literal["dino", "windows", "patchgan", "details", "none"]
 DiscriminatorLoss = Literal["hinge", "vanilla"]
 AdversarialLoss = Literal["mean", "non-saturating"]
 PatchNorm = Literal["batch", "act", "spectral", "group", "none"]
@@ -62,7 +62,8 @@ class Adversary:
 
     kind: AdversaryKind = "dino"
     """`dino`: heads on the features of a frozen DINO; `windows`: the same heads on the pixels of windows, without
-    weights; `patchgan`: convolutions; `none`: no adversary."""
+    weights; `patchgan`: convolutions; `details`: the same convolutions on the image minus its blur; `none`: no
+    adversary."""
     source: str = "dino-s8"
     """The frozen DINO: a known name, file or folder."""
     weights: str = ""
@@ -78,7 +79,7 @@ class Adversary:
     window: int = 8
     """Side of the windows of `windows`, in pixels."""
     layers: int = 3
-    """Strided convolutions of `patchgan`."""
+    """Strided convolutions of `patchgan` and `details`."""
     channels: int = 64
     """Channels of its first convolution."""
     patch_norm: PatchNorm = "spectral"

@@ -25,7 +25,7 @@ class DecoderFlags(RunFlags):
     lpips: str | None = None
     """File or folder of the LPIPS weights: VGG-16 and its heads, together."""
     adversary: AdversaryKind | None = None
-    """dino, windows or patchgan (which need no weights) or none. Default: the recipe's."""
+    """dino; windows, patchgan or details, which need no weights; or none. Default: the recipe's."""
     adversary_backbone: str | None = None
     """The frozen DINO of the discriminator: a known name, file or folder. Default: dino-s8."""
     inception: str | None = None

@@ -8,6 +8,7 @@ _KINDS = {
     "dino": "heads on frozen features of",
     "windows": "heads on windows of pixels, which need no weights",
     "patchgan": "PatchGAN",
+    "details": "PatchGAN on fine detail, which needs no weights",
     "none": "none",
 }
 

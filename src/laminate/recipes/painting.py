@@ -14,6 +14,7 @@ from laminate.models.patchgan import PatchGan
 from laminate.models.vgg import Lpips
 from laminate.models.windows import Windows
 from laminate.pretrained import hub
+from laminate.pretrained.details import Details
 from laminate.pretrained.discriminators import VitBackbone, load_backbone
 from laminate.pretrained.inception import load_inception
 from laminate.pretrained.lpips import load_lpips
@@ -35,7 +36,7 @@ def discriminator(recipe: DecoderRecipe, *, key: RandomKey) -> Discriminator:
     Raises ValueError for an adversary of kind `none`, and for images that are too small.
     """
     adversary = recipe.adversary
-    if adversary.kind == "patchgan":
+    if adversary.kind in ("patchgan", "details"):
         return PatchGan(layers=adversary.layers, width=adversary.channels, norm=adversary.patch_norm, key=key)
     if adversary.kind == "none":
         raise ValueError(f"The recipe {recipe.name!r} has no adversary.")
@@ -62,6 +63,8 @@ def backbone(recipe: DecoderRecipe, *, weights: bool = True) -> Backbone:
             f"adversary.layers {adversary.layers} needs images of {3 * 2**adversary.layers} pixels or more, and these "
             f"have {recipe.image_size}: take fewer layers."
         )
+    if adversary.kind == "details":
+        return Details()
     if adversary.kind != "dino":
         return Pixels()
     resampling = "bilinear-antialias" if adversary.antialias else "bilinear"
