@@ -156,8 +156,8 @@ class GanStep:
         self._returned, self._number = state, number + 1
         return state, metrics
 
-    def lower(self, state: GanState, frozen: PyTree, batch: Batch) -> Any:
-        """The step in which both players act, before it is compiled."""
+    def lower(self, state: GanState, frozen: PyTree, batch: dict[str, Any]) -> Any:
+        """The step in which both players act, on arrays or their shapes, before it is compiled."""
         return self._compiled(_Acting(True, True)).lower(state, frozen, batch)
 
 
