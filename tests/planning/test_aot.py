@@ -104,12 +104,13 @@ def test_the_fsq_tokenizer_is_planned_by_the_same_command_over_two_slices(tmp_pa
 
 def test_an_image_decoder_is_planned_with_both_players_and_without_weights(tmp_path):
     recipe = embedded_decoder()
-    adversary = replace(recipe.adversary, kind="patchgan", layers=1, channels=8)
+    adversary = replace(recipe.adversary, kind="patchgan", layers=1, channels=8, augment_rate=0.0)
     small = replace(
         recipe,
         network=replace(recipe.network, depth=1),
         adversary=adversary,
         perceptual=replace(recipe.perceptual, kind="none"),
+        optimizer=replace(recipe.optimizer, kind="adamw"),
     )
     (tmp_path / "small.json").write_text(to_json(small))
     assert script_of(plan_command(None, ["--experiment", "vit-xl"])) == "decoder.py"
