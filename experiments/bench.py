@@ -6,6 +6,7 @@ python experiments/bench.py data --images 256                      the loader, b
 python experiments/bench.py load --megabytes 350                   weights from a file, beside reading it
 python experiments/bench.py teacher --name dinov2-b --images 8     a frozen teacher's forward pass, beside matmul
 python experiments/bench.py generate --batches 1 8 64              passes of a generator over 32 and 256 tokens
+python experiments/bench.py decoder --experiment embedded-decoder  a step of both players of an image decoder
 """
 
 from dataclasses import dataclass
@@ -90,12 +91,29 @@ class Generate:
     """Number format of network and matmul."""
 
 
+@dataclass(frozen=True)
+class Decoder:
+    """A step of an image decoder and its discriminator, beside matmul, and the shares of its parts."""
+
+    experiment: str = "embedded-decoder"
+    """Name of the decoder: embedded-decoder, or vit-s and so on, beside DINOv2-B, DINO-S/8 and VGG-16."""
+    depth: int = 0
+    """Layers of the decoder, 0 for its own."""
+    images: int = 8
+    """Images per step."""
+    turns: int = 5
+    """How often step and matmul are timed, in turn; the median ratio is reported."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Number format of step and matmul."""
+
+
 Command = (
     Annotated[Step, tyro.conf.subcommand(name="step")]
     | Annotated[Data, tyro.conf.subcommand(name="data")]
     | Annotated[Load, tyro.conf.subcommand(name="load")]
     | Annotated[Teacher, tyro.conf.subcommand(name="teacher")]
     | Annotated[Generate, tyro.conf.subcommand(name="generate")]
+    | Annotated[Decoder, tyro.conf.subcommand(name="decoder")]
 )
 
 if __name__ == "__main__":  # before the imports below, which --help need not wait for
@@ -223,6 +241,10 @@ def main(command: Command) -> None:
         from bench_load import measure as measure_loading
 
         result = {"bench": "load", **measure_loading(megabytes=command.megabytes, turns=command.turns)}
+    elif isinstance(command, Decoder):
+        from bench_decoder import measure as measure_decoder
+
+        result = {"bench": "decoder", **measure_decoder(**vars(command))}
     elif isinstance(command, Teacher):
         from bench_teacher import measure as measure_teacher
 

@@ -77,8 +77,8 @@ TINY_DECODER = DecoderRecipe(
         kind="patchgan",
         layers=1,
         channels=4,
-        discriminator_start=1,
-        adversarial_start=1,
+        discriminator_start=0,
+        adversarial_start=0,
         peak=2e-3,
         optimizer=Optimizer(betas=(0.5, 0.9), weight_decay=0.0, ema_decay=0.8),
     ),
@@ -202,7 +202,7 @@ def write_tokenizer(
     folder: Path, *, recipe: FlatDinoRecipe = TINY, statistics: bool = True, seed: int = 0
 ) -> Path:
     """An untrained tokenizer of `recipe` whose images differ, as a finished run shares it."""
-    model = _noisy(flatdino(recipe, key=jax.random.key(seed)))
+    model = _noisy(jax.jit(lambda key: flatdino(recipe, key=key))(jax.random.key(seed)))
     if statistics:
         shape = (recipe.tokens, recipe.bottleneck.width)
         measured = model.normalization.measured(jnp.full(shape, 0.1), jnp.full(shape, 0.04))
@@ -218,13 +218,16 @@ def write_generator(
     spoken = dataclasses.replace(speak(recipe, load_tokenizer(tokenizer)), classes=classes)
     if classes:
         spoken = dataclasses.replace(spoken, class_names=("cats", "dogs", "birds")[:classes])
-    save_pretrained(_noisy(generator(spoken, key=jax.random.key(0))), folder, recipe=spoken)
+    made = jax.jit(lambda key: generator(spoken, key=key))(jax.random.key(0))
+    save_pretrained(_noisy(made), folder, recipe=spoken)
     return folder
 
 
 def _noisy(model):
     """`model` with noise on every weight, so that nothing begins at zero."""
-    keys = iter(jax.random.split(jax.random.key(1), 200))
+    rng = np.random.default_rng(1)
     params, buffers = split_buffers(model)
-    noisy = jax.tree.map(lambda leaf: leaf + 0.3 * jax.random.normal(next(keys), leaf.shape), params)
+    noisy = jax.tree.map(
+        lambda leaf: leaf + jnp.asarray(0.3 * rng.normal(size=leaf.shape), leaf.dtype), params
+    )
     return join_buffers(noisy, buffers)

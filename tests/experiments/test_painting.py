@@ -3,6 +3,8 @@
 import dataclasses
 import json
 
+import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -11,15 +13,14 @@ from safetensors.numpy import save_file
 from laminate.analysis import decoder_report
 from laminate.models.inception import InceptionV3
 from laminate.models.vgg import Lpips
-from laminate.pretrained.inception import inception_slots
 from laminate.pretrained.keymaps.base import export
 from laminate.pretrained.lpips import lpips_slots
 from laminate.pretrained.plain import DINO
-from laminate.recipes import launch
+from laminate.recipes import launch, painting
 from laminate.recipes.decoder import Adversary, Noise, for_features
 from laminate.recipes.network import Vit, find_teacher
 from laminate.train.export import named_weights
-from tests.experiments.jobs import TINY_DECODER, Job, metrics, write_tokenizer
+from tests.experiments.jobs import TINY_DECODER, Job, metrics
 from tests.oracles.arrays import filled
 from tests.pretrained import checkpoints
 
@@ -54,11 +55,6 @@ def weights(tmp_path_factory):
     checkpoints.write(folder / "dinov2", checkpoints.dinov2_weights(), checkpoints.DINOV2)
     checkpoints.write(folder / "decoder", checkpoints.decoder_weights(patch=4), checkpoints.DECODER)
     return folder
-
-
-@pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory):
-    return write_tokenizer(tmp_path_factory.mktemp("tokenizer") / "saved")
 
 
 @pytest.fixture
@@ -107,21 +103,21 @@ def test_a_decoder_of_features_trains_beside_lpips_and_dino_and_remembers_their_
     assert not (tmp_path / "changed").exists()
 
 
-def test_rfid_joins_the_validation_and_may_choose_the_best(tmp_path, photos, tokenizer, monkeypatch):
-    inception = filled(lambda key: InceptionV3(key=key), scale=0.05)
-    save_file(export(inception, inception_slots(inception)), tmp_path / "inception.safetensors")
-    # The network itself is compared with its reference elsewhere; here, what is done with its features.
+def test_rfid_joins_the_validation_and_may_choose_the_best(tmp_path, photos, of_features, monkeypatch):
+    # The network and its file are compared with their reference elsewhere; here, what is done with its features.
+    shapes = eqx.filter_eval_shape(lambda key: InceptionV3(key=key), jax.random.key(0))
+    empty = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+    monkeypatch.setattr(painting, "inception", {"inception.safetensors": empty}.get)
     monkeypatch.setattr(decoder_report, "FID_FEATURES", 6)
     monkeypatch.setattr(
         decoder_report,
         "fid_features",
         lambda network, image: jnp.concatenate([image.mean((0, 1)), image.std((0, 1))]),
     )
-    job = Job(tmp_path, photos, "decoder", tokenizer)
+    job = Job(tmp_path, photos, "decoder")
     adversary = dataclasses.replace(TINY_DECODER.adversary, kind="none")
-    recipe = dataclasses.replace(TINY_DECODER, adversary=adversary)
-    file = str(tmp_path / "inception.safetensors")
-    job.main("--inception", file, "--best-by", "rfid", "--stop-after", "3", recipe=recipe)
+    recipe = dataclasses.replace(of_features, adversary=adversary)
+    job.main("--inception", "inception.safetensors", "--best-by", "rfid", "--stop-after", "3", recipe=recipe)
     (validated,) = [line for line in metrics(job.run) if "val/loss" in line]
     assert validated["step"] == 3 and validated["val/rfid"] > 0.0
     manifest = json.loads((job.run / "checkpoints" / "3" / "manifest.json").read_text())

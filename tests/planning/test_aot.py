@@ -8,13 +8,17 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import equinox as eqx
+import jax
 import pytest
 
 from laminate.planning.chips import parse_topology
 from laminate.planning.devices import CompilerMissing, describe, has_compiler
-from laminate.recipes.embedded import embedded_vae
+from laminate.recipes import build, painting
+from laminate.recipes.embedded import embedded_decoder, embedded_vae
 from laminate.recipes.json_text import to_json
 from laminate.recipes.plan_flags import plan_command, script_of
+from laminate.types import is_buffer
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 TINY = ["--global-batch-size", "16", "--topology", "v5e:2x4"]
@@ -122,3 +126,33 @@ def test_a_generator_is_planned_in_training_and_in_drawing(tmp_path):
 def test_plans_that_mean_nothing_are_refused(arguments, expected):
     with pytest.raises(ValueError, match=expected):
         _ = plan_command(None, list(arguments)).training
+
+
+def test_an_image_decoder_is_planned_with_both_players_and_without_weights(tmp_path):
+    recipe = embedded_decoder()
+    adversary = replace(recipe.adversary, kind="patchgan", layers=1, channels=8, augment_rate=0.0)
+    small = replace(
+        recipe,
+        network=replace(recipe.network, depth=1),
+        adversary=adversary,
+        perceptual=replace(recipe.perceptual, kind="none"),
+        optimizer=replace(recipe.optimizer, kind="adamw"),
+    )
+    (tmp_path / "small.json").write_text(to_json(small))
+    assert script_of(plan_command(None, ["--experiment", "vit-xl"])) == "decoder.py"
+    written = plan(
+        tmp_path, "--recipe", str(tmp_path / "small.json"), "--topology", "v5e:2x2", "--mesh", "2x2"
+    )
+    if written is not None:
+        key = jax.random.key(0)
+        made = (build.image_decoder, painting.discriminator)
+        shapes = [eqx.filter_eval_shape(lambda key, make=make: make(small, key=key), key) for make in made]
+        trained = [leaf for one in shapes for leaf in jax.tree.leaves(split_shapes(one))]
+        assert written["parameters"] == sum(leaf.size for leaf in trained)
+        assert written["fits"] and written["held"]["average"] > 0 and written["held"]["frozen"] > 0
+        assert written["measured"]["blocking"] == []
+
+
+def split_shapes(module):
+    """The trained shapes of a module."""
+    return jax.tree.map(lambda leaf: None if is_buffer(leaf) else leaf, module, is_leaf=is_buffer)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from laminate.planning.flops import count_flops
+from laminate.planning.flops import count_flops, flops_by_scope
 from laminate.planning.hlo import parse
 
 DEPTH, ROWS, DIM, HIDDEN = 5, 6, 8, 12
@@ -93,3 +93,20 @@ def test_a_convolution_counts_the_taps_that_meet_the_image(stride, padding, grou
     taps = inside(height) * inside(width)
     lowered = jax.jit(conv).lower(x, w).compiler_ir("hlo").as_hlo_module().to_string()
     assert count_flops(parse(lowered)).total == 2 * 2 * taps * (in_channels // groups) * out_channels
+
+
+def test_operations_are_told_apart_by_scope_forward_and_backward():
+    first, second = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((DIM, HIDDEN), (HIDDEN, DIM)))
+
+    def loss(weights, x):
+        with jax.named_scope("inner"):
+            hidden = jnp.tanh(x @ weights[0])
+        return jnp.sum(jnp.tanh(jax.named_scope("outer")(lambda h: h @ weights[1])(hidden)))
+
+    step = jax.jit(lambda weights, x: (jax.grad(loss)(weights, x), x @ x.T))
+    program = parse(step.lower((first, second), X).compile().as_text())
+    product = 2 * ROWS * DIM * HIDDEN
+    # The data have no gradient: the first map is passed twice, the second three times.
+    expected = {"inner": 2 * product, "outer": 3 * product, "": 2 * ROWS * DIM * ROWS}
+    assert flops_by_scope(program, ("outer", "inner")) == expected
+    assert sum(expected.values()) == count_flops(program).total

@@ -132,7 +132,7 @@ def per_device(tree: PyTree, like: PyTree, mesh: Mesh) -> PyTree:
     return jax.tree.map(lambda piece, axes: jax.lax.pcast(piece, axes, to="varying"), tree, shared)
 
 
-def mesh_norm(gradient: Array, like: Array, mesh: Mesh) -> Scalar:
+def mesh_norm(gradient: Array, like: Array | jax.ShapeDtypeStruct, mesh: Mesh) -> Scalar:
     """Inside the sharded step: the Frobenius norm, over the mesh, of one parameter's `gradient` by `per_device`.
 
     `like` is the whole parameter, or its shape, outside of scans.

@@ -5,6 +5,7 @@ Element-wise work is not counted: on a matrix unit it costs nothing, and it is w
 
 import math
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from laminate.planning.hlo import Computation, Instruction, Program, Shape
@@ -23,15 +24,32 @@ class Flops:
 def count_flops(program: Program) -> Flops:
     """Sums over all instructions, those in the body of a loop times its length."""
     total = recomputed = 0
+    for instruction, flops in _counted(program):
+        total += flops
+        if flops and (RECOMPUTED.search(instruction.op_name) or ".remat" in instruction.name):
+            recomputed += flops
+    return Flops(total, recomputed)
+
+
+def flops_by_scope(program: Program, scopes: Sequence[str]) -> dict[str, int]:
+    """Operations under each of the `jax.named_scope`s, forward and backward, and under none of them as "".
+
+    What lies in several of them is counted under the one that comes first in `scopes`.
+    """
+    found = dict.fromkeys((*scopes, ""), 0)
+    for instruction, flops in _counted(program):
+        parts = set(re.split(r"[/()]", instruction.op_name)) if flops else set[str]()
+        found[next((scope for scope in scopes if scope in parts), "")] += flops
+    return found
+
+
+def _counted(program: Program) -> Iterator[tuple[Instruction, int]]:
+    """Every instruction that is no fusion, and its operations in all its executions."""
     for computation, times, _ in program.runs():
         for one in computation.instructions:
             inner = program.fused(one) if one.opcode == "fusion" else iter([(computation, one)])
             for place, instruction in inner:
-                flops = times * instruction_flops(place, instruction)
-                total += flops
-                if flops and (RECOMPUTED.search(instruction.op_name) or ".remat" in instruction.name):
-                    recomputed += flops
-    return Flops(total, recomputed)
+                yield instruction, times * instruction_flops(place, instruction)
 
 
 def instruction_flops(computation: Computation, instruction: Instruction) -> int:

@@ -31,6 +31,8 @@ from laminate.train.state import GanState, TrainState
 from laminate.train.step import Batch, update
 from laminate.types import Image, Metrics, RandomKey, Scalar, join_buffers, split_buffers
 
+SCOPES = ("prepare", "decoder", "reconstruct", "fool", "see_fake", "see_real", "judge")
+
 Step = Any  # jitted, which has no type of its own
 
 
@@ -72,6 +74,8 @@ def make_gan_step(
     Metrics: `loss`, `grad_norm`, `reconstruction_loss` and the terms of `reconstruct`; `adversarial_loss` and
     `adversarial_weight` (the balance); `discriminator_loss`, `discriminator_grad_norm` and the terms of
     `discriminate`. What does not act yet is 0.
+
+    In profiles and in the compiled program the parts are the named scopes of `SCOPES`.
     """
     setting = _Setting(players, (state, frozen), mesh, micro_batches, compute_dtype)
     judge = jax.shard_map(
@@ -152,8 +156,8 @@ class GanStep:
         self._returned, self._number = state, number + 1
         return state, metrics
 
-    def lower(self, state: GanState, frozen: PyTree, batch: Batch) -> Any:
-        """The step in which both players act, before it is compiled."""
+    def lower(self, state: GanState, frozen: PyTree, batch: dict[str, Any]) -> Any:
+        """The step in which both players act, on arrays or their shapes, before it is compiled."""
         return self._compiled(_Acting(True, True)).lower(state, frozen, batch)
 
 
@@ -203,9 +207,11 @@ def _decoder_gradients(
     model = lambda params: setting.whole(params, like_state.params, state.buffers)
 
     def one_part(batch: Batch, keys: _Keys) -> tuple[Any, Any, Metrics, Prepared]:
-        prepared = jax.vmap(lambda e, k: players.prepare(frozen, e, key=k))(batch, keys.prepare)
+        with jax.named_scope("prepare"):
+            prepared = jax.vmap(lambda e, k: players.prepare(frozen, e, key=k))(batch, keys.prepare)
         prepared = jax.lax.stop_gradient(prepared)
 
+        @jax.named_scope("decoder")
         def hidden_of(params: PyTree) -> Array:
             decoder = model(params)
             return jax.vmap(lambda z, k: decoder.hidden(z.astype(setting.dtype), key=k))(
@@ -213,7 +219,8 @@ def _decoder_gradients(
             )
 
         hidden, pull_hidden = jax.vjp(hidden_of, local)
-        images, pull_paint = jax.vjp(lambda p, h: jax.vmap(model(p).paint)(h), local, hidden)
+        paint = jax.named_scope("decoder")(lambda p, h: jax.vmap(model(p).paint)(h))
+        images, pull_paint = jax.vjp(paint, local, hidden)
         rebuilt, metrics = _rebuild(players, images, prepared, frozen, state.step)
         fooled, adversarial_loss = zeros_as((images, images[0, 0, 0, 0]))
         if fools:
@@ -264,6 +271,7 @@ def _rebuild(
 ) -> tuple[Array, Metrics]:
     """The derivative of the global mean of `reconstruct` by this device's images, and its terms."""
 
+    @jax.named_scope("reconstruct")
     def mean_loss(images: Array) -> tuple[Scalar, Metrics]:
         loss, terms = jax.vmap(lambda i, p: players.reconstruct(i, p, frozen, step=step))(images, prepared)
         means = jax.tree.map(jnp.mean, {**terms, "reconstruction_loss": loss})
@@ -275,6 +283,7 @@ def _rebuild(
 def _fool(players: Players, images: Array, critic: Any, frozen: PyTree, keys: Array) -> tuple[Array, Scalar]:
     """The derivative of the global mean of `fool` by this device's images, and its mean here."""
 
+    @jax.named_scope("fool")
     def mean_loss(images: Array) -> tuple[Scalar, Scalar]:
         def one(image: Image, key: RandomKey) -> Scalar:
             return players.fool(critic(players.views(image, frozen, key=key)[0]))
@@ -304,16 +313,18 @@ def _discriminator_gradients(
     def mean_loss(params: PyTree, prepared: Prepared, keys: _Keys) -> tuple[Scalar, tuple[Metrics, PyTree]]:
         critic = setting.whole(params, like.params, own.buffers)
 
+        @jax.named_scope("decoder")
         def painted(z: Array) -> Image:
             return players.stored(decoder.paint(decoder.hidden(z.astype(setting.dtype))))
 
         images = jax.lax.stop_gradient(jax.vmap(painted)(prepared.clean))
         see = jax.vmap(lambda image, key: players.views(image, frozen, key=key))
-        fake, real = see(images, keys.fake), see(prepared.target, keys.real)
+        fake = jax.named_scope("see_fake")(see)(images, keys.fake)
+        real = jax.named_scope("see_real")(see)(prepared.target, keys.real)
         on_fake, critic = critic.training(fake[0], average=mesh_mean, parts=devices)
         on_real, critic = critic.training(real[0], average=mesh_mean, parts=devices)
         judge = lambda real, fake: players.discriminate(Seen(on_real, real), Seen(on_fake, fake))
-        loss, terms = jax.vmap(judge)(real, fake)
+        loss, terms = jax.named_scope("judge")(jax.vmap(judge))(real, fake)
         means = jax.tree.map(jnp.mean, {**terms, "discriminator_loss": loss})
         return mesh_mean(means["discriminator_loss"]), (means, split_buffers(critic)[1])
 
