@@ -36,6 +36,26 @@ def gaussian_blur(image: Image, *, sigma: float, radius: int | None = None) -> I
     return along_both(image, _gaussian(height, sigma, reach), _gaussian(width, sigma, reach))
 
 
+def low_half(image: Image) -> Image:
+    """The part of an image that one of half the size can hold, in float32.
+
+    That are the lower half of its cosine frequencies along both axes (those below half of Nyquist's): an orthogonal
+    projection, so the energies of this part and of the rest add up to that of the image.
+    """
+    return along_both(image, _lower(image.shape[0]), _lower(image.shape[1]))
+
+
+@lru_cache(maxsize=64)
+def _lower(size: int) -> Float[np.ndarray, "size size"]:
+    frequencies, places = np.arange(size)[:, None], np.arange(size)[None, :]
+    waves = np.sqrt(2.0 / size) * np.cos(np.pi * frequencies * (places + 0.5) / size)
+    waves[0] /= np.sqrt(2.0)
+    kept = waves[: (size + 1) // 2]
+    matrix = kept.T @ kept
+    matrix.setflags(write=False)
+    return matrix
+
+
 @lru_cache(maxsize=64)
 def _gaussian(size: int, sigma: float, radius: int) -> Float[np.ndarray, "size size"]:
     offsets = np.arange(-radius, radius + 1)

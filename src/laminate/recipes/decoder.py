@@ -62,7 +62,7 @@ class Adversary:
 
     kind: AdversaryKind = "dino"
     """`dino`: heads on the features of a frozen DINO; `windows`: the same heads on the pixels of windows, without
-    weights; `patchgan`: convolutions; `details`: the same convolutions on the image minus its blur; `none`: no
+    weights; `patchgan`: convolutions; `details`: the same on what an image of half the size cannot hold; `none`: no
     adversary."""
     source: str = "dino-s8"
     """The frozen DINO: a known name, file or folder."""

@@ -8,7 +8,7 @@ _KINDS = {
     "dino": "heads on frozen features of",
     "windows": "heads on windows of pixels, which need no weights",
     "patchgan": "PatchGAN",
-    "details": "PatchGAN on fine detail, which needs no weights",
+    "details": "PatchGAN on the fine detail of images, which needs no weights",
     "none": "none",
 }
 

@@ -88,27 +88,31 @@ def embedded_fsq() -> FlatDinoRecipe:
 
 
 DECODER_SCHEDULE = Schedule(
-    unit="steps", length=500, warmup=30, decay=300, validate_every=100, start=1e-4, peak=5e-3, final=1e-5
+    unit="steps", length=600, warmup=30, decay=540, validate_every=100, start=1e-4, peak=1e-2, final=1e-3
 )
 
 
 def embedded_decoder() -> DecoderRecipe:
-    """The 16 tokens of `embedded_vae` to patches of 8 pixels; nothing in it needs weights."""
+    """The 16 tokens of `embedded_vae` to patches of 16 pixels; nothing in it needs weights."""
     return DecoderRecipe(
         name="embedded-decoder",
         network=Vit(dim=128, depth=2, heads=4, hidden=256, positions="learned", table_std=0.5),
-        patch_size=8,
+        patch_size=16,
         schedule=DECODER_SCHEDULE,
         tokens=16,
         features=128,
         perceptual=Perceptual("pyramid"),
         adversary=Adversary(
-            kind="windows",
-            kernel=3,
-            discriminator_start=150,
-            adversarial_start=200,
-            peak=1e-3,
-            optimizer=Optimizer(betas=(0.5, 0.95), weight_decay=0.0, clip_norm=10.0),
+            kind="details",
+            layers=2,
+            channels=32,
+            discriminator_start=370,
+            adversarial_start=400,
+            weight=2.0,
+            # A short training never comes to the point where a discriminator knows its images by heart.
+            augment_rate=0.0,
+            peak=1e-2,
+            optimizer=Optimizer(kind="muon", betas=(0.5, 0.95), weight_decay=0.0, clip_norm=10.0),
         ),
         augment=AUGMENT,
         optimizer=Optimizer(kind="muon", betas=(0.9, 0.95), weight_decay=0.0, clip_norm=1.0, ema_decay=0.97),
