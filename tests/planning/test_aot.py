@@ -8,17 +8,16 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import equinox as eqx
 import jax
 import pytest
 
+from laminate.parallel.mesh import MeshShape, build_mesh
 from laminate.planning.chips import parse_topology
 from laminate.planning.devices import CompilerMissing, describe, has_compiler
-from laminate.recipes import build, painting
+from laminate.planning.plan import Setting, held_bytes
 from laminate.recipes.embedded import embedded_decoder, embedded_vae
 from laminate.recipes.json_text import to_json
 from laminate.recipes.plan_flags import plan_command, script_of
-from laminate.types import is_buffer
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 TINY = ["--global-batch-size", "16", "--topology", "v5e:2x4"]
@@ -128,31 +127,32 @@ def test_plans_that_mean_nothing_are_refused(arguments, expected):
         _ = plan_command(None, list(arguments)).training
 
 
-def test_an_image_decoder_is_planned_with_both_players_and_without_weights(tmp_path):
+def test_an_image_decoders_step_is_made_for_a_slice_with_both_players_and_without_weights():
+    """Traced and lowered in bfloat16, as the plan does before it compiles: compiling takes a minute."""
     recipe = embedded_decoder()
-    adversary = replace(recipe.adversary, kind="patchgan", layers=1, channels=8, augment_rate=0.0)
     small = replace(
         recipe,
         network=replace(recipe.network, depth=1),
-        adversary=adversary,
-        perceptual=replace(recipe.perceptual, kind="none"),
-        optimizer=replace(recipe.optimizer, kind="adamw"),
+        adversary=replace(recipe.adversary, kind="patchgan", layers=1, channels=8),
     )
-    (tmp_path / "small.json").write_text(to_json(small))
     assert script_of(plan_command(None, ["--experiment", "vit-xl"])) == "decoder.py"
-    written = plan(
-        tmp_path, "--recipe", str(tmp_path / "small.json"), "--topology", "v5e:2x2", "--mesh", "2x2"
+    flags = plan_command(None, ["--experiment", "embedded-decoder", "--topology", "v5e:2x2", "--mesh", "2x2"])
+    if not has_compiler():
+        with pytest.raises(CompilerMissing):
+            describe(parse_topology(flags.topology))
+        return
+    module, place = command(), describe(parse_topology(flags.topology))
+    experiment = module.load_experiment(script_of(flags))
+    setting = Setting(MeshShape(2, 2), 16, 1, "dots")
+    alone = replace(small, adversary=replace(small.adversary, kind="none"))
+    both, one = (
+        held_bytes(place, setting, module.job_maker(experiment, flags, made)) for made in (small, alone)
     )
-    if written is not None:
-        key = jax.random.key(0)
-        made = (build.image_decoder, painting.discriminator)
-        shapes = [eqx.filter_eval_shape(lambda key, make=make: make(small, key=key), key) for make in made]
-        trained = [leaf for one in shapes for leaf in jax.tree.leaves(split_shapes(one))]
-        assert written["parameters"] == sum(leaf.size for leaf in trained)
-        assert written["fits"] and written["held"]["average"] > 0 and written["held"]["frozen"] > 0
-        assert written["measured"]["blocking"] == []
-
-
-def split_shapes(module):
-    """The trained shapes of a module."""
-    return jax.tree.map(lambda leaf: None if is_buffer(leaf) else leaf, module, is_leaf=is_buffer)
+    assert both > one > 0
+    job = module.job_maker(experiment, flags, small)(setting, build_mesh(setting.mesh, place.devices))
+    assert "all_gather" in job.step.lower(job.state, job.frozen, job.batch).as_text()
+    # LPIPS, DINO and teacher of the published recipe are there by their shapes.
+    wanted = module.resolve(plan_command(None, ["--experiment", "vit-xl"]).training, experiment)
+    frozen = experiment.make_frozen(wanted, weights=False)
+    assert all(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(frozen))
+    assert all(network is not None for network in frozen)
