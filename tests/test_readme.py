@@ -17,9 +17,10 @@ from laminate.data.__main__ import Command
 from laminate.pretrained.__main__ import Command as PretrainedCommand
 from laminate.recipes.__main__ import main as recipes_main
 from laminate.recipes.build import flatdino
+from laminate.recipes.decoder_flags import DecoderFlags, resolve_decoder
 from laminate.recipes.embedded import embedded_vae
 from laminate.recipes.encode_flags import EncodeFlags
-from laminate.recipes.experiments import flatdino_fsq, flatdino_vae, flow_generator
+from laminate.recipes.experiments import flatdino_fsq, flatdino_vae, flow_generator, image_decoder
 from laminate.recipes.flags import RECIPE_FILE, GeneratorFlags, TrainFlags, resolve_generator, resolve_recipe
 from laminate.recipes.json_text import to_json
 from laminate.recipes.sample_flags import SampleFlags
@@ -49,6 +50,9 @@ def check_training(script: str, arguments: list[str]) -> None:
     if script == "generator.py":
         flags = tyro.cli(GeneratorFlags, args=arguments)
         resolve_generator(flags, flow_generator, default="embedded-dit")
+        return
+    if script == "decoder.py":
+        resolve_decoder(tyro.cli(DecoderFlags, args=arguments), image_decoder, default="embedded-decoder")
         return
     if script == "sample.py":
         tyro.cli(SampleFlags, args=arguments)
@@ -94,7 +98,7 @@ def test_the_commands_name_files_and_flags_that_exist(command, monkeypatch):
         assert script.is_file()
         if script.name == "encode.py":
             tyro.cli(EncodeFlags, args=arguments[1:])
-        if script.name in {*TRAININGS, "generator.py", "sample.py"}:
+        if script.name in {*TRAININGS, "decoder.py", "generator.py", "sample.py"}:
             check_training(script.name, arguments[1:])
 
 
@@ -102,7 +106,7 @@ def test_every_flag_that_is_named_exists():
     """Those of the FlatDINO code stand in the left column of their table and nowhere else."""
     ours = {
         f"--{name.replace('_', '-')}"
-        for flags in (TrainFlags, EncodeFlags, GeneratorFlags, SampleFlags)
+        for flags in (TrainFlags, EncodeFlags, DecoderFlags, GeneratorFlags, SampleFlags)
         for name in flags.__dataclass_fields__
     }
     ours |= {"--no-checkpoint", "--help", "--out"}
