@@ -88,7 +88,7 @@ def embedded_fsq() -> FlatDinoRecipe:
 
 
 DECODER_SCHEDULE = Schedule(
-    unit="steps", length=600, warmup=30, decay=540, validate_every=100, start=1e-4, peak=1e-2, final=1e-3
+    unit="steps", length=800, warmup=30, decay=740, validate_every=200, start=1e-4, peak=1e-2, final=5e-4
 )
 
 
@@ -106,15 +106,17 @@ def embedded_decoder() -> DecoderRecipe:
             kind="details",
             layers=2,
             channels=32,
-            discriminator_start=370,
-            adversarial_start=400,
-            weight=2.0,
+            discriminator_start=520,
+            adversarial_start=560,
+            weight=3.0,
+            # Where the discriminator is nearly fooled its gradient is small, and would be made large.
+            largest_balance=1.0,
             # A short training never comes to the point where a discriminator knows its images by heart.
             augment_rate=0.0,
             peak=1e-2,
             optimizer=Optimizer(kind="muon", betas=(0.5, 0.95), weight_decay=0.0, clip_norm=10.0),
         ),
         augment=AUGMENT,
-        optimizer=Optimizer(kind="muon", betas=(0.9, 0.95), weight_decay=0.0, clip_norm=1.0, ema_decay=0.97),
+        optimizer=Optimizer(kind="muon", betas=(0.9, 0.95), weight_decay=0.0, clip_norm=1.0, ema_decay=0.985),
         global_batch_size=GLOBAL_BATCH_SIZE,
     )
