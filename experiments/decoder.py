@@ -170,7 +170,7 @@ def make_players(recipe, dtype, counts):
 
 def make_work(flags, recipe, frozen, dtype):
     decoder = lambda key: build.image_decoder(
-        recipe, kernel=flags.attention, remat=computed_again(flags.remat), key=key
+        recipe, kernel=flags.attention, remat=computed_again(flags.remat, recipe.network.depth), key=key
     )
     if recipe.adversary.kind == "none":
         return Work(decoder, frozen, make_lone_objective(recipe, dtype), recipe.optimizer)

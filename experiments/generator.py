@@ -96,7 +96,7 @@ def make_objective(recipe, dtype):
 def make_work(flags, recipe, frozen, dtype):
     return Work(
         build=lambda key: build.generator(
-            recipe, kernel=flags.attention, remat=computed_again(flags.remat), key=key
+            recipe, kernel=flags.attention, remat=computed_again(flags.remat, recipe.network.depth), key=key
         ),
         frozen=frozen,
         objective=make_objective(recipe, dtype),

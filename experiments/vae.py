@@ -79,7 +79,7 @@ def make_frozen(recipe, *, weights=True):
 def make_work(flags, recipe, teacher, dtype):
     return Work(
         build=lambda key: build.flatdino(
-            recipe, kernel=flags.attention, remat=computed_again(flags.remat), key=key
+            recipe, kernel=flags.attention, remat=computed_again(flags.remat, recipe.decoder.depth), key=key
         ),
         frozen=teacher,
         objective=make_objective(recipe, dtype),

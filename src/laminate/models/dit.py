@@ -126,7 +126,9 @@ class Dit(eqx.Module):
         *,
         key: RandomKey | None,
     ) -> tuple[Latent, Float[Array, " cls_dim"] | None]:
-        condition = (self.time(t) + self.label(label)).astype(x.dtype)[None]
+        condition = (self.time(t).astype(jnp.float32) + self.label(label).astype(jnp.float32)).astype(
+            x.dtype
+        )[None]
         h = with_cls(add_positions(self.embed(x), self.positions), cls, self.cls_in)
         h = self.stack(h, condition, self.rotary, key=key)
         h, of_cls = without_cls(h, cls, self.cls_out)

@@ -27,6 +27,9 @@ class Where(Protocol):
     def distributed(self) -> bool: ...
 
 
+DEEP = 4  # layers from which on it pays
+
+
 def open_devices(flags: Where) -> tuple[MeshShape, str]:
     """Meet the other hosts, start the devices; the mesh's shape, and a sentence for the log.
 
@@ -46,8 +49,11 @@ def compute_dtype(precision: Precision) -> jnp.dtype:
     return jnp.dtype(jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16)
 
 
-def computed_again(remat: AutoRemat) -> Remat:
-    """What `--remat` says; on these devices, for `auto`."""
+def computed_again(remat: AutoRemat, layers: int) -> Remat:
+    """What `--remat` says for a network of so many layers; on these devices, for `auto`.
+
+    On a CPU, keeping what each layer computed costs more time than computing it again; of few layers that is nothing.
+    """
     if remat != "auto":
         return remat
-    return "block" if jax.default_backend() == "cpu" else "none"
+    return "block" if jax.default_backend() == "cpu" and layers >= DEEP else "none"
