@@ -3,7 +3,6 @@
 import dataclasses
 from typing import Any, Literal, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
@@ -39,10 +38,7 @@ class Reading:
 
     def clean(self, frozen: Frozen, example: dict[str, Array]) -> Latents:
         """Without noise."""
-        features = features_of(frozen.teacher, example, dtype=self.dtype).final
-        if frozen.tokenizer is None:
-            return features.astype(jnp.float32)
-        return frozen.tokenizer.compress(features.astype(self.dtype))[0].astype(jnp.float32)
+        return self._read(frozen, example)[0]
 
     def target(self, example: dict[str, Array]) -> Image:
         """The image that is to be painted, in [0, 1]."""
@@ -50,15 +46,17 @@ class Reading:
 
     def prepared(self, frozen: Frozen, example: dict[str, Array], *, key: RandomKey, fresh: bool) -> Prepared:
         """With noise, beside the image. If `fresh`, the discriminator is trained on what has none (RAE)."""
-        features = features_of(frozen.teacher, example, dtype=self.dtype).final
-        target = self.target(example)
-        if frozen.tokenizer is None:
-            clean, posterior = features.astype(jnp.float32), None
-        else:
-            clean, posterior = frozen.tokenizer.compress(features.astype(self.dtype))
-            clean = clean.astype(jnp.float32)
+        clean, posterior = self._read(frozen, example)
         noisy = self._noisy(frozen.tokenizer, clean, posterior, key)
-        return Prepared(noisy, clean if fresh else noisy, target)
+        return Prepared(noisy, clean if fresh else noisy, self.target(example))
+
+    def _read(self, frozen: Frozen, example: dict[str, Array]) -> tuple[Latents, Any]:
+        """The float32 latents, and the by-product of the tokenizer's bottleneck."""
+        features = features_of(frozen.teacher, example, dtype=self.dtype).final
+        if frozen.tokenizer is None:
+            return features.astype(jnp.float32), None
+        latents, aux = frozen.tokenizer.compress(features.astype(self.dtype))
+        return latents.astype(jnp.float32), aux
 
     def _noisy(self, tokenizer: FlatDino | None, clean: Latents, posterior: Any, key: RandomKey) -> Latents:
         if self.noise == "none":
@@ -69,9 +67,7 @@ class Reading:
             raise ValueError(
                 "noise.kind posterior needs a tokenizer with a posterior: take uniform, or none."
             )
-        spread = jnp.exp(0.5 * posterior.logvar)
-        draw = jax.random.normal(key, clean.shape, jnp.float32)
-        return tokenizer.bottleneck.squash(posterior.mean + self.strength * spread * draw)
+        return tokenizer.bottleneck.squash(posterior.sample(key, scale=self.strength))
 
 
 def plain_image(frozen: Frozen, latents: Latents, *, dtype: jnp.dtype) -> Image:

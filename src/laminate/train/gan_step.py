@@ -28,7 +28,7 @@ from laminate.parallel.sharding import (
 )
 from laminate.train.players import Players, Prepared, Seen
 from laminate.train.state import GanState, TrainState
-from laminate.train.step import Batch, update
+from laminate.train.step import Batch, accumulate, cut, update
 from laminate.types import Image, Metrics, RandomKey, Scalar, join_buffers, split_buffers
 
 SCOPES = ("prepare", "decoder", "reconstruct", "fool", "see_fake", "see_real", "judge")
@@ -178,10 +178,6 @@ def _keys(state: GanState, share: int) -> _Keys:
     return _Keys(*(keys[:, use] for use in range(len(_Keys._fields))))
 
 
-def _cut(tree: PyTree, parts: int) -> PyTree:
-    return jax.tree.map(lambda x: x.reshape(parts, x.shape[0] // parts, *x.shape[1:]), tree)
-
-
 # The decoder
 
 
@@ -242,7 +238,7 @@ def _decoder_gradients(
             return jax.tree.map(jnp.add, sums, pulled), (metrics, prepared)
 
         start = jax.tree.map(jnp.zeros_like, local)
-        sums, (metrics, prepared) = jax.lax.scan(body, _Pulled(start, start), _cut((batch, keys), parts))
+        sums, (metrics, prepared) = jax.lax.scan(body, _Pulled(start, start), cut((batch, keys), parts))
         pulled = jax.tree.map(lambda g: g / parts, sums)
         balance = _balance(setting, pulled) if fools else jnp.zeros(())
         grads = jax.tree.map(partial(_balanced, players.weight * balance), *pulled)
@@ -301,7 +297,7 @@ def _discriminator_gradients(
     setting: _Setting, state: GanState, frozen: PyTree, prepared: Prepared
 ) -> tuple[PyTree, PyTree, Metrics]:
     """Of this device's share: the global gradients, the new buffers, and the metrics."""
-    players, parts = setting.players, setting.parts
+    players = setting.players
     like_state, like_frozen = setting.like
     own, like = state.discriminator, like_state.discriminator
     devices = setting.mesh.devices.size
@@ -328,18 +324,6 @@ def _discriminator_gradients(
         means = jax.tree.map(jnp.mean, {**terms, "discriminator_loss": loss})
         return mesh_mean(means["discriminator_loss"]), (means, split_buffers(critic)[1])
 
-    differentiate = jax.grad(mean_loss, has_aux=True)
-    keys = _keys(state, share)
-    if parts == 1:
-        grads, (metrics, buffers) = differentiate(local, prepared, keys)
-    else:
-        # Every part begins with the same buffers, so that their number changes nothing.
-        def body(total: PyTree, part: Any) -> tuple[PyTree, Any]:
-            grads, kept = differentiate(local, *part)
-            return jax.tree.map(jnp.add, total, grads), kept
-
-        start = jax.tree.map(jnp.zeros_like, local)
-        total, (metrics, buffers) = jax.lax.scan(body, start, _cut((prepared, keys), parts))
-        grads = jax.tree.map(lambda g: g / parts, total)
-        metrics, buffers = (jax.tree.map(lambda x: jnp.mean(x, axis=0), t) for t in (metrics, buffers))
+    # Every part begins with the same buffers, so that their number changes nothing.
+    grads, (metrics, buffers) = accumulate(mean_loss, local, (prepared, _keys(state, share)), setting.parts)
     return sum_over_devices(grads)[0], mesh_mean(buffers), mesh_mean(metrics)

@@ -86,7 +86,7 @@ def make_step(
             means = jax.tree.map(jnp.mean, {**metrics, "loss": loss})
             return mesh_mean(means["loss"]), means
 
-        grads, metrics = _accumulate(mean_loss, local, (batch, rows), micro_batches)
+        grads, metrics = accumulate(mean_loss, local, (batch, rows), micro_batches)
         # Once, after the last part: between slices even a scalar is slow.
         return sum_over_devices(grads)[0], mesh_mean(metrics)
 
@@ -127,22 +127,27 @@ def update(
     return TrainState(params, state.buffers, opt_state, ema, state.step + 1, state.key)
 
 
-def _accumulate(
-    mean_loss: Callable[..., tuple[Scalar, Metrics]], params: PyTree, inputs: PyTree, parts: int
-) -> tuple[PyTree, Metrics]:
-    """The mean over `parts` equal parts of `inputs` of gradient and metrics, one part at a time."""
+def accumulate(
+    mean_loss: Callable[..., tuple[Scalar, PyTree]], params: PyTree, inputs: PyTree, parts: int
+) -> tuple[PyTree, PyTree]:
+    """The mean over `parts` equal parts of `inputs` of the gradient and of what else there is, one part at a time."""
     differentiate = jax.grad(mean_loss, has_aux=True)
     if parts == 1:
         return differentiate(params, *inputs)
-    split = jax.tree.map(lambda x: x.reshape(parts, x.shape[0] // parts, *x.shape[1:]), inputs)
 
-    def body(total: PyTree, part: PyTree) -> tuple[PyTree, Metrics]:
-        grads, metrics = differentiate(params, *part)
-        return jax.tree.map(jnp.add, total, grads), metrics
+    def body(total: PyTree, part: PyTree) -> tuple[PyTree, PyTree]:
+        grads, aux = differentiate(params, *part)
+        return jax.tree.map(jnp.add, total, grads), aux
 
     zeros = jax.tree.map(jnp.zeros_like, params)
-    total, metrics = jax.lax.scan(body, zeros, split)
-    return jax.tree.map(lambda g: g / parts, total), jax.tree.map(jnp.mean, metrics)
+    total, aux = jax.lax.scan(body, zeros, cut(inputs, parts))
+    mean = lambda x: jnp.mean(x, axis=0)
+    return jax.tree.map(lambda g: g / parts, total), jax.tree.map(mean, aux)
+
+
+def cut(tree: PyTree, parts: int) -> PyTree:
+    """Every array in `parts` equal parts along its first axis, which a new one in front counts."""
+    return jax.tree.map(lambda x: x.reshape(parts, x.shape[0] // parts, *x.shape[1:]), tree)
 
 
 def make_evaluation(
