@@ -40,7 +40,6 @@ from laminate.recipes.decoder_flags import DecoderFlags, resolve_decoder
 from laminate.recipes.endings import say, user_errors
 from laminate.recipes.flags import GeneratorFlags, resolve_generator, resolve_recipe
 from laminate.recipes.work import learning_rate
-from laminate.train.state import TrainState
 
 IMAGENET = 1_281_167
 DTYPE = jnp.dtype(jnp.bfloat16)
@@ -91,7 +90,9 @@ def job_maker(experiment, flags, recipe):
 def drawing_job(experiment, recipe, state, frozen, mesh):
     """Every step of the sampler of a generator, on the averaged weights alone."""
     draw = experiment.make_drawing(recipe, state.model, frozen, mesh=mesh, dtype=DTYPE)
-    held = TrainState(state.params, state.buffers, (), None, state.step, state.key)
+    held = eqx.tree_at(  # the constructor is for arrays, and these are shapes
+        lambda state: (state.opt_state, state.ema), state, ((), None), is_leaf=lambda node: node is None
+    )
     step = jax.jit(lambda state, frozen, batch: draw(state.model, frozen, batch))
     shapes = {"label": ((), jnp.int32), "index": ((), jnp.uint32)}
     return Job(step, held, frozen, batch_of(shapes, recipe.global_batch_size, mesh))

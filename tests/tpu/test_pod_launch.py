@@ -292,7 +292,8 @@ def test_logs_show_one_worker_or_all(pod):
 
 
 def start(pod, command: str) -> subprocess.Popen[str]:
-    """A launch in the background, once the training runs."""
+    """A launch in the background, once the training runs; to be interrupted even where these tests are not."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     launch = subprocess.Popen(
         [*f"tpu/{command}".split()],
         cwd=pod.repository,
@@ -302,6 +303,7 @@ def start(pod, command: str) -> subprocess.Popen[str]:
         text=True,
         start_new_session=True,
     )
+    signal.signal(signal.SIGINT, before)
     wait_for(lambda: all((pod.folder / f"runs-0-{worker}").exists() for worker in (0, 1)))
     return launch
 

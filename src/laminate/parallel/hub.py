@@ -58,6 +58,7 @@ class Hub:
         self._rounds: dict[str, _Round] = {}
         self._end = time.monotonic() + seconds
         self._open = self._closed = False
+        self._refusal: Message | None = None
         self._ticked = self._beat = time.monotonic()
         threading.Thread(target=self._run, name="hosts-hub", daemon=True).start()
 
@@ -79,6 +80,8 @@ class Hub:
             peer = _Peer(Line(connection))
             self._strangers.add(peer)
             self._selector.register(connection, selectors.EVENT_READ, peer)
+            if self._refusal is not None:
+                peer.line.send(self._refusal)
 
     def _read(self, peer: _Peer) -> None:
         messages = peer.line.receive()
@@ -105,13 +108,13 @@ class Hub:
         if not isinstance(host, int) or not isinstance(name, str):
             self._drop(peer)
             return
+        if self._refusal is not None:
+            return
         peer.host, peer.name = host, name
         if hosts != self._hosts:
-            self._refuse(f"{peer} was started as one of {hosts} hosts, host 0 as one of {self._hosts}", peer)
+            self._refuse(f"{peer} was started as one of {hosts} hosts, host 0 as one of {self._hosts}")
         elif host in self._peers:
-            self._refuse(
-                f"two processes say that they are host {host}: {self._peers[host].name}, {name}", peer
-            )
+            self._refuse(f"two processes say that they are host {host}: {self._peers[host].name}, {name}")
         else:
             self._strangers.discard(peer)
             self._peers[host] = peer
@@ -125,12 +128,13 @@ class Hub:
         names = [self._peers[host].name for host in range(self._hosts)]
         self._tell_all({"kind": "welcome", "names": names, **self._greeting})
 
-    def _refuse(self, reason: str, *more: _Peer) -> None:
-        for peer in more:
+    def _refuse(self, reason: str) -> None:
+        """Tell all that are here, and for a moment those that are still on their way."""
+        self._refusal = {"kind": "refused", "reason": reason}
+        self._end = time.monotonic() + BEAT
+        for peer in [*self._peers.values(), *self._strangers]:
             with contextlib.suppress(OSError):
-                peer.line.send({"kind": "refused", "reason": reason})
-        self._tell_all({"kind": "refused", "reason": reason})
-        self._closed = True
+                peer.line.send(self._refusal)
 
     def _gather(self, host: int, message: Message) -> None:
         round_ = self._rounds.setdefault(
@@ -150,8 +154,9 @@ class Hub:
             for peer in self._peers.values():
                 peer.heard = now
         if not self._open:
-            if now > self._end and not self._closed:
+            if now > self._end and self._refusal is None:
                 self._refuse(self._missing())
+            self._closed = now > self._end
             return
         if now - self._beat > BEAT:
             self._beat = now
