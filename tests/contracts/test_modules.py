@@ -25,6 +25,7 @@ from laminate.models.pixel_decoder import RegisterDecoder
 from laminate.models.rae_decoder import RaeDecoder
 from laminate.models.vgg import Lpips
 from laminate.models.vit import Trunk, Vit
+from laminate.models.vit_distance import VitDistance
 from laminate.nn import (
     ActNorm,
     Attention,
@@ -95,6 +96,11 @@ def flatdino(key: jax.Array) -> FlatDino:
 def register_decoder(key: jax.Array) -> RegisterDecoder:
     vit = Vit(TRUNK, tokens=3, in_dim=5, registers=4, init=INIT, key=key)
     return RegisterDecoder(vit, patch=2, mean=IMAGENET_MEAN, std=IMAGENET_STD, key=key)
+
+
+def vit_distance(key: jax.Array) -> VitDistance:
+    vit = Vit(TRUNK, patch=PatchEmbed(6, 2, 12, init=INIT, key=key), cls_token=True, init=INIT, key=key)
+    return VitDistance(vit, 6, mean=IMAGENET_MEAN, std=IMAGENET_STD)
 
 
 def teacher(key: jax.Array) -> VitTeacher:
@@ -193,6 +199,7 @@ CASES = {
         (2, 16, 16, 3),
         lambda module, x, key: module(x[0], x[1], key=key),
     ),
+    "VitDistance": Case(vit_distance, (2, 8, 6, 3), lambda module, x, key: module(x[0], x[1], key=key)),
     "VitTeacher": Case(teacher, (7, 5, 3)),
     "Noisy": Case(lambda key: Noisy(6), (4, 6), lambda module, x, key: module(x, key=key)[0], trained=False),
     "Rotary": Case(lambda key: Rotary(sequence_angles(4, 3)), (2, 5, 4), lambda module, x, key: module(x)),
@@ -345,5 +352,5 @@ def test_the_input_decides_the_dtype_of_all_but_latents(name: str) -> None:
     )
     # Latents, logits, losses and painted images are float32.
     wide = {"Gaussian", "Fsq", "Normalization", "FlatDino", "Noisy", "PatchGan", "DinoDiscriminator"}
-    wide |= {"Lpips", "RaeDecoder", "RegisterDecoder"}
+    wide |= {"Lpips", "VitDistance", "RaeDecoder", "RegisterDecoder"}
     assert shape.dtype == (jnp.float32 if name in wide else jnp.bfloat16)
