@@ -39,7 +39,7 @@ from laminate.losses.adversarial import (
 )
 from laminate.losses.diffaug import diffaug, draw
 from laminate.losses.perceptual import lpips_loss
-from laminate.losses.pyramid import laplacian_pyramid_loss
+from laminate.losses.pyramid import pyramid_distance
 from laminate.losses.reconstruction import charbonnier_loss, l1_loss, mse_loss
 from laminate.recipes import build, painting
 from laminate.recipes.decoder import for_tokenizer
@@ -90,7 +90,7 @@ def make_perceptual(recipe, frozen):
     """The perceptual distance of two images in [0, 1]; None if there is none."""
     if recipe.perceptual.kind == "lpips":
         return partial(lpips_loss, network=frozen.perceptual, clip=recipe.clip)
-    return laplacian_pyramid_loss if recipe.perceptual.kind == "pyramid" else None
+    return pyramid_distance if recipe.perceptual.kind == "pyramid" else None
 
 
 def make_decoder_objective(recipe):

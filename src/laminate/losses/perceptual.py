@@ -1,6 +1,6 @@
 """Perceptual distances behind one signature: `perceptual(image, target)`, images in [0, 1], a float32 scalar.
 
-Without the weights of a network, `losses.pyramid.laplacian_pyramid_loss` has the same signature.
+Without the weights of a network, `losses.pyramid.pyramid_distance` has the same signature.
 """
 
 from typing import Protocol, runtime_checkable

@@ -43,7 +43,8 @@ class Perceptual:
     """A loss between what networks see in two images."""
 
     kind: PerceptualKind = "lpips"
-    """`lpips` needs weights of VGG-16 and of its heads; `pyramid` needs none: L1 between Laplacian pyramids."""
+    """`lpips` needs weights of VGG-16 and of its heads; `pyramid` needs none
+    (`losses.pyramid.pyramid_distance`)."""
     weight: float = 1.0
     """Beside the pixel loss."""
     source: str = ""

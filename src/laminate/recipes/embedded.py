@@ -88,12 +88,16 @@ def embedded_fsq() -> FlatDinoRecipe:
 
 
 DECODER_SCHEDULE = Schedule(
-    unit="steps", length=800, warmup=30, decay=740, validate_every=200, start=1e-4, peak=1e-2, final=5e-4
+    unit="steps", length=700, warmup=30, decay=600, validate_every=175, start=1e-4, peak=1e-2, final=5e-4
 )
 
 
 def embedded_decoder() -> DecoderRecipe:
-    """The 16 tokens of `embedded_vae` to patches of 16 pixels; nothing in it needs weights."""
+    """The 16 tokens of `embedded_vae` to patches of 16 pixels; nothing in it needs weights.
+
+    Latents of six times fewer numbers say where the coarse half of the frequencies lies, and of the finer half only
+    how strong it is: the perceptual term asks for that, and the adversary that it looks like the detail of photographs.
+    """
     return DecoderRecipe(
         name="embedded-decoder",
         network=Vit(dim=128, depth=2, heads=4, hidden=256, positions="learned", table_std=0.5),
@@ -101,22 +105,20 @@ def embedded_decoder() -> DecoderRecipe:
         schedule=DECODER_SCHEDULE,
         tokens=16,
         features=128,
-        perceptual=Perceptual("pyramid"),
+        perceptual=Perceptual("pyramid", weight=40.0),  # the L1 of pixels is least without detail
         adversary=Adversary(
             kind="details",
             layers=2,
             channels=32,
-            discriminator_start=520,
-            adversarial_start=560,
-            weight=3.0,
-            # Where the discriminator is nearly fooled its gradient is small, and would be made large.
-            largest_balance=1.0,
+            discriminator_start=550,
+            adversarial_start=580,
+            weight=0.5,
             # A short training never comes to the point where a discriminator knows its images by heart.
             augment_rate=0.0,
             peak=1e-2,
             optimizer=Optimizer(kind="muon", betas=(0.5, 0.95), weight_decay=0.0, clip_norm=10.0),
         ),
         augment=AUGMENT,
-        optimizer=Optimizer(kind="muon", betas=(0.9, 0.95), weight_decay=0.0, clip_norm=1.0, ema_decay=0.985),
+        optimizer=Optimizer(kind="muon", betas=(0.9, 0.95), weight_decay=0.0, clip_norm=1.0, ema_decay=0.97),
         global_batch_size=GLOBAL_BATCH_SIZE,
     )
