@@ -20,7 +20,7 @@ DECODER = Vit(dim=128, depth=1, heads=4, hidden=256, positions="learned", table_
 AUGMENT = Augment(image_size=IMAGE_SIZE, crop_area=(0.85, 1.0))
 OPTIMIZER = Optimizer(kind="muon", betas=(0.9, 0.95), clip_norm=1.0, ema_decay=0.95)
 SCHEDULE = Schedule(
-    unit="steps", length=700, warmup=30, decay=420, validate_every=50, start=1e-4, peak=1e-2, final=1e-5
+    unit="steps", length=700, warmup=30, decay=420, validate_every=100, start=1e-4, peak=1e-2, final=1e-5
 )
 GLOBAL_BATCH_SIZE = 32
 
@@ -48,7 +48,7 @@ def embedded_dit() -> GeneratorRecipe:
         prediction="data",
         floor=0.1,  # at least: without it the latest of 32000 times weighs 611 where the mean is 3, and the loss jumps
         normalize=True,
-        guidance=Guidance(2.5),
+        guidance=Guidance(4.0),
         augment=AUGMENT,
         optimizer=DIT_OPTIMIZER,
         global_batch_size=64,
