@@ -9,7 +9,7 @@ from jaxtyping import Float, Int, Num
 NEIGHBOURS = 5
 PATCH = 8
 STRIDE = 4
-PATCHES = 1000  # of each class, drawn from its training images
+PATCHES = 3000  # of each class, drawn from its training images
 Compared = Literal["by patches", "in place", "by value"]
 """How an image is told: by the patches that it is made of, wherever they lie (naive-Bayes nearest neighbour, Boiman
 et al. 2008); by k-NN, pixel by pixel; or by k-NN on its collection of pixel values.

@@ -59,7 +59,7 @@ class SampleFlags:
     """Time shift kappa. Default: the recipe's."""
 
     out: Path | None = None
-    """Folder of the files. Default: samples in the run of the generator, else samples."""
+    """Folder of the files. Default: drawn in the run of the generator, else drawn here."""
     png: bool = False
     """Write every image as a file of its own, in a folder for each class."""
     npz: bool = False
