@@ -7,13 +7,19 @@ from pathlib import Path
 import jax
 import pytest
 
-from tests.experiments.jobs import Job, write_photos
+from tests.experiments.jobs import Job, write_photos, write_tokenizer
 
 
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory) -> Path:
     """24 small pictures of two classes."""
     return write_photos(tmp_path_factory.mktemp("photos") / "pictures", classes=("cats", "dogs"), each=12)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory) -> Path:
+    """An untrained tokenizer, saved as a finished run shares it."""
+    return write_tokenizer(tmp_path_factory.mktemp("tokenizer") / "saved")
 
 
 @pytest.fixture

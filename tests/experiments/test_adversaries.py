@@ -46,11 +46,6 @@ SEEN = (
 WHOLE = ("--checkpoint-every", "5")
 
 
-@pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory):
-    return write_tokenizer(tmp_path_factory.mktemp("tokenizer") / "saved")
-
-
 @pytest.fixture
 def job(tmp_path, photos, tokenizer) -> Job:
     return Job(tmp_path, photos, "decoder", tokenizer)

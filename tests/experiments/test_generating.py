@@ -22,11 +22,6 @@ from tests.experiments.jobs import (
 )
 
 
-@pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory):
-    return write_tokenizer(tmp_path_factory.mktemp("tokenizer") / "saved")
-
-
 @pytest.fixture
 def job(tmp_path, photos, tokenizer) -> Job:
     return Job(tmp_path, photos, "generator", tokenizer)

@@ -76,8 +76,8 @@ def pyramid_distance(image: Image, target: Image, *, contrast: float = 5.0) -> S
     if not coarse:  # too small for a level of detail
         return jnp.mean(jnp.abs(fine[0] - fine[1]))
     costs = [jnp.mean(jnp.abs(mine - other)) for mine, other in coarse]
-    strengths = [_strength(band) for band in fine]
-    return sum(costs, contrast * jnp.mean(jnp.abs(strengths[0] - strengths[1])))
+    mine, other = map(_strength, fine)
+    return sum(costs, contrast * jnp.mean(jnp.abs(mine - other)))
 
 
 def _strength(band: Float[Array, "_ _ _"]) -> Float[Array, "_ _ _"]:

@@ -81,7 +81,7 @@ class Hub:
             self._strangers.add(peer)
             self._selector.register(connection, selectors.EVENT_READ, peer)
             if self._refusal is not None:
-                peer.line.send(self._refusal)
+                _tell(peer, self._refusal)
 
     def _read(self, peer: _Peer) -> None:
         messages = peer.line.receive()
@@ -133,8 +133,7 @@ class Hub:
         self._refusal = {"kind": "refused", "reason": reason}
         self._end = time.monotonic() + BEAT
         for peer in [*self._peers.values(), *self._strangers]:
-            with contextlib.suppress(OSError):
-                peer.line.send(self._refusal)
+            _tell(peer, self._refusal)
 
     def _gather(self, host: int, message: Message) -> None:
         round_ = self._rounds.setdefault(
@@ -197,8 +196,12 @@ class Hub:
     def _tell_all(self, message: Message, last: _Peer | None = None) -> None:
         """To every host that is still there; to `last` when all the others know."""
         for peer in sorted(self._peers.values(), key=lambda peer: peer is last):
-            with contextlib.suppress(OSError):  # its end is noticed when it is read from
-                peer.line.send(message)
+            _tell(peer, message)
+
+
+def _tell(peer: _Peer, message: Message) -> None:
+    with contextlib.suppress(OSError):  # its end is noticed when it is read from
+        peer.line.send(message)
 
 
 def _listen(port: int) -> socket.socket:

@@ -10,6 +10,8 @@ from laminate.parallel.hosts import start
 from laminate.parallel.mesh import MeshShape, parse_mesh, prepare_devices
 from laminate.recipes.flags import AutoRemat, Precision, Remat
 
+DEEP = 4  # layers from which on computing them again is the faster way on a CPU
+
 
 @runtime_checkable
 class Where(Protocol):
@@ -25,9 +27,6 @@ class Where(Protocol):
     def host(self) -> int | None: ...
     @property
     def distributed(self) -> bool: ...
-
-
-DEEP = 4  # layers from which on it pays
 
 
 def open_devices(flags: Where) -> tuple[MeshShape, str]:
