@@ -21,8 +21,8 @@ from laminate.planning.flops import count_flops, flops_by_scope
 from laminate.planning.hlo import parse
 from laminate.pretrained.discriminators import VitBackbone
 from laminate.pretrained.teachers import VitTeacher
-from laminate.recipes.decoder_flags import DecoderFlags
-from laminate.recipes.work import learning_rate
+from laminate.recipes.image_decoder.flags import DecoderFlags
+from laminate.runs.task import learning_rate
 from laminate.train.gan_step import SCOPES
 
 DISCRIMINATORS = ("dino_discriminator", "patchgan")

@@ -17,11 +17,11 @@ from laminate.analysis.generation import Generation
 from laminate.analysis.sampling import Knobs, Method, make_sampler
 from laminate.flow import EULER, Interval, solve, time_grid
 from laminate.parallel.mesh import MeshShape, build_mesh
-from laminate.recipes import build
+from laminate.recipes import modules as build
 from laminate.recipes.embedded import embedded_vae
-from laminate.recipes.generator import for_latents, generator
-from laminate.recipes.generator_costs import generator_flops
-from laminate.recipes.picturing import painter_of
+from laminate.recipes.generator.recipe import for_latents, generator
+from laminate.recipes.generator.costs import generator_flops
+from laminate.runs.load_decoder import painter_of
 
 MATMUL = 2048
 FEATURES = 128

@@ -10,8 +10,8 @@ Ends with report.html in the run folder; `experiments/sample.py --decoder` draws
 with --fresh to start over.
 """
 
-from laminate.recipes.command_line import decoder_command
-from laminate.recipes.experiments import image_decoder
+from laminate.cli.command import decoder_command
+from laminate.recipes.flatdino.presets import image_decoder
 
 RECIPES, DEFAULT = image_decoder, "embedded-decoder"
 
@@ -41,14 +41,15 @@ from laminate.losses.diffaug import diffaug, draw
 from laminate.losses.perceptual import lpips_loss
 from laminate.losses.pyramid import pyramid_distance
 from laminate.losses.reconstruction import charbonnier_loss, l1_loss, mse_loss
-from laminate.recipes import build, painting
-from laminate.recipes.decoder import for_tokenizer
-from laminate.recipes.devices import computed_again, open_devices
-from laminate.recipes.endings import training_errors, user_errors
-from laminate.recipes.latents import latents_like, load_tokenizer
-from laminate.recipes.launch import conclude, train
-from laminate.recipes.opening import open_run
-from laminate.recipes.work import AdversarialWork, Work
+from laminate.recipes import modules as build
+from laminate.recipes.image_decoder import modules as painting
+from laminate.recipes.image_decoder.recipe import for_tokenizer
+from laminate.runs.devices import computed_again, open_devices
+from laminate.runs.exit_codes import training_errors, user_errors
+from laminate.runs.load_tokenizer import latents_like, load_tokenizer
+from laminate.runs.training import conclude, train
+from laminate.runs.setup import open_run
+from laminate.runs.task import AdversarialWork, Work
 from laminate.train.players import Players
 
 PIXELS = {"l1": l1_loss, "l2": mse_loss, "charbonnier": charbonnier_loss}

@@ -7,7 +7,7 @@
 Interrupted, the same command goes on. Several hosts (--coordinator, or a TPU slice) share the work.
 """
 
-from laminate.recipes.encode_flags import encode_command
+from laminate.cli.encode_flags import encode_command
 
 if __name__ == "__main__":  # before the imports below, which --help need not wait for
     COMMAND = encode_command(__doc__)
@@ -22,13 +22,13 @@ from laminate.parallel.hosts import is_first, start
 from laminate.parallel.mesh import local_mesh, parse_mesh
 from laminate.parallel.sharding import place
 from laminate.pretrained.features import features_of
-from laminate.recipes import build
-from laminate.recipes.devices import compute_dtype
-from laminate.recipes.encoding import encode, open_images, summary
-from laminate.recipes.endings import say, training_errors, user_errors
-from laminate.recipes.json_text import teacher_of, teacher_tree
+from laminate.recipes import modules as build
+from laminate.runs.devices import compute_dtype
+from laminate.runs.precompute import encode, open_images, summary
+from laminate.runs.exit_codes import say, training_errors, user_errors
+from laminate.recipes.serialization import teacher_of, teacher_tree
 from laminate.recipes.network import find_teacher
-from laminate.recipes.sharing import load_pretrained
+from laminate.runs.pretrained import load_pretrained
 from laminate.train.export import content_hash
 
 # 1. What is written of one view: features, or the normalised latents without sampling

@@ -7,13 +7,11 @@
 Ends with report.html in the run folder. Run it again to go on, or with --fresh to start over.
 """
 
-from laminate.recipes.command_line import train_command
-from laminate.recipes.experiments import flatdino_fsq
-
-RECIPES, DEFAULT = flatdino_fsq, "embedded-32-L88888888"
+from laminate.cli.command import training_command
+from laminate.recipes.flatdino.family import FSQ
 
 if __name__ == "__main__":  # before the imports below, which --help and a misspelt name need not wait for
-    COMMAND = train_command(__doc__, RECIPES, default=DEFAULT)
+    COMMAND = training_command(__doc__, FSQ)
 
 from functools import partial
 
@@ -23,12 +21,13 @@ from laminate.analysis.reconstruction import LOSSES, reconstruction_measures, su
 from laminate.analysis.tokenizer_report import write_tokenizer_report
 from laminate.bottlenecks.nested_dropout import draw_keep, keep_counts
 from laminate.pretrained.features import features_of
-from laminate.recipes import build
-from laminate.recipes.devices import computed_again
-from laminate.recipes.endings import training_errors, user_errors
-from laminate.recipes.launch import conclude, train
-from laminate.recipes.opening import open_run
-from laminate.recipes.work import Work
+from laminate.recipes.flatdino.modules import flatdino
+from laminate.recipes.modules import feature_decoder
+from laminate.runs.evaluations import Measured
+from laminate.runs.exit_codes import training_errors, user_errors
+from laminate.runs.setup import setup
+from laminate.runs.task import Task
+from laminate.runs.training import conclude, train
 
 # 1. Objective: reconstruction alone; rounding passes the gradient straight through
 
@@ -56,10 +55,22 @@ def make_objective(recipe, dtype):
     return objective
 
 
-# 2. Evaluation: variance explained of the held-out teacher features; with nested dropout, the loss of every prefix
+# 2. Architecture and optimisation: ViT encoder, quantiser, ViT decoder, beside the frozen teacher
 
 
-def make_measure(recipe, dtype):
+def make_task(recipe, teacher, compute):
+    return Task(
+        build=partial(flatdino, recipe, compute),
+        frozen=teacher,
+        objective=make_objective(recipe, jnp.dtype(compute.dtype)),
+        optim=recipe.optimizer,
+    )
+
+
+# 3. Evaluation: variance explained of the held-out teacher features; with nested dropout, the loss of every prefix
+
+
+def make_evaluation(recipe, dtype):
     measure = partial(reconstruction_measures, loss=recipe.reconstruction, dtype=dtype)
     prefixes = keep_counts(recipe.tokens) if recipe.bottleneck.nested_dropout else ()
 
@@ -72,45 +83,21 @@ def make_measure(recipe, dtype):
         losses = {f"loss_k{keep}": loss(keep) for keep in prefixes}
         return {**measure(tokenizer, teacher, example), **losses}
 
-    return measure_prefixes
-
-
-# 3. Teacher: frozen, its patch features are what is compressed
-
-
-def make_frozen(recipe, *, weights=True):
-    return build.teacher(recipe.teacher, weights=weights)
-
-
-# 4. Architecture: ViT encoder, quantiser, ViT decoder
-
-
-def make_work(flags, recipe, teacher, dtype):
-    return Work(
-        build=lambda key: build.flatdino(
-            recipe, kernel=flags.attention, remat=computed_again(flags.remat, recipe.decoder.depth), key=key
-        ),
-        frozen=teacher,
-        objective=make_objective(recipe, dtype),
-        optim=recipe.optimizer,
-    )
+    return Measured(measure=measure_prefixes, summarise=summarise)
 
 
 def main(flags, recipe):
     with user_errors("fsq.py"):
-        # 5. Data, devices and run folder
-        run = open_run(flags, recipe, make_frozen)
-    title = f"FlatDINO FSQ {recipe.name}"
+        # 4. Data, devices and run folder
+        run = setup(flags, recipe, beside=lambda recipe: feature_decoder(recipe.teacher, flags.pixel_decoder))
     with run.folder, training_errors("fsq.py"):
         trained = train(
             run,
-            make_work(flags, recipe, run.frozen, run.compute_dtype),
-            measure=make_measure(recipe, run.compute_dtype),
-            summarise=summarise,
-            title=title,
-            shown=("train/recon_loss", "train/codes_per_image", "train/grad_norm"),
+            make_task(run.recipe, run.frozen, run.compute),
+            evaluations=(make_evaluation(run.recipe, run.dtype),),
+            progress_metrics=("train/recon_loss", "train/codes_per_image", "train/grad_norm"),
         )
-        conclude(run, trained, partial(write_tokenizer_report, teacher=run.frozen, title=title))
+        conclude(run, trained, partial(write_tokenizer_report, teacher=run.frozen, decoder=run.beside))
 
 
 if __name__ == "__main__":

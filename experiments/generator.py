@@ -9,8 +9,8 @@ Ends with report.html in the run folder; `experiments/sample.py` draws from it. 
 to start over.
 """
 
-from laminate.recipes.command_line import generator_command
-from laminate.recipes.experiments import flow_generator
+from laminate.cli.command import generator_command
+from laminate.recipes.flatdino.presets import flow_generator
 
 RECIPES, DEFAULT = flow_generator, "embedded-dit"
 TOKENIZER = "runs/embedded-16-128"
@@ -30,15 +30,15 @@ from laminate.analysis.sampling import Knobs, Method, Sampler, make_sampler
 from laminate.flow import EULER, Interval, time_grid
 from laminate.parallel.hosts import is_first
 from laminate.parallel.sharding import place
-from laminate.recipes import build
-from laminate.recipes.devices import computed_again, open_devices
-from laminate.recipes.endings import say, training_errors, user_errors
+from laminate.recipes import modules as build
+from laminate.runs.devices import computed_again, open_devices
+from laminate.runs.exit_codes import say, training_errors, user_errors
 from laminate.recipes.flags import TrainFlags
-from laminate.recipes.latents import latents_like, load_tokenizer, on_classes, speak
-from laminate.recipes.launch import conclude, train
-from laminate.recipes.opening import open_run
-from laminate.recipes.picturing import find_pictures, painter_of
-from laminate.recipes.work import Work
+from laminate.runs.load_tokenizer import latents_like, load_tokenizer, on_classes, speak
+from laminate.runs.training import conclude, train
+from laminate.runs.setup import open_run
+from laminate.runs.load_decoder import find_pictures, painter_of
+from laminate.runs.task import Work
 
 # 1. Tokenizer and teacher: frozen; they turn an image into the latents that are to be generated
 

@@ -11,7 +11,7 @@ It compiles the very step that training runs. Needs the TPU compiler, no TPU: pi
 
 import os
 
-from laminate.recipes.plan_flags import plan_command, script_of
+from laminate.cli.plan_flags import plan_command, script_of
 
 if __name__ == "__main__":  # before the imports below, which --help need not wait for
     FLAGS = plan_command(__doc__)
@@ -36,10 +36,10 @@ from laminate.planning.loader_speed import images_per_second
 from laminate.planning.plan import Job, Setting, held_bytes, make_plan
 from laminate.planning.suggest import suggest
 from laminate.planning.table import markdown, show
-from laminate.recipes.decoder_flags import DecoderFlags, resolve_decoder
-from laminate.recipes.endings import say, user_errors
+from laminate.recipes.image_decoder.flags import DecoderFlags, resolve_decoder
+from laminate.runs.exit_codes import say, user_errors
 from laminate.recipes.flags import GeneratorFlags, resolve_generator, resolve_recipe
-from laminate.recipes.work import learning_rate
+from laminate.runs.task import learning_rate
 
 IMAGENET = 1_281_167
 DTYPE = jnp.dtype(jnp.bfloat16)

@@ -10,8 +10,8 @@
 Image i of a seed is the same in any batch, on any mesh.
 """
 
-from laminate.recipes.command_line import flags_command
-from laminate.recipes.sample_flags import PER_CLASS, SampleFlags, chosen_classes
+from laminate.cli.command import flags_command
+from laminate.cli.sample_flags import PER_CLASS, SampleFlags, chosen_classes
 
 if __name__ == "__main__":  # before the imports below, which --help need not wait for
     FLAGS = flags_command(__doc__, SampleFlags)
@@ -37,11 +37,11 @@ from laminate.flow import EULER, HEUN, RK4, Interval, time_grid
 from laminate.parallel.hosts import is_first
 from laminate.parallel.mesh import build_mesh
 from laminate.parallel.sharding import place
-from laminate.recipes.devices import compute_dtype, open_devices
-from laminate.recipes.drawing import load_generator, require_alike, tokenizer_of
-from laminate.recipes.endings import FAILED, say, training_errors, user_errors
+from laminate.runs.devices import compute_dtype, open_devices
+from laminate.runs.load_generator import load_generator, require_alike, tokenizer_of
+from laminate.runs.exit_codes import FAILED, say, training_errors, user_errors
 from laminate.recipes.flags import GeneratorFlags
-from laminate.recipes.picturing import find_pictures, require_images
+from laminate.runs.load_decoder import find_pictures, require_images
 from laminate.train.progress import Header, Progress
 
 SOLVERS = {"euler": EULER, "heun": HEUN, "rk4": RK4, "adaptive": None}

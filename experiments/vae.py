@@ -8,13 +8,11 @@
 Ends with report.html in the run folder. Run it again to go on, or with --fresh to start over.
 """
 
-from laminate.recipes.command_line import train_command
-from laminate.recipes.experiments import flatdino_vae
-
-RECIPES, DEFAULT = flatdino_vae, "embedded-16-128"
+from laminate.cli.command import training_command
+from laminate.recipes.flatdino.family import VAE
 
 if __name__ == "__main__":  # before the imports below, which --help and a misspelt name need not wait for
-    COMMAND = train_command(__doc__, RECIPES, default=DEFAULT)
+    COMMAND = training_command(__doc__, VAE)
 
 from functools import partial
 
@@ -24,13 +22,14 @@ from laminate.analysis.reconstruction import LOSSES, reconstruction_measures, su
 from laminate.analysis.tokenizer_report import write_tokenizer_report
 from laminate.losses.divergence import anneal, kl_loss, kl_variance_loss, posterior_metrics
 from laminate.pretrained.features import features_of
-from laminate.recipes import build
 from laminate.recipes.bottleneck import GaussianBottleneck
-from laminate.recipes.devices import computed_again
-from laminate.recipes.endings import training_errors, user_errors
-from laminate.recipes.launch import conclude, train
-from laminate.recipes.opening import open_run
-from laminate.recipes.work import Work
+from laminate.recipes.flatdino.modules import flatdino
+from laminate.recipes.modules import feature_decoder
+from laminate.runs.evaluations import Measured
+from laminate.runs.exit_codes import training_errors, user_errors
+from laminate.runs.setup import setup
+from laminate.runs.task import Task
+from laminate.runs.training import conclude, train
 
 # 1. Objective: L = reconstruction + β KL (eq. 4), β normalised by the latent size (eq. 10)
 
@@ -66,43 +65,38 @@ def make_objective(recipe, dtype):
     return objective
 
 
-# 2. Teacher: frozen, its patch features are what is compressed
+# 2. Architecture and optimisation: ViT encoder, Gaussian tokens, ViT decoder, beside the frozen teacher
 
 
-def make_frozen(recipe, *, weights=True):
-    return build.teacher(recipe.teacher, weights=weights)
-
-
-# 3. Architecture: ViT encoder, Gaussian tokens, ViT decoder
-
-
-def make_work(flags, recipe, teacher, dtype):
-    return Work(
-        build=lambda key: build.flatdino(
-            recipe, kernel=flags.attention, remat=computed_again(flags.remat, recipe.decoder.depth), key=key
-        ),
+def make_task(recipe, teacher, compute):
+    return Task(
+        build=partial(flatdino, recipe, compute),
         frozen=teacher,
-        objective=make_objective(recipe, dtype),
+        objective=make_objective(recipe, jnp.dtype(compute.dtype)),
         optim=recipe.optimizer,
     )
+
+
+# 3. Evaluation: no sampling; variance explained of the held-out teacher features
+
+
+def make_evaluation(recipe, dtype):
+    measure = partial(reconstruction_measures, loss=recipe.reconstruction, dtype=dtype)
+    return Measured(measure=measure, summarise=summarise)
 
 
 def main(flags, recipe):
     with user_errors("vae.py"):
         # 4. Data, devices and run folder
-        run = open_run(flags, recipe, make_frozen)
-    title = f"FlatDINO β-VAE {recipe.name}"
+        run = setup(flags, recipe, beside=lambda recipe: feature_decoder(recipe.teacher, flags.pixel_decoder))
     with run.folder, training_errors("vae.py"):
         trained = train(
             run,
-            make_work(flags, recipe, run.frozen, run.compute_dtype),
-            # 5. Evaluation: no sampling; variance explained of the held-out teacher features
-            measure=partial(reconstruction_measures, loss=recipe.reconstruction, dtype=run.compute_dtype),
-            summarise=summarise,
-            title=title,
-            shown=("train/recon_loss", "train/kl_nats", "train/grad_norm"),
+            make_task(run.recipe, run.frozen, run.compute),
+            evaluations=(make_evaluation(run.recipe, run.dtype),),
+            progress_metrics=("train/recon_loss", "train/kl_nats", "train/grad_norm"),
         )
-        conclude(run, trained, partial(write_tokenizer_report, teacher=run.frozen, title=title))
+        conclude(run, trained, partial(write_tokenizer_report, teacher=run.frozen, decoder=run.beside))
 
 
 if __name__ == "__main__":

@@ -16,15 +16,15 @@ import tyro
 from laminate.data.__main__ import Command
 from laminate.pretrained.__main__ import Command as PretrainedCommand
 from laminate.recipes.__main__ import main as recipes_main
-from laminate.recipes.build import flatdino
-from laminate.recipes.decoder_flags import DecoderFlags, resolve_decoder
+from laminate.recipes.modules import flatdino
+from laminate.recipes.image_decoder.flags import DecoderFlags, resolve_decoder
 from laminate.recipes.embedded import embedded_vae
-from laminate.recipes.encode_flags import EncodeFlags
-from laminate.recipes.experiments import flatdino_fsq, flatdino_vae, flow_generator, image_decoder
+from laminate.cli.encode_flags import EncodeFlags
+from laminate.recipes.flatdino.presets import flatdino_fsq, flatdino_vae, flow_generator, image_decoder
 from laminate.recipes.flags import RECIPE_FILE, GeneratorFlags, TrainFlags, resolve_generator, resolve_recipe
-from laminate.recipes.json_text import to_json
-from laminate.recipes.sample_flags import SampleFlags
-from laminate.recipes.sharing import save_pretrained
+from laminate.recipes.serialization import to_json
+from laminate.cli.sample_flags import SampleFlags
+from laminate.runs.pretrained import save_pretrained
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

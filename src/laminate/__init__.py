@@ -9,8 +9,8 @@ Import the part you need: ``laminate.nn`` (layers), ``laminate.models``, ``lamin
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from laminate.recipes.sharing import from_pretrained as from_pretrained
-    from laminate.recipes.sharing import save_pretrained as save_pretrained
+    from laminate.runs.pretrained import from_pretrained as from_pretrained
+    from laminate.runs.pretrained import save_pretrained as save_pretrained
 
 __version__ = "0.1.0"
 
@@ -20,7 +20,7 @@ _SHARING = ("from_pretrained", "save_pretrained")
 def __getattr__(name: str) -> Any:
     """The two functions above, imported when they are asked for: `import laminate` stays free of JAX."""
     if name in _SHARING:
-        from laminate.recipes import sharing
+        from laminate.runs import pretrained as sharing
 
         return getattr(sharing, name)
     raise AttributeError(f"module 'laminate' has no attribute {name!r}")

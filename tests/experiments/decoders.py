@@ -3,10 +3,10 @@
 import dataclasses
 from pathlib import Path
 
-from laminate.recipes.build import image_decoder
-from laminate.recipes.decoder import Adversary, DecoderRecipe, Noise, Perceptual, for_tokenizer
-from laminate.recipes.latents import load_tokenizer
-from laminate.recipes.sharing import save_pretrained
+from laminate.recipes.modules import image_decoder
+from laminate.recipes.image_decoder.recipe import Adversary, DecoderRecipe, Noise, Perceptual, for_tokenizer
+from laminate.runs.load_tokenizer import load_tokenizer
+from laminate.runs.pretrained import save_pretrained
 from tests.experiments.jobs import TINY, VIT
 from tests.oracles.arrays import filled
 

@@ -16,17 +16,17 @@ import numpy as np
 from PIL import Image
 
 from laminate.recipes.bottleneck import FsqBottleneck, GaussianBottleneck
-from laminate.recipes.build import flatdino, generator
-from laminate.recipes.command_line import decoder_command, generator_command, train_command
-from laminate.recipes.decoder import Adversary, DecoderRecipe, Perceptual
-from laminate.recipes.experiments import flatdino_fsq, flatdino_vae, flow_generator, image_decoder
+from laminate.recipes.modules import flatdino, generator
+from laminate.cli.command import decoder_command, generator_command, train_command
+from laminate.recipes.image_decoder.recipe import Adversary, DecoderRecipe, Perceptual
+from laminate.recipes.flatdino.presets import flatdino_fsq, flatdino_vae, flow_generator, image_decoder
 from laminate.recipes.families import Recipe
-from laminate.recipes.flatdino import FlatDinoRecipe
-from laminate.recipes.generator import GeneratorRecipe, Guidance
-from laminate.recipes.json_text import to_json
-from laminate.recipes.latents import load_tokenizer, speak
-from laminate.recipes.network import Vit, patch_teacher
-from laminate.recipes.sharing import save_pretrained
+from laminate.recipes.flatdino.recipe import FlatDinoRecipe
+from laminate.recipes.generator.recipe import GeneratorRecipe, Guidance
+from laminate.recipes.serialization import to_json
+from laminate.runs.load_tokenizer import load_tokenizer, speak
+from laminate.recipes.network import VitConfig, patch_teacher
+from laminate.runs.pretrained import save_pretrained
 from laminate.recipes.training import Augment, Optimizer, Schedule
 from laminate.types import join_buffers, split_buffers
 
@@ -36,7 +36,7 @@ COMMANDS = {
     "generator": (generator_command, flow_generator, "embedded-dit"),
     "decoder": (decoder_command, image_decoder, "embedded-decoder"),
 }
-VIT = Vit(dim=16, depth=1, heads=2, hidden=24, positions="learned")
+VIT = VitConfig(dim=16, depth=1, heads=2, hidden=24, positions="learned")
 TINY = FlatDinoRecipe(
     name="tiny",
     teacher=patch_teacher(16, 4),

@@ -9,14 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from laminate.recipes.command_line import decoder_command
-from laminate.recipes.decoder import for_tokenizer
-from laminate.recipes.encode_flags import EncodeFlags
-from laminate.recipes.experiments import image_decoder
-from laminate.recipes.generator import TokenizerId
-from laminate.recipes.json_text import to_tree
-from laminate.recipes.latents import load_tokenizer
-from laminate.recipes.sharing import load_pretrained
+from laminate.cli.command import decoder_command
+from laminate.recipes.image_decoder.recipe import for_tokenizer
+from laminate.cli.encode_flags import EncodeFlags
+from laminate.recipes.flatdino.presets import image_decoder
+from laminate.recipes.generator.recipe import TokenizerId
+from laminate.recipes.serialization import to_tree
+from laminate.runs.load_tokenizer import load_tokenizer
+from laminate.runs.pretrained import load_pretrained
 from tests.experiments.jobs import (
     TINY,
     TINY_DECODER,

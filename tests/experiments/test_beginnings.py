@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import laminate
-from laminate.recipes import launch
-from laminate.recipes.build import flatdino
-from laminate.recipes.opening import open_run
+from laminate.runs import training as launch
+from laminate.recipes.modules import flatdino
+from laminate.runs.setup import open_run
 from laminate.train.export import named_weights
 from tests.experiments.jobs import TINY
 

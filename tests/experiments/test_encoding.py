@@ -23,10 +23,10 @@ from laminate.data.prepared import read_manifest
 from laminate.data.sources import open_records
 from laminate.pretrained.patches import Patches
 from laminate.pretrained.teachers import load_teacher
-from laminate.recipes.build import flatdino
-from laminate.recipes.encode_flags import EncodeFlags, encode_command
+from laminate.recipes.modules import flatdino
+from laminate.cli.encode_flags import EncodeFlags, encode_command
 from laminate.recipes.network import find_teacher
-from laminate.recipes.opening import open_run
+from laminate.runs.setup import open_run
 from tests.experiments.jobs import ROOT, TINY, experiment, tree, write_photos
 from tests.pretrained import checkpoints
 

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from laminate.data.sources import open_records
-from laminate.recipes import launch
+from laminate.runs import training as launch
 from tests.experiments.jobs import TINY, Job
 
 ENDLESS = dataclasses.replace(

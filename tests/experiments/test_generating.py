@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from laminate.recipes.encode_flags import EncodeFlags
-from laminate.recipes.json_text import to_tree
-from laminate.recipes.sharing import load_pretrained
+from laminate.cli.encode_flags import EncodeFlags
+from laminate.recipes.serialization import to_tree
+from laminate.runs.pretrained import load_pretrained
 from tests.experiments.decoders import OF_LATENTS, write_decoder
 from tests.experiments.jobs import (
     TINY_DIT,
@@ -141,7 +141,7 @@ def test_a_run_goes_on_with_its_own_tokenizer_and_classes_alone(job, tmp_path, c
 def test_overfitting_sees_one_batch_and_unconditional_training_no_labels(job, tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(
-        "laminate.recipes.launch.fit",
+        "laminate.runs.training.fit",
         lambda step, state, frozen, batches, **_: seen.extend(next(batches) for _ in range(3)) or state,
     )
     job.main("--overfit")

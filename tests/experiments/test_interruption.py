@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from laminate.recipes.opening import Run
+from laminate.runs.setup import Run
 from laminate.train.progress import Progress
 from tests.experiments.jobs import fingerprints, metrics, wait_for
 

@@ -16,9 +16,10 @@ from laminate.models.vgg import Lpips
 from laminate.pretrained.keymaps.base import export
 from laminate.pretrained.lpips import lpips_slots
 from laminate.pretrained.plain import DINO
-from laminate.recipes import launch, painting
-from laminate.recipes.decoder import Adversary, Noise, for_features
-from laminate.recipes.network import Vit, find_teacher
+from laminate.runs import training as launch
+from laminate.recipes.image_decoder import modules as painting
+from laminate.recipes.image_decoder.recipe import Adversary, Noise, for_features
+from laminate.recipes.network import VitConfig, find_teacher
 from laminate.train.export import named_weights
 from tests.experiments.jobs import TINY_DECODER, Job, metrics
 from tests.oracles.arrays import filled
@@ -60,7 +61,7 @@ def weights(tmp_path_factory):
 @pytest.fixture
 def of_features(weights):
     """A small recipe like those of RAE, on a small DINOv2, with the sizes of `checkpoints.DECODER`."""
-    network = Vit(8, 2, 2, 10, mlp="gelu-exact", norm_eps=1e-12, qk_norm=False, positions="learned")
+    network = VitConfig(8, 2, 2, 10, mlp="gelu-exact", norm_eps=1e-12, qk_norm=False, positions="learned")
     recipe = dataclasses.replace(
         TINY_DECODER,
         name="tiny-rae",

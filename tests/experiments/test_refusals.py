@@ -15,9 +15,9 @@ from laminate.data.records import Manifest, require_labels
 from laminate.data.schema import Example
 from laminate.data.sources import open_records
 from laminate.recipes.embedded import embedded_fsq
-from laminate.recipes.json_text import to_json
+from laminate.recipes.serialization import to_json
 from laminate.recipes.network import find_teacher
-from laminate.recipes.opening import open_run
+from laminate.runs.setup import open_run
 from tests.experiments.jobs import TINY, one_line, tree
 
 
@@ -69,8 +69,8 @@ def test_an_unknown_experiment_is_refused_at_once_with_the_nearest_names(job):
 
 def test_an_experiment_that_is_refused_by_its_name_never_imports_jax():
     code = (
-        "import sys; from laminate.recipes.command_line import train_command; "
-        "from laminate.recipes.experiments import flatdino_vae\n"
+        "import sys; from laminate.cli.command import train_command; "
+        "from laminate.recipes.flatdino.presets import flatdino_vae\n"
         "try: train_command('', flatdino_vae, default='embedded-16-128', arguments=['--experiment', 'x'])\n"
         "except SystemExit: print('jax' in sys.modules, 'grain' in sys.modules)"
     )

@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from laminate.recipes.command_line import flags_command
-from laminate.recipes.decoder import for_features
-from laminate.recipes.latents import load_tokenizer
-from laminate.recipes.network import Teacher
-from laminate.recipes.sample_flags import SampleFlags
-from laminate.recipes.sharing import load_pretrained
+from laminate.cli.command import flags_command
+from laminate.recipes.image_decoder.recipe import for_features
+from laminate.runs.load_tokenizer import load_tokenizer
+from laminate.recipes.network import TeacherConfig
+from laminate.cli.sample_flags import SampleFlags
+from laminate.runs.pretrained import load_pretrained
 from tests.experiments.decoders import OF_FEATURES, OF_LATENTS, write_decoder
 from tests.experiments.jobs import TINY, TINY_DIT, Job, experiment, write_generator, write_tokenizer
 from tests.pretrained import checkpoints
 
-SEEING = Teacher("tiny/dinov2", 16, 16, 12, depth=2, family="dinov2", weights="ab" * 32)
+SEEING = TeacherConfig("tiny/dinov2", 16, 16, 12, depth=2, family="dinov2", weights="ab" * 32)
 
 
 @pytest.fixture(scope="module")

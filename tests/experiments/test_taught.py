@@ -11,8 +11,8 @@ import pytest
 
 import laminate
 from laminate.data.prepared import read_manifest
-from laminate.recipes.encode_flags import EncodeFlags
-from laminate.recipes.json_text import from_json
+from laminate.cli.encode_flags import EncodeFlags
+from laminate.recipes.serialization import from_json
 from laminate.tokenizers import rae
 from tests.experiments.jobs import TINY, experiment
 from tests.pretrained import checkpoints

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from laminate.recipes.json_text import to_tree
-from laminate.recipes.sharing import load_pretrained
+from laminate.recipes.serialization import to_tree
+from laminate.runs.pretrained import load_pretrained
 from tests.experiments.jobs import Job, metrics, tree
 
 

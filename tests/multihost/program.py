@@ -11,7 +11,7 @@ import sys
 import time
 
 from laminate.data import loader
-from laminate.recipes.opening import Run
+from laminate.runs.setup import Run
 from laminate.train import checkpoint
 from tests.experiments.jobs import FAMILIES, experiment, train_command
 

@@ -4,9 +4,9 @@ from dataclasses import replace
 from typing import Any
 
 from laminate.recipes.bottleneck import GaussianBottleneck
-from laminate.recipes.flatdino import FlatDinoRecipe
-from laminate.recipes.network import Vit
-from laminate.recipes.vae_names import VaeName
+from laminate.recipes.flatdino.recipe import FlatDinoRecipe
+from laminate.recipes.network import VitConfig
+from laminate.recipes.flatdino.vae_names import VaeName
 
 STATIC_WITHOUT_INPUT_WIDTH = ("baseline", "fast-32")
 STATICS = (*STATIC_WITHOUT_INPUT_WIDTH, "fast-32-64")
@@ -67,7 +67,7 @@ def as_released_spec(spec: VaeName) -> dict[str, Any]:
     }
 
 
-def _vit(vit: Vit, **sizes: int | None) -> dict[str, Any]:
+def _vit(vit: VitConfig, **sizes: int | None) -> dict[str, Any]:
     return {
         **sizes,
         "pos_embed_type": "sincos" if vit.positions == "sincos" else "learned",

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from laminate.recipes.generator import GeneratorRecipe
+from laminate.recipes.generator.recipe import GeneratorRecipe
 
 WIDTH_BEFORE_THE_TOKENIZER = 768
 """The released configuration has this latent width until it meets a tokenizer."""

@@ -9,10 +9,10 @@ import tyro
 
 from laminate.recipes.__main__ import main
 from laminate.recipes.embedded import embedded_vae
-from laminate.recipes.experiments import flatdino_vae
-from laminate.recipes.explain import find_family, is_ambiguous
+from laminate.recipes.flatdino.presets import flatdino_vae
+from laminate.recipes.flatdino.describe import find_family, is_ambiguous
 from laminate.recipes.flags import TrainFlags, resolve_recipe, run_folder
-from laminate.recipes.json_text import differences, to_json
+from laminate.recipes.serialization import differences, to_json
 from laminate.recipes.network import patch_teacher
 
 DEFAULT = "embedded-16-128"
@@ -145,7 +145,7 @@ def test_explaining_an_unknown_name_costs_one_line_and_code_2(monkeypatch, capsy
 
 def test_the_command_line_never_imports_jax():
     code = (
-        "import sys, laminate.recipes.flags, laminate.recipes.__main__, laminate.recipes.experiments\n"
+        "import sys, laminate.recipes.flags, laminate.recipes.__main__, laminate.recipes.flatdino.presets\n"
         "sys.exit(sum(name == 'jax' or name.startswith('jax.') for name in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -7,10 +7,10 @@ import jax
 import numpy as np
 import pytest
 
-from laminate.recipes import build, costs
+from laminate.recipes import modules as build, costs
 from laminate.recipes.embedded import embedded_fsq, embedded_vae
-from laminate.recipes.experiments import flatdino_fsq, flatdino_vae
-from laminate.recipes.network import Vit, patch_teacher
+from laminate.recipes.flatdino.presets import flatdino_fsq, flatdino_vae
+from laminate.recipes.network import VitConfig, patch_teacher
 
 
 def shapes(recipe):
@@ -80,7 +80,7 @@ def test_flops_are_those_of_the_paper_s_appendix_h(variant, encoder, decoder):
 
 
 def test_a_recipe_s_tokenizer_encodes_and_decodes_its_teacher_s_features():
-    vit = Vit(dim=24, depth=2, heads=3, hidden=40)
+    vit = VitConfig(dim=24, depth=2, heads=3, hidden=40)
     named = flatdino_fsq("fast-4-tt-L853-nd-er2-dr3")
     recipe = replace(
         named, teacher=patch_teacher(20, 4), encoder=vit, decoder=replace(vit, positions="learned")

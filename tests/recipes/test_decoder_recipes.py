@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from laminate.recipes import __main__ as command
-from laminate.recipes import build
-from laminate.recipes.decoder import (
+from laminate.recipes import modules as build
+from laminate.recipes.image_decoder.recipe import (
     RAE_SIZES,
     Adversary,
     AdversaryKind,
@@ -25,11 +25,11 @@ from laminate.recipes.decoder import (
     for_features,
     for_tokenizer,
 )
-from laminate.recipes.decoder_costs import decoder_parameters
+from laminate.recipes.image_decoder.costs import decoder_parameters
 from laminate.recipes.embedded import embedded_fsq, embedded_vae
-from laminate.recipes.experiments import flatdino_vae, image_decoder
-from laminate.recipes.generator import TokenizerId
-from laminate.recipes.json_text import from_json, to_json
+from laminate.recipes.flatdino.presets import flatdino_vae, image_decoder
+from laminate.recipes.generator.recipe import TokenizerId
+from laminate.recipes.serialization import from_json, to_json
 from laminate.recipes.network import PRETRAINED_TEACHERS
 from laminate.types import is_buffer
 

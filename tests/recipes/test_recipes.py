@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from laminate.recipes.bottleneck import FsqBottleneck, GaussianBottleneck, normalised_kl_weight
 from laminate.recipes.embedded import embedded_fsq, embedded_vae
-from laminate.recipes.experiments import FSQ_STATICS, VAE_STATICS, flatdino_fsq, flatdino_vae
-from laminate.recipes.flatdino import released
-from laminate.recipes.json_text import differences, from_json, to_json
-from laminate.recipes.network import Teacher, Vit, find_teacher, patch_teacher
+from laminate.recipes.flatdino.presets import FSQ_STATICS, VAE_STATICS, flatdino_fsq, flatdino_vae
+from laminate.recipes.flatdino.recipe import released
+from laminate.recipes.serialization import differences, from_json, to_json
+from laminate.recipes.network import TeacherConfig, VitConfig, find_teacher, patch_teacher
 from laminate.recipes.sizes import SIZES
 from laminate.recipes.training import Augment, Optimizer, Schedule
 
@@ -23,7 +23,7 @@ RECIPES = [
     flatdino_vae("long-32-bl-128-nokl", variant="released"),
     flatdino_fsq("ext-64-sb-L88865-nd-er1-dr3"),
 ]
-VIT = Vit(dim=24, depth=2, heads=3, hidden=40)
+VIT = VitConfig(dim=24, depth=2, heads=3, hidden=40)
 
 
 @pytest.mark.parametrize(
@@ -180,13 +180,13 @@ def test_whole_numbers_stand_for_floats_in_json():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Vit(dim=24, depth=2, heads=5, hidden=40), "heads must divide dim, got 5 heads for dim 24"),
-        (lambda: Vit(dim=0, depth=2, heads=1, hidden=40), "dim must be at least 1, got 0"),
+        (lambda: VitConfig(dim=24, depth=2, heads=5, hidden=40), "heads must divide dim, got 5 heads for dim 24"),
+        (lambda: VitConfig(dim=0, depth=2, heads=1, hidden=40), "dim must be at least 1, got 0"),
         (lambda: replace(VIT, drop_path_rate=1.0), r"drop_path_rate must lie in \[0, 1\)"),
         (lambda: replace(VIT, norm_eps=0.0), "norm_eps must be greater than"),
-        (lambda: Teacher("dinov2-b", image_size=224, patches=255, dim=768), "square number, got 255"),
-        (lambda: Teacher("dinov2-b", image_size=225, patches=256, dim=768), "multiple of 16"),
-        (lambda: Teacher("patches", image_size=64, patches=64, dim=64), "must be 3 x 8²"),
+        (lambda: TeacherConfig("dinov2-b", image_size=224, patches=255, dim=768), "square number, got 255"),
+        (lambda: TeacherConfig("dinov2-b", image_size=225, patches=256, dim=768), "multiple of 16"),
+        (lambda: TeacherConfig("patches", image_size=64, patches=64, dim=64), "must be 3 x 8²"),
         (lambda: patch_teacher(64, 7), "must divide the image size"),
         (lambda: find_teacher("dino"), "Unknown teacher 'dino'. Known: patches"),
         (lambda: GaussianBottleneck(features=0), "features must be at least 1"),
@@ -219,8 +219,8 @@ def test_impossible_values_are_refused_with_the_field_named(make, message):
 
 
 def test_teachers_are_found_by_name():
-    dinov2 = Teacher("dinov2-b", image_size=224, patches=256, dim=768, depth=12, family="dinov2")
+    dinov2 = TeacherConfig("dinov2-b", image_size=224, patches=256, dim=768, depth=12, family="dinov2")
     assert find_teacher("dinov2-b") == dinov2
     assert find_teacher("dinov2-b", image_size=448).patches == 1024
     assert find_teacher("patches") == patch_teacher(64, 8)
-    assert find_teacher("patches-32-4") == Teacher("patches", image_size=32, patches=64, dim=48)
+    assert find_teacher("patches-32-4") == TeacherConfig("patches", image_size=32, patches=64, dim=48)

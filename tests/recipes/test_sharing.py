@@ -17,15 +17,15 @@ from safetensors.numpy import load_file, save_file
 
 import laminate
 from laminate.recipes.bottleneck import FsqBottleneck
-from laminate.recipes.build import flatdino
-from laminate.recipes.card import Card, card_text
-from laminate.recipes.flatdino import FlatDinoRecipe
-from laminate.recipes.network import Vit, find_teacher, patch_teacher
-from laminate.recipes.sharing import FORMAT, load_pretrained
+from laminate.recipes.modules import flatdino
+from laminate.runs.model_card import Card, card_text
+from laminate.recipes.flatdino.recipe import FlatDinoRecipe
+from laminate.recipes.network import VitConfig, find_teacher, patch_teacher
+from laminate.runs.pretrained import FORMAT, load_pretrained
 from laminate.recipes.training import Schedule
 from laminate.train.export import fill, load_weights, named_weights, save_weights
 
-VIT = Vit(dim=12, depth=2, heads=3, hidden=10, positions="sincos")
+VIT = VitConfig(dim=12, depth=2, heads=3, hidden=10, positions="sincos")
 RECIPE = FlatDinoRecipe(
     name="tiny",
     teacher=patch_teacher(12, 4),
@@ -204,7 +204,7 @@ def test_a_save_that_is_interrupted_is_refused_and_leaves_no_half_file(model, co
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("laminate.recipes.sharing.write_atomically", full)
+        patch.setattr("laminate.runs.pretrained.write_atomically", full)
         with pytest.raises(OSError, match=r"No space left on device\. Choose another folder, or make room"):
             laminate.save_pretrained(jax.tree.map(jnp.ones_like, model), copy, recipe=RECIPE)
     assert {path.name for path in copy.iterdir()} == {"model.safetensors", "config.json", "README.md"}

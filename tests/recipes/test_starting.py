@@ -12,16 +12,16 @@ import pytest
 
 import laminate
 from laminate.recipes.bottleneck import GaussianBottleneck
-from laminate.recipes.build import flatdino
+from laminate.recipes.modules import flatdino
 from laminate.recipes.flags import TrainFlags
-from laminate.recipes.flatdino import FlatDinoRecipe
-from laminate.recipes.network import Vit, patch_teacher
-from laminate.recipes.starting import plan_start, started
+from laminate.recipes.flatdino.recipe import FlatDinoRecipe
+from laminate.recipes.network import VitConfig, patch_teacher
+from laminate.runs.init_from import plan_start, started
 from laminate.recipes.training import Schedule
 from laminate.train.export import named_weights
 from laminate.train.state import init_state
 
-VIT = Vit(dim=12, depth=2, heads=3, hidden=10, positions="learned")
+VIT = VitConfig(dim=12, depth=2, heads=3, hidden=10, positions="learned")
 RECIPE = FlatDinoRecipe(
     name="tiny",
     teacher=patch_teacher(12, 4),

@@ -10,7 +10,7 @@ import pytest
 import tyro
 
 from laminate.parallel.mesh import parse_mesh
-from laminate.recipes.experiments import flatdino_vae
+from laminate.recipes.flatdino.presets import flatdino_vae
 from laminate.recipes.flags import TrainFlags, resolve_recipe
 
 README = Path(__file__).parents[2] / "tpu" / "README.md"

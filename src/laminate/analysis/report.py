@@ -2,13 +2,63 @@
 
 import dataclasses
 import html
+from collections.abc import Callable, Iterable
 from string import Template
+from typing import Any
 
+import jax.numpy as jnp
 from etils import epath
+from jax.sharding import Mesh
+from jaxtyping import Array
 
 from laminate.analysis.figures import FilePath
 
-FILE = "report.html"
+REPORT = "report.html"
+
+Batches = Callable[[], Iterable[dict[str, Array]]]
+
+
+@dataclasses.dataclass(frozen=True)
+class RunReport:
+    """What a training says when it ends, to whatever draws its report.
+
+    `training` and `visualised` are batches on the mesh, without randomness: images for statistics, and the held-out
+    ones that are looked at one by one. `facts` are the lines of the run's header, `step` is that of the weights, and
+    `save(folder, model, metrics)` writes what others load.
+    """
+
+    folder: epath.Path
+    mesh: Mesh
+    dtype: jnp.dtype
+    training: Batches
+    visualised: Batches
+    title: str
+    summary: str
+    facts: tuple[tuple[str, ...], ...]
+    command: str
+    step: int
+    save: Callable[[epath.Path, Any, dict[str, float]], object]
+
+    def page(
+        self,
+        *,
+        headlines: tuple[tuple[str, str], ...],
+        pictures: "tuple[Picture, ...]",
+        files: tuple[tuple[str, str], ...],
+    ) -> epath.Path:
+        """Write report.html with these pictures, which are in the folder already; its path."""
+        return write_report(
+            self.folder,
+            Report(
+                title=self.title,
+                summary=self.summary,
+                headlines=headlines,
+                facts=self.facts,
+                command=self.command,
+                pictures=pictures,
+                files=files,
+            ),
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +82,7 @@ class Report:
     title: str
     summary: str
     headlines: tuple[tuple[str, str], ...]
-    facts: tuple[tuple[str, str], ...]
+    facts: tuple[tuple[str, ...], ...]
     command: str
     pictures: tuple[Picture, ...]
     files: tuple[tuple[str, str], ...] = ()
@@ -52,7 +102,7 @@ def write_report(folder: FilePath, report: Report) -> epath.Path:
             f"the report refers to {', '.join(missing)}, which {folder} does not hold; "
             "write the pictures before the report."
         )
-    path = folder / FILE
+    path = folder / REPORT
     path.write_text(page(report))
     return path
 

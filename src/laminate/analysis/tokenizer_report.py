@@ -1,6 +1,6 @@
 """What a finished tokenizer training leaves in its run folder: weights with statistics, pictures, the report."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -16,20 +16,18 @@ from laminate.analysis.curves import loss_curves, read_metrics
 from laminate.analysis.false_colours import false_colours
 from laminate.analysis.figures import ablation_map, reconstruction_grid
 from laminate.analysis.reconstruction import latents, rebuilt_example
-from laminate.analysis.report import FILE, Picture, Report, write_report
+from laminate.analysis.report import REPORT, Picture, RunReport
 from laminate.analysis.token_ablation import token_ablation
 from laminate.parallel.feeding import whole
 from laminate.parallel.hosts import is_first
 from laminate.parallel.sharding import place
+from laminate.tokenizers.features import FeaturePainter
 from laminate.tokenizers.flatdino import FlatDino
 from laminate.tokenizers.statistics import RunningStatistics
 from laminate.train.export import TOKENIZER
 from laminate.train.step import make_map
 
 PICTURES = 16  # of the validation images that are looked at, so many are shown
-
-Batches = Callable[[], Iterable[dict[str, Array]]]
-Save = Callable[[epath.Path, FlatDino, dict[str, float]], object]
 
 
 def with_statistics(
@@ -46,52 +44,34 @@ def with_statistics(
 
 
 def write_tokenizer_report(
-    folder: epath.Path,
-    tokenizer: FlatDino,
-    /,
-    teacher: Any,
-    *,
-    painter: Any,
-    mesh: Mesh,
-    dtype: jnp.dtype,
-    training: Batches,
-    shown: Batches,
-    title: str,
-    summary: str,
-    facts: tuple[tuple[str, str], ...],
-    command: str,
-    save: Save,
+    run: RunReport, tokenizer: FlatDino, /, *, teacher: Any, decoder: FeaturePainter | None
 ) -> epath.Path:
-    """Measure the statistics, `save` the weights with them, draw the pictures, write report.html; its path.
+    """Measure the statistics, save the weights with them, draw the pictures, write report.html; its path.
 
-    `painter` turns features into pixels; without one they are shown in false colours. `shown` are the held-out images
-    that the pictures are of. `save(folder, tokenizer, metrics)` writes what others load. All hosts measure, the first
-    one writes.
+    `decoder`, in host memory, turns features into pixels; without one they are shown in false colours. All hosts
+    measure, the first one writes.
     """
-    tokenizer = with_statistics(tokenizer, teacher, training(), mesh=mesh, dtype=dtype)
-    examples = _examples(tokenizer, (teacher, painter), shown(), mesh=mesh, dtype=dtype)
+    folder, mesh, dtype = run.folder, run.mesh, run.dtype
+    tokenizer = with_statistics(tokenizer, teacher, run.training(), mesh=mesh, dtype=dtype)
+    examples = _examples(tokenizer, (teacher, place(decoder, mesh)), run.visualised(), mesh=mesh, dtype=dtype)
     weights = whole(tokenizer)
     if not is_first():
-        return folder / FILE
+        return folder / REPORT
     tokenizer = jax.tree.map(jnp.asarray, weights)
     records = read_metrics(folder / "metrics.jsonl")
     best = max(record["val/r2"] for record in records if "val/r2" in record)
     likeness, caption = _draw_reconstructions(examples, folder / "reconstructions.png")
-    save(folder / TOKENIZER, tokenizer, {"val/r2": best, likeness.metric: likeness.value})
+    run.save(folder / TOKENIZER, tokenizer, {"val/r2": best, likeness.metric: likeness.value})
     loss_curves(records, folder / "curves.png")
     ablation_map(_ablation(tokenizer, examples["z"]), folder / "ablation.png")
     numbers = tokenizer.latents * tokenizer.bottleneck.out_features
     features = int(np.prod(examples["features"].shape[1:]))
-    report = Report(
-        title=title,
-        summary=summary,
+    return run.page(
         headlines=(
             (f"{best:.1%}", "of the variance of held-out teacher features explained"),
             (f"{features / numbers:.1f}x", f"fewer numbers: {features} in {tokenizer.latents} tokens"),
             (likeness.text, likeness.meaning),
         ),
-        facts=facts,
-        command=command,
         pictures=(
             Picture("reconstructions.png", "Held-out images", caption),
             Picture("curves.png", "Training", "Dots are validations."),
@@ -101,7 +81,6 @@ def write_tokenizer_report(
         ),
         files=_FILES,
     )
-    return write_report(folder, report)
 
 
 _FILES = (

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 from laminate.recipes.checks import at_least, within
 
@@ -19,6 +20,8 @@ def normalised_kl_weight(tokens: int, features: int) -> float:
 @dataclass(frozen=True)
 class GaussianBottleneck:
     """A diagonal Gaussian posterior per token, pulled towards the unit Gaussian (a β-VAE)."""
+
+    KIND: ClassVar[str] = "gaussian"
 
     features: int
     """Latent numbers per token."""
@@ -57,6 +60,8 @@ class GaussianBottleneck:
 @dataclass(frozen=True)
 class FsqBottleneck:
     """Finite scalar quantisation: every channel of a token is rounded to a few values."""
+
+    KIND: ClassVar[str] = "fsq"
 
     levels: tuple[int, ...]
     """Values per channel; their product is the size of the codebook."""

@@ -1,10 +1,8 @@
-"""What a recipe costs, without building it: parameters and forward FLOPs of its two transformers."""
+"""What a transformer costs, without building it: parameters and forward FLOPs."""
 
 from dataclasses import dataclass
 
-from laminate.recipes.bottleneck import FsqBottleneck
-from laminate.recipes.flatdino import FlatDinoRecipe
-from laminate.recipes.network import Vit
+from laminate.recipes.network import VitConfig
 
 
 @dataclass(frozen=True)
@@ -15,8 +13,14 @@ class Cost:
     sequence: int
     flops: int
 
+    def __str__(self) -> str:
+        return (
+            f"{self.parameters:,} parameters; {self.flops / 1e9:.2f} GFLOPs forward over {self.sequence} tokens "
+            "(one multiply-add is one FLOP)"
+        )
 
-def layer_flops(vit: Vit, sequence: int) -> int:
+
+def layer_flops(vit: VitConfig, sequence: int) -> int:
     """Multiply-adds of one layer for one sequence: 4 S D² + 2 S² D for attention, and the MLP.
 
     The paper's convention (appendix H): one multiply-add is one FLOP; norms, biases, activations cost none.
@@ -26,12 +30,12 @@ def layer_flops(vit: Vit, sequence: int) -> int:
     return attention + matrices * sequence * vit.dim * vit.hidden
 
 
-def vit_flops(vit: Vit, sequence: int) -> int:
+def vit_flops(vit: VitConfig, sequence: int) -> int:
     """Multiply-adds of all layers; the projections in front and behind are not counted, as in the paper."""
     return vit.depth * layer_flops(vit, sequence)
 
 
-def layer_parameters(vit: Vit) -> int:
+def layer_parameters(vit: VitConfig) -> int:
     """Attention, MLP, two norms, and the scales of the QK norm."""
     bias = int(vit.bias)
     norm = vit.dim * (2 if vit.norm == "layer" else 1)
@@ -42,7 +46,7 @@ def layer_parameters(vit: Vit) -> int:
     return 2 * norm + attention + qk + mlp
 
 
-def vit_parameters(vit: Vit, *, in_dim: int, out_dim: int, tokens: int, registers: int) -> int:
+def vit_parameters(vit: VitConfig, *, in_dim: int, out_dim: int, tokens: int, registers: int) -> int:
     """Parameters of a transformer that reads `tokens` tokens of `in_dim` beside its own registers.
 
     A projection exists only where a width differs from the transformer's, and has no bias; the last norm is a
@@ -51,42 +55,3 @@ def vit_parameters(vit: Vit, *, in_dim: int, out_dim: int, tokens: int, register
     projections = vit.dim * (in_dim * (in_dim != vit.dim) + out_dim * (out_dim != vit.dim))
     positions = tokens * vit.dim if vit.positions == "learned" else 0
     return projections + positions + registers * vit.dim + vit.depth * layer_parameters(vit) + 2 * vit.dim
-
-
-def encoder_cost(recipe: FlatDinoRecipe) -> Cost:
-    """Cost of the encoder: teacher patches and registers in, latent out."""
-    sequence = recipe.teacher.patches + recipe.encoder_registers
-    parameters = vit_parameters(
-        recipe.encoder,
-        in_dim=recipe.teacher.dim,
-        out_dim=recipe.encoder_out_dim,
-        tokens=recipe.teacher.patches,
-        registers=recipe.encoder_registers,
-    )
-    return Cost(parameters, sequence, vit_flops(recipe.encoder, sequence))
-
-
-def decoder_cost(recipe: FlatDinoRecipe) -> Cost:
-    """Cost of the decoder: latent and one query per patch in, features out."""
-    sequence = recipe.tokens + recipe.decoder_registers
-    parameters = vit_parameters(
-        recipe.decoder,
-        in_dim=recipe.decoder_in_dim,
-        out_dim=recipe.decoder_out_dim,
-        tokens=recipe.tokens,
-        registers=recipe.decoder_registers,
-    )
-    return Cost(parameters, sequence, vit_flops(recipe.decoder, sequence))
-
-
-def bottleneck_parameters(recipe: FlatDinoRecipe) -> int:
-    """Nested dropout has a projection of the codes and a token for those left out; others have none."""
-    bottleneck = recipe.bottleneck
-    if isinstance(bottleneck, FsqBottleneck) and bottleneck.nested_dropout:
-        return (len(bottleneck.levels) + 1) * recipe.decoder.dim
-    return 0
-
-
-def parameters(recipe: FlatDinoRecipe) -> int:
-    """All trained numbers of the tokenizer."""
-    return encoder_cost(recipe).parameters + decoder_cost(recipe).parameters + bottleneck_parameters(recipe)

@@ -1,64 +1,135 @@
-"""Everything that can be trained: the union of all recipes, and what is said of each.
+"""The families there are: the one list, and what is asked of all of them together."""
 
-A recipe has `name`, `schedule`, `optimizer`, `augment` and `global_batch_size`; data, devices, loop, checkpoints and
-run folder need no more. A new one joins `Recipe` and `SCRIPTS` here, `FAMILIES` in `json_text`, and `build.model`.
-"""
+import difflib
+import json
+from typing import Any
 
-from laminate.recipes.bottleneck import FsqBottleneck
-from laminate.recipes.costs import decoder_cost, encoder_cost
-from laminate.recipes.decoder import DecoderRecipe
-from laminate.recipes.decoder_rows import decoder_header_rows, decoder_summary
-from laminate.recipes.flatdino import FlatDinoRecipe
-from laminate.recipes.generator import GeneratorRecipe
-from laminate.recipes.generator_rows import Rows, header_rows
+from laminate.recipes.family import Family, Recipe
+from laminate.recipes.flatdino.family import FSQ, VAE
+from laminate.recipes.generator.family import GENERATOR
+from laminate.recipes.image_decoder.family import IMAGE_DECODER
+from laminate.recipes.latent import LatentSpec
+from laminate.recipes.serialization import parse_json, plain, read
 
-Recipe = FlatDinoRecipe | GeneratorRecipe | DecoderRecipe
+FAMILIES: tuple[Family[Any], ...] = (VAE, FSQ, GENERATOR, IMAGE_DECODER)
+_JOINED: list[Family[Any]] = []
 
-
-def script(recipe: Recipe) -> str:
-    """The file in `experiments` that trains `recipe`."""
-    if isinstance(recipe, GeneratorRecipe):
-        return "generator.py"
-    if isinstance(recipe, DecoderRecipe):
-        return "decoder.py"
-    return "fsq.py" if isinstance(recipe.bottleneck, FsqBottleneck) else "vae.py"
+RUN = "run"
+"""What a run folder notes beside its recipe: seed, data and what else decides it."""
 
 
-def require_script(recipe: Recipe, wanted: str) -> None:
-    """Raises ValueError if another experiment than `wanted` trains `recipe`."""
-    found = script(recipe)
-    if found != wanted:
+def families() -> tuple[Family[Any], ...]:
+    """`FAMILIES`, and those that other packages have joined."""
+    return (*FAMILIES, *_JOINED)
+
+
+def join(family: Family[Any]) -> None:
+    """Make a family of another package known to this process: its names, its recipes in JSON, its saved models.
+
+    Raises ValueError if its name or script is taken, or if its tag is that of another recipe class.
+    """
+    for other in families():
+        same_tag = family.tag == other.tag and family.recipe is not other.recipe
+        if family.name == other.name or family.script == other.script or same_tag:
+            raise ValueError(
+                f"The family {family.name!r} (tag {family.tag!r}, script {family.script!r}) collides with {other.name!r} "
+                f"(tag {other.tag!r}, script {other.script!r}): give it a name, a tag and a script of its own."
+            )
+    _JOINED.append(family)
+
+
+def family_of(recipe: Any) -> Family[Any]:
+    """The family that `recipe` is of. Raises TypeError for what is no recipe."""
+    for family in families():
+        if family.owns(recipe):
+            return family
+    raise TypeError(f"{type(recipe).__name__} is the recipe of no family: `families.join` makes one known.")
+
+
+def family_named(name: str) -> Family[Any]:
+    """The family called `name`. Raises ValueError with those there are."""
+    known = {family.name: family for family in families()}
+    if name not in known:
+        raise ValueError(f"There is no family {name!r}: {', '.join(known)}.")
+    return known[name]
+
+
+def family_of_script(script: str) -> Family[Any] | None:
+    """The family that the experiment `script` trains; None if it is of none."""
+    return next((family for family in families() if family.script == script), None)
+
+
+def find_family(name: str) -> Family[Any]:
+    """The family that the experiment `name` belongs to; the first in the list, if several read it.
+
+    Raises ValueError with the nearest names of the family that it resembles most.
+    """
+    known = families()
+    for fits in (
+        lambda family: name in family.names.presets,
+        lambda family: family.names.reads(name),
+        lambda family: family.names.resembles(name),
+    ):
+        for family in known:
+            if fits(family):
+                return family
+    nearest = max(known, key=lambda family: _likeness(name, family))
+    nearest.names.recipe(name)  # refuses it, with the nearest names
+    raise ValueError(f"Unknown experiment {name!r}.")
+
+
+def _likeness(name: str, family: Family[Any]) -> float:
+    """How near the nearest fixed name is; the first family, with its grammar, where none is near."""
+    best = max(difflib.SequenceMatcher(None, name, preset).ratio() for preset in family.names.presets)
+    return best if best > 0.75 else 0.0
+
+
+def other_families(name: str, found: Family[Any]) -> tuple[Family[Any], ...]:
+    """Those beside `found` that read `name` too."""
+    return tuple(family for family in families() if family is not found and family.names.reads(name))
+
+
+def require_family(recipe: Recipe, wanted: Family[Any]) -> None:
+    """Raises ValueError if another experiment than that of `wanted` trains `recipe`."""
+    found = family_of(recipe)
+    if found is not wanted:
         raise ValueError(
-            f"The recipe {recipe.name!r} is of another experiment than {wanted}: experiments/{found} trains it."
+            f"The recipe {recipe.name!r} is of another experiment than {wanted.script}: experiments/{found.script} "
+            "trains it."
         )
 
 
-def described(recipe: Recipe) -> Rows:
-    """(what, value) of the model: the first lines of a run."""
-    if isinstance(recipe, GeneratorRecipe):
-        return header_rows(recipe)
-    if isinstance(recipe, DecoderRecipe):
-        return decoder_header_rows(recipe)
-    parts = (encoder_cost(recipe), decoder_cost(recipe))
-    parameters = " + ".join(f"{part.parameters:,}" for part in parts)
-    return (
-        (
-            "teacher",
-            f"{recipe.teacher.name}: {recipe.teacher.patches} patches of {recipe.teacher.dim} numbers",
-        ),
-        (
-            "latent",
-            f"{recipe.tokens} tokens of {recipe.bottleneck.width}: {recipe.compression:.1f}x fewer numbers",
-        ),
-        ("parameters", f"{parameters} (encoder + decoder)"),
-    )
+def tokenizer_like(latent: LatentSpec) -> Any:
+    """The recipe of a tokenizer with such latents, for the cost of what runs beside a generator or an image decoder."""
+    return next(family.like for family in families() if family.like is not None)(latent)
 
 
-def summary(recipe: Recipe) -> str:
-    """One sentence under the title of a report."""
-    if isinstance(recipe, GeneratorRecipe):
-        what = f"images of {recipe.classes} classes" if recipe.classes else "images"
-        return f"Draws {what} as {recipe.tokens} tokens of {recipe.features} numbers."
-    if isinstance(recipe, DecoderRecipe):
-        return decoder_summary(recipe)
-    return f"{recipe.compression:.1f}x fewer numbers than the teacher's features, in {recipe.tokens} tokens."
+def to_tree(recipe: Recipe) -> dict[str, Any]:
+    """The full recipe, every field written out, as dictionaries and lists."""
+    return {"family": family_of(recipe).tag, **plain(recipe)}
+
+
+def to_json(recipe: Recipe) -> str:
+    """`to_tree` as text."""
+    return json.dumps(to_tree(recipe), indent=2) + "\n"
+
+
+def from_tree(tree: Any) -> Any:
+    """The recipe of `to_tree`. Raises `ValueError` as `from_json` does."""
+    if not isinstance(tree, dict):
+        raise ValueError(
+            f"The recipe must be a JSON object, got {'null' if tree is None else type(tree).__name__}."
+        )
+    classes = {family.tag: family.recipe for family in families()}
+    tag = tree.get("family")
+    if not isinstance(tag, str) or tag not in classes:
+        raise ValueError(f'The recipe must say "family": one of {", ".join(classes)}; got {tag!r}.')
+    return read({key: value for key, value in tree.items() if key not in ("family", RUN)}, classes[tag])
+
+
+def from_json(text: str) -> Any:
+    """The recipe that `text` holds.
+
+    Raises `ValueError` that names the field if one is missing, unknown, of another type or impossible.
+    """
+    return from_tree(parse_json(text))

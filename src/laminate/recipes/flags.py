@@ -1,30 +1,23 @@
 """The command line of a training: where it runs and what it keeps. What is trained is said by the recipe.
 
-The few flags that change the recipe (`teacher`, `steps`, `global_batch_size`) end up in the resolved recipe,
-which every run writes as `recipe.json` and can be started from again.
+The few flags that change the recipe end up in the resolved recipe, which every run writes as `recipe.json` and can be
+started from again. The flags of a family derive from `RunFlags`.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Literal
 
-from laminate.data.prepared import array_facts
+import tyro
+
 from laminate.recipes.checks import above, at_least
-from laminate.recipes.families import Recipe, require_script, script
-from laminate.recipes.flatdino import FlatDinoRecipe, Variant, as_variant
-from laminate.recipes.generator import GeneratorRecipe
-from laminate.recipes.json_text import from_json, teacher_of
-from laminate.recipes.network import StoredDtype, Teacher, find_teacher
-from laminate.recipes.training import OptimizerKind
+from laminate.recipes.network import AttentionKernel, Remat
 
 Precision = Literal["auto", "float32", "bfloat16"]
-AttentionKernel = Literal["xla", "cudnn"]
-Remat = Literal["none", "dots", "block", "attention"]
 AutoRemat = Literal["auto", Remat]
 Resume = Literal["auto", "newest-good", "required"]
 
-RECIPE_FILE = "recipe.json"
+
 
 
 @dataclass(frozen=True)
@@ -39,8 +32,18 @@ class RunFlags:
     steps: int | None = None
     """Length of the training in optimiser steps; warm-up and decay keep their share.
     Default: the recipe's."""
-    global_batch_size: int | None = None
+    global_batch_size: Annotated[int | None, tyro.conf.arg(aliases=["--batch-size"])] = None
     """Images per optimiser step over all devices. Default: the recipe's."""
+    lr: float | None = None
+    """Largest learning rate; those that the schedule starts from and ends with keep their share of it. Default: the
+    recipe's."""
+    image_size: int | None = None
+    """Side of the square images that are trained on, in pixels. Default: the recipe's."""
+    tokens: int | None = None
+    """Latent tokens per image. Default: the recipe's."""
+    set: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="PATH=VALUE")] = ()
+    """Any other field of the recipe, as schedule.peak=3e-4 or bottleneck.kl_weight=1e-6, any number of times;
+    `--set help` lists all of them."""
     seed: int = 0
     """Decides initial weights, order of the images, augmentation and sampling noise."""
     overfit: bool = False
@@ -120,10 +123,12 @@ class RunFlags:
     """Record a profile from the first of these steps to the second."""
 
     def __post_init__(self) -> None:
-        for flag in ("steps", "global_batch_size", "data_workers", "device_batch_size", "checkpoint_every"):
-            _positive(flag, getattr(self, flag))
-        for flag in ("keep", "validate_every", "log_every", "stop_after"):
-            _positive(flag, getattr(self, flag))
+        for flag in ("steps", "global_batch_size", "image_size", "tokens", "data_workers", "device_batch_size"):
+            positive(flag, getattr(self, flag))
+        for flag in ("keep", "validate_every", "log_every", "stop_after", "checkpoint_every"):
+            positive(flag, getattr(self, flag))
+        if self.lr is not None:
+            above("--lr", self.lr, 0.0)
         at_least("--max-bad-images", self.max_bad_images, 0)
         above("--data-timeout", self.data_timeout, 0)
         if self.watchdog is not None:
@@ -148,139 +153,7 @@ class RunFlags:
         return "-overfit" if self.overfit else ""
 
 
-@dataclass(frozen=True)
-class TrainFlags(RunFlags):
-    """Train a tokenizer of patch features."""
-
-    variant: Variant = "paper"
-    """Follow the paper, or its released code where the two differ."""
-    teacher: str | None = None
-    """Frozen network: patches, patches-IMAGE-PATCH, a known name (dinov2-b; `python -m laminate.pretrained list`), a
-    folder, a .safetensors file, ORGANISATION/NAME of the hub, or NAME=WHERE. Default: the recipe's."""
-    teacher_image_size: int | None = None
-    """Side of the images that the teacher sees, in pixels. Default: the usual one of that network."""
-    teacher_dtype: StoredDtype = "float32"
-    """Number format in which the teacher's weights are held; bfloat16 halves their memory."""
-    pixel_decoder: str | None = None
-    """Decoder of a published autoencoder on this teacher, a file or folder: the report shows reconstructions through
-    it. Without one, and for teachers whose features are no pixels, it shows the features in false colours."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _positive("teacher_image_size", self.teacher_image_size)
-
-    @property
-    def suffix(self) -> str:
-        return ("" if self.variant == "paper" else f"-{self.variant}") + super().suffix
-
-
-@dataclass(frozen=True)
-class GeneratorFlags(RunFlags):
-    """Train a generator on the latents of a trained tokenizer."""
-
-    tokenizer: str | None = None
-    """Run, saved folder or hub repository of the tokenizer. Default: runs/embedded-16-128, trained first if need
-    be."""
-    decoder: str | None = None
-    """What paints the samples that are shown, as in sample.py: a run of decoder.py, a saved folder or hub repository, a
-    published decoder, or none. Default: the run embedded-decoder beside the tokenizer, if it was trained on it."""
-    optimizer: OptimizerKind | None = None
-    """adamw, muon or schedule-free. Default: the recipe's."""
-    unconditional: bool = False
-    """Train without the labels of the data."""
-
-
-def _positive(flag: str, value: int | None) -> None:
+def positive(flag: str, value: int | None) -> None:
+    """Raises ValueError, naming the flag, for a number below 1."""
     if value is not None:
         at_least(f"--{flag.replace('_', '-')}", value, 1)
-
-
-def resolve_recipe(
-    flags: TrainFlags, from_name: Callable[[str], FlatDinoRecipe], *, default: str
-) -> FlatDinoRecipe:
-    """The tokenizer recipe that the flags ask for: a JSON file, a name or `default`, with the overrides applied.
-
-    `from_name` is the family's function, `experiments.flatdino_vae` or `flatdino_fsq`. Raises `ValueError` or
-    `FileNotFoundError` with what is wrong and how to mend it.
-    """
-    recipe = named_recipe(flags, from_name, default)
-    assert isinstance(recipe, FlatDinoRecipe)
-    recipe = _with_teacher_of(flags, as_variant(recipe, flags.variant))
-    return replace(recipe, **_lengths(flags, recipe))
-
-
-def _with_teacher_of(flags: TrainFlags, recipe: FlatDinoRecipe) -> FlatDinoRecipe:
-    """`recipe` with the teacher that the flags name, or whose features the data are."""
-    encoded = array_facts(flags.data)
-    size, dtype = flags.teacher_image_size, flags.teacher_dtype
-    if flags.teacher is None and encoded is not None:
-        if size is not None or dtype != "float32":
-            raise ValueError(
-                f"{flags.data} holds features that are computed already: leave --teacher-image-size and "
-                "--teacher-dtype out, or encode the images again with them."
-            )
-        teacher = teacher_of(encoded.made_by["teacher"])
-    elif flags.teacher is None and size is None and dtype == "float32":
-        return recipe
-    else:
-        teacher = find_teacher(flags.teacher or recipe.teacher.name, image_size=size, dtype=dtype)
-    same = replace(teacher, weights="") == replace(recipe.teacher, weights="")
-    # The recipe of an earlier run keeps its views, and the hash that the weights are compared with.
-    return recipe if same and recipe.teacher.weights else with_teacher(recipe, teacher)
-
-
-def resolve_generator(
-    flags: GeneratorFlags, from_name: Callable[[str], GeneratorRecipe], *, default: str
-) -> GeneratorRecipe:
-    """The generator recipe that the flags ask for, as `resolve_recipe`."""
-    recipe = named_recipe(flags, from_name, default)
-    assert isinstance(recipe, GeneratorRecipe)
-    if flags.optimizer is not None:
-        recipe = replace(recipe, optimizer=replace(recipe.optimizer, kind=flags.optimizer))
-    if flags.unconditional:
-        recipe = replace(recipe, classes=0, class_names=())
-    return replace(recipe, **_lengths(flags, recipe))
-
-
-def named_recipe(flags: RunFlags, from_name: Callable[[str], Recipe], default: str) -> Recipe:
-    """The recipe of the file or the name; of a file, seen to be of this experiment."""
-    if flags.recipe is None:
-        return from_name(flags.experiment or default)
-    recipe = read_recipe(flags.recipe)
-    require_script(recipe, script(from_name(default)))
-    return recipe
-
-
-def _lengths(flags: RunFlags, recipe: Recipe) -> dict[str, Any]:
-    changed: dict[str, Any] = {}
-    if flags.steps is not None:
-        changed["schedule"] = recipe.schedule.in_steps(flags.steps)
-    if flags.global_batch_size is not None:
-        changed["global_batch_size"] = flags.global_batch_size
-    return changed
-
-
-def with_teacher(recipe: FlatDinoRecipe, teacher: Teacher) -> FlatDinoRecipe:
-    """`recipe` on the features of another teacher, with crops of the size that this teacher wants.
-
-    Pixel patches say nothing of their place, so the encoder then gets learned positions, which the paper's has not.
-    """
-    augment = replace(recipe.augment, image_size=teacher.crop_size)
-    encoder = replace(recipe.encoder, positions="learned") if teacher.name == "patches" else recipe.encoder
-    return replace(recipe, teacher=teacher, encoder=encoder, augment=augment)
-
-
-def read_recipe(path: Path) -> Recipe:
-    """The recipe in the JSON file `path`, or in `recipe.json` of the folder `path`."""
-    file = path / RECIPE_FILE if path.is_dir() else path
-    if not file.is_file():
-        raise FileNotFoundError(f"There is no recipe at {file}: give a run folder or its {RECIPE_FILE}.")
-    try:
-        return from_json(file.read_text())
-    except ValueError as error:
-        raise ValueError(f"{file}: {error}") from error
-
-
-def run_folder(flags: RunFlags, recipe: Recipe) -> str:
-    """Where the run is written: `--run-dir`, else `runs/NAME` (`runs/NAME-released` for that variant)."""
-    return flags.run_dir or f"runs/{recipe.name}{flags.suffix}"

@@ -16,10 +16,30 @@ Positions = Literal["none", "learned", "sincos"]
 PUBLISHED_CROP = 256
 _PUBLISHED_SIZES = (224, 256)
 StoredDtype = Literal["float32", "bfloat16"]
+AttentionKernel = Literal["xla", "cudnn"]
+Remat = Literal["none", "dots", "block", "attention"]
 
 
 @dataclass(frozen=True)
-class Vit:
+class Compute:
+    """How a network is computed, which changes no result beyond round-off."""
+
+    dtype: StoredDtype = "float32"
+    """Number format of the computation; parameters, norms, losses and optimiser stay float32."""
+    kernel: AttentionKernel = "xla"
+    """Attention kernel."""
+    remat: Remat = "none"
+    """What the backward pass computes again."""
+    remat_from: int = 0
+    """Layers that a network must have for that: of fewer, nothing is computed again."""
+
+    def remat_of(self, layers: int) -> Remat:
+        """What is computed again in a network of so many layers."""
+        return self.remat if layers >= self.remat_from else "none"
+
+
+@dataclass(frozen=True)
+class VitConfig:
     """A pre-norm vision transformer over a sequence of tokens."""
 
     dim: int
@@ -62,7 +82,7 @@ class Vit:
 
 
 @dataclass(frozen=True)
-class Teacher:
+class TeacherConfig:
     """The frozen network whose patch features are compressed."""
 
     name: str
@@ -133,30 +153,30 @@ _VIEWS = {
 _SIGLIP2_DEPTH = 12  # its file holds a text tower too, so the registry does not say
 
 
-def _known_teachers() -> dict[str, Teacher]:
-    found: dict[str, Teacher] = {}
+def _known_teachers() -> dict[str, TeacherConfig]:
+    found: dict[str, TeacherConfig] = {}
     for name, known in KNOWN.items():
         if known.family in _VIEWS and known.width is not None and not known.pickled:
             size, patch = _VIEWS[known.family]
             depth = _SIGLIP2_DEPTH if known.depth is None else known.depth
-            found[name] = Teacher(name, size, (size // patch) ** 2, known.width, depth, known.family)
+            found[name] = TeacherConfig(name, size, (size // patch) ** 2, known.width, depth, known.family)
     return found
 
 
-PRETRAINED_TEACHERS: dict[str, Teacher] = _known_teachers()
+PRETRAINED_TEACHERS: dict[str, TeacherConfig] = _known_teachers()
 
 
-def patch_teacher(image_size: int, patch_size: int) -> Teacher:
+def patch_teacher(image_size: int, patch_size: int) -> TeacherConfig:
     """The teacher without weights: each patch of the image is its own feature."""
     at_least("patch size", patch_size, 1)
     if image_size % patch_size:
         raise ValueError(f"The patch size must divide the image size, got {patch_size} and {image_size}.")
-    return Teacher(
+    return TeacherConfig(
         "patches", image_size=image_size, patches=(image_size // patch_size) ** 2, dim=3 * patch_size**2
     )
 
 
-def find_teacher(text: str, *, image_size: int | None = None, dtype: StoredDtype = "float32") -> Teacher:
+def find_teacher(text: str, *, image_size: int | None = None, dtype: StoredDtype = "float32") -> TeacherConfig:
     """The teacher that a person names: `dinov2-b`; the file, folder or hub repository of one; `dinov2-b=WHERE`; or
     `patches` / `patches-64-8` (image and patch size).
 
@@ -177,7 +197,7 @@ def find_teacher(text: str, *, image_size: int | None = None, dtype: StoredDtype
     return _seeing(replace(found, name=text, dtype=dtype), image_size)
 
 
-def _seeing(teacher: Teacher, image_size: int | None) -> Teacher:
+def _seeing(teacher: TeacherConfig, image_size: int | None) -> TeacherConfig:
     if image_size is None:
         return teacher
     patch = teacher.patch_size
@@ -190,7 +210,7 @@ def _seeing(teacher: Teacher, image_size: int | None) -> Teacher:
     return replace(teacher, image_size=image_size, patches=(image_size // patch) ** 2)
 
 
-def _looked_at(text: str) -> Teacher:
+def _looked_at(text: str) -> TeacherConfig:
     """The teacher that lies in a file, folder or repository."""
     if not ("/" in text or "=" in text or Path(os.path.expanduser(text)).exists()):
         known = ", ".join(["patches", "patches-IMAGE-PATCH", *PRETRAINED_TEACHERS])
@@ -201,4 +221,4 @@ def _looked_at(text: str) -> Teacher:
 
     one = describe_teacher(text)
     dim, depth = one.size
-    return Teacher(text, one.image_size, (one.image_size // one.patch) ** 2, dim, depth, one.family.name)
+    return TeacherConfig(text, one.image_size, (one.image_size // one.patch) ** 2, dim, depth, one.family.name)

@@ -1,22 +1,14 @@
 """From a tokenizer's raw latents to an image: by its own features, or by a decoder trained on either of them."""
 
 import abc
-from typing import Protocol, runtime_checkable
 
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from laminate.models.pixel_decoder import PixelDecoder
-from laminate.tokenizers.flatdino import FlatDino
-from laminate.types import Image, Tokens
-
-
-@runtime_checkable
-class FeaturePainter(Protocol):
-    """Turns the features of a teacher into an image in [0, 1]."""
-
-    def pixels(self, features: Tokens) -> Image: ...
+from laminate.tokenizers.base import ImageTokenizer
+from laminate.types import Image
 
 
 class Painter(eqx.Module):
@@ -27,25 +19,23 @@ class Painter(eqx.Module):
         raise NotImplementedError
 
 
-class ShownFeatures(Painter):
-    """The features that the tokenizer gives back are pixels already, as those of `Patches`."""
+class ShownLatents(Painter):
+    """The tokenizer makes an image itself."""
 
-    tokenizer: FlatDino
-    teacher: FeaturePainter
+    tokenizer: ImageTokenizer
 
     def __call__(self, latents: Float[Array, "latents features"], *, dtype: jnp.dtype) -> Image:
-        features = self.tokenizer.expand(latents, dtype=dtype).final
-        return jnp.clip(self.teacher.pixels(features.astype(jnp.float32)), 0.0, 1.0)
+        return self.tokenizer.image(latents, dtype=dtype)
 
 
 class PaintedFeatures(Painter):
-    """A decoder of the teacher's features paints those that the tokenizer gives back (RAE's decoders)."""
+    """A decoder of the teacher's features shows those that the tokenizer gives back (RAE's decoders)."""
 
-    tokenizer: FlatDino
+    tokenizer: ImageTokenizer
     decoder: PixelDecoder
 
     def __call__(self, latents: Float[Array, "latents features"], *, dtype: jnp.dtype) -> Image:
-        features = self.tokenizer.expand(latents, dtype=dtype).final
+        features = self.tokenizer.features(latents, dtype=dtype)
         return jnp.clip(self.decoder(features.astype(dtype)), 0.0, 1.0)
 
 

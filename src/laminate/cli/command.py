@@ -1,0 +1,55 @@
+"""The command line of an experiment, answered before JAX is imported."""
+
+import contextlib
+import dataclasses
+import sys
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import tyro
+
+from laminate.recipes.family import Family
+from laminate.recipes.overrides import HELP
+from laminate.recipes.resolve import resolve_recipe
+from laminate.recipes.tables import show_fields
+
+Flags = TypeVar("Flags")
+R = TypeVar("R")
+
+
+def training_command(
+    description: str | None, family: Family[R], *, arguments: list[str] | None = None
+) -> tuple[Any, R]:
+    """The flags of a training of `family`, and the recipe that they ask for (`resolve.resolve_recipe`).
+
+    Prints help and exits, or exits with code 2 and one line on what is wrong.
+    """
+    flags = flags_command(description, family.flags, arguments=arguments)
+    with refusals():
+        if HELP in flags.set:
+            show_fields(resolve_recipe(dataclasses.replace(flags, set=()), family))
+            raise SystemExit(0)
+        recipe = resolve_recipe(flags, family)
+        family.require_trainable(recipe)
+        return flags, recipe
+
+
+def flags_command(description: str | None, kind: type[Flags], *, arguments: list[str] | None = None) -> Flags:
+    """The flags of a command; as `training_command`."""
+    with refusals():
+        return tyro.cli(kind, prog=_program(), description=description, args=arguments)
+
+
+@contextlib.contextmanager
+def refusals() -> Generator[None]:
+    """What a user can mend becomes one line on standard error and exit code 2."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        sys.stderr.write(f"{_program()}: {error}\n")
+        raise SystemExit(2) from error
+
+
+def _program() -> str:
+    return Path(sys.argv[0]).name

@@ -1,0 +1,153 @@
+"""The command line of `sample.py`: from which weights, what, how, and where to."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from laminate.recipes.checks import above, at_least
+from laminate.recipes.flags import Precision
+from laminate.recipes.network import AttentionKernel
+
+Solver = Literal["euler", "heun", "rk4", "adaptive"]
+Weights = Literal["ema", "raw"]
+CLASSES = 10
+"""Classes that are drawn unless told which, spread over all."""
+PER_CLASS = 10
+"""Images of each class that are drawn unless told how many."""
+
+
+@dataclass(frozen=True)
+class SampleFlags:
+    """Draw images from a trained generator. Image i of a seed is the same in any batch, on any mesh and host."""
+
+    generator: str | None = None
+    """Run, saved folder or hub repository of the generator; RUN/checkpoints/STEP takes that checkpoint.
+    Default: runs/embedded-dit, trained first if need be."""
+    weights: Weights = "ema"
+    """Of a checkpoint: the averaged weights, or those that are trained."""
+    tokenizer: str | None = None
+    """Run, saved folder or hub repository of its tokenizer. Default: where the run found it, else
+    beside the run, else runs/NAME."""
+    decoder: str | None = None
+    """What paints the latents: a run of decoder.py, a saved folder or hub repository, or the decoder of a published
+    autoencoder on the tokenizer's teacher; none takes what the tokenizer gives back, if that is pixels. Default: the
+    run embedded-decoder beside the tokenizer, if it was trained on this very tokenizer, else none."""
+
+    classes: tuple[str, ...] = ()
+    """Classes by number or name, in this order. Default: ten, spread over all."""
+    per_class: int | None = None
+    """Images of each class. Default: 10."""
+    total: int | None = None
+    """Images in all, balanced over the classes; without --classes over all there are. 50000 is what evaluators
+    take."""
+    seed: int = 0
+    """Decides the noise of every image."""
+
+    steps: int | None = None
+    """Steps from noise to data. Default: the recipe's."""
+    solver: Solver = "euler"
+    """Fixed steps of order 1 (euler), 2 (heun) or 4 (rk4), or steps that choose themselves (extra `ode`)."""
+    scale: float | None = None
+    """Guidance scale, 1 for none. Default: the recipe's."""
+    interval: tuple[float, float] | None = None
+    """The times, from 0 (noise) to 1 (data), between which guidance acts. Default: the recipe's."""
+    channels: int | None = None
+    """Guide only the first so many numbers of each token. Default: all."""
+    auto: str | None = None
+    """Autoguidance: a weaker generator on the same latents, such as RUN/checkpoints/STEP, in place of the null
+    class."""
+    shift: float | None = None
+    """Time shift kappa. Default: the recipe's."""
+
+    out: Path | None = None
+    """Folder of the files. Default: drawn in the run of the generator, else drawn here."""
+    png: bool = False
+    """Write every image as a file of its own, in a folder for each class."""
+    npz: bool = False
+    """Write samples.npz, as evaluators read it: arr_0 (uint8) and labels."""
+    rounding: Literal["nearest", "down"] = "nearest"
+    """From [0, 1] to uint8: as FlatDINO's evaluator (nearest) or its picture files (down)."""
+    interpolate: Literal["linear", "spherical"] | None = None
+    """Write interpolation.webp too: a way from each image to the next one, through latents."""
+    frames: int = 24
+    """Frames of such a way."""
+    check: bool = False
+    """Say how many samples look like their class, and whether they are copies of training images."""
+    data: str = "embedded"
+    """The training images that --check compares with, as in training."""
+
+    mesh: str = "auto"
+    """Devices, as in training."""
+    device_batch_size: int = 50
+    """Images that each device draws at a time."""
+    precision: Precision = "auto"
+    """Number format of the networks, as in training."""
+    attention: AttentionKernel = "xla"
+    """Attention kernel, as in training."""
+    coordinator: str | None = None
+    """ADDRESS:PORT of host 0, as in training."""
+    hosts: int | None = None
+    """How many processes draw together, as in training."""
+    host: int | None = None
+    """The number of this process, from 0."""
+    distributed: bool = False
+    """Refuse to draw alone, as in training."""
+
+    def __post_init__(self) -> None:
+        for flag in ("per_class", "total", "steps", "channels", "device_batch_size"):
+            value = getattr(self, flag)
+            if value is not None:
+                at_least(f"--{flag.replace('_', '-')}", value, 1)
+        at_least("--seed", self.seed, 0)
+        at_least("--frames", self.frames, 2)
+        if self.scale is not None and not (0.0 <= self.scale < math.inf):
+            raise ValueError(f"--scale must be at least 0 and finite, got {self.scale}; 1 is no guidance.")
+        if self.shift is not None:
+            above("--shift", self.shift, 0.0)
+        if self.interval is not None:
+            low, high = self.interval
+            if not 0.0 <= low <= high <= 1.0:
+                raise ValueError(
+                    f"--interval runs from low to high in [0, 1] (0 is noise), got {low:g} {high:g}."
+                )
+        if self.per_class is not None and self.total is not None:
+            raise ValueError(
+                "Give --per-class or --total, not both: each of them says how many images there are."
+            )
+        if self.auto is not None and self.channels is not None:
+            raise ValueError(
+                "--channels is for guidance by the null class, --auto takes another network in its place."
+            )
+        if self.solver == "adaptive" and (self.steps is not None or self.shift is not None):
+            raise ValueError("--solver adaptive chooses its steps itself: leave --steps and --shift out.")
+
+
+def chosen_classes(asked: tuple[str, ...], names: tuple[str, ...], classes: int, *, every: bool) -> list[int]:
+    """The numbers of the classes that `--classes` names; without it, every class or some spread over all.
+
+    An unconditional generator has the one "class" -1. Raises ValueError for a class that does not exist.
+    """
+    if not classes:
+        if asked:
+            raise ValueError("--classes: this generator is unconditional and has no classes.")
+        return [-1]
+    if not asked:
+        few = classes if every else min(classes, CLASSES)
+        return sorted({round(i * (classes - 1) / max(few - 1, 1)) for i in range(few)})
+    return [_class(text, names, classes) for text in asked]
+
+
+def _class(text: str, names: tuple[str, ...], classes: int) -> int:
+    if text in names:
+        return names.index(text)
+    if not text.lstrip("-").isdecimal():
+        known = (
+            f"It has {', '.join(names[:12])}{', ...' if len(names) > 12 else ''}"
+            if names
+            else "It has no names"
+        )
+        raise ValueError(f"--classes: there is no class {text!r}. {known}; numbers are 0 to {classes - 1}.")
+    if not 0 <= int(text) < classes:
+        raise ValueError(f"--classes: class {text} does not exist, there are 0 to {classes - 1}.")
+    return int(text)

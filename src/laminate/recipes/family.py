@@ -1,0 +1,251 @@
+"""A family of models: everything that generic code asks of one kind of thing that can be trained, as one value.
+
+A new one is a folder with such a value, and its line in `families.FAMILIES`. Nothing here or in what uses it imports
+JAX, apart from the functions of `Modules`, which `Family.modules` imports when it is called.
+"""
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
+
+from laminate.data.records import Records
+from laminate.recipes.flags import RunFlags
+from laminate.recipes.latent import LatentSpec, LoadedTokenizer
+from laminate.recipes.network import Compute, TeacherConfig
+from laminate.recipes.training import Optimizer, Schedule
+
+Kind = Literal["tokenizer", "generator", "image-decoder"]
+Rows = tuple[tuple[str, ...], ...]
+
+Shapes = Mapping[str, tuple[tuple[int, ...], str]]
+
+
+@runtime_checkable
+class Recipe(Protocol):
+    """What the recipes of all families have: data, devices, loop, checkpoints and run folder need no more."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def schedule(self) -> Schedule: ...
+    @property
+    def optimizer(self) -> Optimizer: ...
+    @property
+    def augment(self) -> Any: ...
+    @property
+    def global_batch_size(self) -> int: ...
+
+    def in_steps(self, steps: int) -> Any:
+        """The same training squeezed or stretched to so many optimiser steps."""
+        ...
+
+
+R = TypeVar("R")
+
+
+def _as_it_is(recipe: Any) -> Any:
+    return recipe
+
+
+@dataclass(frozen=True)
+class Names(Generic[R]):
+    """The names that stand for recipes.
+
+    `parse` reads those that follow a grammar and raises `ValueError` with the nearest ones; `meaning` says what their
+    parts are. `resembles` tells a misspelt name of this family from one of another. `variants` change the recipe of
+    any name. `glossary` are the words of which names are made.
+    """
+
+    presets: Mapping[str, Callable[[], R]]
+    default: str
+    usage: str = ""
+    options: Rows = ()
+    parse: Callable[[str], R] | None = None
+    meaning: Callable[[str], Rows] | None = None
+    resembles: Callable[[str], bool] = lambda name: False
+    variants: Mapping[str, Callable[[R], R]] = field(default_factory=lambda: {"paper": _as_it_is})
+    glossary: Mapping[str, Rows] = field(default_factory=dict[str, Rows])
+
+    def recipe(self, name: str, variant: str = "paper") -> R:
+        """The recipe of `name`. Raises `ValueError` with the nearest names."""
+        if variant not in self.variants:
+            raise ValueError(f"There is no variant {variant!r} of {name!r}: {', '.join(self.variants)}.")
+        if name in self.presets:
+            return self.variants[variant](self.presets[name]())
+        if self.parse is not None:
+            return self.variants[variant](self.parse(name))
+        near = difflib.get_close_matches(name, self.presets, n=3, cutoff=0.0)
+        raise ValueError(f"Unknown experiment {name!r}. Did you mean {' or '.join(near)}?")
+
+    def reads(self, name: str) -> bool:
+        """Whether `name` is one of these."""
+        if name in self.presets or self.parse is None:
+            return name in self.presets
+        try:
+            self.parse(name)
+        except ValueError:
+            return False
+        return True
+
+    def rows(self, name: str) -> Rows:
+        """(part of the name, meaning, value) from left to right."""
+        if name in self.presets or self.meaning is None:
+            return ((name, "a fixed name", "all values are below"),)
+        return self.meaning(name)
+
+
+@dataclass(frozen=True)
+class CardText:
+    """What the model card says of every model of a recipe, beside what its training knows."""
+
+    task: str | None
+    """The `pipeline_tag` of the hub; None where it has none that fits."""
+    tags: tuple[str, ...]
+    use: tuple[str, ...]
+    """What it is and how it is used: paragraphs of Markdown."""
+    teacher: TeacherConfig | None = None
+    """The frozen network whose features are read or made."""
+
+
+@dataclass(frozen=True)
+class Text:
+    """What is said of a recipe to a person."""
+
+    title: str
+    """Of a run and its report."""
+    header: Rows
+    """(what, value): the first lines of a run."""
+    rows: Rows
+    """(what, value) of everything that it resolves to, costs included."""
+    summary: str
+    """One sentence under the title of a report."""
+    card: CardText
+    notes: tuple[str, ...] = ()
+    """What is decided later, by a tokenizer or by data."""
+    arguments: str = ""
+    """What its command needs beside the name of the experiment."""
+
+
+class Build(Protocol):
+    """A fresh model with float32 parameters. Under `equinox.filter_eval_shape` nothing is allocated."""
+
+    def __call__(self, recipe: Any, compute: Compute = ..., *, key: Any) -> Any: ...
+
+
+class Frozen(Protocol):
+    """The networks that stand beside the trained one, their weights in NumPy arrays; without `weights`, their shapes.
+
+    `tokenizer` is the loaded one that the recipe reads; a plan has none. `stored`: the data hold what the network
+    would compute.
+    """
+
+    def __call__(
+        self,
+        recipe: Any,
+        *,
+        tokenizer: LoadedTokenizer | None = None,
+        stored: bool = False,
+        weights: bool = True,
+    ) -> Any: ...
+
+
+class Accept(Protocol):
+    """The recipe for these training data and this tokenizer, with the hashes of all frozen weights.
+
+    Raises `ValueError` if they do not fit each other, and OSError for weights that are not there.
+    """
+
+    def __call__(self, recipe: Any, records: Records, *, tokenizer: LoadedTokenizer | None = None) -> Any: ...
+
+
+class AsTokenizer(Protocol):
+    """A model of the family as a `tokenizers.base.ImageTokenizer`, with the frozen networks that stand before it.
+
+    One that `encodes` nothing may leave those out; without `weights` they are shapes.
+    """
+
+    def __call__(self, recipe: Any, model: Any, *, encodes: bool = True, weights: bool = True) -> Any: ...
+
+
+class NothingFrozen:
+    """Nothing stands beside the trained network."""
+
+    def __call__(
+        self,
+        recipe: Any,
+        *,
+        tokenizer: LoadedTokenizer | None = None,
+        stored: bool = False,
+        weights: bool = True,
+    ) -> None:
+        return None
+
+
+class AcceptImages:
+    """Any images are accepted; records of arrays are refused."""
+
+    def __call__(self, recipe: Any, records: Records, *, tokenizer: LoadedTokenizer | None = None) -> Any:
+        arrays = records.manifest.arrays
+        if arrays is not None:
+            raise ValueError(
+                f"--data holds {arrays.field} of {records.manifest.source}, and {recipe.name!r} reads images: give the "
+                "images that they were made from."
+            )
+        return recipe
+
+
+def image_and_label(recipe: Any) -> Shapes:
+    """The arrays of an example of an image family, (shape, dtype)."""
+    side = recipe.augment.image_size
+    return {"image": ((side, side, 3), "uint8"), "label": ((), "int32")}
+
+
+@dataclass(frozen=True)
+class Modules:
+    """What a family needs JAX for."""
+
+    build: Build
+    frozen: Frozen = NothingFrozen()
+    accept: Accept = AcceptImages()
+    example_shapes: Callable[[Any], Shapes] = image_and_label
+    """The arrays of one example as the loader gives it, for a plan."""
+    tokenizer: AsTokenizer | None = None
+    """For families of kind `tokenizer`."""
+
+
+def _unchanged(recipe: Any, flags: Any) -> Any:
+    return recipe
+
+
+@dataclass(frozen=True)
+class Family(Generic[R]):
+    """One kind of model: how it is named, described, told by flags, and built.
+
+    `tag` is its "family" in JSON. Two families may share a recipe class and tag where `holds` tells their recipes
+    apart. `script` is the experiment that trains it, `flags` its command line, which `apply` works into a recipe.
+    `latent` describes the latents of a tokenizer; `like` is a recipe with latents of a shape, for the cost of what
+    stands beside a generator or a decoder that is planned without a tokenizer.
+    """
+
+    name: str
+    tag: str
+    script: str
+    kind: Kind
+    recipe: type[R]
+    names: Names[R]
+    text: Callable[[R], Text]
+    modules: Callable[[], Modules]
+    holds: Callable[[R], bool] = lambda recipe: True
+    flags: type[RunFlags] = RunFlags
+    apply: Callable[[R, Any], R] = _unchanged
+    at_image_size: Callable[[R, int], R] | None = None
+    """The recipe for images of another side, where that is more than `augment.image_size`."""
+    require_trainable: Callable[[R], None] = lambda recipe: None
+    """Raises ValueError for a recipe that can be planned and not trained, as where weights are not named yet."""
+    latent: Callable[[R], LatentSpec] | None = None
+    like: Callable[[LatentSpec], R] | None = None
+
+    def owns(self, recipe: Any) -> bool:
+        """Whether `recipe` is one of this family."""
+        return isinstance(recipe, self.recipe) and self.holds(recipe)

@@ -1,0 +1,37 @@
+"""The family of generators."""
+
+from laminate.recipes.embedded import GENERATOR_NAME
+from laminate.recipes.family import Family, Modules, Names
+from laminate.recipes.generator import names
+from laminate.recipes.generator.describe import describe
+from laminate.recipes.generator.flags import GeneratorFlags, apply_flags
+from laminate.recipes.generator.presets import PRESETS, named_generator
+from laminate.recipes.generator.recipe import GeneratorRecipe
+
+
+def _modules() -> Modules:
+    from laminate.recipes.generator.modules import MODULES
+
+    return MODULES
+
+
+GENERATOR = Family(
+    name="generator",
+    tag="generator",
+    script="generator.py",
+    kind="generator",
+    recipe=GeneratorRecipe,
+    names=Names(
+        presets=PRESETS,
+        default=GENERATOR_NAME,
+        usage=names.USAGE,
+        options=tuple((f"-{option}", meaning) for option, meaning in names.MEANINGS.items()),
+        parse=named_generator,
+        meaning=lambda name: names.meanings(names.parse(name)),
+        resembles=lambda name: name.startswith("dit"),
+    ),
+    text=describe,
+    modules=_modules,
+    flags=GeneratorFlags,
+    apply=apply_flags,
+)

@@ -1,0 +1,124 @@
+"""What the recipe of an image decoder says to a person."""
+
+from laminate.recipes.describe import optimizer_text, shape_text, training_rows, transformer_text
+from laminate.recipes.family import CardText, Rows, Text
+from laminate.recipes.image_decoder.costs import decoder_flops, decoder_parameters, decoder_sequence
+from laminate.recipes.image_decoder.recipe import Adversary, DecoderRecipe
+
+_KINDS = {
+    "dino": "heads on frozen features of",
+    "windows": "heads on windows of pixels, which need no weights",
+    "patchgan": "PatchGAN",
+    "details": "PatchGAN on the fine detail of images, which needs no weights",
+    "none": "none",
+}
+
+
+def describe(recipe: DecoderRecipe) -> Text:
+    """What is said of `recipe`."""
+    latents = recipe.reads == "latents"
+    on = "" if recipe.tokenizer is None else f" on {recipe.tokenizer.name}"
+    weights = " --lpips FILE" if recipe.perceptual.kind == "lpips" and not recipe.perceptual.source else ""
+    return Text(
+        title=f"Image decoder {recipe.name}{on}",
+        header=_header(recipe),
+        rows=_rows(recipe),
+        summary=f"Decodes images of {recipe.image_size} pixels from {recipe.tokens} {recipe.reads} of "
+        f"{recipe.features} numbers.",
+        card=CardText(
+            task="image-to-image",
+            tags=("image-decoder", "flatdino" if latents else "representation-autoencoder"),
+            use=_use(recipe),
+            teacher=recipe.teacher,
+        ),
+        notes=("Tokens, numbers and the image become those of the tokenizer.",) if latents else (),
+        arguments=f" {'--tokenizer RUN' if latents else '--teacher NAME'}{weights}",
+    )
+
+
+def _header(recipe: DecoderRecipe) -> Rows:
+    return (
+        ("reads", _source(recipe)),
+        (
+            "decodes to",
+            f"{recipe.image_size} x {recipe.image_size} pixels, {recipe.grid**2} patches of {recipe.patch_size}",
+        ),
+        ("losses", f"{recipe.pixels.upper()} + {_perceptual(recipe)}"),
+        ("adversary", _adversary(recipe.adversary, recipe.schedule.unit)),
+    )
+
+
+def _rows(recipe: DecoderRecipe) -> Rows:
+    noise = recipe.noise
+    cost = (
+        f"{decoder_parameters(recipe):,} parameters; {decoder_flops(recipe) / 1e9:.2f} GFLOPs forward over "
+        f"{decoder_sequence(recipe)} tokens (one multiply-add is one FLOP)"
+    )
+    return (
+        *_header(recipe),
+        ("transformer", transformer_text(recipe.network)),
+        ("cost", cost),
+        ("noise", noise.kind if noise.kind == "none" else f"{noise.kind}, {noise.strength:g}"),
+        *training_rows(recipe.schedule, recipe.global_batch_size),
+        *_optimizer_rows(recipe),
+    )
+
+
+def _optimizer_rows(recipe: DecoderRecipe) -> Rows:
+    own = (("optimiser", optimizer_text(recipe.optimizer)),)
+    if recipe.adversary.kind == "none":
+        return own
+    return (*own, ("discriminator's", optimizer_text(recipe.adversary.optimizer)))
+
+
+def _source(recipe: DecoderRecipe) -> str:
+    sizes = f"{recipe.tokens} tokens of {recipe.features}"
+    if recipe.reads == "features":
+        return f"{sizes}: the features of {'no teacher' if recipe.teacher is None else recipe.teacher.name}"
+    tokenizer = recipe.tokenizer
+    return sizes if tokenizer is None else f"{sizes} of {tokenizer}"
+
+
+def _perceptual(recipe: DecoderRecipe) -> str:
+    perceptual = recipe.perceptual
+    names = {
+        "lpips": "LPIPS",
+        "pyramid": "Laplacian pyramids (in place of LPIPS, which needs weights)",
+        "none": "no perceptual loss",
+    }
+    weight = "" if perceptual.kind == "none" else f"{perceptual.weight:g} x "
+    return weight + names[perceptual.kind]
+
+
+def _adversary(adversary: Adversary, unit: str) -> str:
+    what = _KINDS[adversary.kind]
+    if adversary.kind == "none":
+        return what
+    source = f" {adversary.source}" if adversary.kind == "dino" else ""
+    starts = f"from {adversary.discriminator_start} {unit}, on the decoder from {adversary.adversarial_start}"
+    return f"{what}{source}; {adversary.discriminator_loss} loss {starts}, weight {adversary.weight:g}"
+
+
+def _use(recipe: DecoderRecipe) -> tuple[str, ...]:
+    tokenizer, teacher = recipe.tokenizer, recipe.teacher
+    if teacher is not None:
+        of = f"the features of `{teacher.name}`, and of no other network"
+    elif tokenizer is None:
+        of = "the raw latents of a tokenizer"
+    else:
+        of = (
+            f"the raw latents of the tokenizer `{tokenizer.name}` whose weights have the hash `{tokenizer.sha256}`, "
+            "and of no other"
+        )
+    return (
+        "An image decoder of the Python library laminate (distribution `laminate-jax`): it makes images, trained by "
+        "reconstruction and against a discriminator.",
+        "## Use",
+        "```sh\npython experiments/sample.py --decoder PATH\n```",
+        "```python\nimport laminate\n\n"
+        'decoder = laminate.from_pretrained("PATH OR ORGANISATION/NAME")\n'
+        f"image = decoder(latents)  # latents {shape_text(recipe.tokens, recipe.features)}, image "
+        f"{shape_text(recipe.image_size, recipe.image_size, 3)}, nominally in [0, 1]\n"
+        "```",
+        f"It reads {of}.",
+    )

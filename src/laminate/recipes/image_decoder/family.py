@@ -1,0 +1,40 @@
+"""The family of image decoders: FlatDINO's and RAE's."""
+
+from laminate.recipes.embedded import DECODER_NAME
+from laminate.recipes.family import Family, Modules, Names
+from laminate.recipes.image_decoder.describe import describe
+from laminate.recipes.image_decoder.flags import DecoderFlags, apply_flags
+from laminate.recipes.image_decoder.presets import PRESETS, USAGE, named_decoder
+from laminate.recipes.image_decoder.recipe import DecoderRecipe, at_image_size, require_weights
+
+
+def _modules() -> Modules:
+    from laminate.recipes.image_decoder.modules import MODULES
+
+    return MODULES
+
+
+IMAGE_DECODER = Family(
+    name="decoder",
+    tag="decoder",
+    script="decoder.py",
+    kind="image-decoder",
+    recipe=DecoderRecipe,
+    names=Names(
+        presets=PRESETS,
+        default=DECODER_NAME,
+        usage=USAGE,
+        options=(
+            ("vit", "FlatDINO's, from latents of a tokenizer"),
+            ("rae", "RAE's, from features of a teacher"),
+        ),
+        parse=named_decoder,
+        resembles=lambda name: name.startswith(("vit-", "rae-")),
+    ),
+    text=describe,
+    modules=_modules,
+    flags=DecoderFlags,
+    apply=apply_flags,
+    at_image_size=at_image_size,
+    require_trainable=require_weights,
+)

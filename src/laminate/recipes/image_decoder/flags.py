@@ -1,0 +1,62 @@
+"""The command line of an image decoder's training, and what it changes in a recipe."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from laminate.recipes.image_decoder.recipe import AdversaryKind, DecoderRecipe, PerceptualKind, for_features
+from laminate.recipes.flags import RunFlags
+from laminate.recipes.network import find_teacher
+
+BestBy = Literal["loss", "psnr", "ssim", "perceptual", "rfid"]
+
+
+@dataclass(frozen=True)
+class DecoderFlags(RunFlags):
+    """Train an image decoder on a frozen tokenizer, or on the features of a frozen network."""
+
+    tokenizer: str | None = None
+    """Run, saved folder or hub repository of the tokenizer whose latents are read. Default: runs/embedded-16-128,
+    trained first if need be."""
+    teacher: str | None = None
+    """For experiments that read features (rae-xl): the frozen network, as in vae.py. Default: the recipe's."""
+    perceptual: PerceptualKind | None = None
+    """lpips, pyramid (needs no weights) or none. Default: the recipe's."""
+    lpips: str | None = None
+    """File or folder of the LPIPS weights: VGG-16 and its heads, together."""
+    adversary: AdversaryKind | None = None
+    """dino; windows, patchgan or details, which need no weights; or none. Default: the recipe's."""
+    adversary_backbone: str | None = None
+    """The frozen DINO of the discriminator: a known name, file or folder. Default: dino-s8."""
+    inception: str | None = None
+    """File or folder of FID's Inception-v3: validation then measures rFID as well."""
+    best_by: BestBy | None = None
+    """Which validation figure chooses the weights that are exported. Default: none, those of the last step: an
+    adversary makes images better and their loss worse."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.best_by == "rfid" and self.inception is None:
+            raise ValueError("--best-by rfid needs the weights of Inception-v3: give --inception.")
+
+
+def apply_flags(recipe: DecoderRecipe, flags: DecoderFlags) -> DecoderRecipe:
+    """`recipe` with the teacher, the losses and the adversary that the flags name. Raises ValueError and OSError."""
+    if flags.tokenizer is not None and recipe.reads == "features":
+        raise ValueError(f"--tokenizer: {recipe.name} reads features and no latents, give it a --teacher.")
+    if flags.teacher is not None:
+        recipe = for_features(recipe, find_teacher(flags.teacher))
+    kind = flags.perceptual or recipe.perceptual.kind
+    source = flags.lpips or recipe.perceptual.source
+    if kind != "lpips" and flags.lpips is not None:
+        raise ValueError(f"--lpips: {recipe.name} compares images by {kind}; add --perceptual lpips.")
+    adversary = recipe.adversary
+    if flags.adversary is not None:
+        adversary = replace(adversary, kind=flags.adversary)
+    if flags.adversary_backbone is not None:
+        if adversary.kind != "dino":
+            raise ValueError(
+                f"--adversary-backbone: the adversary is {adversary.kind}; add --adversary dino."
+            )
+        adversary = replace(adversary, source=flags.adversary_backbone, weights="")
+    perceptual = replace(recipe.perceptual, kind=kind, source=source)
+    return replace(recipe, perceptual=perceptual, adversary=adversary)

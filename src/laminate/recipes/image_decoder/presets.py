@@ -1,0 +1,97 @@
+"""The recipes that the names of image decoders stand for, and the embedded one."""
+
+from collections.abc import Callable
+
+from laminate.recipes.embedded import AUGMENT, DECODER_NAME, GLOBAL_BATCH_SIZE
+from laminate.recipes.image_decoder.recipe import Adversary, DecoderRecipe, Noise, Perceptual
+from laminate.recipes.network import PRETRAINED_TEACHERS, VitConfig
+from laminate.recipes.sizes import SIZES
+from laminate.recipes.training import Augment, Optimizer, Schedule
+
+DECODER_SCHEDULE = Schedule(
+    unit="steps", length=700, warmup=30, decay=600, validate_every=175, start=1e-4, peak=1e-2, final=5e-4
+)
+
+
+def embedded_decoder() -> DecoderRecipe:
+    """The 16 tokens of `embedded_vae` to patches of 16 pixels; nothing in it needs weights.
+
+    Latents of six times fewer numbers say where the coarse half of the frequencies lies, and of the finer half only
+    how strong it is: the perceptual term asks for that, and the adversary that it looks like the detail of photographs.
+    """
+    return DecoderRecipe(
+        name=DECODER_NAME,
+        network=VitConfig(dim=128, depth=2, heads=4, hidden=256, positions="learned", table_std=0.5),
+        patch_size=16,
+        schedule=DECODER_SCHEDULE,
+        tokens=16,
+        features=128,
+        perceptual=Perceptual("pyramid", weight=40.0),  # the L1 of pixels is least without detail
+        adversary=Adversary(
+            kind="details",
+            layers=2,
+            channels=32,
+            discriminator_start=550,
+            adversarial_start=580,
+            weight=0.5,
+            # A short training never comes to the point where a discriminator knows its images by heart.
+            augment_rate=0.0,
+            peak=1e-2,
+            optimizer=Optimizer(kind="muon", betas=(0.5, 0.95), weight_decay=0.0, clip_norm=10.0),
+        ),
+        augment=AUGMENT,
+        optimizer=Optimizer(kind="muon", betas=(0.9, 0.95), weight_decay=0.0, clip_norm=1.0, ema_decay=0.97),
+        global_batch_size=GLOBAL_BATCH_SIZE,
+    )
+
+
+PUBLISHED_LENGTH = Schedule(
+    length=16,
+    warmup=1,
+    decay=0,
+    validate_every=1,
+    kind="warmup_cosine",
+    start=0.0,
+    peak=2e-4,
+    final=2e-5,
+)
+RAE_SIZES = {"b": (768, 12, 12, 3072), "l": (1024, 24, 16, 4096), "xl": (1152, 28, 16, 4096)}
+"""Width, layers, heads and width of the MLP of RAE's decoders."""
+USAGE = "vit-{s|b|l|xl} (FlatDINO, from latents) or rae-{b|l|xl} (RAE, from features)"
+
+
+def named_decoder(name: str) -> DecoderRecipe:
+    """The recipe of a name that is no preset, before a tokenizer or teacher is chosen. Raises `ValueError` with the names there are."""
+    family, _, letter = name.partition("-")
+    if family == "vit" and letter in ("s", "b", "l", "xl"):
+        size = SIZES[letter]
+        network = VitConfig(size.dim, size.depth, size.heads, 8 * size.dim // 3, positions="learned")
+        return DecoderRecipe(name=name, network=network, patch_size=16, schedule=PUBLISHED_LENGTH)
+    if family == "rae" and letter in RAE_SIZES:
+        return _rae(name, *RAE_SIZES[letter])
+    raise ValueError(f"Unknown decoder experiment {name!r}. Names are {USAGE}, or embedded-decoder.")
+
+
+def _rae(name: str, dim: int, depth: int, heads: int, hidden: int) -> DecoderRecipe:
+    """RAE's ViT-MAE decoder on DINOv2-B with registers."""
+    teacher = PRETRAINED_TEACHERS["dinov2-b"]
+    return DecoderRecipe(
+        name=name,
+        network=VitConfig(
+            dim, depth, heads, hidden, mlp="gelu-exact", norm_eps=1e-12, qk_norm=False, positions="learned"
+        ),
+        patch_size=16,
+        schedule=PUBLISHED_LENGTH,
+        reads="features",
+        teacher=teacher,
+        tokens=teacher.patches,
+        features=teacher.dim,
+        noise=Noise("uniform", 0.8),
+        clip=False,
+        adversary=Adversary(antialias=False),
+        # The short side to 384 and a random square of 256 of it, never flipped.
+        augment=Augment(crop_area=(0.44, 0.45), crop_ratio=(1.0, 1.0), flip_rate=0.0),
+    )
+
+
+PRESETS: dict[str, Callable[[], DecoderRecipe]] = {DECODER_NAME: embedded_decoder}

@@ -1,0 +1,100 @@
+"""What one recipe says of the latents that another one reads: their shape, and whose they are."""
+
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+from laminate.recipes.network import TeacherConfig
+
+
+@dataclass(frozen=True)
+class TokenizerId:
+    """Which tokenizer's latents are read."""
+
+    name: str
+    """The name of its recipe."""
+    sha256: str
+    """Of its weights and latent statistics (`train.export.content_hash`)."""
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.sha256[:12]})"
+
+
+@dataclass(frozen=True)
+class LatentSpec:
+    """The latents of a tokenizer, for whoever generates, decodes or stores them."""
+
+    tokens: int
+    """Tokens per image."""
+    latent_dim: int
+    """Numbers per token."""
+    image_size: int
+    """Side of the images that they stand for, in pixels."""
+    codes: bool = False
+    """They are whole numbers, which flow matching cannot draw."""
+    posterior: bool = False
+    """Each has a deviation of its own beside its mean."""
+    normalised: bool = True
+    """Measured statistics bring them to mean 0 and variance 1; False if the tokenizer needs none."""
+    teacher: TeacherConfig | None = None
+    """The frozen network whose features they compress; None for those of images themselves."""
+
+    @property
+    def numbers(self) -> int:
+        return self.tokens * self.latent_dim
+
+
+@dataclass(frozen=True)
+class LoadedTokenizer:
+    """A trained tokenizer: the module with its statistics, its recipe, where it lies and what it is."""
+
+    model: Any
+    recipe: Any
+    latent: LatentSpec
+    source: str
+    """Where it was found, as it was named."""
+    identity: TokenizerId
+
+
+@runtime_checkable
+class ReadsLatents(Protocol):
+    """A recipe whose shapes follow the latents of a tokenizer."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def tokens(self) -> int: ...
+    @property
+    def features(self) -> int: ...
+    @property
+    def tokenizer(self) -> TokenizerId | None: ...
+    @property
+    def augment(self) -> Any: ...
+
+
+R = TypeVar("R", bound=ReadsLatents)
+
+
+def for_latents(recipe: R, latent: LatentSpec, identity: TokenizerId | None = None) -> R:
+    """`recipe` for the latents of a tokenizer; without `identity`, for any tokenizer with latents of that shape.
+
+    Raises ValueError if `recipe` was trained on the latents of another one, or on latents of another shape.
+    """
+    before, shape = recipe.tokenizer, (latent.tokens, latent.latent_dim)
+    if before is not None and (recipe.tokens, recipe.features) != shape:
+        raise ValueError(
+            f"{recipe.name!r} is for {recipe.tokens} tokens of {recipe.features} numbers, and this tokenizer has "
+            f"{latent.tokens} of {latent.latent_dim}: give the tokenizer {before.name}."
+        )
+    if before is not None and identity is not None and before.sha256 != identity.sha256:
+        raise ValueError(
+            f"{recipe.name!r} belongs to the tokenizer {before.name} with the hash {before.sha256[:12]}, and this one "
+            f"is {identity.name} with {identity.sha256[:12]}: its latents mean something else. Give that tokenizer, or "
+            "train anew on this one."
+        )
+    changed: dict[str, Any] = {
+        "tokens": latent.tokens,
+        "features": latent.latent_dim,
+        "augment": replace(recipe.augment, image_size=latent.image_size),
+        "tokenizer": before if identity is None else identity,
+    }
+    return replace(recipe, **changed)  # pyright: ignore[reportCallIssue, reportArgumentType, reportUnknownVariableType]

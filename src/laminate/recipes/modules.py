@@ -1,0 +1,158 @@
+"""What the modules of several families are made of: frozen networks, and the layers of a transformer."""
+
+import dataclasses
+from functools import partial
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from laminate.models.vit import Trunk
+from laminate.nn import LayerNorm, Mlp, RMSNorm, SwiGlu
+from laminate.nn.mlp import gelu_exact
+from laminate.pretrained import hub
+from laminate.pretrained.identify import READERS
+from laminate.pretrained.patches import Patches
+from laminate.pretrained.rae import read_decoder
+from laminate.pretrained.teachers import VitTeacher, load_teacher, teacher_identity, teacher_shapes
+from laminate.recipes.families import family_of, tokenizer_like
+from laminate.recipes.latent import LatentSpec, LoadedTokenizer
+from laminate.recipes.network import AttentionKernel, Remat, TeacherConfig, VitConfig
+from laminate.tokenizers.base import ImageTokenizer
+from laminate.tokenizers.features import FeaturePainter
+from laminate.tokenizers.rae import RaePixels
+
+
+def teacher(config: TeacherConfig, *, weights: bool = True) -> Patches | VitTeacher:
+    """The frozen network of `config`, its weights in NumPy arrays for `parallel.sharding.place`; without `weights`,
+    their shapes, for which a known name needs no file.
+
+    Raises ValueError for weights that are damaged, of another network, or others than the recipe was made with, and
+    OSError if they are not there.
+    """
+    if config.name == "patches":
+        return Patches(config.image_size, config.patch_size)
+    dtype = jnp.dtype(config.dtype)
+    if not weights:
+        return teacher_shapes(config.name, image_size=config.image_size, dtype=dtype)
+    found = load_teacher(config.name, image_size=config.image_size, dtype=dtype, on_host=True)
+    if (found.tokens, found.dim) != (config.patches, config.dim):
+        raise ValueError(
+            f"The teacher {config.name!r} gives {found.tokens} features of {found.dim} numbers, and the recipe was "
+            f"made for {config.patches} of {config.dim}: give it the weights that it was made for."
+        )
+    return found
+
+
+def identified(stated: TeacherConfig) -> TeacherConfig:
+    """A teacher with the hash of its weights. Raises ValueError if it states another one already."""
+    if stated.name == "patches":
+        return stated
+    found = teacher_identity(stated.name)
+    require_same_weights(f"teacher {stated.name!r}", stated.weights, found)
+    return dataclasses.replace(stated, weights=found)
+
+
+def require_same_weights(what: str, stated: str, found: str) -> None:
+    """Raises ValueError if a recipe states another hash of the weights of `what` than that which was found."""
+    if stated not in ("", found):
+        raise ValueError(
+            f"The weights of the {what} have changed: their hash is {found[:12]}, and the recipe was made with "
+            f"{stated[:12]}. Bring the old ones back, or start from the name of the experiment."
+        )
+
+
+def same_teacher(wanted: TeacherConfig, given: TeacherConfig) -> bool:
+    """Whether features of `given` are those of `wanted`: the same sizes and, as far as both state them, weights.
+
+    The name and the number format in memory may differ.
+    """
+    weights = wanted.weights or given.weights
+    like = dataclasses.replace(wanted, name=given.name, dtype=given.dtype, weights=weights)
+    return like == dataclasses.replace(given, weights=given.weights or weights)
+
+
+def teacher_text(teacher: TeacherConfig) -> str:
+    """A teacher and what tells it from another one."""
+    return (
+        f"{teacher.name!r} ({teacher.patches} features of {teacher.dim} numbers, weights "
+        f"{teacher.weights[:12] or 'none'})"
+    )
+
+
+def feature_decoder(teacher: TeacherConfig, decoder: str | None) -> FeaturePainter | None:
+    """What shows the features of `teacher` as pixels: themselves, or the `decoder` of a published autoencoder.
+
+    Its weights are NumPy arrays. None if there is nothing. Raises as `pixel_decoder`.
+    """
+    if decoder is not None:
+        return pixel_decoder(decoder, teacher)
+    return Patches(teacher.image_size, teacher.patch_size) if teacher.name == "patches" else None
+
+
+def pixel_decoder(source: str, teacher: TeacherConfig, *, flag: str = "--pixel-decoder") -> RaePixels:
+    """The decoder of a published autoencoder, to look at the features of `teacher`; weights in NumPy arrays.
+
+    Raises ValueError, naming the `flag`, if it takes other features, or cannot be read, and OSError if it is not there.
+    """
+    if teacher.family not in READERS:
+        raise ValueError(f"{flag}: the features of `{teacher.name}` are pixels already, leave it out.")
+    family = READERS[teacher.family]
+    decoder = read_decoder(*hub.load(source), mean=family.mean, std=family.std, on_host=True)
+    if decoder.vit.in_dim != teacher.dim:
+        raise ValueError(
+            f"{flag} {source} takes features of {decoder.vit.in_dim} numbers, and {teacher.name} gives "
+            f"{teacher.dim}: use one that was trained on this teacher."
+        )
+    return RaePixels(decoder)
+
+
+_MLPS = {"swiglu": SwiGlu, "gelu": Mlp, "gelu-exact": partial(Mlp, activation=gelu_exact)}
+
+
+def trunk(vit: VitConfig, *, kernel: AttentionKernel = "xla", remat: Remat = "none") -> Trunk:
+    """The layers of `vit`."""
+    return Trunk(
+        dim=vit.dim,
+        depth=vit.depth,
+        heads=vit.heads,
+        hidden=vit.hidden,
+        mlp=_MLPS[vit.mlp],
+        norm=LayerNorm if vit.norm == "layer" else RMSNorm,
+        norm_eps=vit.norm_eps,
+        qk_norm=vit.qk_norm,
+        attention_bias=vit.bias,
+        mlp_bias=vit.bias,
+        drop_path_rate=vit.drop_path_rate,
+        kernel=kernel,
+        remat=remat,
+    )
+
+
+def image_tokenizer(
+    loaded: LoadedTokenizer | None, *, like: LatentSpec, encodes: bool = True, weights: bool = True
+) -> ImageTokenizer:
+    """A loaded tokenizer with the frozen networks before it, their weights in NumPy arrays.
+
+    Without one, that of a recipe with latents `like` these, in shapes: for a plan. One that `encodes` nothing has no
+    network that only encoding needs.
+    """
+    recipe = tokenizer_like(like) if loaded is None else loaded.recipe
+    made = family_of(recipe).modules()
+    assert made.tokenizer is not None
+    model = eqx.filter_eval_shape(made.build, recipe, key=jax.random.key(0)) if loaded is None else loaded.model
+    return made.tokenizer(recipe, model, encodes=encodes, weights=weights and loaded is not None)
+
+
+def require_statistics(tokenizer: LoadedTokenizer) -> None:
+    """Raises ValueError if the mean and variance of the latents are needed and were never measured."""
+    if not tokenizer.latent.normalised:
+        return
+    statistics = tokenizer.model.normalization
+    if not np.any(np.asarray(statistics.mean.value)) and np.all(np.asarray(statistics.std.value) == 1.0):
+        raise ValueError(
+            f"The tokenizer {tokenizer.source} has no statistics of its latents (mean 0 and deviation 1 everywhere), "
+            "and a generator needs them: they are measured when its training ends; run "
+            f"{family_of(tokenizer.recipe).script} to its end."
+        )

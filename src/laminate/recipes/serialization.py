@@ -1,0 +1,109 @@
+"""Dataclasses as JSON and back, exactly, with strict reading. A class that is one of several says which by its `KIND`."""
+
+import dataclasses
+import json
+import types
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+TAG = "kind"
+_NONE = type(None)
+
+T = TypeVar("T")
+
+
+def plain(value: Any) -> Any:
+    """`value` as dictionaries, lists and scalars, every field written out."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        kind = kind_of(type(value))
+        tag = {} if kind is None else {TAG: kind}
+        return tag | {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    return [plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+def kind_of(cls: type) -> str | None:
+    """What a class that is one of several is called in JSON; None for a class that stands alone."""
+    return cls.__dict__.get("KIND")
+
+
+def parse_json(text: str) -> Any:
+    """What `text` holds. Raises `ValueError` with the place of the fault."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"The recipe is not JSON: {error.msg} at line {error.lineno}, column {error.colno}."
+        ) from error
+
+
+def read(tree: Any, cls: type[T], *, where: str = "") -> T:
+    """The `cls` that `plain` made `tree` of; `where` is the path of `tree` in what is read.
+
+    Raises `ValueError` that names the field if one is missing, unknown, of another type or impossible.
+    """
+    if not isinstance(tree, dict):
+        raise ValueError(f"{where} must be an object, got {_kind(tree)}.")
+    names = [field.name for field in dataclasses.fields(cls)]  # pyright: ignore[reportArgumentType]
+    prefix = f"{where}." if where else ""
+    for problem, found in (
+        ("misses", [name for name in names if name not in tree]),
+        ("has unknown", [name for name in tree if name not in names]),
+    ):
+        if found:
+            raise ValueError(f"The recipe {problem} {', '.join(prefix + name for name in found)}.")
+    hints = get_type_hints(cls)
+    return cls(**{name: read_value(tree[name], hints[name], where=prefix + name) for name in names})
+
+
+def read_value(value: Any, hint: Any, *, where: str) -> Any:
+    """`value` read as `hint`: a dataclass, a union, a tuple, a literal or a plain type. Raises as `read`."""
+    origin = get_origin(hint)
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        return read(value, hint, where=where)
+    if origin in (Union, types.UnionType):
+        return _union(value, get_args(hint), where=where)
+    if origin is tuple:
+        return _tuple(value, get_args(hint), where=where)
+    if origin is Literal:
+        if value not in get_args(hint):
+            raise ValueError(f"{where} must be one of {', '.join(get_args(hint))}; got {value!r}.")
+        return value
+    return _scalar(value, hint, where=where)
+
+
+def _union(value: Any, members: tuple[Any, ...], *, where: str) -> Any:
+    if value is None and _NONE in members:
+        return None
+    rest = [member for member in members if member is not _NONE]
+    if len(rest) == 1:
+        return read_value(value, rest[0], where=where)
+    by_tag = {kind_of(member): member for member in rest}
+    if not isinstance(value, dict):
+        raise ValueError(f"{where} must be an object, got {_kind(value)}.")
+    tag = value.get(TAG)
+    if not isinstance(tag, str) or tag not in by_tag:
+        raise ValueError(f'{where} must say "{TAG}": one of {", ".join(map(str, by_tag))}; got {tag!r}.')
+    return read({key: item for key, item in value.items() if key != TAG}, by_tag[tag], where=where)
+
+
+def _tuple(value: Any, items: tuple[Any, ...], *, where: str) -> tuple[Any, ...]:
+    if not isinstance(value, list):
+        raise ValueError(f"{where} must be a list, got {_kind(value)}.")
+    hints = [items[0]] * len(value) if items[-1] is Ellipsis else list(items)
+    if len(hints) != len(value):
+        raise ValueError(f"{where} must hold {len(hints)} values, got {len(value)}.")
+    return tuple(
+        read_value(item, hint, where=f"{where}[{index}]")
+        for index, (item, hint) in enumerate(zip(value, hints, strict=True))
+    )
+
+
+def _scalar(value: Any, hint: type, *, where: str) -> Any:
+    if hint is float and type(value) is int:
+        return float(value)
+    if type(value) is not hint:
+        raise ValueError(f"{where} must be {hint.__name__}, got {_kind(value)}.")
+    return value
+
+
+def _kind(value: Any) -> str:
+    return "null" if value is None else f"{type(value).__name__} {json.dumps(value)}"

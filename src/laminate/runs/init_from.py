@@ -1,0 +1,125 @@
+"""A training that begins with the weights of another: what fits is kept, the rest is newly drawn, and both are said."""
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from laminate.models.rae_decoder import RaeDecoder
+from laminate.pretrained import hub, layouts
+from laminate.pretrained.rae import read_decoder, split_autoencoder
+from laminate.runs.pretrained import exported
+from laminate.train.export import named_weights, today
+from laminate.train.state import TrainState
+
+SMALLEST_SHARE = 0.01  # of the numbers of a model: less is no beginning
+_SHOWN = 8
+_DECODER_INPUT = "decoder_embed.weight"
+_IN_AUTOENCODER = f"decoder.{_DECODER_INPUT}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """The weights that a model begins with: those of `source` that have its names and shapes.
+
+    `drawn` says what is newly drawn, and why; `unused` names what `source` holds beside. `share` is how much of the
+    model's numbers is kept.
+    """
+
+    source: str
+    kept: Mapping[str, np.ndarray]
+    drawn: tuple[str, ...]
+    unused: tuple[str, ...]
+    share: float
+
+    def __str__(self) -> str:
+        drawn = f"newly drawn: {_some(self.drawn)}" if self.drawn else "nothing newly drawn"
+        unused = f"; not used: {_some(self.unused)}" if self.unused else ""
+        kept = f"{len(self.kept)} of {len(self.kept) + len(self.drawn)} arrays"
+        return f"{kept} from {self.source} ({self.share:.1%} of the numbers); {drawn}{unused}"
+
+
+def plan_start(source: str | os.PathLike[str], model: Any, *, cache: Path | None = None) -> Start:
+    """What `model` (arrays or their shapes) takes over from `source`, a name that `hub.load` knows or a run folder.
+
+    A decoder of features takes over the weights of a published one too, alone or in a whole autoencoder.
+
+    An array is kept if one of its name and shape is there: with another number of tokens, all but the tables of the
+    tokens are. Buffers are never taken over: they belong to other latents, or are the same anyway.
+
+    Raises:
+        ValueError: (almost) nothing fits, or the weights cannot be used.
+        OSError: there is nothing of that name.
+    """
+    everything, trained = named_weights(model), named_weights(model, buffers=False)
+    found = hub.load(exported(source), cache=cache)
+    saved = _decoder_weights(found, model) if isinstance(model, RaeDecoder) else None
+    saved = today(found.weights, everything) if saved is None else saved
+    kept = {name: saved[name] for name, leaf in trained.items() if _fits(saved.get(name), leaf)}
+    drawn = tuple(_drawn(name, saved.get(name), leaf) for name, leaf in trained.items() if name not in kept)
+    numbers = sum(leaf.size for leaf in trained.values())
+    share = sum(array.size for array in kept.values()) / numbers
+    where = os.fspath(source)
+    if share < SMALLEST_SHARE:
+        guess = layouts.guess({name: array.shape for name, array in found.weights.items()})
+        looks = f" It looks like {guess}." if guess else ""
+        raise ValueError(
+            f"--init-from {where}: {share:.1%} of this model's numbers fit, which is no beginning.{looks} "
+            f"{_some(drawn)}. Give weights of the same widths, or train without --init-from."
+        )
+    unused = tuple(name for name in saved if name not in everything)
+    return Start(where, kept, drawn, unused, share)
+
+
+def started(state: TrainState, start: Start) -> TrainState:
+    """`state`, before the first step, with the kept weights of `start` in it and in its average."""
+
+    def replaced(tree: Any) -> Any:
+        leaves = [
+            jax.device_put(start.kept[name].astype(leaf.dtype), leaf.sharding, may_alias=False)
+            if name in start.kept
+            else leaf
+            for name, leaf in named_weights(tree).items()
+        ]
+        return jax.tree.unflatten(jax.tree.structure(tree), leaves)
+
+    ema = None if state.ema is None else replaced(state.ema)
+    return dataclasses.replace(state, params=replaced(state.params), ema=ema)
+
+
+def _decoder_weights(found: hub.Loaded, model: RaeDecoder) -> dict[str, np.ndarray] | None:
+    """The weights of a published decoder under our names; None if these are no published ones.
+
+    Raises ValueError for attention cut into other heads than the model's: the shapes would be the same.
+    """
+    config, weights = found
+    if any(name.startswith(_IN_AUTOENCODER) for name in weights):
+        weights = split_autoencoder(weights).decoder
+    elif _DECODER_INPUT not in weights:
+        return None
+    read = read_decoder(config, weights, mean=model.mean, std=model.std, on_host=True)
+    there, here = (one.vit.stack.layers.attention.heads for one in (read, model))
+    if there != here:
+        raise ValueError(
+            f"--init-from: the published decoder has {there} attention heads, and this recipe has {here}: take the "
+            "recipe of its size."
+        )
+    return {name: np.asarray(leaf) for name, leaf in named_weights(read).items()}
+
+
+def _fits(saved: np.ndarray | None, leaf: Any) -> bool:
+    return saved is not None and saved.shape == leaf.shape and saved.dtype.kind not in "iub"
+
+
+def _drawn(name: str, saved: np.ndarray | None, leaf: Any) -> str:
+    before = "absent" if saved is None else str(saved.shape)
+    return f"{name} ({before} there, {leaf.shape} here)"
+
+
+def _some(names: tuple[str, ...]) -> str:
+    rest = f", and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + rest

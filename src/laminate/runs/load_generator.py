@@ -1,0 +1,115 @@
+"""The networks that `sample.py` draws with: from what a training shares, or from one of its checkpoints."""
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import equinox as eqx
+import jax
+from jax.sharding import Mesh
+
+from laminate.cli.sample_flags import Weights
+from laminate.parallel.sharding import abstract, place
+from laminate.recipes.families import family_of, from_tree
+from laminate.recipes.latent import LoadedTokenizer, for_latents
+from laminate.recipes.modules import require_statistics
+from laminate.recipes.network import AttentionKernel, Compute
+from laminate.runs.find_checkpoint import find_checkpoint, run_of
+from laminate.runs.load_tokenizer import load_tokenizer
+from laminate.runs.pretrained import exported, load_pretrained, require_there
+from laminate.runs.tokenizer_place import find_tokenizer
+from laminate.train.manifest import read_manifest
+from laminate.train.run_folder import RunFolder
+from laminate.types import join_buffers, split_buffers
+
+
+@dataclass(frozen=True)
+class Generator:
+    """A trained generator on a mesh, its recipe, and where it was found."""
+
+    network: Any
+    recipe: Any
+    source: str
+
+
+def load_generator(
+    source: str, weights: Weights, *, mesh: Mesh, kernel: AttentionKernel = "xla"
+) -> Generator:
+    """The generator of a run, a saved folder, a hub repository, or of RUN/checkpoints/STEP.
+
+    A run that has ended gives what it shares; one that has not, and every run for `weights="raw"`, its newest
+    checkpoint. Raises ValueError or OSError with what is wrong and how to mend it.
+    """
+    run, step = run_of(source)
+    require_there(source)
+    shared = os.fspath(exported(source))
+    has_checkpoints = step is not None or RunFolder(run).checkpoints_path.exists()
+    if step is None and weights == "ema" and (shared != source or not has_checkpoints):
+        found = load_pretrained(shared, kernel=kernel)
+        _require_generator(found.recipe, source)
+        return Generator(place(found.model, mesh), found.recipe, source)
+    if not has_checkpoints:
+        raise ValueError(
+            f"--weights raw: {source} shares averaged weights alone; give a run, which has checkpoints."
+        )
+    return _restored(source, weights, mesh, Compute(kernel=kernel))
+
+
+def _require_generator(recipe: Any, source: str) -> None:
+    family = family_of(recipe)
+    if family.kind != "generator":
+        raise ValueError(
+            f"{source} holds what {family.script} trains and no generator: give the run of generator.py."
+        )
+
+
+def _restored(source: str, weights: Weights, mesh: Mesh, compute: Compute) -> Generator:
+    found = find_checkpoint(source)
+    checkpoints, step = found.checkpoints, found.step
+    manifest = read_manifest(checkpoints.folder / str(step))
+    recipe = from_tree(manifest.recipe)
+    _require_generator(recipe, source)
+    part = ".params" if weights == "raw" else ".ema"
+    if not any(name.startswith(f"{part}.") for name in manifest.leaves):
+        raise ValueError(
+            f"The checkpoint {checkpoints.folder}/{step} has no averaged weights, as its recipe keeps none: add "
+            "--weights raw."
+        )
+    build = family_of(recipe).modules().build
+    make = lambda key: split_buffers(build(recipe, compute, key=key))
+    params, buffers = (abstract(tree, mesh) for tree in eqx.filter_eval_shape(make, jax.random.key(0)))
+    trained = checkpoints.restore(step, params, within=part).state
+    fixed = checkpoints.restore(step, buffers, within=".buffers").state
+    return Generator(join_buffers(trained, fixed), recipe, source)
+
+
+def tokenizer_of(
+    generator: Generator, source: str | None, *, kernel: AttentionKernel = "xla"
+) -> LoadedTokenizer:
+    """The tokenizer of `generator` at `source`, or where its run noted it (`tokenizer_place.find_tokenizer`).
+
+    Raises ValueError if it is another one, OSError if it is not there.
+    """
+    identity = generator.recipe.tokenizer
+    if source is None and identity is None:
+        raise ValueError(f"{generator.source} does not say which tokenizer it speaks: give --tokenizer.")
+    if source is not None or identity is None:
+        assert source is not None
+        tokenizer = load_tokenizer(source, kernel=kernel)
+    else:
+        tokenizer = find_tokenizer(generator.source, identity, kernel=kernel)
+    require_statistics(tokenizer)
+    for_latents(generator.recipe, tokenizer.latent, tokenizer.identity)
+    return tokenizer
+
+
+def require_alike(generator: Generator, weak: Generator) -> None:
+    """Raises ValueError unless `weak` can guide `generator`: the same latents, read in the same way."""
+    mine, theirs = generator.recipe, weak.recipe
+    fields = ("tokens", "features", "classes", "normalize", "prediction", "tokenizer")
+    differing = [name for name in fields if getattr(mine, name) != getattr(theirs, name)]
+    if differing:
+        raise ValueError(
+            f"--auto {weak.source} cannot guide {generator.source}: they differ in {', '.join(differing)}. Give a "
+            "smaller or less trained generator of the same latents, such as an earlier checkpoint."
+        )

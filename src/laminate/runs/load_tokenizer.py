@@ -1,0 +1,36 @@
+"""A trained tokenizer for whoever reads its latents: found, loaded, and seen to be one."""
+
+import os
+from pathlib import Path
+
+from laminate.recipes.families import family_of
+from laminate.recipes.latent import LoadedTokenizer, TokenizerId
+from laminate.recipes.network import AttentionKernel
+from laminate.runs.pretrained import exported, load_pretrained, require_there
+from laminate.train.export import content_hash
+
+
+def load_tokenizer(
+    source: str | os.PathLike[str], *, codes: bool = False, kernel: AttentionKernel = "xla"
+) -> LoadedTokenizer:
+    """The tokenizer in a run, a saved folder or a hub repository; with `codes` its latents may be whole numbers.
+
+    Raises:
+        ValueError: it is no tokenizer, or its latents are whole numbers.
+        OSError: there is nothing of that name.
+    """
+    where = os.fspath(source)
+    require_there(where)
+    found = load_pretrained(source, kernel=kernel)
+    family = family_of(found.recipe)
+    if family.latent is None:
+        raise ValueError(
+            f"{where} holds what {family.script} trains and no tokenizer: give the run of vae.py."
+        )
+    latent = family.latent(found.recipe)
+    if latent.codes and not codes:
+        raise ValueError(
+            f"{where} is an FSQ tokenizer, whose latents are whole numbers: flow matching needs those of vae.py."
+        )
+    identity = TokenizerId(found.recipe.name, content_hash(found.model))
+    return LoadedTokenizer(found.model, found.recipe, latent, where, identity)

@@ -1,0 +1,176 @@
+"""Saving a trained model for others, and loading one from a folder, a run or the hub.
+
+A folder holds `model.safetensors` (`train.export`: stable names, statistics included), `config.json` (version of the
+format, the full recipe, the hash of the weights) and `README.md` (the model card).
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from etils import epath
+
+from laminate import __version__
+from laminate.pretrained import hub, layouts
+from laminate.pretrained.registry import CONFIG, MODEL
+from laminate.pretrained.tensors import require_finite
+from laminate.recipes.families import family_of, from_tree, to_tree
+from laminate.recipes.family import Recipe
+from laminate.recipes.network import AttentionKernel, Compute, Remat
+from laminate.runs.model_card import CARD, Card, card_text
+from laminate.train.durable import absolute, write_atomically
+from laminate.train.export import FOLDERS, fill, named_weights, save_weights
+
+FORMAT = 1
+"""Version of such a folder: an earlier one is read, a later one is refused."""
+_NO_CARD = Card()
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A saved model, the recipe that it is built by, and all that its `config.json` says."""
+
+    model: Any
+    recipe: Any
+    config: dict[str, Any]
+
+
+def save_pretrained(
+    model: Any, folder: str | os.PathLike[str], *, recipe: Recipe, card: Card = _NO_CARD
+) -> epath.Path:
+    """Write `model`, which `recipe` describes, into `folder` for others to load; the folder's path.
+
+    Each file is whole or not there. `config.json`, which names the hash of the weights, comes last, so what was
+    interrupted is refused by whoever reads it. Other files in the folder stay.
+
+    Raises:
+        ValueError: the recipe describes another model, or an array holds a NaN or an infinity.
+        OSError: the folder cannot be written.
+    """
+    arrays = {name: np.asarray(leaf) for name, leaf in named_weights(model).items()}
+    fill(_shapes(recipe), arrays, f"The recipe {recipe.name!r}")
+    require_finite(arrays, f"The model of {recipe.name!r} is not saved")
+    place = absolute(folder)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        header = {"laminate": json.dumps({"format": FORMAT, "family": family_of(recipe).tag})}
+        digest = save_weights(place / MODEL, model, metadata=header)
+        write_atomically(place / CARD, card_text(recipe, card))
+        config = _config(recipe, card, digest, sum(array.size for array in arrays.values()))
+        write_atomically(place / CONFIG, json.dumps(config, indent=2, allow_nan=False) + "\n")
+    except OSError as error:
+        raise OSError(
+            f"The model cannot be saved in {place}: {error.strerror or error}. Choose another folder, or make room."
+        ) from error
+    return place
+
+
+def from_pretrained(
+    source: str | os.PathLike[str],
+    *,
+    kernel: AttentionKernel = "xla",
+    remat: Remat = "none",
+    cache: Path | None = None,
+) -> Any:
+    """The tokenizer, with the statistics of its latents, or the generator that `save_pretrained` wrote.
+
+    `source` is its folder, the folder of a finished run, or a repository ORGANISATION/NAME[@REVISION] of the Hugging
+    Face hub. `kernel` and `remat` say how attention and the backward pass are computed. Raises as `load_pretrained`.
+    """
+    return load_pretrained(source, kernel=kernel, remat=remat, cache=cache).model
+
+
+def load_pretrained(
+    source: str | os.PathLike[str],
+    *,
+    kernel: AttentionKernel = "xla",
+    remat: Remat = "none",
+    cache: Path | None = None,
+) -> Pretrained:
+    """`from_pretrained` with the recipe and the config.
+
+    Raises:
+        ValueError: the weights are damaged, of another format, or do not fit their recipe.
+        OSError: there is nothing of that name, or it cannot be fetched.
+    """
+    where = os.fspath(source)
+    config, weights = hub.load(exported(source), cache=cache)
+    recipe = _recipe(config, weights, where)
+    filled = fill(_shapes(recipe, Compute(kernel=kernel, remat=remat)), weights, where)
+    # Copies: a module must not change when the mapped file is written to.
+    return Pretrained(jax.tree.map(jnp.array, filled), recipe, config or {})
+
+
+def exported(source: str | os.PathLike[str]) -> str | os.PathLike[str]:
+    """`source`, or the folder in it that a finished training leaves its weights in."""
+    place = epath.Path(os.path.expanduser(os.fspath(source)))
+    inside = [place / name for name in FOLDERS if (place / name / CONFIG).exists()]
+    return os.fspath(inside[0]) if inside else source
+
+
+def require_there(source: str) -> None:
+    """Raises FileNotFoundError if `source` is written as a path, or as one of `runs`, and nothing is there.
+
+    Anything else that is not there may be a repository of the hub.
+    """
+    is_path = source.startswith(("runs/", "/", "./", "../", "~"))
+    if is_path and not epath.Path(os.path.expanduser(source)).exists():
+        raise FileNotFoundError(f"There is no run or folder {source}.")
+
+
+def recipe_at(where: str) -> Any:
+    """The recipe of the model at `where`, without its weights; None if this library did not write it.
+
+    Raises ValueError for a recipe that cannot be read, and OSError if nothing is there.
+    """
+    config = hub.config_of(hub.locate(exported(where)))
+    if config is None or "laminate" not in config:
+        return None
+    try:
+        return from_tree(config.get("recipe"))
+    except ValueError as error:
+        raise ValueError(f"The recipe of {where}: {error}") from error
+
+
+def _recipe(config: dict[str, Any] | None, weights: dict[str, np.ndarray], where: str) -> Any:
+    version = (config or {}).get("laminate")
+    if config is None or not isinstance(version, dict):
+        found = layouts.guess({name: array.shape for name, array in weights.items()})
+        looks = f"They look like {found}" if found else "They are in no layout that is known here"
+        raise ValueError(
+            f"{where} holds weights, and no {CONFIG} of laminate that says how to build their model. {looks}. "
+            "`laminate.pretrained.hub.load` reads the numbers."
+        )
+    if not isinstance(version.get("format"), int) or version["format"] > FORMAT:
+        raise ValueError(
+            f"{where} is of format {version.get('format')} (laminate {version.get('version')}), and this is laminate "
+            f"{__version__}, which reads formats up to {FORMAT}: install a newer one."
+        )
+    try:
+        return from_tree(config.get("recipe"))
+    except ValueError as error:
+        raise ValueError(f"{CONFIG} of {where}: {error}") from error
+
+
+def _config(recipe: Recipe, card: Card, digest: str, numbers: int) -> dict[str, Any]:
+    return {
+        "laminate": {"format": FORMAT, "version": __version__},
+        "family": family_of(recipe).tag,
+        "weights": {"file": MODEL, "sha256": digest, "numbers": numbers},
+        "licence": card.licence,
+        "data": {"name": card.data, "licence": card.data_licence},
+        "metrics": dict(card.metrics),
+        "command": card.command,
+        "recipe": to_tree(recipe),
+    }
+
+
+def _shapes(recipe: Recipe, compute: Compute = Compute()) -> Any:
+    """The model of `recipe` without its numbers."""
+    return eqx.filter_eval_shape(family_of(recipe).modules().build, recipe, compute, key=jax.random.key(0))

@@ -1,0 +1,254 @@
+"""An opened run: train it, continue it, and leave a report."""
+
+import dataclasses
+import json
+import shlex
+import sys
+from collections.abc import Callable
+from itertools import islice, repeat
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+from etils import epath
+
+from laminate.analysis.report import REPORT, RunReport
+from laminate.data.records import spread
+from laminate.parallel.feeding import feed
+from laminate.parallel.hosts import check, is_first, of_first, watched
+from laminate.parallel.sharding import initialize
+from laminate.recipes.families import to_tree
+from laminate.recipes.family import Rows
+from laminate.runs.evaluations import Evaluation, ask_all
+from laminate.runs.exit_codes import say
+from laminate.runs.model_card import Card
+from laminate.runs.pretrained import save_pretrained
+from laminate.runs.setup import Run
+from laminate.runs.task import GanTask, Task, learning_rate
+from laminate.train.loop import Plan, Sinks, fit
+from laminate.train.progress import Header, Progress
+from laminate.train.signals import StopRequest, stop_requests
+from laminate.train.state import TrainState
+from laminate.train.trackers import TensorBoard, Tracker, Trackers, Wandb
+
+STATISTICS_IMAGES = 50_000  # training images that the latent statistics are measured on
+SHOWN_IMAGES = 64  # validation images that are looked at one by one
+
+
+@dataclasses.dataclass(frozen=True)
+class Best:
+    """Which validation figure chooses the best checkpoint: that of the lowest, or the `highest`."""
+
+    metric: str = "val/loss"
+    highest: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """What a training leaves: its last state, None if nothing had to be done, and whether it reached the end."""
+
+    state: TrainState | None
+    finished: bool
+    note: str
+
+
+def train(
+    run: Run,
+    task: Task | GanTask,
+    *,
+    evaluations: tuple[Evaluation, ...],
+    progress_metrics: tuple[str, ...],
+    best: Best = Best(),
+) -> Trained:
+    """Do `task` and put `evaluations` to it at every validation; continue where the run folder left off.
+
+    `progress_metrics` stand beside the progress bar.
+    """
+    complete = f"complete: all {run.counts.total} steps are in {run.folder.path}"
+    reported = of_first("report", "yes" if (run.folder.path / REPORT).exists() else "no") == "yes"
+    if run.saved_step() >= run.counts.total and reported:
+        return Trained(None, True, complete)
+    schedule = learning_rate(run.recipe.schedule, run.counts)
+    optimizer: Any = task.optimizer(schedule, run.counts)
+    init_key, run_key = jax.random.split(jax.random.key(run.flags.seed))
+    state: Any = run.restored(initialize(task.init_state(optimizer), run.mesh, init_key, run_key))
+    first = int(state.step)
+    Header(title(run), _facts(run, first)).show(primary=is_first())
+    run.folder.rewind_metrics(first)
+    step = task.step(
+        optimizer,
+        state,
+        mesh=run.mesh,
+        micro_batches=run.micro_batches,
+        compute_dtype=run.dtype,
+    )
+    progress = Progress(
+        run.counts.total,
+        start_step=first,
+        global_batch_size=run.recipe.global_batch_size,
+        shown=progress_metrics,
+        primary=is_first(),
+    )
+    trackers = Trackers(_trackers(run), progress.note)
+    sinks = Sinks(run.folder, run.checkpoints, progress, trackers)
+    with stop_requests(check) as stop, progress, watched(run.flags.watchdog):
+        every = run.flags.validate_every or run.counts.validate_every
+        validate = ask_all(evaluations, run, state, task.frozen, stop, every)
+        plan = _plan(run, schedule, validate, every, best)
+        if first >= run.counts.total and not _is_validated(run, first):
+            sinks.write(first, validate(state) or {})
+        start = 0 if run.flags.overfit else first * run.recipe.global_batch_size
+        with run.loader.batches(start) as batches:
+            try:
+                fed = repeat(next(feed(batches, run.mesh))) if run.flags.overfit else feed(batches, run.mesh)
+                state = fit(step, state, task.frozen, fed, plan=plan, sinks=sinks, stop=stop)
+            finally:
+                trackers.close()
+        stop.poll()
+    done = int(state.step)
+    if stop.requested or done < run.counts.total:
+        return Trained(state, False, _stopped(run, done, stop))
+    return Trained(state, True, complete if first == done else f"trained {done} steps")
+
+
+def title(run: Run) -> str:
+    """Heading of a run and of its report."""
+    return run.family.text(run.recipe).title
+
+
+def _is_validated(run: Run, step: int) -> bool:
+    """Whether the metrics hold a validation of `step`: a run may have been stopped in its last one."""
+    text = run.folder.metrics_path.read_text() if run.folder.metrics_path.exists() else ""
+    entries = [json.loads(line) for line in text.splitlines()]
+    mine = any(entry["step"] == step and any(name.startswith("val/") for name in entry) for entry in entries)
+    return of_first("validated", str(mine)) == "True"
+
+
+def _stopped(run: Run, done: int, stop: StopRequest) -> str:
+    cause = f"stopped by {stop.signal}" if stop.requested else "stopped"
+    if run.checkpoints is None:
+        return f"{cause} after step {done}; without checkpoints nothing is saved, and the same command starts anew"
+    return f"{cause} after step {done}, which is saved; the same command goes on"
+
+
+def conclude(
+    run: Run,
+    trained: Trained,
+    write_report: Callable[[RunReport, Any], epath.Path],
+    *,
+    best: bool = True,
+) -> None:
+    """Write the report of a finished training, and say where everything lies; of an unfinished one, how to go on.
+
+    The report, and what is saved with it, is of the weights that the validations call best, if `best`, else of the
+    last ones. `write_report(report, model)` returns its path; all hosts call it.
+    """
+    command = _command(sys.argv)
+    if not trained.finished:
+        say(f"{trained.note}: {command}", primary=is_first())
+        return
+    if trained.state is None:
+        say(f"{trained.note}; --fresh starts over", primary=is_first())
+        _say_where(run, run.folder.path / REPORT)
+        return
+    say(f"{trained.note}; measuring and drawing the report", primary=is_first())
+    few = max(1, STATISTICS_IMAGES // run.recipe.global_batch_size)
+    last = (trained.state.averaged, int(trained.state.step))
+    model, step = run.best(trained.state) if best else last
+    report = RunReport(
+        folder=run.folder.path,
+        mesh=run.mesh,
+        dtype=run.dtype,
+        training=lambda: islice(run.evaluation_batches(run.training), few),
+        visualised=lambda: run.evaluation_batches(spread(run.validation, SHOWN_IMAGES)),
+        title=title(run),
+        summary=run.family.text(run.recipe).summary,
+        facts=_facts(run, 0),
+        command=command,
+        step=step,
+        save=lambda folder, model, metrics: _share(run, folder, model, metrics, command),
+    )
+    _say_where(run, write_report(report, model))
+
+
+def _share(run: Run, folder: epath.Path, model: Any, metrics: dict[str, float], command: str) -> None:
+    """What the training leaves for others: weights, recipe and model card."""
+    manifest = run.training.manifest
+    card = Card(data=manifest.source, data_licence=manifest.licence, metrics=metrics, command=command)
+    save_pretrained(model, folder, recipe=run.recipe, card=card)
+
+
+def _command(argv: list[str]) -> str:
+    """The command that goes on with this run: without the flags that would start over or stop it."""
+    kept: list[str] = []
+    value_follows = False
+    for argument in argv:
+        flag = argument.replace("_", "-")
+        if not value_follows and flag != "--fresh" and not flag.startswith("--stop-after"):
+            kept.append(argument)
+        value_follows = flag == "--stop-after"
+    return f"python {shlex.join(kept)}"
+
+
+def _say_where(run: Run, report: epath.Path) -> None:
+    if not is_first():
+        return
+    pictures = ", ".join(
+        sorted(path.name for path in run.folder.path.iterdir() if path.name.endswith(".png"))
+    )
+    say(f"report: {report} (with {pictures})", primary=True)
+
+
+def _plan(
+    run: Run, schedule: optax.Schedule, validate: Callable[[TrainState], Any], every: int, best: Best
+) -> Plan:
+    batch = run.recipe.global_batch_size
+    return Plan(
+        steps=run.counts.total,
+        log_every=run.flags.log_every,
+        validate_every=every,
+        checkpoint_every=run.flags.checkpoint_every or every,
+        validate=validate,
+        position=lambda step: run.loader.position(step * batch),
+        metric=best.metric,
+        highest=best.highest,
+        learning_rate=lambda step: float(np.asarray(schedule(np.asarray(step, np.int32)))),
+        extra_saves=frozenset({run.counts.decay_start} if run.counts.decay else ()),
+        profile=run.flags.profile,
+        stop_after=run.flags.stop_after,
+    )
+
+
+def _trackers(run: Run) -> list[Tracker]:
+    if not is_first():
+        return []
+    trackers: list[Tracker] = []
+    if run.flags.tensorboard:
+        trackers.append(TensorBoard(run.folder.path / "tensorboard"))
+    if run.flags.wandb:
+        trackers.append(
+            Wandb(
+                run.folder.path,
+                project=run.flags.wandb_project,
+                name=run.flags.wandb_name or run.recipe.name,
+                config=to_tree(run.recipe),
+            )
+        )
+    return trackers
+
+
+def _facts(run: Run, first: int) -> Rows:
+    recipe, manifest = run.recipe, run.training.manifest
+    parts = "" if run.micro_batches == 1 else f" in {run.micro_batches} parts"
+    share = recipe.global_batch_size // run.shape.devices
+    steps = f"{run.counts.total} steps of {recipe.global_batch_size} images"
+    return (
+        *run.family.text(recipe).header,
+        ("data", f"{manifest.source}: {len(run.training)} to train on, {len(run.validation)} to validate on"),
+        ("devices", f"mesh {run.shape} (data x fsdp), {run.devices}; {run.dtype.name} compute"),
+        ("length", steps if first == 0 else f"{steps}, resumed at step {first}"),
+        ("batch", f"{share} images per device{parts}"),
+        *((("weights", str(run.start)),) if first == 0 and run.start is not None else ()),
+        ("folder", str(run.folder.path)),
+    )

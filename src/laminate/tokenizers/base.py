@@ -1,0 +1,57 @@
+"""A frozen tokenizer as its readers see it: latents of an example of a batch, and an image of latents."""
+
+import abc
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from laminate.tokenizers.normalization import Normalization
+from laminate.types import Image, Latents, RandomKey, Tokens
+
+Example = dict[str, Array]
+
+
+class ImageTokenizer(eqx.Module):
+    """Images to latents and back, everything that it takes included, as the networks that stand before a tokenizer.
+
+    Networks compute in `dtype`; latents are float32. `encode_raw` gives what the bottleneck gives, `encode` the same
+    brought to mean 0 and variance 1 by the statistics in `normalization`.
+    """
+
+    @property
+    @abc.abstractmethod
+    def normalization(self) -> Normalization | None:
+        """The measured statistics of the latents; None for a tokenizer that needs none."""
+
+    @property
+    @abc.abstractmethod
+    def shows_images(self) -> bool:
+        """Whether `image` can be asked for: some tokenizers give back features that are no pixels."""
+
+    @abc.abstractmethod
+    def encode_raw(
+        self, example: Example, *, dtype: jnp.dtype, key: RandomKey | None = None
+    ) -> tuple[Latents, Any]:
+        """The raw latents of an example, and the by-product of the bottleneck; `key=None` takes no sample."""
+
+    @abc.abstractmethod
+    def around(self, aux: Any, *, key: RandomKey, scale: float) -> Latents:
+        """Raw latents drawn from the posterior that `encode_raw` gave, its deviation times `scale`.
+
+        Raises ValueError if this tokenizer has none.
+        """
+
+    @abc.abstractmethod
+    def image(self, latents: Float[Array, "latents features"], *, dtype: jnp.dtype) -> Image:
+        """The float32 image in [0, 1] of raw latents. Raises ValueError if these are no images."""
+
+    @abc.abstractmethod
+    def features(self, latents: Float[Array, "latents features"], *, dtype: jnp.dtype) -> Tokens:
+        """The teacher's features that raw latents stand for. Raises ValueError for a tokenizer of images themselves."""
+
+    def encode(self, example: Example, *, dtype: jnp.dtype, key: RandomKey | None = None) -> Latents:
+        """Normalised latents of an example."""
+        raw = self.encode_raw(example, dtype=dtype, key=key)[0]
+        return raw.astype(jnp.float32) if self.normalization is None else self.normalization(raw)

@@ -1,0 +1,95 @@
+"""Tokenizers of a frozen network's features: with a tokenizer behind it, and the features themselves."""
+
+from typing import Any, Protocol, runtime_checkable
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from laminate.bottlenecks.gaussian import Gaussian
+from laminate.pretrained.features import features_of
+from laminate.tokenizers.base import Example, ImageTokenizer
+from laminate.tokenizers.flatdino import FlatDino
+from laminate.tokenizers.normalization import Normalization
+from laminate.types import Image, Latents, RandomKey, Tokens
+
+
+@runtime_checkable
+class FeaturePainter(Protocol):
+    """Turns the features of a teacher into an image in [0, 1]."""
+
+    def pixels(self, features: Tokens) -> Image: ...
+
+
+class TeacherFeatures(ImageTokenizer):
+    """The features of a teacher, nothing compressed: what RAE's decoders and generators read.
+
+    `teacher` may be None where the examples hold its features, and where nothing is encoded.
+    """
+
+    teacher: Any
+
+    @property
+    def normalization(self) -> Normalization | None:
+        return None
+
+    @property
+    def shows_images(self) -> bool:
+        return isinstance(self.teacher, FeaturePainter)
+
+    def encode_raw(
+        self, example: Example, *, dtype: jnp.dtype, key: RandomKey | None = None
+    ) -> tuple[Latents, Any]:
+        return features_of(self.teacher, example, dtype=dtype).final.astype(jnp.float32), None
+
+    def around(self, aux: Any, *, key: RandomKey, scale: float) -> Latents:
+        raise ValueError("The features of a teacher have no posterior: take noise of another kind, or none.")
+
+    def features(self, latents: Float[Array, "latents features"], *, dtype: jnp.dtype) -> Tokens:
+        return latents.astype(dtype)
+
+    def image(self, latents: Float[Array, "latents features"], *, dtype: jnp.dtype) -> Image:
+        return _shown(self.teacher, self.features(latents, dtype=dtype))
+
+
+class FeatureTokenizer(ImageTokenizer):
+    """A tokenizer of features behind the teacher that they are of. `teacher` may be None as for `TeacherFeatures`."""
+
+    teacher: Any
+    tokenizer: FlatDino
+
+    @property
+    def normalization(self) -> Normalization:
+        return self.tokenizer.normalization
+
+    @property
+    def shows_images(self) -> bool:
+        return isinstance(self.teacher, FeaturePainter)
+
+    def encode_raw(
+        self, example: Example, *, dtype: jnp.dtype, key: RandomKey | None = None
+    ) -> tuple[Latents, Any]:
+        features = features_of(self.teacher, example, dtype=dtype).final
+        latents, aux = self.tokenizer.compress(features.astype(dtype), key=key)
+        return latents.astype(jnp.float32), aux
+
+    def around(self, aux: Any, *, key: RandomKey, scale: float) -> Latents:
+        bottleneck = self.tokenizer.bottleneck
+        if not isinstance(bottleneck, Gaussian):
+            raise ValueError(
+                "noise.kind posterior needs a tokenizer with a posterior: take uniform, or none."
+            )
+        return bottleneck.squash(aux.sample(key, scale=scale))
+
+    def features(self, latents: Float[Array, "latents features"], *, dtype: jnp.dtype) -> Tokens:
+        return self.tokenizer.expand(latents, dtype=dtype).final
+
+    def image(self, latents: Float[Array, "latents features"], *, dtype: jnp.dtype) -> Image:
+        return _shown(self.teacher, self.features(latents, dtype=dtype))
+
+
+def _shown(teacher: Any, features: Tokens) -> Image:
+    if not isinstance(teacher, FeaturePainter):
+        raise ValueError(
+            f"The features of a {type(teacher).__name__} are no pixels: an image decoder shows them."
+        )
+    return jnp.clip(teacher.pixels(features.astype(jnp.float32)), 0.0, 1.0)
