@@ -14,11 +14,11 @@ from laminate.flow import (
     MIDPOINT,
     RK4,
     RK4_38,
+    EulerMaruyama,
     diffusion,
     gaussian_draws,
     last_step,
     solve,
-    solve_sde,
     time_grid,
 )
 from tests.flow import gaussian
@@ -64,7 +64,7 @@ def test_all_step_counts_share_one_program():
     flowed(NOISE, time_grid(7), EULER)
     before = flowed._cache_size()
     for steps in (1, 50, 250):
-        flowed(NOISE, time_grid(steps, kappa=3.0), EULER)
+        flowed(NOISE, time_grid(steps, time_shift=3.0), EULER)
     assert flowed._cache_size() == before
 
 
@@ -75,13 +75,13 @@ def test_a_grid_may_stop_short():
 
 def test_the_first_broken_interval_is_reported():
     broken = lambda x, t: jnp.where(t > 0.35, jnp.nan, 1.0) * x
-    assert int(solve(broken, NOISE, time_grid(10)).broken_at) == 4
+    assert int(solve(broken, NOISE, time_grid(10), EULER).broken_at) == 4
     assert int(flowed(NOISE, time_grid(10), EULER).broken_at) == -1
 
 
 def test_the_state_keeps_its_dtype_and_its_tree():
     velocity = lambda x, t: jax.tree.map(lambda a: a.astype(jnp.bfloat16), x)
-    state = solve(velocity, {"a": NOISE, "b": NOISE[:3]}, time_grid(3)).state
+    state = solve(velocity, {"a": NOISE, "b": NOISE[:3]}, time_grid(3), EULER).state
     assert state["a"].dtype == jnp.float32 and state["b"].shape == (3,)
 
 
@@ -95,7 +95,8 @@ def test_examples_do_not_depend_on_their_batch():
 def test_the_stochastic_sampler_has_the_marginals_of_the_flow(form, heun):
     noise, w = jax.random.normal(jax.random.key(0), (4000,)), diffusion(form)
     draws = gaussian_draws(jax.random.key(1), noise)
-    state = solve_sde(gaussian.velocity, noise, time_grid(150, last=0.96), draws, w=w, heun=heun).state
+    solver = EulerMaruyama(draws, w, heun=heun)
+    state = solve(gaussian.velocity, noise, time_grid(150, last=0.96), solver).state
     mean = gaussian.at(jnp.zeros(()), 0.96)
     assert float(jnp.mean(state)) == pytest.approx(float(mean), abs=0.05)
     assert float(jnp.std(state)) == pytest.approx(float(gaussian.at(jnp.ones(()), 0.96) - mean), abs=0.03)
@@ -103,7 +104,8 @@ def test_the_stochastic_sampler_has_the_marginals_of_the_flow(form, heun):
 
 def test_without_diffusion_the_stochastic_sampler_is_euler():
     draws = gaussian_draws(jax.random.key(1), NOISE)
-    state = solve_sde(gaussian.velocity, NOISE, time_grid(20), draws, w=lambda t: jnp.zeros_like(t)).state
+    solver = EulerMaruyama(draws, lambda t: jnp.zeros_like(t))
+    state = solve(gaussian.velocity, NOISE, time_grid(20), solver).state
     np.testing.assert_allclose(state, flowed(NOISE, time_grid(20), EULER).state, atol=1e-5)
 
 
