@@ -46,11 +46,12 @@ def test_the_score_is_that_of_the_marginal(path, t, std):
 
 
 @every_path
-@given(t=times)
+@given(t=st.floats(0.0, 0.9))
 def test_a_prediction_of_the_true_data_is_the_true_velocity(path, t):
+    t = max(t, 0.05) if isinstance(path, VariancePreserving) else t  # its velocity is infinite at the noise
     data, noise, t = normal(0, 3, 4), normal(1, 3, 4), jnp.asarray(t, jnp.float32)
-    velocity = path.data_to_velocity(path.point(data, noise, t), data, t, min_one_minus_t=0.05)
-    np.testing.assert_allclose(velocity, path.velocity(data, noise, t), rtol=2e-3, atol=2e-3)
+    velocity = path.data_to_velocity(path.point(data, noise, t), data, t, min_one_minus_t=0.1)
+    np.testing.assert_allclose(velocity, path.velocity(data, noise, t), rtol=1e-3, atol=1e-4)
 
 
 @every_path
