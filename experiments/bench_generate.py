@@ -13,8 +13,8 @@ from dataclasses import replace
 import jax
 import jax.numpy as jnp
 
-from laminate.analysis.generation import Generation
-from laminate.analysis.sampling import Knobs, Method, make_sampler
+from laminate.analysis.generation import FlowConfig
+from laminate.analysis.sampling import SamplerConfig, SamplerParams, make_sampler
 from laminate.flow import EULER, Interval, solve, time_grid
 from laminate.parallel.mesh import MeshShape, build_mesh
 from laminate.recipes import modules as build
@@ -75,25 +75,16 @@ def guidance(recipe, turns, dtype, *, batch=16, steps=4):
     network = build.generator(sized, key=jax.random.key(0))
     tokenizer = build.flatdino(vae, key=jax.random.key(1))
     frozen = painter_of(build.teacher(vae.teacher), tokenizer), tokenizer.normalization, None
-    generation = Generation(
-        tokens=sized.tokens,
-        features=sized.features,
-        classes=sized.classes,
-        predicts="velocity",
-        floor=sized.data_floor,
-        normalize=True,
-        posterior=False,
-        dtype=dtype,
-    )
+    flow = FlowConfig.of(replace(sized, normalize=True), dtype)
     inside = Interval(0.0, 1.0, closed=True)
     chosen = {
-        "outside": Knobs(0, time_grid(steps), scale=3.0, interval=Interval(1.0, 1.0, closed=True)),
-        "inside": Knobs(0, time_grid(steps), scale=3.0, interval=inside),
-        "longer": Knobs(1, time_grid(2 * steps), scale=2.0, interval=inside),
+        "outside": SamplerParams(0, time_grid(steps), scale=3.0, interval=Interval(1.0, 1.0, closed=True)),
+        "inside": SamplerParams(0, time_grid(steps), scale=3.0, interval=inside),
+        "longer": SamplerParams(1, time_grid(2 * steps), scale=2.0, interval=inside),
     }
     mesh = build_mesh(MeshShape(1))
     first = (*frozen, chosen["inside"])
-    draw = make_sampler(generation, Method(EULER), network, first, mesh=mesh)
+    draw = make_sampler(flow, SamplerConfig(EULER), network, first, mesh=mesh)
     rows = {"label": jnp.zeros((batch,), jnp.int32), "index": jnp.arange(batch, dtype=jnp.uint32)}
     calls = {name: lambda k=knobs: draw(network, (*frozen, k), rows) for name, knobs in chosen.items()}
     painter, normalization, _ = frozen
@@ -104,9 +95,9 @@ def guidance(recipe, turns, dtype, *, batch=16, steps=4):
             noise = jax.random.normal(
                 jax.random.fold_in(jax.random.key(0), index), (sized.tokens, sized.features)
             )
-            velocity = lambda x, t: generation.velocity(network, x, t, label)
+            velocity = lambda x, t: flow.velocity(network, x, t, label)
             drawn = solve(velocity, noise, time_grid(steps), EULER).state
-            return painter(generation.raw(normalization, drawn), dtype=generation.dtype)
+            return painter(flow.raw(normalization, drawn), dtype=flow.dtype)
 
         return jax.vmap(one)(rows["label"], rows["index"])
 

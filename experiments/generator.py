@@ -24,9 +24,9 @@ from pathlib import Path
 import equinox as eqx
 import jax
 
-from laminate.analysis.generation import Generation, flow_loss, flow_measures, summarise_flow
+from laminate.analysis.generation import FlowConfig, flow_loss, flow_measures, summarise_flow
 from laminate.analysis.generator_report import COLUMNS, ROWS, SampleGrids, write_generator_report
-from laminate.analysis.sampling import Knobs, Method, Sampler, make_sampler
+from laminate.analysis.sampling import Sampler, SamplerConfig, SamplerParams, make_sampler
 from laminate.flow import EULER, Interval, time_grid
 from laminate.parallel.hosts import is_first
 from laminate.parallel.sharding import place
@@ -51,36 +51,23 @@ def make_frozen(recipe, *, weights=True, tokenizer=None):
     return teacher, eqx.filter_eval_shape(build.flatdino, described, key=jax.random.key(0))
 
 
-def make_generation(recipe, dtype):
-    return Generation(
-        tokens=recipe.tokens,
-        features=recipe.features,
-        classes=recipe.classes,
-        predicts=recipe.prediction,
-        floor=recipe.data_floor,
-        normalize=recipe.normalize,
-        posterior=recipe.sample_latents,
-        dtype=dtype,
-    )
-
-
 # 2. Objective: at t' = t / (kappa - (kappa - 1) t), the velocity from noise to latent; labels are dropped at times
 
 
 def make_objective(recipe, dtype):
-    generation = make_generation(recipe, dtype)
+    flow = FlowConfig.of(recipe, dtype)
 
     def objective(network, frozen, example, *, step, key):
         teacher, tokenizer = frozen
         k_latent, k_flow = jax.random.split(key)
-        z = generation.latents(tokenizer, teacher, example, key=k_latent)
+        z = flow.latents(tokenizer, teacher, example, key=k_latent)
         loss = flow_loss(
-            generation,
+            flow,
             network,
             z,
             example["label"],
             times=recipe.times,
-            kappa=recipe.shift,
+            time_shift=recipe.shift,
             class_dropout=recipe.class_dropout,
             cosine_weight=recipe.cosine_weight,
             key=k_flow,
@@ -106,10 +93,10 @@ def make_work(flags, recipe, frozen, dtype):
 
 def make_drawing(recipe, network, frozen, *, mesh, dtype):
     """What `sample.py` compiles, for a plan: every step of the recipe's sampler, guided at all times."""
-    generation, knobs = make_generation(recipe, dtype), make_knobs(recipe)
-    method = Method(EULER, everywhere=recipe.guidance.scale != 1.0)
+    flow, knobs = FlowConfig.of(recipe, dtype), make_knobs(recipe)
+    config = SamplerConfig(EULER, everywhere=recipe.guidance.scale != 1.0)
     held = lambda frozen: (painter_of(*frozen), frozen[1].normalization, None, knobs)
-    draw = make_sampler(generation, method, network, held(frozen), mesh=mesh)
+    draw = make_sampler(flow, config, network, held(frozen), mesh=mesh)
     return lambda network, frozen, batch: draw(network, held(frozen), batch)
 
 
@@ -120,18 +107,20 @@ def make_knobs(recipe):
     guidance = recipe.guidance
     guided = recipe.classes and recipe.class_dropout > 0 and guidance.scale != 1.0
     interval = Interval(*guidance.interval) if guided else None
-    return Knobs(0, time_grid(recipe.steps, kappa=recipe.shift), scale=guidance.scale, interval=interval)
+    return SamplerParams(
+        0, time_grid(recipe.steps, time_shift=recipe.shift), scale=guidance.scale, interval=interval
+    )
 
 
 def make_grids(run, recipe, pictures):
     _, tokenizer = run.frozen
     sampler = Sampler(
-        make_generation(recipe, run.compute_dtype),
+        FlowConfig.of(recipe, run.compute_dtype),
         None,
         place(pictures.painter(tokenizer), run.mesh),
         tokenizer.normalization,
         mesh=run.mesh,
-        method=Method(EULER),
+        config=SamplerConfig(EULER),
         device_batch_size=-(-COLUMNS * ROWS // run.mesh.devices.size),
     )
     return SampleGrids(run.folder.path, sampler, make_knobs(recipe), run.training.manifest.classes)
@@ -184,8 +173,8 @@ def main(flags, recipe):
             make_work(flags, recipe, frozen, run.compute_dtype),
             measure=partial(
                 flow_measures,
-                generation=make_generation(recipe, run.compute_dtype),
-                kappa=recipe.shift,
+                flow=FlowConfig.of(recipe, run.compute_dtype),
+                time_shift=recipe.shift,
             ),
             summarise=summarise_flow,
             title=title,

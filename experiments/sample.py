@@ -25,11 +25,11 @@ import numpy as np
 from etils import epath
 
 from laminate.analysis.figures import sample_grid
-from laminate.analysis.generation import Generation
+from laminate.analysis.generation import FlowConfig
 from laminate.analysis.interpolation import back_and_forth, interpolate, tiled, write_webp
 from laminate.analysis.neighbours import PATCH, Labelled, check
 from laminate.analysis.sample_files import SampleArchive, class_major, file_name, to_bytes, write_png
-from laminate.analysis.sampling import Knobs, Method, NotFiniteError, Sampler
+from laminate.analysis.sampling import NotFiniteError, Sampler, SamplerConfig, SamplerParams
 from laminate.data.augment import Squash
 from laminate.data.evaluation import evaluation_batches
 from laminate.data.sources import open_records
@@ -75,10 +75,10 @@ def make_knobs(flags, recipe):
         raise ValueError(f"--channels {flags.channels}: a token has {recipe.features} numbers.")
     interval = recipe.guidance.interval if flags.interval is None else flags.interval
     steps = recipe.steps if flags.steps is None else flags.steps
-    grid = time_grid(steps, kappa=recipe.shift if flags.shift is None else flags.shift)
+    grid = time_grid(steps, time_shift=recipe.shift if flags.shift is None else flags.shift)
     closed = flags.auto is not None
     guided = Interval(*interval, closed=closed) if scale != 1.0 else None
-    return Knobs(flags.seed, grid, scale=scale, interval=guided)
+    return SamplerParams(flags.seed, grid, scale=scale, interval=guided)
 
 
 # 2. With what: generator, tokenizer and what paints its latents, on the mesh
@@ -115,23 +115,13 @@ def open_sampler(flags, source):
     tokenizer = tokenizer_of(generator, flags.tokenizer, kernel=flags.attention)
     pictures = find_pictures(flags.decoder, tokenizer, kernel=flags.attention)
     require_images(pictures, tokenizer)
-    generation = Generation(
-        tokens=recipe.tokens,
-        features=recipe.features,
-        classes=recipe.classes,
-        predicts=recipe.prediction,
-        floor=recipe.data_floor,
-        normalize=recipe.normalize,
-        posterior=False,
-        dtype=compute_dtype(flags.precision),
-    )
     sampler = Sampler(
-        generation,
+        FlowConfig.of(recipe, compute_dtype(flags.precision)),
         generator.network,
         place(pictures.painter(tokenizer.model), mesh),
         place(tokenizer.model.normalization, mesh),
         mesh=mesh,
-        method=Method(SOLVERS[flags.solver], flags.channels),
+        config=SamplerConfig(SOLVERS[flags.solver], flags.channels),
         device_batch_size=flags.device_batch_size,
         weak=None if weak is None else weak.network,
     )

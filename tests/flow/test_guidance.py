@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from laminate.flow import Interval, autoguidance, classifier_free_guidance, solve, time_grid
+from laminate.flow import EULER, Interval, autoguidance, classifier_free_guidance, solve, time_grid
 from tests.oracles.arrays import normal
 
 X, NULL = normal(0, 5, 4), 10
@@ -79,7 +79,7 @@ def test_both_branches_are_one_pass_inside_and_there_is_no_second_outside():
     def sample(noise, labels):
         def one(x, label):
             velocity = classifier_free_guidance(network, label, NULL, scale=2.0)
-            return solve(velocity, x, time_grid(4)).state
+            return solve(velocity, x, time_grid(4), EULER).state
 
         return jax.vmap(one)(noise, labels)
 
@@ -92,7 +92,7 @@ def test_scales_and_intervals_share_one_program():
     @jax.jit
     def run(scale, interval):
         velocity = classifier_free_guidance(network, jnp.asarray(1), NULL, scale=scale, interval=interval)
-        return solve(velocity, X, time_grid(3)).state
+        return solve(velocity, X, time_grid(3), EULER).state
 
     for scale, low in ((1.0, 0.0), (4.5, 0.225), (2.0, 0.5)):
         run(jnp.asarray(scale), Interval(low, 1.0))

@@ -22,7 +22,7 @@ from laminate.parallel.mesh import MeshShape, build_mesh
 from laminate.parallel.sharding import batch_sharding, layout, place
 from laminate.tokenizers import FlatDino, Normalization
 from laminate.train.state import TrainState, init_state
-from laminate.train.step import make_evaluation, make_map, make_step
+from laminate.train.step import joined, make_evaluation, make_map, make_step, map_batches
 from laminate.types import join_buffers
 from tests.oracles.arrays import filled, normal
 
@@ -244,3 +244,20 @@ def test_a_map_keeps_the_order_of_the_rows(shape: tuple[int, int]) -> None:
     y = apply(placed, None, jax.device_put({"x": x}, batch_sharding(mesh)))["y"]
     wanted = np.asarray(x) @ np.asarray(LINEAR.weight).T + np.asarray(LINEAR.bias)
     np.testing.assert_allclose(y, wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 4)])
+def test_a_map_over_batches_leaves_out_their_padding(shape: tuple[int, int]) -> None:
+    mesh = build_mesh(MeshShape(*shape))
+    sizes, x = (ROWS, 3), np.asarray(normal(0, 2, ROWS, 2))
+    apply = make_map(lambda model, frozen, example: {"y": 2.0 * example["x"]}, (), (), mesh=mesh)
+    batches = [
+        jax.device_put({"x": part, "valid": np.arange(ROWS) < size}, batch_sharding(mesh))
+        for part, size in zip(x, sizes, strict=True)
+    ]
+    parts = list(map_batches(apply, (), (), batches))
+    for part, rows, size in zip(parts, x, sizes, strict=True):
+        np.testing.assert_array_equal(part["y"], 2.0 * rows[:size])
+    np.testing.assert_array_equal(joined(parts)["y"], np.concatenate([part["y"] for part in parts]))
+    with pytest.raises(ValueError, match="no batch"):
+        joined([])

@@ -23,7 +23,7 @@ from laminate.parallel.sharding import place
 from laminate.tokenizers.painters import FeaturePainter
 from laminate.train.export import DECODER
 from laminate.train.state import TrainState
-from laminate.train.step import make_map
+from laminate.train.step import joined, make_map, map_batches
 
 SHOWN = 8
 FID_FEATURES = 2048
@@ -71,11 +71,11 @@ class ReconstructionFid:
                 self._features, state.averaged, frozen, mesh=run.mesh, compute_dtype=run.compute_dtype
             )
         painted, originals = FeatureMoments(FID_FEATURES), self._originals or FeatureMoments(FID_FEATURES)
-        for batch in run.evaluation_batches(run.validation):
-            found, valid = whole((self._apply(state.averaged, frozen, batch), batch["valid"]))
-            painted.update(found["painted"][valid])
+        batches = run.evaluation_batches(run.validation)
+        for found in map_batches(self._apply, state.averaged, frozen, batches):
+            painted.update(found["painted"])
             if self._originals is None:
-                originals.update(found["original"][valid])
+                originals.update(found["original"])
         self._originals = originals
         return {"val/rfid": fid(originals, painted)}
 
@@ -120,15 +120,10 @@ def write_decoder_report(
         mesh=mesh,
         compute_dtype=dtype,
     )
-    pictures: dict[str, list[np.ndarray]] = {}
-    for batch in shown():
-        valid = whole(batch["valid"])
-        for name, value in whole(paint(decoder, frozen, batch)).items():
-            pictures.setdefault(name, []).append(value[valid])
+    images = joined(map_batches(paint, decoder, frozen, shown()))
     weights = whole(decoder)
     if not is_first():
         return folder / FILE
-    images = {name: np.concatenate(parts) for name, parts in pictures.items()}
     figures = {name: _compared(images["original"], images[name]) for name in images if name != "original"}
     records = read_metrics(folder / "metrics.jsonl")
     last = [record for record in records if "val/psnr" in record][-1]

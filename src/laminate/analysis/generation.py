@@ -1,14 +1,15 @@
 """How a generator is read: which latents it speaks, and which velocity its output stands for."""
 
 import dataclasses
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from laminate.flow import (
-    data_to_velocity,
+    STRAIGHT,
+    Path,
     draw_time,
     drop_label,
     flow_matching_loss,
@@ -26,35 +27,77 @@ LATENTS = "latents"  # what `experiments/encode.py` wrote, in a batch
 FIXED = 4  # times and noises that the validation loss of an image averages over
 
 
+Prediction = Literal["velocity", "data"]
+
+
+@runtime_checkable
+class GeneratorFacts(Protocol):
+    """What a recipe of a generator says of its latents and of its network's output."""
+
+    @property
+    def tokens(self) -> int: ...
+    @property
+    def features(self) -> int: ...
+    @property
+    def classes(self) -> int: ...
+    @property
+    def prediction(self) -> Prediction: ...
+    @property
+    def data_floor(self) -> float: ...
+    @property
+    def normalize(self) -> bool: ...
+    @property
+    def sample_latents(self) -> bool: ...
+
+
 @dataclasses.dataclass(frozen=True)
-class Generation:
+class FlowConfig:
     """What training and sampling agree on.
 
     Latents are normalised by the tokenizer's statistics if `normalize`, and drawn from the posterior instead of
-    being its mean if `posterior`. `floor` is the least `1 - t` that a prediction of data is divided by. The null
-    class comes after the `classes`. The network computes in `dtype`; states, noise and losses are float32.
+    being its mean if `posterior`. `min_one_minus_t` is the least `1 - t` that a prediction of data is divided by. The
+    null class comes after the `classes`. The network computes in `dtype`; states, noise and losses are float32.
     """
 
     tokens: int
-    features: int
+    latent_dim: int
     classes: int
-    predicts: Literal["velocity", "data"]
-    floor: float
+    predicts: Prediction
+    min_one_minus_t: float
     normalize: bool
     posterior: bool
     dtype: jnp.dtype
+    path: Path = STRAIGHT
+
+    @staticmethod
+    def of(recipe: GeneratorFacts, dtype: jnp.dtype) -> "FlowConfig":
+        """That of the generators of `recipe`, on the straight path."""
+        return FlowConfig(
+            tokens=recipe.tokens,
+            latent_dim=recipe.features,
+            classes=recipe.classes,
+            predicts=recipe.prediction,
+            min_one_minus_t=recipe.data_floor,
+            normalize=recipe.normalize,
+            posterior=recipe.sample_latents,
+            dtype=dtype,
+        )
 
     def latents(
         self, tokenizer: FlatDino, teacher: Any, example: dict[str, Array], *, key: RandomKey | None = None
     ) -> Latents:
         """What the generator is to produce for one example of a batch: stored there, or computed from its image."""
         if LATENTS in example:
-            return example[LATENTS].astype(jnp.float32)
+            return self.path.project(example[LATENTS].astype(jnp.float32))
         features = features_of(teacher, example, dtype=self.dtype).final.astype(self.dtype)
         drawn = key if self.posterior else None
         if self.normalize:
-            return tokenizer.encode(features, key=drawn)
-        return tokenizer.compress(features, key=drawn)[0].astype(jnp.float32)
+            return self.path.project(tokenizer.encode(features, key=drawn))
+        return self.path.project(tokenizer.compress(features, key=drawn)[0].astype(jnp.float32))
+
+    def noise(self, key: RandomKey) -> Latents:
+        """Where the path of a sample begins, float32."""
+        return self.path.project(jax.random.normal(key, (self.tokens, self.latent_dim), jnp.float32))
 
     def raw(self, normalization: Normalization, z: Float[Array, "latents features"]) -> Latents:
         """The tokenizer's raw latent, float32, that a generated one stands for."""
@@ -69,7 +112,8 @@ class Generation:
             return network(x.astype(self.dtype), t, label).astype(jnp.float32)
 
         if self.predicts == "data":
-            return data_to_velocity(output, floor=self.floor)(x, t, label)
+            data = output(x, t, label)
+            return self.path.data_to_velocity(x, data, t, min_one_minus_t=self.min_one_minus_t)
         return output(x, t, label)
 
     def label(self, label: Int[Array, ""]) -> Int[Array, ""]:
@@ -82,24 +126,25 @@ class Generation:
 
 
 def flow_loss(
-    generation: Generation,
+    flow: FlowConfig,
     network: Any,
     z: Latents,
     label: Int[Array, ""],
     *,
     times: str,
-    kappa: float,
+    time_shift: float,
     class_dropout: float,
     cosine_weight: float = 0.0,
     key: RandomKey,
 ) -> Scalar:
     """The flow matching loss of one latent at a drawn time and noise, its label dropped at a rate."""
     k_time, k_noise, k_drop = jax.random.split(key, 3)
-    t = draw_time(k_time, TIMES[times], kappa=kappa)
-    noise = jax.random.normal(k_noise, z.shape, jnp.float32)
-    shown = drop_label(generation.label(label), generation.classes, rate=class_dropout, key=k_drop)
-    velocity = lambda x, t: generation.velocity(network, x, t, shown)
-    return flow_matching_loss(velocity, z, t=t, noise=noise, cosine_weight=cosine_weight)
+    t = draw_time(k_time, TIMES[times], time_shift=time_shift)
+    shown = drop_label(flow.label(label), flow.classes, rate=class_dropout, key=k_drop)
+    velocity = lambda x, t: flow.velocity(network, x, t, shown)
+    return flow_matching_loss(
+        velocity, z, t=t, noise=flow.noise(k_noise), path=flow.path, cosine_weight=cosine_weight
+    )
 
 
 def flow_measures(
@@ -107,22 +152,22 @@ def flow_measures(
     frozen: tuple[Any, FlatDino],
     example: dict[str, Array],
     *,
-    generation: Generation,
-    kappa: float,
+    flow: FlowConfig,
+    time_shift: float,
 ) -> dict[str, Array]:
     """The loss of one held-out image, its label never dropped, over `FIXED` times: the same times and noises always.
 
     The times are the middles of equal parts of the unit interval, shifted as in training.
     """
     teacher, tokenizer = frozen
-    z = generation.latents(tokenizer, teacher, example)
-    label = generation.label(example["label"])
-    velocity = lambda x, t: generation.velocity(network, x, t, label)
+    z = flow.latents(tokenizer, teacher, example)
+    label = flow.label(example["label"])
+    velocity = lambda x, t: flow.velocity(network, x, t, label)
 
     def at(place: Int[Array, ""]) -> Scalar:
-        t = shift_time((place.astype(jnp.float32) + 0.5) / FIXED, kappa)
-        noise = jax.random.normal(jax.random.fold_in(jax.random.key(0), place), z.shape, jnp.float32)
-        return flow_matching_loss(velocity, z, t=t, noise=noise)
+        t = shift_time((place.astype(jnp.float32) + 0.5) / FIXED, time_shift)
+        noise = flow.noise(jax.random.fold_in(jax.random.key(0), place))
+        return flow_matching_loss(velocity, z, t=t, noise=noise, path=flow.path)
 
     return {"loss": jnp.mean(jax.lax.map(at, jnp.arange(FIXED, dtype=jnp.int32)))}
 

@@ -13,7 +13,7 @@ from jaxtyping import Array, Int
 from laminate.analysis.curves import Panel, loss_curves, read_metrics
 from laminate.analysis.figures import sample_grid
 from laminate.analysis.report import FILE, Picture, Report, write_report
-from laminate.analysis.sampling import Knobs, NotFiniteError, Sampler
+from laminate.analysis.sampling import NotFiniteError, Sampler, SamplerParams
 from laminate.parallel.feeding import whole
 from laminate.parallel.hosts import is_first
 from laminate.train.export import GENERATOR
@@ -37,10 +37,10 @@ class SampleGrids:
     All hosts draw, the first one writes. Without a teacher that can show its features nothing is drawn.
     """
 
-    def __init__(self, folder: epath.Path, sampler: Sampler, knobs: Knobs, classes: Sequence[str]):
+    def __init__(self, folder: epath.Path, sampler: Sampler, params: SamplerParams, classes: Sequence[str]):
         self._folder = folder
-        self._sampler, self._knobs = sampler, knobs
-        self.labels, self._names = shown_labels(sampler.generation.classes, classes)
+        self._sampler, self._params = sampler, params
+        self.labels, self._names = shown_labels(sampler.flow.classes, classes)
         self._last: bytes | None = None
 
     def __call__(self, network: Any, step: int) -> None:
@@ -57,7 +57,7 @@ class SampleGrids:
         if not self._sampler.draws_images:
             return None
         try:
-            batches = list(self._sampler.draw(self.labels, self._knobs, network=network))
+            batches = list(self._sampler.draw(self.labels, self._params, network=network))
         except NotFiniteError:  # the next step says what diverged
             return None
         images = np.concatenate([batch.images for batch in batches if batch.images is not None])

@@ -12,22 +12,22 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array
 
-from laminate.analysis.generation import Generation
+from laminate.analysis.generation import FlowConfig
 from laminate.data.host_slice import HostShare
 from laminate.flow import (
     Interval,
     Solution,
-    Tableau,
+    Solver,
     TimeGrid,
     autoguidance,
     classifier_free_guidance,
     solve,
     solve_adaptive,
 )
-from laminate.parallel.feeding import feed, parts_of_host, whole
+from laminate.parallel.feeding import feed, parts_of_host
 from laminate.tokenizers.normalization import Normalization
 from laminate.tokenizers.painters import Painter
-from laminate.train.step import make_map
+from laminate.train.step import joined, make_map, map_batches
 from laminate.types import Latents, RandomKey, Scalar
 
 
@@ -35,7 +35,7 @@ class NotFiniteError(ArithmeticError):
     """A sample is not finite."""
 
 
-class Knobs(eqx.Module):
+class SamplerParams(eqx.Module):
     """What may differ from call to call of one compiled sampler.
 
     Image i starts from the noise of `fold_in(key, i)`. Guidance acts inside `interval`; `unguided` contains no time.
@@ -58,7 +58,7 @@ class Knobs(eqx.Module):
         self.interval = Interval(1.0, 1.0) if interval is None else interval
 
 
-class Batch(NamedTuple):
+class Samples(NamedTuple):
     """Some of the samples, on the host: their numbers, their latents, and images in [0, 1] if they can be drawn."""
 
     numbers: np.ndarray
@@ -67,81 +67,81 @@ class Batch(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Method:
-    """What a sampler is compiled for: a Runge-Kutta method (None: adaptive steps), channels that guidance reaches.
+class SamplerConfig:
+    """What a sampler is compiled for: a solver (None: adaptive steps), channels that guidance reaches.
 
     `everywhere` guides at all times and compiles no choice, which is for counting and timing.
     """
 
-    tableau: Tableau | None
+    solver: Solver | None
     channels: int | None = None
     everywhere: bool = False
 
 
 def _one(
-    generation: Generation,
-    method: Method,
+    flow: FlowConfig,
+    config: SamplerConfig,
     network: Any,
-    frozen: tuple[Painter | None, Normalization, Any, Knobs],
+    frozen: tuple[Painter | None, Normalization, Any, SamplerParams],
     example: dict[str, Array],
 ) -> dict[str, Array]:
     """One sample. A weaker network, if there is one, guides in place of the null class."""
-    painter, normalization, weak, knobs = frozen
-    key = jax.random.fold_in(knobs.key, example["index"])
-    noise = jax.random.normal(key, (generation.tokens, generation.features), jnp.float32)
-    label = generation.label(example["label"])
+    painter, normalization, weak, params = frozen
+    noise = flow.noise(jax.random.fold_in(params.key, example["index"]))
+    label = flow.label(example["label"])
 
     def velocity_of(network: Any) -> Callable[[Latents, Scalar, Array], Latents]:
-        return lambda x, t, label: generation.velocity(network, x, t, label)
+        return lambda x, t, label: flow.velocity(network, x, t, label)
 
     if weak is None:
         velocity = classifier_free_guidance(
             velocity_of(network),
             label,
-            generation.null_label(),
-            scale=knobs.scale,
-            interval=knobs.interval,
-            channels=method.channels,
-            everywhere=method.everywhere,
+            flow.null_label(),
+            scale=params.scale,
+            interval=params.interval,
+            channels=config.channels,
+            everywhere=config.everywhere,
         )
     else:
         strong, poor = velocity_of(network), velocity_of(weak)
         velocity = autoguidance(
             lambda x, t: strong(x, t, label),
             lambda x, t: poor(x, t, label),
-            scale=knobs.scale,
-            interval=knobs.interval,
+            scale=params.scale,
+            interval=params.interval,
         )
-    if method.tableau is None:
+    if config.solver is None:
         state = solve_adaptive(velocity, noise)
         solution = Solution(state, jnp.where(jnp.all(jnp.isfinite(state)), -1, 0).astype(jnp.int32))
     else:
-        solution = solve(velocity, noise, knobs.grid, method.tableau)
+        solution = solve(velocity, noise, params.grid, config.solver)
     drawn: dict[str, Array] = {"latents": solution.state, "broken_at": solution.broken_at}
     if painter is not None:
-        raw = generation.raw(normalization, solution.state)
-        drawn["images"] = painter(raw, dtype=generation.dtype)
+        raw = flow.raw(normalization, solution.state)
+        drawn["images"] = painter(raw, dtype=flow.dtype)
     return drawn
 
 
 def make_sampler(
-    generation: Generation,
-    method: Method,
+    flow: FlowConfig,
+    config: SamplerConfig,
     network: Any,
-    frozen: tuple[Painter | None, Normalization, Any, Knobs],
+    frozen: tuple[Painter | None, Normalization, Any, SamplerParams],
     *,
     mesh: Mesh,
 ) -> Callable[[Any, Any, dict[str, Array]], dict[str, Array]]:
     """`draw(network, frozen, batch)`, compiled for the mesh: `latents`, `broken_at` and, if they can be, `images`.
 
-    `frozen` is what paints raw latents or None, the statistics of the latents, a weaker network or None, and the knobs;
-    a batch has a `label` and an `index` for each sample. The networks here are examples (arrays or their shapes).
+    `frozen` is what paints raw latents or None, the statistics of the latents, a weaker network or None, and what may
+    differ from call to call; a batch has a `label` and an `index` for each sample. The networks here are examples
+    (arrays or their shapes).
     """
 
     def one(network: Any, frozen: Any, example: dict[str, Array]) -> dict[str, Array]:
-        return _one(generation, method, network, frozen, example)
+        return _one(flow, config, network, frozen, example)
 
-    return make_map(one, network, frozen, mesh=mesh, compute_dtype=generation.dtype)
+    return make_map(one, network, frozen, mesh=mesh, compute_dtype=flow.dtype)
 
 
 class Sampler:
@@ -154,30 +154,30 @@ class Sampler:
 
     def __init__(
         self,
-        generation: Generation,
+        flow: FlowConfig,
         network: Any,
         painter: Painter | None,
         normalization: Normalization,
         *,
         mesh: Mesh,
-        method: Method,
+        config: SamplerConfig,
         device_batch_size: int,
         weak: Any = None,
     ):
-        self.generation = generation
+        self.flow = flow
         self.draws_images = painter is not None
         self._network, self._frozen = network, (painter, normalization, weak)
         self._mesh = mesh
         self._global = device_batch_size * mesh.devices.size
-        self._method, self._apply = method, None
+        self._config, self._apply = config, None
 
     @property
     def global_batch_size(self) -> int:
         return self._global
 
     def draw(
-        self, labels: np.ndarray, knobs: Knobs, *, first: int = 0, network: Any = None
-    ) -> Iterator[Batch]:
+        self, labels: np.ndarray, params: SamplerParams, *, first: int = 0, network: Any = None
+    ) -> Iterator[Samples]:
         """Samples number `first`, `first + 1`, ... of these labels (-1: no class), in order, on every host.
 
         `network` takes the place of the one that the sampler was made with, as training goes on.
@@ -185,61 +185,58 @@ class Sampler:
         Raises NotFiniteError with the first sample that is not finite, and the step at which it happened.
         """
         network = self._network if network is None else network
-        frozen = (*self._frozen, knobs)
+        frozen = (*self._frozen, params)
         if self._apply is None:
-            self._apply = make_sampler(self.generation, self._method, network, frozen, mesh=self._mesh)
-        for start, batch in zip(
-            range(0, len(labels), self._global), feed(self._rows(labels, first), self._mesh), strict=True
-        ):
-            drawn = whole(self._apply(network, frozen, batch))
-            rows = min(self._global, len(labels) - start)
-            index = np.arange(first + start, first + start + rows)
-            self._require_finite(drawn["broken_at"][:rows], index, knobs)
-            images = drawn["images"][:rows] if "images" in drawn else None
+            self._apply = make_sampler(self.flow, self._config, network, frozen, mesh=self._mesh)
+        at = first
+        batches = feed(self._rows(labels, first), self._mesh)
+        for drawn in map_batches(self._apply, network, frozen, batches):
+            index = np.arange(at, at + len(drawn["latents"]))
+            at += len(index)
+            self._require_finite(drawn["broken_at"], index, params)
+            images = drawn.get("images")
             _require_painted(images, index)
-            yield Batch(index, drawn["latents"][:rows], images)
+            yield Samples(index, drawn["latents"], images)
 
     def decode(self, latents: np.ndarray) -> np.ndarray:
         """Images in [0, 1] of other latents, such as those between two samples."""
-        generation, frozen = self.generation, self._frozen[:2]
+        flow, frozen = self.flow, self._frozen[:2]
 
         def one(network: Any, frozen: Any, example: dict[str, Array]) -> dict[str, Array]:
             painter, normalization = frozen
-            raw = generation.raw(normalization, example["latents"])
-            return {"images": painter(raw, dtype=generation.dtype)}
+            raw = flow.raw(normalization, example["latents"])
+            return {"images": painter(raw, dtype=flow.dtype)}
 
-        apply = make_map(one, (), frozen, mesh=self._mesh, compute_dtype=generation.dtype)
-        images: list[np.ndarray] = []
-        for start in range(0, len(latents), self._global):
-            part = latents[start : start + self._global]
-            filled = np.concatenate([part, np.repeat(part[-1:], self._global - len(part), axis=0)])
-            batch = next(feed([{"latents": filled[self._places()]}], self._mesh))
-            images.append(whole(apply((), frozen, batch))["images"][: len(part)])
-        return np.concatenate(images)
+        apply = make_map(one, (), frozen, mesh=self._mesh, compute_dtype=flow.dtype)
+        batches = ({"latents": latents[rows], "valid": valid} for rows, valid in self._parts(len(latents)))
+        return joined(map_batches(apply, (), frozen, feed(batches, self._mesh)))["images"]
 
-    def _places(self) -> np.ndarray:
-        """The rows of a global batch that this host holds, in order."""
-        return HostShare(*parts_of_host(self._mesh)).places(self._global)
+    def _parts(self, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Which of `count` rows this host holds of each global batch, and whether they are more than padding.
+
+        Padding repeats the last row.
+        """
+        places = HostShare(*parts_of_host(self._mesh)).places(self._global)
+        for start in range(0, count, self._global):
+            rows = start + places
+            yield np.minimum(rows, count - 1), rows < count
 
     def _rows(self, labels: np.ndarray, first: int) -> Iterator[dict[str, np.ndarray]]:
-        """The rows of this host, batch by batch; the last batch is filled up with samples that are thrown away."""
-        places = self._places()
-        for start in range(0, len(labels), self._global):
-            rows = start + places
+        """The rows of this host, batch by batch."""
+        for rows, valid in self._parts(len(labels)):
             yield {
-                "label": np.where(rows < len(labels), labels[np.minimum(rows, len(labels) - 1)], -1).astype(
-                    np.int32
-                ),
+                "label": labels[rows].astype(np.int32),
                 "index": (first + rows).astype(np.uint32),
+                "valid": valid,
             }
 
-    def _require_finite(self, broken_at: np.ndarray, index: np.ndarray, knobs: Knobs) -> None:
+    def _require_finite(self, broken_at: np.ndarray, index: np.ndarray, params: SamplerParams) -> None:
         bad = np.flatnonzero(broken_at >= 0)
         if not len(bad):
             return
         image, step = index[bad[0]], int(broken_at[bad[0]]) + 1
-        steps = "adaptive" if self._method.tableau is None else f"{int(knobs.grid.intervals)}"
-        where = "in its" if self._method.tableau is None else f"at step {step} of"
+        steps = "adaptive" if self._config.solver is None else f"{int(params.grid.intervals)}"
+        where = "in its" if self._config.solver is None else f"at step {step} of"
         more = f", and {len(bad) - 1} more of its batch" if len(bad) > 1 else ""
         raise NotFiniteError(
             f"image {image} is not finite {where} {steps} steps{more}: the weights are broken, or the guidance is "

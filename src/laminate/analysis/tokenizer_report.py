@@ -25,7 +25,7 @@ from laminate.tokenizers.features import FeaturePainter
 from laminate.tokenizers.flatdino import FlatDino
 from laminate.tokenizers.statistics import RunningStatistics
 from laminate.train.export import TOKENIZER
-from laminate.train.step import make_map
+from laminate.train.step import joined, make_map, map_batches
 
 PICTURES = 16  # of the validation images that are looked at, so many are shown
 
@@ -36,9 +36,8 @@ def with_statistics(
     """`tokenizer` with the mean and variance of its latents over `batches`, for `encode` and `decode`."""
     apply = make_map(partial(latents, dtype=dtype), tokenizer, teacher, mesh=mesh, compute_dtype=dtype)
     statistics = RunningStatistics(tokenizer.latents, tokenizer.bottleneck.out_features)
-    for batch in batches:
-        z, valid = whole((apply(tokenizer, teacher, batch)["z"], batch["valid"]))
-        statistics.update(z[valid])
+    for rows in map_batches(apply, tokenizer, teacher, batches):
+        statistics.update(rows["z"])
     mean, variance = place([np.asarray(x, np.float32) for x in (statistics.mean, statistics.variance)], mesh)
     return eqx.tree_at(lambda t: t.normalization, tokenizer, tokenizer.normalization.measured(mean, variance))
 
@@ -136,12 +135,7 @@ def _examples(
 ) -> dict[str, np.ndarray]:
     """What `rebuilt_example` gives of every example of `batches`, in a random order."""
     apply = make_map(partial(rebuilt_example, dtype=dtype), tokenizer, frozen, mesh=mesh, compute_dtype=dtype)
-    gathered: dict[str, list[np.ndarray]] = {}
-    for batch in batches:
-        valid = whole(batch["valid"])
-        for name, value in whole(apply(tokenizer, frozen, batch)).items():
-            gathered.setdefault(name, []).append(value[valid])
-    examples = {name: np.concatenate(parts) for name, parts in gathered.items()}
+    examples = joined(map_batches(apply, tokenizer, frozen, batches))
     order = np.random.default_rng(0).permutation(len(examples["z"]))
     return {name: value[order] for name, value in examples.items()}
 

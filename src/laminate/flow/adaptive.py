@@ -1,4 +1,4 @@
-"""Adaptive steps, through diffrax."""
+"""Adaptive steps in flat space, through diffrax."""
 
 from typing import Any
 

@@ -18,21 +18,21 @@ class TimeGrid(eqx.Module):
     intervals: Int[Array, ""]
 
 
-def time_grid(intervals: int, *, kappa: float = 1.0, last: float = 1.0, capacity: int = 256) -> TimeGrid:
-    """`tau / (kappa - (kappa - 1) tau)` of `intervals + 1` equally spaced `tau` from 0 to `last`.
+def time_grid(intervals: int, *, time_shift: float = 1.0, last: float = 1.0, capacity: int = 256) -> TimeGrid:
+    """`intervals + 1` equally spaced times from 0 to `last`, each moved towards the noise by `shift_time`.
 
     FlatDINO samples with 50 intervals; RAE with 49, `last=0.999` and the shift of its training; LightningDiT with
-    249 and `kappa=1/0.3`. The grid is padded to a multiple of `capacity` intervals.
+    249 and `time_shift=1/0.3`. The grid is padded to a multiple of `capacity` intervals.
 
-    Raises ValueError for fewer than one interval, `kappa <= 0`, or `last` outside (0, 1].
+    Raises ValueError for fewer than one interval, `time_shift <= 0`, or `last` outside (0, 1].
     """
     if intervals < 1:
         raise ValueError(f"A sampler needs at least one step, got {intervals}.")
-    if kappa <= 0:
-        raise ValueError(f"A time shift needs kappa > 0, got kappa={kappa}.")
+    if time_shift <= 0:
+        raise ValueError(f"A time shift needs time_shift > 0, got time_shift={time_shift}.")
     if not 0.0 < last <= 1.0:
         raise ValueError(f"The last time must lie in (0, 1], got last={last}.")
     tau = np.linspace(0.0, last, intervals + 1)
-    times = tau / (kappa * (1.0 - tau) + tau)
+    times = tau / (time_shift * (1.0 - tau) + tau)
     padded = np.pad(times, (0, math.ceil(intervals / capacity) * capacity - intervals), mode="edge")
     return TimeGrid(jnp.asarray(padded, jnp.float32), jnp.asarray(intervals, jnp.int32))

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from laminate.flow.path import STRAIGHT, Path, State, Velocity
+from laminate.flow.affine import STRAIGHT, AffinePath
+from laminate.flow.path import Path, State, Velocity
 from laminate.types import Scalar
 
 
@@ -19,42 +20,48 @@ def flow_matching_loss(
     noise: State,
     path: Path = STRAIGHT,
     cosine_weight: float | Scalar = 0.0,
+    normal_weight: float | Scalar = 0.0,
 ) -> Scalar:
-    """`mean |velocity(x_t, t) - d x_t / d t|^2 + cosine_weight (1 - cos)`, with `x_t` on the path from noise to `z`.
+    """`mean |v - d x_t / d t|^2 + cosine_weight (1 - cos)`, with `x_t` on the path from `noise` to `z`.
 
-    The mean is over all numbers of the state. On the straight path the target is `z - noise` (Lipman et al. 2023);
-    the cosine term (Yao et al. 2025) is `cosine_distance`. A network that predicts the data is wrapped in
-    `data_to_velocity`.
+    `v` is the part of `velocity(x_t, t)` along which a state can move, which in flat space is all of it; a curved
+    path adds `normal_weight mean |velocity - v|^2` (Chen & Lipman 2024). The mean is over all numbers of the state.
+    On the straight path the target is `z - noise` (Lipman et al. 2023); the cosine term (Yao et al. 2025) is
+    `cosine_distance`. A network that predicts the data has the velocity `path.data_to_velocity`.
     """
-    predicted, target = velocity(path.at(z, noise, t), t), path.velocity(z, noise, t)
-    loss = _mean_square(_difference(predicted, target))
-    if isinstance(cosine_weight, int | float) and cosine_weight == 0:
-        return loss
-    return loss + cosine_weight * cosine_distance(predicted, target)
+    x = path.point(z, noise, t)
+    predicted, target = velocity(x, t), path.velocity(z, noise, t)
+    along = path.tangent(x, predicted)
+    loss = _mean_square(_difference(along, target))
+    if not _is_zero(cosine_weight):
+        loss = loss + cosine_weight * cosine_distance(along, target)
+    if not _is_zero(normal_weight):
+        loss = loss + normal_weight * _mean_square(_difference(predicted, along))
+    return loss
 
 
 def noise_matching_loss(
-    predict: Callable[[Any, Scalar], Any], z: State, *, t: Scalar, noise: State, path: Path = STRAIGHT
+    predict: Callable[[Any, Scalar], Any], z: State, *, t: Scalar, noise: State, path: AffinePath = STRAIGHT
 ) -> Scalar:
     """`mean |predict(x_t, t) - noise|^2` (Ho et al. 2020)."""
-    return _mean_square(_difference(predict(path.at(z, noise, t), t), noise))
+    return _mean_square(_difference(predict(path.point(z, noise, t), t), noise))
 
 
 def score_matching_loss(
-    predict: Callable[[Any, Scalar], Any], z: State, *, t: Scalar, noise: State, path: Path = STRAIGHT
+    predict: Callable[[Any, Scalar], Any], z: State, *, t: Scalar, noise: State, path: AffinePath = STRAIGHT
 ) -> Scalar:
     """`mean |sigma predict(x_t, t) + noise|^2` (Song et al. 2021)."""
     sigma = path.noise_weight(t)
-    scaled = jax.tree.map(lambda a: -sigma * a.astype(jnp.float32), predict(path.at(z, noise, t), t))
+    scaled = jax.tree.map(lambda a: -sigma * a.astype(jnp.float32), predict(path.point(z, noise, t), t))
     return _mean_square(_difference(scaled, noise))
 
 
-def velocity_weight(path: Path, t: Scalar) -> Scalar:
+def velocity_weight(path: AffinePath, t: Scalar) -> Scalar:
     """`(drift variance / sigma)^2`: makes a noise or score loss one of the velocity."""
     return jnp.square(path.drift_variance(t) / path.noise_weight(t))
 
 
-def likelihood_weight(path: Path, t: Scalar) -> Scalar:
+def likelihood_weight(path: AffinePath, t: Scalar) -> Scalar:
     """`drift variance / sigma^2`: makes a noise or score loss a bound on the likelihood (Song et al. 2021b)."""
     return path.drift_variance(t) / jnp.square(path.noise_weight(t))
 
@@ -73,6 +80,11 @@ def _cosines(
     # The square root of the product, not the product of roots, keeps the gradient finite for a vector of zeros.
     squares = jnp.sum(a * a, axis=-1) * jnp.sum(b * b, axis=-1)
     return jnp.sum(a * b, axis=-1) / jnp.sqrt(jnp.maximum(squares, eps**2))
+
+
+def _is_zero(weight: float | Scalar) -> bool:
+    """Whether a term is left out of the program; a traced weight never is."""
+    return isinstance(weight, int | float) and weight == 0
 
 
 def _difference(a: State, b: State) -> State:

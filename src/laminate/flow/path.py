@@ -1,13 +1,9 @@
-"""Paths from noise to data, and the conversions between what a network can predict on them."""
+"""What a path from noise to data is, whatever space it runs in."""
 
 import abc
-import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from laminate.types import Scalar
@@ -18,136 +14,33 @@ Velocity = Callable[[Any, Scalar], Any]
 
 
 class Path(abc.ABC):
-    """`x_t = data_weight(t) data + noise_weight(t) noise`, from noise at 0 to data at 1."""
+    """One way from each noise, at time 0, to each data point, at time 1.
+
+    Losses and samplers ask the path for all that they need to know of the space: where a pair is at a time, and how
+    fast (`point`, `velocity`); what velocity a prediction of the data means (`data_to_velocity`); where states lie
+    (`project`), and which directions stay there (`tangent`). In flat space, `AffinePath`, these two change nothing.
+    """
 
     @abc.abstractmethod
-    def data_weight(self, t: Scalar) -> Scalar:
-        """alpha(t), from 0 to 1."""
-
-    @abc.abstractmethod
-    def noise_weight(self, t: Scalar) -> Scalar:
-        """sigma(t), from 1 to 0."""
-
-    @abc.abstractmethod
-    def data_rate(self, t: Scalar) -> Scalar:
-        """d alpha / d t."""
-
-    @abc.abstractmethod
-    def noise_rate(self, t: Scalar) -> Scalar:
-        """d sigma / d t."""
-
-    def at(self, data: State, noise: State, t: Scalar) -> State:
+    def point(self, data: State, noise: State, t: Scalar) -> State:
         """The state at time `t` between a noise and a data point."""
-        return _mix(self.data_weight(t), data, self.noise_weight(t), noise)
 
+    @abc.abstractmethod
     def velocity(self, data: State, noise: State, t: Scalar) -> State:
-        """d x_t / d t of the same pair; data - noise on the straight path."""
-        return _mix(self.data_rate(t), data, self.noise_rate(t), noise)
+        """d x_t / d t of the same pair."""
 
-    def score(self, x: State, velocity: State, t: Scalar) -> State:
-        """The score that belongs to a velocity at `x` (Ma et al. 2024, SiT): `(r v - x) / (sigma^2 - r sigma' sigma)`.
+    @abc.abstractmethod
+    def data_to_velocity(self, x: State, data: State, t: Scalar, *, min_one_minus_t: float | Scalar) -> State:
+        """The velocity at `x` of the path that is there at time `t` and ends in `data`, which a network predicts.
 
-        `r = alpha / alpha'`. On the straight path it is `(t v - x) / (1 - t)`.
+        From the time `1 - min_one_minus_t` on it is as at that time, since what remains is a divisor. The released
+        FlatDINO takes `1 / (steps * time_shift)`.
         """
-        ratio = self.data_weight(t) / self.data_rate(t)
-        sigma = self.noise_weight(t)
-        variance = sigma**2 - ratio * self.noise_rate(t) * sigma
-        return jax.tree.map(
-            lambda v, a: (_as(ratio, a) * v.astype(a.dtype) - a) / _as(variance, a), velocity, x
-        )
 
-    def drift_variance(self, t: Scalar) -> Scalar:
-        """`alpha' / alpha sigma^2 - sigma sigma'`: half the diffusion of the process with these marginals."""
-        alpha, sigma = self.data_weight(t), self.noise_weight(t)
-        return self.data_rate(t) / alpha * sigma**2 - sigma * self.noise_rate(t)
+    @abc.abstractmethod
+    def project(self, x: State) -> State:
+        """The state of the space that any numbers stand for; of standard normal ones, a draw of the noise."""
 
-
-@dataclass(frozen=True)
-class Straight(Path):
-    """`x_t = t data + (1 - t) noise` (Lipman et al. 2023; Liu et al. 2023)."""
-
-    def data_weight(self, t: Scalar) -> Scalar:
-        return t
-
-    def noise_weight(self, t: Scalar) -> Scalar:
-        return 1.0 - t
-
-    def data_rate(self, t: Scalar) -> Scalar:
-        return jnp.ones_like(t)
-
-    def noise_rate(self, t: Scalar) -> Scalar:
-        return -jnp.ones_like(t)
-
-
-STRAIGHT = Straight()
-
-
-@dataclass(frozen=True)
-class Trigonometric(Path):
-    """`x_t = sin(pi t / 2) data + cos(pi t / 2) noise`, of constant variance (GVP; Albergo & Vanden-Eijnden 2023)."""
-
-    def data_weight(self, t: Scalar) -> Scalar:
-        return jnp.sin(math.pi / 2 * t)
-
-    def noise_weight(self, t: Scalar) -> Scalar:
-        return jnp.cos(math.pi / 2 * t)
-
-    def data_rate(self, t: Scalar) -> Scalar:
-        return math.pi / 2 * jnp.cos(math.pi / 2 * t)
-
-    def noise_rate(self, t: Scalar) -> Scalar:
-        return -math.pi / 2 * jnp.sin(math.pi / 2 * t)
-
-
-@dataclass(frozen=True)
-class VariancePreserving(Path):
-    """`sigma = exp(-t^2 (beta_max - beta_min) / 4 - t beta_min / 2)` and `alpha = sqrt(1 - sigma^2)`.
-
-    The schedule of RAE's VP option, in which it is the noise that decays exponentially.
-    """
-
-    beta_min: float = 0.1
-    beta_max: float = 20.0
-
-    def noise_weight(self, t: Scalar) -> Scalar:
-        return jnp.exp(self._log_noise_weight(t))
-
-    def data_weight(self, t: Scalar) -> Scalar:
-        return jnp.sqrt(-jnp.expm1(2.0 * self._log_noise_weight(t)))
-
-    def noise_rate(self, t: Scalar) -> Scalar:
-        return -self.drift_variance(t) * self.noise_weight(t)
-
-    def data_rate(self, t: Scalar) -> Scalar:
-        return self.drift_variance(t) * self.noise_weight(t) ** 2 / self.data_weight(t)
-
-    def drift_variance(self, t: Scalar) -> Scalar:
-        """Half of `beta(t) = beta_min + t (beta_max - beta_min)`."""
-        return 0.5 * (self.beta_min + t * (self.beta_max - self.beta_min))
-
-    def _log_noise_weight(self, t: Scalar) -> Scalar:
-        return -0.25 * t**2 * (self.beta_max - self.beta_min) - 0.5 * t * self.beta_min
-
-
-def data_to_velocity(predict: Callable[..., Any], *, floor: float | Scalar) -> Callable[..., Any]:
-    """The velocity `(predict(x, t, ...) - x) / max(1 - t, floor)` of a network that predicts the data.
-
-    On the straight path. `floor` bounds the division near the data; the released FlatDINO uses
-    `1 / (steps kappa)`. Further arguments, such as a label, go to `predict`.
-    """
-
-    def velocity(x: State, t: Scalar, *rest: Any) -> State:
-        remaining = jnp.maximum(1.0 - t, jnp.asarray(floor, t.dtype))
-        return jax.tree.map(
-            lambda data, a: (data.astype(a.dtype) - a) / _as(remaining, a), predict(x, t, *rest), x
-        )
-
-    return velocity
-
-
-def _mix(first: Scalar, data: State, second: Scalar, noise: State) -> State:
-    return jax.tree.map(lambda z, e: _as(first, z) * z + _as(second, z) * e.astype(z.dtype), data, noise)
-
-
-def _as(scalar: Scalar, like: Array) -> Scalar:
-    return scalar.astype(like.dtype)
+    @abc.abstractmethod
+    def tangent(self, x: State, velocity: State) -> State:
+        """The part of `velocity` along which a state at `x` can move."""

@@ -1,16 +1,18 @@
-"""The stochastic sampler with the same marginals (Ma et al. 2024, SiT)."""
+"""The stochastic sampler with the same marginals, on affine paths (Ma et al. 2024, SiT)."""
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
+from laminate.flow.affine import STRAIGHT, AffinePath
 from laminate.flow.grid import TimeGrid
-from laminate.flow.ode import Solution, first_broken
-from laminate.flow.path import STRAIGHT, Path, State, Velocity
+from laminate.flow.path import State, Velocity
+from laminate.flow.solver import Solver, SolverState
 from laminate.types import RandomKey, Scalar
 
 DiffusionForm = Literal["constant", "noise", "decreasing", "increasing_decreasing"]
@@ -49,39 +51,38 @@ def gaussian_draws(key: RandomKey, like: State) -> Draws:
     return draw
 
 
-def solve_sde(
-    velocity: Velocity,
-    noise: State,
-    grid: TimeGrid,
-    draws: Draws,
-    *,
-    w: Diffusion,
-    heun: bool = False,
-    path: Path = STRAIGHT,
-) -> Solution:
-    """`dx = (v + w score) dt + sqrt(2 w) dW` over every interval of `grid`.
+@dataclass(frozen=True)
+class EulerMaruyama(Solver):
+    """Steps of `dx = (v + w score) dt + sqrt(2 w) dW`, the score that of the velocity on `path`.
 
-    Euler-Maruyama, or with `heun` the noise first and then a step of Heun's method along the drift. The score is
-    that of the velocity on `path`. Near 1 it is large; grids usually end before, at `1 - size`, and `last_step` goes
-    the rest of the way.
+    With `heun` the noise comes first, and then a step of Heun's method along the drift. Near 1 the score is large;
+    grids usually end before, at `1 - size`, and `last_step` goes the rest of the way. `draws(i)` are the standard
+    normal numbers of step `i`.
     """
 
-    def advance(i: Int[Array, ""], solution: Solution) -> Solution:
-        t, end = grid.times[i], grid.times[i + 1]
-        length = end - t
-        spread = jnp.sqrt(2.0 * w(t) * length)
-        x = solution.state
-        noisy = _sum(x, draws(i), spread)
-        if heun:
-            first = drift(velocity, noisy, t, w=w, path=path)
-            second = drift(velocity, _sum(noisy, first, length), end, w=w, path=path)
-            state = _sum(_sum(noisy, first, 0.5 * length), second, 0.5 * length)
-        else:
-            state = _sum(noisy, drift(velocity, x, t, w=w, path=path), length)
-        return Solution(state, first_broken(state, i, solution.broken_at))
+    draws: Draws
+    w: Diffusion
+    heun: bool = False
+    path: AffinePath = STRAIGHT
 
-    start = Solution(noise, first_broken(noise, jnp.asarray(0), jnp.asarray(-1, jnp.int32)))
-    return jax.lax.fori_loop(0, grid.intervals, advance, start)
+    def init(self, x: State, grid: TimeGrid) -> SolverState:
+        """The number of the step."""
+        del x, grid
+        return jnp.asarray(0, jnp.int32)
+
+    def step(
+        self, velocity: Velocity, x: State, t: Scalar, end: Scalar, solver_state: SolverState
+    ) -> tuple[State, SolverState]:
+        length = end - t
+        noisy = _sum(x, self.draws(solver_state), jnp.sqrt(2.0 * self.w(t) * length))
+        slope = lambda x, t: drift(velocity, x, t, w=self.w, path=self.path)
+        if self.heun:
+            first = slope(noisy, t)
+            second = slope(_sum(noisy, first, length), end)
+            moved = _sum(_sum(noisy, first, 0.5 * length), second, 0.5 * length)
+        else:
+            moved = _sum(noisy, slope(x, t), length)
+        return moved, solver_state + 1
 
 
 def last_step(
@@ -91,7 +92,7 @@ def last_step(
     *,
     size: float,
     w: Diffusion,
-    path: Path = STRAIGHT,
+    path: AffinePath = STRAIGHT,
 ) -> State:
     """From time `1 - size` to the data without noise: along the drift, along the velocity, or by Tweedie's formula.
 
@@ -114,7 +115,7 @@ def last_step(
     return jax.tree.map(lambda a: a / alpha.astype(a.dtype), whole)
 
 
-def drift(velocity: Velocity, x: State, t: Scalar, *, w: Diffusion, path: Path = STRAIGHT) -> State:
+def drift(velocity: Velocity, x: State, t: Scalar, *, w: Diffusion, path: AffinePath = STRAIGHT) -> State:
     """`velocity + w score`."""
     slope = velocity(x, t)
     return _sum(slope, path.score(x, slope, t), w(t))

@@ -35,15 +35,15 @@ def logit_normal(mean: float = 0.0, std: float = 1.0, *, first: float = 0.0, las
     return lambda u: jax.nn.sigmoid(mean + std * ndtri(lowest + (highest - lowest) * u))
 
 
-def shift_time(t: Scalar, kappa: float | Scalar) -> Scalar:
-    """`t / (kappa - (kappa - 1) t)`: for `kappa > 1`, more time near the noise; `kappa = 1` changes nothing.
+def shift_time(t: Scalar, time_shift: float | Scalar) -> Scalar:
+    """`t / (s - (s - 1) t)` with `s = time_shift`: above 1, more time near the noise; 1 changes nothing.
 
-    The paper takes 3. Where noise is at 1 this is RAE's `s t / (1 + (s - 1) t)` with `s = kappa`; LightningDiT's
-    sampling shift of 0.3 is `kappa = 1 / 0.3`. Raises ValueError for `kappa <= 0`.
+    The paper calls it kappa and takes 3. Where noise is at 1 this is RAE's `s t / (1 + (s - 1) t)`; LightningDiT's
+    sampling shift of 0.3 is `s = 1 / 0.3`. Raises ValueError for `time_shift <= 0`.
     """
-    if isinstance(kappa, int | float) and kappa <= 0:
-        raise ValueError(f"A time shift needs kappa > 0, got kappa={kappa}.")
-    return t / (kappa * (1.0 - t) + t)  # the same, but exact at both ends
+    if isinstance(time_shift, int | float) and time_shift <= 0:
+        raise ValueError(f"A time shift needs time_shift > 0, got time_shift={time_shift}.")
+    return t / (time_shift * (1.0 - t) + t)  # the same, but exact at both ends
 
 
 def dimension_shift(numbers: int, *, base: int = 4096) -> float:
@@ -53,9 +53,9 @@ def dimension_shift(numbers: int, *, base: int = 4096) -> float:
     return (numbers / base) ** 0.5
 
 
-def draw_time(key: RandomKey, distribution: Quantile, *, kappa: float | Scalar = 1.0) -> Scalar:
+def draw_time(key: RandomKey, distribution: Quantile, *, time_shift: float | Scalar = 1.0) -> Scalar:
     """One training time: a draw from `distribution`, then the shift."""
-    return shift_time(distribution(jax.random.uniform(key, (), jnp.float32)), kappa)
+    return shift_time(distribution(jax.random.uniform(key, (), jnp.float32)), time_shift)
 
 
 def _logit(t: float) -> float:

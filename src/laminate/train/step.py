@@ -3,17 +3,19 @@
 The order of things is the law of this file: the loss is averaged over the mesh, and that average is differentiated.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, PyTree
 
 from laminate.parallel.collectives import mesh_mean, mesh_sum, rows_of_this_device
+from laminate.parallel.feeding import whole
 from laminate.parallel.mesh import AXES, compiler_options
 from laminate.parallel.sharding import (
     layout,
@@ -190,6 +192,29 @@ def make_map(
     return _over_mesh(each, model, frozen, mesh, compute_dtype, P(AXES))
 
 
+def map_batches(
+    apply: Callable[[Any, PyTree, Batch], dict[str, Array]],
+    model: Any,
+    frozen: PyTree,
+    batches: Iterable[Batch],
+) -> Iterator[dict[str, np.ndarray]]:
+    """What `apply`, of `make_map`, gives of each batch, on every host, without its rows of padding.
+
+    All hosts go through it together. A batch has a boolean `valid` that is False in rows of padding.
+    """
+    for batch in batches:
+        found, valid = whole((apply(model, frozen, batch), batch["valid"]))
+        yield {name: rows[valid] for name, rows in found.items()}
+
+
+def joined(parts: Iterable[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """The arrays of all parts one after the other, under each name. Raises ValueError if there is no part."""
+    each = list(parts)
+    if not each:
+        raise ValueError("There is no batch to join.")
+    return {name: np.concatenate([part[name] for part in each]) for name in each[0]}
+
+
 def _over_mesh(
     body: Callable[[Any, PyTree, Batch], dict[str, Array]],
     model: Any,
@@ -198,12 +223,12 @@ def _over_mesh(
     compute_dtype: jnp.dtype,
     out: P,
 ) -> Callable[[Any, PyTree, Batch], dict[str, Array]]:
-    def whole(tree: PyTree, like: PyTree) -> PyTree:
+    def resolved(tree: PyTree, like: PyTree) -> PyTree:
         return resolve_outside_scans(wrap_shards(tree, like, mesh, compute_dtype))
 
     def call(m: Any, f: PyTree, batch: Batch) -> dict[str, Array]:
         return jax.shard_map(
-            lambda m, f, b: body(whole(m, model), whole(f, frozen), b),
+            lambda m, f, b: body(resolved(m, model), resolved(f, frozen), b),
             mesh=mesh,
             in_specs=(specs(model, mesh), specs(frozen, mesh), P(AXES)),
             out_specs=out,

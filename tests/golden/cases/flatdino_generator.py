@@ -10,10 +10,11 @@ import numpy as np
 from jaxtyping import Array
 
 from laminate.flow import (
+    EULER,
+    STRAIGHT,
     Interval,
     Velocity,
     classifier_free_guidance,
-    data_to_velocity,
     dimension_shift,
     flow_matching_loss,
     shift_time,
@@ -37,7 +38,7 @@ def produce(golden: Golden) -> dict[str, np.ndarray]:
     """The cases `03_flatdino_dit*`."""
     options = Options("config", golden.config)
     network, slots = _network(golden, options)
-    floor = 1.0 / (golden.config["xpred_steps"] * (golden.config.get("kappa") or 1.0))
+    least = 1.0 / (golden.config["xpred_steps"] * (golden.config.get("kappa") or 1.0))
     batch = {name: jnp.asarray(golden.inputs[name]) for name in golden.inputs}
     produced = {"out": _forward(network, batch["x"], batch["t"], batch["y"])}
     if "bf16/out" in golden.outputs:
@@ -48,7 +49,7 @@ def produce(golden: Golden) -> dict[str, np.ndarray]:
         produced |= dict(zip(("with_cls/x", "with_cls/cls"), both, strict=True))
     for prediction in ("v", "x"):
         name = f"flow_loss_{prediction}"
-        of_data = jnp.asarray(prediction == "x"), jnp.asarray(floor, jnp.float32)
+        of_data = jnp.asarray(prediction == "x"), jnp.asarray(least, jnp.float32)
         value, (of_network, of_x) = _loss(network, batch, of_data)
         gradients = export(of_network, slots)
         produced |= {
@@ -74,11 +75,11 @@ def sample(golden: Golden) -> dict[str, np.ndarray]:
         of_data = options.choose("pred_type", {"v": False, "x": True}, "v")
         interval = (options.take("cfg_interval_min", 0.0), options.take("cfg_interval_max", 1.0))
         options.none_left()
-        floor = jnp.asarray(1.0 / (steps * (kappa or 1.0)), jnp.float32) if of_data else None
+        least = jnp.asarray(1.0 / (steps * (kappa or 1.0)), jnp.float32) if of_data else None
         guidance = None if scale is None else (jnp.asarray(scale, jnp.float32), Interval(*interval))
         # The released sampler passes over a shift that does not exceed 1.
-        grid = time_grid(steps, kappa=kappa if kappa and kappa > 1 else 1.0)
-        produced[f"{tag}/sample"] = np.asarray(_sampled(network, noise, labels, grid, guidance, floor))
+        grid = time_grid(steps, time_shift=kappa if kappa and kappa > 1 else 1.0)
+        produced[f"{tag}/sample"] = np.asarray(_sampled(network, noise, labels, grid, guidance, least))
     return produced
 
 
@@ -95,15 +96,17 @@ def time_shift(golden: Golden) -> dict[str, np.ndarray]:
         "kappa_train": np.asarray(shifts),
         "shift_inferred_at_sampling": np.maximum(1.0, np.asarray(shifts)),
     }
-    zero = jnp.zeros_like(t)
+    zero, one = jnp.zeros((), t.dtype), jnp.ones((), t.dtype)
     for kappa in kappas:
-        name, grid = f"kappa{kappa}", time_grid(steps, kappa=max(1.0, kappa))
+        name, grid = f"kappa{kappa}", time_grid(steps, time_shift=max(1.0, kappa))
         # What data of 1 predicted at 0 is divided by.
-        divided = data_to_velocity(lambda x, t: jnp.ones_like(x), floor=1.0 / (steps * kappa))
+        divided = lambda t, k=kappa: STRAIGHT.data_to_velocity(
+            zero, one, t, min_one_minus_t=1.0 / (steps * k)
+        )
         produced |= {
             f"{name}/warped_t": np.asarray(jax.vmap(lambda t, k=kappa: shift_time(t, k))(t)),
             f"{name}/sampling_grid": np.asarray(grid.times[: steps + 1]),
-            f"{name}/xpred_one_minus_t": np.asarray(1.0 / jax.vmap(divided)(zero, t)),
+            f"{name}/xpred_one_minus_t": np.asarray(1.0 / jax.vmap(divided)(t)),
         }
     return produced
 
@@ -165,12 +168,12 @@ def _joint_loss(network: Dit | Ddt, batch: dict[str, Array], of_data: tuple[Arra
     return jnp.mean(jax.vmap(one)(*pairs, batch["t"], batch["y"]))
 
 
-def _velocity(predict: Callable[..., Any], of_data: Array, floor: Array) -> Velocity:
+def _velocity(predict: Callable[..., Any], of_data: Array, min_one_minus_t: Array) -> Velocity:
     """`predict` itself or, if it is `of_data`, its velocity: one program for both."""
 
     def velocity(x: Any, t: Array) -> Any:
         predicted = predict(x, t)
-        divided = data_to_velocity(lambda x, t: predicted, floor=floor)(x, t)
+        divided = STRAIGHT.data_to_velocity(x, predicted, t, min_one_minus_t=min_one_minus_t)
         return jax.tree.map(lambda a, b: jnp.where(of_data, a, b), divided, predicted)
 
     return velocity
@@ -178,17 +181,20 @@ def _velocity(predict: Callable[..., Any], of_data: Array, floor: Array) -> Velo
 
 @eqx.filter_jit
 def _sampled(
-    network: Dit | Ddt, noise: Array, labels: Array, grid: Any, guidance: Any, floor: Array | None
+    network: Dit | Ddt, noise: Array, labels: Array, grid: Any, guidance: Any, min_one_minus_t: Array | None
 ) -> Array:
-    predict = network if floor is None else data_to_velocity(network, floor=floor)
+    def predict(x: Array, t: Array, label: Array) -> Array:
+        if min_one_minus_t is None:
+            return network(x, t, label)
+        return STRAIGHT.data_to_velocity(x, network(x, t, label), t, min_one_minus_t=min_one_minus_t)
 
     def one(noise: Array, label: Array) -> Array:
         if guidance is None:
-            return solve(lambda x, t: predict(x, t, label), noise, grid).state
+            return solve(lambda x, t: predict(x, t, label), noise, grid, EULER).state
         scale, interval = guidance
         velocity = classifier_free_guidance(
             predict, label, network.label.null, scale=scale, interval=interval
         )
-        return solve(velocity, noise, grid).state
+        return solve(velocity, noise, grid, EULER).state
 
     return jax.vmap(one)(noise, labels)

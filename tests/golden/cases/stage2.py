@@ -50,15 +50,15 @@ def time_tables(golden: Golden) -> dict[str, np.ndarray]:
     produced: dict[str, np.ndarray] = {}
     for name in golden.outputs:
         kind, *middle, shifted = name.split("/")
-        kappa = 1.0 if shifted == "shift1" else shift
+        time_shift = 1.0 if shifted == "shift1" else shift
         if kind == "ode_grid":
             points = int(middle[0].removeprefix("n"))
-            grid = time_grid(points - 1, kappa=kappa, last=RAE_LAST)
+            grid = time_grid(points - 1, time_shift=time_shift, last=RAE_LAST)
             produced[name] = np.asarray(1.0 - grid.times[:points])
         else:
             # Both distributions and the shift keep their form when time is turned round.
             times = jax.vmap(_distribution(middle[0]))(u)
-            produced[name] = np.asarray(jax.vmap(lambda t, k=kappa: shift_time(t, 1.0 / k))(times))
+            produced[name] = np.asarray(jax.vmap(lambda t, s=time_shift: shift_time(t, 1.0 / s))(times))
     return produced
 
 

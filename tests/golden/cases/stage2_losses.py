@@ -11,7 +11,7 @@ from jaxtyping import Array
 
 from laminate.flow import (
     STRAIGHT,
-    Path,
+    AffinePath,
     Trigonometric,
     VariancePreserving,
     cosine_distance,
@@ -29,7 +29,7 @@ from ..reader import CannotRun, Golden
 from .generator_model import channels_first, channels_last
 from .stage2 import in_our_time, network_of, options_of
 
-_PATHS: dict[str, Path] = {"Linear": STRAIGHT, "GVP": Trigonometric(), "VP": VariancePreserving()}
+_PATHS: dict[str, AffinePath] = {"Linear": STRAIGHT, "GVP": Trigonometric(), "VP": VariancePreserving()}
 _LOSSES = {"velocity": flow_matching_loss, "noise": noise_matching_loss, "score": score_matching_loss}
 
 
@@ -43,7 +43,7 @@ def transport(golden: Golden) -> dict[str, np.ndarray]:
         for velocity in (True, False)
     }
     outputs = {
-        (velocity, name): in_our_time(network, jax.vmap(path.at)(z, noise, t), t, y)
+        (velocity, name): in_our_time(network, jax.vmap(path.point)(z, noise, t), t, y)
         for velocity, network in networks.items()
         for name, path in _PATHS.items()
     }
@@ -52,7 +52,7 @@ def transport(golden: Golden) -> dict[str, np.ndarray]:
         path_name, what, *rest = name.split("/")
         path = _PATHS[path_name]
         if what == "x_t":
-            produced[name] = channels_first(jax.vmap(path.at)(z, noise, t))
+            produced[name] = channels_first(jax.vmap(path.point)(z, noise, t))
         elif what == "target_velocity":
             produced[name] = channels_first(-jax.vmap(path.velocity)(z, noise, t))
         elif rest[1:] == ["loss"]:
@@ -79,7 +79,7 @@ def lightningdit(golden: Golden) -> dict[str, np.ndarray]:
             mean = 0.0 if name == "t" else float(name.removeprefix("t_shifted_mu_"))
             produced[name] = jax.vmap(logit_normal(mean, 1.0))(uniforms)
     t = produced["t"]
-    produced["x_t"] = channels_first(jax.vmap(STRAIGHT.at)(z, noise, t))
+    produced["x_t"] = channels_first(jax.vmap(STRAIGHT.point)(z, noise, t))
     produced["target"] = channels_first(jax.vmap(STRAIGHT.velocity)(z, noise, t))
     square, cosine = _terms(network, z, noise, t, y)
     for name, weight in (("mse", 0.0), ("mse_cos", 1.0)):
@@ -90,7 +90,7 @@ def lightningdit(golden: Golden) -> dict[str, np.ndarray]:
     return {name: np.asarray(value) for name, value in produced.items()}
 
 
-def _losses(output: Array, z: Array, noise: Array, t: Array, predicted: str, path: Path) -> Array:
+def _losses(output: Array, z: Array, noise: Array, t: Array, predicted: str, path: AffinePath) -> Array:
     loss = _LOSSES[predicted]
     return jax.vmap(lambda y, z, e, t: loss(lambda x, t: y, z, t=t, noise=e, path=path))(output, z, noise, t)
 
@@ -113,7 +113,7 @@ def _mean_loss(network: Dit | Ddt, z: Array, noise: Array, t: Array, y: Array) -
 
 
 def _terms(network: Dit, z: Array, noise: Array, t: Array, y: Array) -> tuple[Array, Array]:
-    predicted = in_our_time(network, jax.vmap(STRAIGHT.at)(z, noise, t), t, y)
+    predicted = in_our_time(network, jax.vmap(STRAIGHT.point)(z, noise, t), t, y)
     square = _losses(predicted, z, noise, t, "velocity", STRAIGHT)
     return square, jax.vmap(cosine_distance)(predicted, jax.vmap(STRAIGHT.velocity)(z, noise, t))
 

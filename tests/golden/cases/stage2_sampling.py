@@ -15,15 +15,15 @@ from laminate.flow import (
     HEUN3,
     MIDPOINT,
     RK4_38,
+    EulerMaruyama,
     Interval,
-    Tableau,
+    Solver,
     TimeGrid,
     autoguidance,
     classifier_free_guidance,
     diffusion,
     last_step,
     solve,
-    solve_sde,
     time_grid,
 )
 from laminate.models import Ddt, Dit
@@ -32,7 +32,7 @@ from ..reader import CannotRun, Golden
 from .generator_model import channels_first, channels_last
 from .stage2 import RAE_LAST, in_our_time, network_of, options_of
 
-_METHODS = {"euler": EULER, "midpoint": MIDPOINT, "heun2": HEUN, "heun3": HEUN3, "rk4": RK4_38}
+_SOLVERS = {"euler": EULER, "midpoint": MIDPOINT, "heun2": HEUN, "heun3": HEUN3, "rk4": RK4_38}
 _FORMS = {
     "constant": "constant",
     "sigma": "noise",
@@ -54,7 +54,7 @@ def rae(golden: Golden) -> dict[str, np.ndarray]:
     strong = network_of(golden, golden.config["model"], rae=True, under="model/")
     pair = (strong, network_of(golden, weak, rae=True, under="weak/", name="weak_model"))
     noise, labels = _noise(golden)
-    grid = time_grid(points - 1, kappa=shift, last=RAE_LAST)
+    grid = time_grid(points - 1, time_shift=shift, last=RAE_LAST)
     produced: dict[str, Array] = {}
     for name in golden.outputs:
         kind, method = name.split("/")
@@ -74,7 +74,7 @@ def rae(golden: Golden) -> dict[str, np.ndarray]:
                 "autoguidance": (_auto, of_auto),
             }[kind]
             guidance = None if settings is None else _flipped(settings)
-            produced[name] = _sampled(pair, noise, labels, grid, guidance, guided, _METHODS[method])
+            produced[name] = _sampled(pair, noise, labels, grid, guidance, guided, _SOLVERS[method])
     return {name: channels_first(value) for name, value in produced.items()}
 
 
@@ -90,7 +90,7 @@ def stochastic(golden: Golden) -> dict[str, np.ndarray]:
         if form not in _FORMS or last not in _LAST_STEPS or method not in ("euler", "heun"):
             raise CannotRun(f"outputs/{name}: unknown diffusion form, solver or last step")
         end = 1.0 if last == "None" else 1.0 - size
-        grid = time_grid(points - 1, kappa=shift, last=end)
+        grid = time_grid(points - 1, time_shift=shift, last=end)
         number = jnp.asarray(list(_FORMS).index(form))
         state = _stochastic(network, noise, wiener, labels, grid, number, method == "heun")
         state = _last_step(network, state, labels, size, form, _LAST_STEPS[last])
@@ -120,7 +120,7 @@ def lightningdit(golden: Golden) -> dict[str, np.ndarray]:
             if rest != ["plain"]:
                 guided = _first_three
                 guidance = jnp.asarray(scale, jnp.float32), Interval(bounds[rest[0]], 1.0, closed=True)
-            state = _sampled(networks, noise, labels, grid, guidance, guided, _METHODS[kind])
+            state = _sampled(networks, noise, labels, grid, guidance, guided, _SOLVERS[kind])
             produced[name] = channels_first(state)
     mean, std = golden.input("latent_mean"), golden.input("latent_std")
     raw = golden.input("raw_latent")
@@ -132,7 +132,7 @@ def lightningdit(golden: Golden) -> dict[str, np.ndarray]:
 
 def _shifted(points: int, shift: float) -> TimeGrid:
     """Its shift is the inverse of ours, and 0 is none."""
-    return time_grid(points - 1, kappa=1.0 / shift if shift else 1.0)
+    return time_grid(points - 1, time_shift=1.0 / shift if shift else 1.0)
 
 
 def _noise(golden: Golden) -> tuple[Array, Array]:
@@ -172,9 +172,9 @@ def _velocities(networks: Any, x: Array, t: Array, labels: Array, guidance: Any,
 
 @eqx.filter_jit
 def _sampled(
-    networks: Any, noise: Array, labels: Array, grid: TimeGrid, guidance: Any, guided: Guided, method: Tableau
+    networks: Any, noise: Array, labels: Array, grid: TimeGrid, guidance: Any, guided: Guided, solver: Solver
 ) -> Array:
-    return jax.vmap(lambda x, label: solve(guided(networks, guidance, label), x, grid, method).state)(
+    return jax.vmap(lambda x, label: solve(guided(networks, guidance, label), x, grid, solver).state)(
         noise, labels
     )
 
@@ -209,13 +209,7 @@ def _stochastic(
     forms = [diffusion(form) for form in _FORMS.values()]
 
     def one(x: Array, draws: Array, label: Array) -> Array:
-        return solve_sde(
-            lambda x, t: network(x, t, label),
-            x,
-            grid,
-            lambda i: draws[i],
-            w=lambda t: jax.lax.switch(form, forms, t),
-            heun=heun,
-        ).state
+        solver = EulerMaruyama(lambda i: draws[i], lambda t: jax.lax.switch(form, forms, t), heun=heun)
+        return solve(lambda x, t: network(x, t, label), x, grid, solver).state
 
     return jax.vmap(one, in_axes=(0, 1, 0))(noise, wiener, labels)

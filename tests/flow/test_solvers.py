@@ -1,5 +1,6 @@
 """Samplers on a flow that is known exactly: order, compilation, broken states."""
 
+from dataclasses import dataclass
 from functools import partial
 
 import jax
@@ -14,11 +15,12 @@ from laminate.flow import (
     MIDPOINT,
     RK4,
     RK4_38,
+    EulerMaruyama,
+    Solver,
     diffusion,
     gaussian_draws,
     last_step,
     solve,
-    solve_sde,
     time_grid,
 )
 from tests.flow import gaussian
@@ -64,7 +66,7 @@ def test_all_step_counts_share_one_program():
     flowed(NOISE, time_grid(7), EULER)
     before = flowed._cache_size()
     for steps in (1, 50, 250):
-        flowed(NOISE, time_grid(steps, kappa=3.0), EULER)
+        flowed(NOISE, time_grid(steps, time_shift=3.0), EULER)
     assert flowed._cache_size() == before
 
 
@@ -75,14 +77,36 @@ def test_a_grid_may_stop_short():
 
 def test_the_first_broken_interval_is_reported():
     broken = lambda x, t: jnp.where(t > 0.35, jnp.nan, 1.0) * x
-    assert int(solve(broken, NOISE, time_grid(10)).broken_at) == 4
+    assert int(solve(broken, NOISE, time_grid(10), EULER).broken_at) == 4
     assert int(flowed(NOISE, time_grid(10), EULER).broken_at) == -1
 
 
 def test_the_state_keeps_its_dtype_and_its_tree():
     velocity = lambda x, t: jax.tree.map(lambda a: a.astype(jnp.bfloat16), x)
-    state = solve(velocity, {"a": NOISE, "b": NOISE[:3]}, time_grid(3)).state
+    state = solve(velocity, {"a": NOISE, "b": NOISE[:3]}, time_grid(3), EULER).state
     assert state["a"].dtype == jnp.float32 and state["b"].shape == (3,)
+
+
+@dataclass(frozen=True)
+class AdamsBashforth(Solver):
+    """Order 2 from one evaluation a step: it remembers the slope and the time before, and how many steps are left."""
+
+    def init(self, x, grid):
+        return jnp.zeros_like(x) * x, jnp.asarray(-1.0), grid.intervals
+
+    def step(self, velocity, x, t, end, solver_state):
+        before, time, left = solver_state
+        slope, length = velocity(x, t), end - t
+        change = jnp.where(time < 0.0, 0.0, (slope - before) / (t - time))
+        return x + length * slope + 0.5 * length**2 * change, (slope, t, left - 1)
+
+
+def test_a_solver_is_given_what_it_kept():
+    assert np.log2(error(32, AdamsBashforth()) / error(64, AdamsBashforth())) > 1.6
+    assert error(200, AdamsBashforth()) < 2e-4
+    before = flowed._cache_size()
+    flowed(NOISE, time_grid(7), AdamsBashforth())
+    assert flowed._cache_size() == before
 
 
 def test_examples_do_not_depend_on_their_batch():
@@ -95,7 +119,8 @@ def test_examples_do_not_depend_on_their_batch():
 def test_the_stochastic_sampler_has_the_marginals_of_the_flow(form, heun):
     noise, w = jax.random.normal(jax.random.key(0), (4000,)), diffusion(form)
     draws = gaussian_draws(jax.random.key(1), noise)
-    state = solve_sde(gaussian.velocity, noise, time_grid(150, last=0.96), draws, w=w, heun=heun).state
+    solver = EulerMaruyama(draws, w, heun=heun)
+    state = solve(gaussian.velocity, noise, time_grid(150, last=0.96), solver).state
     mean = gaussian.at(jnp.zeros(()), 0.96)
     assert float(jnp.mean(state)) == pytest.approx(float(mean), abs=0.05)
     assert float(jnp.std(state)) == pytest.approx(float(gaussian.at(jnp.ones(()), 0.96) - mean), abs=0.03)
@@ -103,7 +128,8 @@ def test_the_stochastic_sampler_has_the_marginals_of_the_flow(form, heun):
 
 def test_without_diffusion_the_stochastic_sampler_is_euler():
     draws = gaussian_draws(jax.random.key(1), NOISE)
-    state = solve_sde(gaussian.velocity, NOISE, time_grid(20), draws, w=lambda t: jnp.zeros_like(t)).state
+    solver = EulerMaruyama(draws, lambda t: jnp.zeros_like(t))
+    state = solve(gaussian.velocity, NOISE, time_grid(20), solver).state
     np.testing.assert_allclose(state, flowed(NOISE, time_grid(20), EULER).state, atol=1e-5)
 
 
