@@ -49,7 +49,7 @@ from laminate.recipes.latents import latents_like, load_tokenizer
 from laminate.recipes.launch import conclude, train
 from laminate.recipes.opening import open_run
 from laminate.recipes.work import AdversarialWork, Work
-from laminate.train.players import Players
+from laminate.train.gan_objectives import GanObjectives
 
 PIXELS = {"l1": l1_loss, "l2": mse_loss, "charbonnier": charbonnier_loss}
 DISCRIMINATOR = {"hinge": hinge_loss, "vanilla": vanilla_loss}
@@ -83,6 +83,11 @@ def make_reading(recipe, dtype):
     return Reading(recipe.noise.kind, recipe.noise.strength, dtype)
 
 
+def make_hidden(dtype):
+    """What the decoder computes in front of its last layer, from latents or features."""
+    return lambda decoder, frozen, latents, key: decoder.hidden(latents.astype(dtype), key=key)
+
+
 # 2. The decoder's objective: L1 + LPIPS, and beside them, balanced by their gradients, -D(image)
 
 
@@ -94,7 +99,7 @@ def make_perceptual(recipe, frozen):
 
 
 def make_decoder_objective(recipe):
-    def objective(image, prepared, frozen, *, step):
+    def objective(image, hidden, prepared, frozen, *, step):
         loss = PIXELS[recipe.pixels](image, prepared.target)
         terms = {"recon_loss": loss}
         perceptual = make_perceptual(recipe, frozen)
@@ -143,21 +148,24 @@ def make_adversary_objective(recipe):
     return objective
 
 
-def stored(image):
-    """A painted image as a file would hold it."""
+def quantize_uint8(image):
+    """A decoded image as a file would hold it."""
     return jnp.round(jnp.clip(image, 0.0, 1.0) * 255.0) / 255.0
 
 
-def make_players(recipe, dtype, counts):
+def make_gan_objectives(recipe, dtype, counts):
     adversary, reading = recipe.adversary, make_reading(recipe, dtype)
     discriminator_start, adversarial_start = recipe.starts(counts)
-    return Players(
+    return GanObjectives(
         prepare=partial(reading.prepared, fresh=recipe.reads == "features"),
+        hidden=make_hidden(dtype),
+        image=lambda decoder, hidden: decoder.image(hidden),
+        last=lambda decoder: decoder.last.weight,
         reconstruct=make_decoder_objective(recipe),
         views=make_views(recipe, dtype),
-        fool=ADVERSARIAL[adversary.adversarial_loss],
-        discriminate=make_adversary_objective(recipe),
-        stored=stored,
+        generator_loss=ADVERSARIAL[adversary.adversarial_loss],
+        discriminator_loss=make_adversary_objective(recipe),
+        quantize=quantize_uint8,
         balance=partial(adaptive_weight, largest=adversary.largest_balance),
         weight=adversary.weight,
         adversarial_start=adversarial_start,
@@ -178,7 +186,7 @@ def make_work(flags, recipe, frozen, dtype):
         build=decoder,
         build_discriminator=lambda key: painting.discriminator(recipe, key=key),
         frozen=frozen,
-        players=partial(make_players, recipe, dtype),
+        objectives=partial(make_gan_objectives, recipe, dtype),
         optim=recipe.optimizer,
         discriminator_optim=recipe.adversary.optimizer,
         rate=(recipe.adversary.peak or recipe.schedule.peak) / recipe.schedule.peak,
@@ -192,8 +200,8 @@ def make_lone_objective(recipe, dtype):
     def objective(decoder, frozen, example, *, step, key):
         k_noise, k_decoder = jax.random.split(key)
         prepared = reading.prepared(frozen, example, key=k_noise, fresh=False)
-        image = decoder(prepared.latents.astype(dtype), key=k_decoder)
-        return rebuild(image, prepared, frozen, step=step)
+        image = decoder(prepared.inputs.astype(dtype), key=k_decoder)
+        return rebuild(image, None, prepared, frozen, step=step)
 
     return objective
 

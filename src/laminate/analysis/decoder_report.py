@@ -20,7 +20,7 @@ from laminate.models.inception import InceptionV3
 from laminate.parallel.feeding import whole
 from laminate.parallel.hosts import is_first
 from laminate.parallel.sharding import place
-from laminate.tokenizers.painters import FeaturePainter
+from laminate.tokenizers.latent_decoders import FeatureDecoder
 from laminate.train.export import DECODER
 from laminate.train.state import TrainState
 from laminate.train.step import make_map
@@ -112,7 +112,7 @@ def write_decoder_report(
     The plain reconstruction is that of the tokenizer's features, where the teacher can show them. All hosts measure,
     the first one writes.
     """
-    plain = frozen.tokenizer is not None and isinstance(frozen.teacher, FeaturePainter)
+    plain = frozen.tokenizer is not None and isinstance(frozen.teacher, FeatureDecoder)
     paint = make_map(
         lambda decoder, frozen, example: _pictures(decoder, frozen, example, reading, plain=plain),
         decoder,

@@ -54,7 +54,7 @@ class Generation:
         drawn = key if self.posterior else None
         if self.normalize:
             return tokenizer.encode(features, key=drawn)
-        return tokenizer.compress(features, key=drawn)[0].astype(jnp.float32)
+        return tokenizer.encode_raw(features, key=drawn)[0].astype(jnp.float32)
 
     def raw(self, normalization: Normalization, z: Float[Array, "latents features"]) -> Latents:
         """The tokenizer's raw latent, float32, that a generated one stands for."""

@@ -10,8 +10,8 @@ from laminate.bottlenecks.gaussian import Gaussian
 from laminate.bottlenecks.noisy import Noisy
 from laminate.pretrained.features import features_of, unit_image
 from laminate.tokenizers.flatdino import FlatDino
-from laminate.tokenizers.painters import ShownFeatures
-from laminate.train.players import Prepared
+from laminate.tokenizers.latent_decoders import PatchLatentDecoder
+from laminate.train.gan_objectives import DecoderExample
 from laminate.types import Image, Latents, RandomKey
 
 
@@ -44,18 +44,20 @@ class Reading:
         """The image that is to be painted, in [0, 1]."""
         return unit_image(example["image"])
 
-    def prepared(self, frozen: Frozen, example: dict[str, Array], *, key: RandomKey, fresh: bool) -> Prepared:
+    def prepared(
+        self, frozen: Frozen, example: dict[str, Array], *, key: RandomKey, fresh: bool
+    ) -> DecoderExample:
         """With noise, beside the image. If `fresh`, the discriminator is trained on what has none (RAE)."""
         clean, posterior = self._read(frozen, example)
         noisy = self._noisy(frozen.tokenizer, clean, posterior, key)
-        return Prepared(noisy, clean if fresh else noisy, self.target(example))
+        return DecoderExample(noisy, clean if fresh else noisy, self.target(example))
 
     def _read(self, frozen: Frozen, example: dict[str, Array]) -> tuple[Latents, Any]:
         """The float32 latents, and the by-product of the tokenizer's bottleneck."""
         features = features_of(frozen.teacher, example, dtype=self.dtype).final
         if frozen.tokenizer is None:
             return features.astype(jnp.float32), None
-        latents, aux = frozen.tokenizer.compress(features.astype(self.dtype))
+        latents, aux = frozen.tokenizer.encode_raw(features.astype(self.dtype))
         return latents.astype(jnp.float32), aux
 
     def _noisy(self, tokenizer: FlatDino | None, clean: Latents, posterior: Any, key: RandomKey) -> Latents:
@@ -73,4 +75,4 @@ class Reading:
 def plain_image(frozen: Frozen, latents: Latents, *, dtype: jnp.dtype) -> Image:
     """The tokenizer's own reconstruction of the features as an image, where the teacher can show them."""
     assert frozen.tokenizer is not None
-    return ShownFeatures(frozen.tokenizer, frozen.teacher)(latents, dtype=dtype)
+    return PatchLatentDecoder(frozen.tokenizer, frozen.teacher)(latents, dtype=dtype)

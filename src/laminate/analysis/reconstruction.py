@@ -19,8 +19,8 @@ def reconstruction_measures(
 ) -> dict[str, Array]:
     """Of one example, without sampling: the reconstruction loss, and the sums that `explained_variance` needs."""
     target = features_of(teacher, example, dtype=dtype).final.astype(jnp.float32)
-    z, _ = tokenizer.compress(target.astype(dtype))
-    rebuilt = tokenizer.expand(z, dtype=dtype).final.astype(jnp.float32)
+    z, _ = tokenizer.encode_raw(target.astype(dtype))
+    rebuilt = tokenizer.decode_raw(z, dtype=dtype).final.astype(jnp.float32)
     return {
         "loss": LOSSES[loss](rebuilt, target),
         "squared_error": jnp.sum(jnp.square(rebuilt - target)),
@@ -49,7 +49,7 @@ def latents(
     tokenizer: FlatDino, teacher: Any, example: dict[str, Array], *, dtype: jnp.dtype
 ) -> dict[str, Array]:
     """The raw latents of one example, without sampling."""
-    return {"z": tokenizer.compress(features_of(teacher, example, dtype=dtype).final.astype(dtype))[0]}
+    return {"z": tokenizer.encode_raw(features_of(teacher, example, dtype=dtype).final.astype(dtype))[0]}
 
 
 def rebuilt_example(
@@ -62,8 +62,8 @@ def rebuilt_example(
     """
     teacher, painter = frozen
     features = features_of(teacher, example, dtype=dtype).final
-    z, _ = tokenizer.compress(features.astype(dtype))
-    rebuilt = tokenizer.expand(z, dtype=dtype).final.astype(jnp.float32)
+    z, _ = tokenizer.encode_raw(features.astype(dtype))
+    rebuilt = tokenizer.decode_raw(z, dtype=dtype).final.astype(jnp.float32)
     shown = {"features": features.astype(jnp.float32), "rebuilt": rebuilt, "z": z}
     if painter is None:
         return shown

@@ -25,8 +25,8 @@ from laminate.flow import (
     solve_adaptive,
 )
 from laminate.parallel.feeding import feed, parts_of_host, whole
+from laminate.tokenizers.latent_decoders import LatentDecoder
 from laminate.tokenizers.normalization import Normalization
-from laminate.tokenizers.painters import Painter
 from laminate.train.step import make_map
 from laminate.types import Latents, RandomKey, Scalar
 
@@ -82,7 +82,7 @@ def _one(
     generation: Generation,
     method: Method,
     network: Any,
-    frozen: tuple[Painter | None, Normalization, Any, Knobs],
+    frozen: tuple[LatentDecoder | None, Normalization, Any, Knobs],
     example: dict[str, Array],
 ) -> dict[str, Array]:
     """One sample. A weaker network, if there is one, guides in place of the null class."""
@@ -128,7 +128,7 @@ def make_sampler(
     generation: Generation,
     method: Method,
     network: Any,
-    frozen: tuple[Painter | None, Normalization, Any, Knobs],
+    frozen: tuple[LatentDecoder | None, Normalization, Any, Knobs],
     *,
     mesh: Mesh,
 ) -> Callable[[Any, Any, dict[str, Array]], dict[str, Array]]:
@@ -156,7 +156,7 @@ class Sampler:
         self,
         generation: Generation,
         network: Any,
-        painter: Painter | None,
+        painter: LatentDecoder | None,
         normalization: Normalization,
         *,
         mesh: Mesh,

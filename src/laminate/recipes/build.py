@@ -27,7 +27,7 @@ from laminate.recipes.flatdino import FlatDinoRecipe
 from laminate.recipes.generator import GeneratorRecipe
 from laminate.recipes.network import Teacher, Vit
 from laminate.tokenizers.flatdino import FlatDino, NestedLatents
-from laminate.tokenizers.painters import FeaturePainter
+from laminate.tokenizers.latent_decoders import FeatureDecoder
 from laminate.tokenizers.rae import RaePixels
 from laminate.types import RandomKey
 
@@ -192,7 +192,7 @@ def require_teacher(recipe: FlatDinoRecipe, teacher: Teacher) -> None:
         )
 
 
-def painter(teacher: Teacher, decoder: str | None) -> FeaturePainter | None:
+def painter(teacher: Teacher, decoder: str | None) -> FeatureDecoder | None:
     """What shows the features of `teacher` as pixels: themselves, or the `decoder` of a published autoencoder.
 
     Its weights are NumPy arrays. None if there is nothing. Raises as `pixel_decoder`.

@@ -36,7 +36,7 @@ from laminate.recipes.preflight import facts, require_same, require_shared
 from laminate.recipes.starting import Start, plan_start, started
 from laminate.recipes.training import StepCounts
 from laminate.recipes.views import random_view, require_features, require_latents, still_view
-from laminate.tokenizers.painters import FeaturePainter
+from laminate.tokenizers.latent_decoders import FeatureDecoder
 from laminate.train.checkpoint import Checkpoints
 from laminate.train.manifest import read_manifest
 from laminate.train.run_folder import RunFolder
@@ -72,7 +72,7 @@ class Run:
     compute_dtype: jnp.dtype
     micro_batches: int
     frozen: PyTree
-    painter: FeaturePainter | None
+    painter: FeatureDecoder | None
     training: Records
     validation: Records
     loader: TrainLoader
@@ -212,7 +212,7 @@ def _with_known_teacher(recipe: FlatDinoRecipe, training: Records) -> FlatDinoRe
     return dataclasses.replace(recipe, teacher=build.identified(recipe.teacher))
 
 
-def _painter(flags: RunFlags, recipe: Recipe) -> FeaturePainter | None:
+def _painter(flags: RunFlags, recipe: Recipe) -> FeatureDecoder | None:
     if not isinstance(recipe, FlatDinoRecipe):
         return None
     return build.painter(recipe.teacher, flags.pixel_decoder if isinstance(flags, TrainFlags) else None)

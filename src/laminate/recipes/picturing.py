@@ -19,7 +19,12 @@ from laminate.recipes.json_text import from_tree
 from laminate.recipes.latents import Tokenizer
 from laminate.recipes.sharing import exported, load_pretrained, require_there
 from laminate.tokenizers.flatdino import FlatDino
-from laminate.tokenizers.painters import PaintedFeatures, PaintedLatents, Painter, ShownFeatures
+from laminate.tokenizers.latent_decoders import (
+    DirectLatentDecoder,
+    FeatureLatentDecoder,
+    LatentDecoder,
+    PatchLatentDecoder,
+)
 
 NONE = "none"
 """What `--decoder` calls the tokenizer's own way to pixels."""
@@ -34,16 +39,16 @@ class Pictures:
     said: str
     """For the header: by what images are painted."""
 
-    def painter(self, tokenizer: FlatDino) -> Painter | None:
+    def painter(self, tokenizer: FlatDino) -> LatentDecoder | None:
         """The painter of the raw latents of `tokenizer`."""
         return painter_of(self.shows, tokenizer, reads_latents=self.reads_latents)
 
 
-def painter_of(shows: object, tokenizer: FlatDino, *, reads_latents: bool = False) -> Painter | None:
+def painter_of(shows: object, tokenizer: FlatDino, *, reads_latents: bool = False) -> LatentDecoder | None:
     """The painter that `shows`, a decoder or a teacher, makes with `tokenizer`; None if it makes no images."""
     if isinstance(shows, PixelDecoder):
-        return PaintedLatents(shows) if reads_latents else PaintedFeatures(tokenizer, shows)
-    return ShownFeatures(tokenizer, shows) if isinstance(shows, Patches) else None
+        return DirectLatentDecoder(shows) if reads_latents else FeatureLatentDecoder(tokenizer, shows)
+    return PatchLatentDecoder(tokenizer, shows) if isinstance(shows, Patches) else None
 
 
 def find_pictures(decoder: str | None, tokenizer: Tokenizer, *, kernel: AttentionKernel = "xla") -> Pictures:

@@ -13,13 +13,13 @@ from laminate.types import Image, Tokens
 
 
 @runtime_checkable
-class FeaturePainter(Protocol):
+class FeatureDecoder(Protocol):
     """Turns the features of a teacher into an image in [0, 1]."""
 
     def pixels(self, features: Tokens) -> Image: ...
 
 
-class Painter(eqx.Module):
+class LatentDecoder(eqx.Module):
     """Turns raw latents into a float32 image, clipped to [0, 1]; networks compute in `dtype`."""
 
     @abc.abstractmethod
@@ -27,30 +27,30 @@ class Painter(eqx.Module):
         raise NotImplementedError
 
 
-class ShownFeatures(Painter):
+class PatchLatentDecoder(LatentDecoder):
     """The features that the tokenizer gives back are pixels already, as those of `Patches`."""
 
     tokenizer: FlatDino
-    teacher: FeaturePainter
+    teacher: FeatureDecoder
 
     def __call__(self, latents: Float[Array, "latents features"], *, dtype: jnp.dtype) -> Image:
-        features = self.tokenizer.expand(latents, dtype=dtype).final
+        features = self.tokenizer.decode_raw(latents, dtype=dtype).final
         return jnp.clip(self.teacher.pixels(features.astype(jnp.float32)), 0.0, 1.0)
 
 
-class PaintedFeatures(Painter):
-    """A decoder of the teacher's features paints those that the tokenizer gives back (RAE's decoders)."""
+class FeatureLatentDecoder(LatentDecoder):
+    """A decoder of the teacher's features decodes those that the tokenizer gives back (RAE's decoders)."""
 
     tokenizer: FlatDino
     decoder: PixelDecoder
 
     def __call__(self, latents: Float[Array, "latents features"], *, dtype: jnp.dtype) -> Image:
-        features = self.tokenizer.expand(latents, dtype=dtype).final
+        features = self.tokenizer.decode_raw(latents, dtype=dtype).final
         return jnp.clip(self.decoder(features.astype(dtype)), 0.0, 1.0)
 
 
-class PaintedLatents(Painter):
-    """A decoder of the tokenizer's latents paints them; the tokenizer's own decoder is not asked (FlatDINO's)."""
+class DirectLatentDecoder(LatentDecoder):
+    """A decoder of the tokenizer's latents decodes them; the tokenizer's own decoder is not asked (FlatDINO's)."""
 
     decoder: PixelDecoder
 
