@@ -173,8 +173,8 @@ def make_objective(options: Step):
     beta, dtype = kl_weight(options.tokens, FEATURES), jnp.dtype(options.precision)
 
     def objective(tokenizer, frozen, example, *, step, key):
-        z, posterior = tokenizer.compress(example["features"].astype(dtype), key=key)
-        rebuilt = tokenizer.expand(z, dtype=dtype).final
+        z, posterior = tokenizer.encode_raw(example["features"].astype(dtype), key=key)
+        rebuilt = tokenizer.decode_raw(z, dtype=dtype).final
         return mse_loss(rebuilt, example["features"]) + beta * kl_loss(*posterior), {}
 
     return objective

@@ -10,156 +10,125 @@ Ends with report.html in the run folder; `experiments/sample.py --decoder` draws
 with --fresh to start over.
 """
 
-from laminate.cli.command import decoder_command
-from laminate.recipes.flatdino.presets import image_decoder
-
-RECIPES, DEFAULT = image_decoder, "embedded-decoder"
+from laminate.cli.command import training_command
+from laminate.recipes.image_decoder.family import IMAGE_DECODER
 
 if __name__ == "__main__":  # before the imports below, which --help and a misspelt name need not wait for
-    COMMAND = decoder_command(__doc__, RECIPES, default=DEFAULT)
+    COMMAND = training_command(__doc__, IMAGE_DECODER)
 
 from functools import partial
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
+from laminate.analysis.decoder_input import DecoderInput
 from laminate.analysis.decoder_report import ReconstructionFid, write_decoder_report
 from laminate.analysis.decoding import decoding_measures, summarise_decoding
-from laminate.analysis.reading import Frozen, Reading
-from laminate.losses.adversarial import (
-    adaptive_weight,
-    consistency_loss,
-    generator_loss,
-    hinge_loss,
-    non_saturating_loss,
-    r1_penalty,
-    vanilla_loss,
-)
+from laminate.losses import adversarial
 from laminate.losses.diffaug import diffaug, draw
 from laminate.losses.perceptual import lpips_loss
 from laminate.losses.pyramid import pyramid_distance
 from laminate.losses.reconstruction import charbonnier_loss, l1_loss, mse_loss
-from laminate.recipes import modules as build
-from laminate.recipes.image_decoder import modules as painting
-from laminate.recipes.image_decoder.recipe import for_tokenizer
-from laminate.runs.devices import computed_again, open_devices
+from laminate.recipes.flatdino.family import VAE
+from laminate.recipes.image_decoder.modules import discriminator, image_decoder, inception
+from laminate.runs.devices import open_devices
+from laminate.runs.evaluations import Looked, Measured
 from laminate.runs.exit_codes import training_errors, user_errors
-from laminate.runs.load_tokenizer import latents_like, load_tokenizer
-from laminate.runs.training import conclude, train
-from laminate.runs.setup import open_run
-from laminate.runs.task import AdversarialWork, Work
-from laminate.train.players import Players
+from laminate.runs.experiment import trained_first
+from laminate.runs.load_tokenizer import load_tokenizer
+from laminate.runs.setup import setup
+from laminate.runs.task import GanTask, Task
+from laminate.runs.training import Best, conclude, train
+from laminate.train.gan_objectives import GanObjectives
 
 PIXELS = {"l1": l1_loss, "l2": mse_loss, "charbonnier": charbonnier_loss}
-DISCRIMINATOR = {"hinge": hinge_loss, "vanilla": vanilla_loss}
-ADVERSARIAL = {"mean": generator_loss, "non-saturating": non_saturating_loss}
+DISCRIMINATOR = {"hinge": adversarial.hinge_loss, "vanilla": adversarial.vanilla_loss}
+ADVERSARIAL = {"mean": adversarial.generator_loss, "non-saturating": adversarial.non_saturating_loss}
 
 # 1. What is read: latents of a frozen tokenizer, or features of a frozen network; noisy in training
 
 
-def find_tokenizer(flags):
-    """The folder of the tokenizer, as for a generator: the embedded one is trained first where it is not there yet."""
-    if flags.tokenizer is not None:
-        return flags.tokenizer
-    import generator
-
-    return generator.find_tokenizer(flags)
-
-
-def make_frozen(recipe, *, weights=True, tokenizer=None):
-    described = None
-    if recipe.reads == "latents":
-        described = latents_like(recipe) if tokenizer is None else tokenizer.recipe
-    teacher = build.teacher(recipe.teacher if described is None else described.teacher, weights=weights)
-    model = None if tokenizer is None else tokenizer.model
-    if described is not None and model is None:
-        model = eqx.filter_eval_shape(build.flatdino, described, key=jax.random.key(0))
-    adversary = None if recipe.adversary.kind == "none" else painting.backbone(recipe, weights=weights)
-    return Frozen(teacher, model, painting.perceptual(recipe, weights=weights), adversary)
-
-
-def make_reading(recipe, dtype):
-    return Reading(recipe.noise.kind, recipe.noise.strength, dtype)
+def make_inputs(recipe, dtype):
+    return DecoderInput(recipe.noise.kind, recipe.noise.strength, dtype)
 
 
 # 2. The decoder's objective: L1 + LPIPS, and beside them, balanced by their gradients, -D(image)
 
 
-def make_perceptual(recipe, frozen):
+def perceptual_of(recipe, frozen):
     """The perceptual distance of two images in [0, 1]; None if there is none."""
     if recipe.perceptual.kind == "lpips":
         return partial(lpips_loss, network=frozen.perceptual, clip=recipe.clip)
     return pyramid_distance if recipe.perceptual.kind == "pyramid" else None
 
 
-def make_decoder_objective(recipe):
-    def objective(image, prepared, frozen, *, step):
-        loss = PIXELS[recipe.pixels](image, prepared.target)
-        terms = {"recon_loss": loss}
-        perceptual = make_perceptual(recipe, frozen)
-        if perceptual is not None:
-            terms["perceptual_loss"] = perceptual(image, prepared.target)
-            loss = loss + recipe.perceptual.weight * terms["perceptual_loss"]
-        return loss, terms
-
-    return objective
+def reconstruct(recipe, image, hidden, example, frozen, *, step):
+    loss, perceptual = PIXELS[recipe.pixels](image, example.target), perceptual_of(recipe, frozen)
+    terms = {"recon_loss": loss}
+    if perceptual is not None:
+        terms["perceptual_loss"] = perceptual(image, example.target)
+        loss = loss + recipe.perceptual.weight * terms["perceptual_loss"]
+    return loss, terms
 
 
-# 3. The adversary's objective: to tell images from painted ones, both moved and recoloured at random
+def reconstruct_alone(recipe, inputs, decoder, frozen, example, *, step, key):
+    """The same for the plain step, where there is no adversary."""
+    k_noise, k_decoder = jax.random.split(key)
+    prepared = inputs.prepared(frozen, example, key=k_noise, fresh=False)
+    image = decoder(prepared.inputs.astype(inputs.dtype), key=k_decoder)
+    return reconstruct(recipe, image, None, prepared, frozen, step=step)
 
 
-def make_views(recipe, dtype):
+# 3. The adversary's objective: to tell images from decoded ones, both moved and recoloured at random
+
+
+def views(recipe, dtype, image, frozen, *, key):
     adversary = recipe.adversary
-
-    def views(image, frozen, *, key):
-        signed = 2.0 * (jnp.clip(image, 0.0, 1.0) if recipe.clip else image) - 1.0
-        moved = diffaug(signed, draw(key), probability=adversary.augment_rate, cutout=adversary.cutout)
-        shown = (moved, signed) if adversary.consistency else (moved,)
-        return tuple(frozen.backbone(view.astype(dtype)) for view in shown)
-
-    return views
+    signed = 2.0 * (jnp.clip(image, 0.0, 1.0) if recipe.clip else image) - 1.0
+    moved = diffaug(signed, draw(key), probability=adversary.augment_rate, cutout=adversary.cutout)
+    seen = (moved, signed) if adversary.consistency else (moved,)
+    return tuple(frozen.backbone(view.astype(dtype)) for view in seen)
 
 
-def make_adversary_objective(recipe):
-    adversary = recipe.adversary
-
-    def objective(real, fake):
-        on_real, on_fake = (seen.discriminator(seen.views[0]) for seen in (real, fake))
-        loss = DISCRIMINATOR[adversary.discriminator_loss](on_real, on_fake)
-        terms = {"logits_real": jnp.mean(on_real), "logits_fake": jnp.mean(on_fake)}
-        terms["logits_gap"] = terms["logits_real"] - terms["logits_fake"]
-        if adversary.r1:
-            numbers, shape = ravel_pytree(real.views[0])
-            terms["r1"] = r1_penalty(lambda numbers: real.discriminator(shape(numbers)), numbers)
-            loss = loss + adversary.r1 * terms["r1"]
-        if adversary.consistency:
-            pairs = ((real, on_real), (fake, on_fake))
-            changes = [consistency_loss(seen.discriminator(seen.views[1]), moved) for seen, moved in pairs]
-            terms["consistency"] = sum(changes)
-            loss = loss + adversary.consistency * terms["consistency"]
-        return loss, terms
-
-    return objective
+def discriminate(adversary, real, fake):
+    on_real, on_fake = (seen.discriminator(seen.views[0]) for seen in (real, fake))
+    loss = DISCRIMINATOR[adversary.discriminator_loss](on_real, on_fake)
+    terms = {"logits_real": jnp.mean(on_real), "logits_fake": jnp.mean(on_fake)}
+    terms["logits_gap"] = terms["logits_real"] - terms["logits_fake"]
+    if adversary.r1:
+        numbers, shape = ravel_pytree(real.views[0])
+        terms["r1"] = adversarial.r1_penalty(lambda numbers: real.discriminator(shape(numbers)), numbers)
+        loss = loss + adversary.r1 * terms["r1"]
+    if adversary.consistency:
+        pairs = ((real, on_real), (fake, on_fake))
+        changes = [
+            adversarial.consistency_loss(seen.discriminator(seen.views[1]), moved) for seen, moved in pairs
+        ]
+        terms["consistency"] = sum(changes)
+        loss = loss + adversary.consistency * terms["consistency"]
+    return loss, terms
 
 
-def stored(image):
-    """A painted image as a file would hold it."""
+def quantize_uint8(image):
+    """A decoded image as a file would hold it."""
     return jnp.round(jnp.clip(image, 0.0, 1.0) * 255.0) / 255.0
 
 
-def make_players(recipe, dtype, counts):
-    adversary, reading = recipe.adversary, make_reading(recipe, dtype)
+def make_objectives(recipe, dtype, counts):
+    adversary, inputs = recipe.adversary, make_inputs(recipe, dtype)
     discriminator_start, adversarial_start = recipe.starts(counts)
-    return Players(
-        prepare=partial(reading.prepared, fresh=recipe.reads == "features"),
-        reconstruct=make_decoder_objective(recipe),
-        views=make_views(recipe, dtype),
-        fool=ADVERSARIAL[adversary.adversarial_loss],
-        discriminate=make_adversary_objective(recipe),
-        stored=stored,
-        balance=partial(adaptive_weight, largest=adversary.largest_balance),
+    return GanObjectives(
+        prepare=partial(inputs.prepared, fresh=recipe.reads == "features"),
+        hidden=lambda decoder, frozen, latents, key: decoder.hidden(latents.astype(dtype), key=key),
+        image=lambda decoder, hidden: decoder.image(hidden),
+        last=lambda decoder: decoder.last.weight,
+        reconstruct=partial(reconstruct, recipe),
+        views=partial(views, recipe, dtype),
+        generator_loss=ADVERSARIAL[adversary.adversarial_loss],
+        discriminator_loss=partial(discriminate, adversary),
+        quantize=quantize_uint8,
+        balance=partial(adversarial.adaptive_weight, largest=adversary.largest_balance),
         weight=adversary.weight,
         adversarial_start=adversarial_start,
         discriminator_start=discriminator_start,
@@ -169,92 +138,67 @@ def make_players(recipe, dtype, counts):
 # 4. Architecture and optimisation: a ViT to patches of pixels; the discriminator has its own optimiser
 
 
-def make_work(flags, recipe, frozen, dtype):
-    decoder = lambda key: build.image_decoder(
-        recipe, kernel=flags.attention, remat=computed_again(flags.remat, recipe.network.depth), key=key
-    )
+def make_task(recipe, frozen, compute):
+    dtype, decoder = jnp.dtype(compute.dtype), partial(image_decoder, recipe, compute)
     if recipe.adversary.kind == "none":
-        return Work(decoder, frozen, make_lone_objective(recipe, dtype), recipe.optimizer)
-    return AdversarialWork(
+        alone = partial(reconstruct_alone, recipe, make_inputs(recipe, dtype))
+        return Task(decoder, frozen, alone, recipe.optimizer)
+    return GanTask(
         build=decoder,
-        build_discriminator=lambda key: painting.discriminator(recipe, key=key),
+        build_discriminator=partial(discriminator, recipe),
         frozen=frozen,
-        players=partial(make_players, recipe, dtype),
+        objectives=partial(make_objectives, recipe, dtype),
         optim=recipe.optimizer,
         discriminator_optim=recipe.adversary.optimizer,
         rate=(recipe.adversary.peak or recipe.schedule.peak) / recipe.schedule.peak,
     )
 
 
-def make_lone_objective(recipe, dtype):
-    """The decoder's objective without an adversary, for the plain step."""
-    reading, rebuild = make_reading(recipe, dtype), make_decoder_objective(recipe)
-
-    def objective(decoder, frozen, example, *, step, key):
-        k_noise, k_decoder = jax.random.split(key)
-        prepared = reading.prepared(frozen, example, key=k_noise, fresh=False)
-        image = decoder(prepared.latents.astype(dtype), key=k_decoder)
-        return rebuild(image, prepared, frozen, step=step)
-
-    return objective
+# 5. Evaluation: held-out images from latents without noise, and rFID where Inception is given
 
 
-# 5. Evaluation: held-out images from latents without noise
+def measure(recipe, inputs, decoder, frozen, example):
+    image = decoder(inputs.clean(frozen, example).astype(inputs.dtype))
+    original, perceptual = inputs.target(example), perceptual_of(recipe, frozen)
+    named = {} if perceptual is None else {"perceptual": perceptual}
+    measures = decoding_measures(original, image, perceptual=named)
+    loss = PIXELS[recipe.pixels](image, original)
+    if perceptual is not None:
+        loss = loss + recipe.perceptual.weight * measures["perceptual"]
+    return {**measures, "loss": loss}
 
 
-def make_measure(recipe, dtype):
-    reading, pixels = make_reading(recipe, dtype), PIXELS[recipe.pixels]
-
-    def measure(decoder, frozen, example):
-        prepared_latents = reading.clean(frozen, example)
-        image, original = decoder(prepared_latents.astype(dtype)), reading.target(example)
-        perceptual = make_perceptual(recipe, frozen)
-        named = {} if perceptual is None else {"perceptual": perceptual}
-        measures = decoding_measures(original, image, perceptual=named)
-        loss = pixels(image, original)
-        if perceptual is not None:
-            loss = loss + recipe.perceptual.weight * measures["perceptual"]
-        return {**measures, "loss": loss}
-
-    return measure
+def make_evaluations(run, inputs):
+    measured = Measured(measure=partial(measure, run.recipe, inputs), summarise=summarise_decoding)
+    if run.beside is None:
+        return (measured,)
+    held_out = lambda: run.evaluation_batches(run.validation)
+    return measured, Looked(
+        look=ReconstructionFid(inputs, run.frozen, run.beside, held_out, mesh=run.mesh)
+    )
 
 
 def main(flags, recipe):
     with user_errors("decoder.py"):
-        # 6. Data, devices and run folder
+        # 6. What is read, data, devices and run folder
         open_devices(flags)
-        tokenizer, title = None, f"Image decoder {recipe.name}"
+        tokenizer = None
         if recipe.reads == "latents":
-            tokenizer = load_tokenizer(find_tokenizer(flags), codes=True, kernel=flags.attention)
-            recipe = for_tokenizer(recipe, tokenizer.recipe, tokenizer.identity)
-            title = f"{title} on {tokenizer.recipe.name}"
-        run = open_run(flags, painting.identified(recipe), partial(make_frozen, tokenizer=tokenizer))
-        recipe, frozen = run.recipe, run.frozen
-        reading = make_reading(recipe, run.compute_dtype)
-        fid = (
-            None
-            if flags.inception is None
-            else ReconstructionFid(run, reading, painting.inception(flags.inception))
-        )
+            source = trained_first(flags.tokenizer, VAE, flags, beside=__file__, what="tokenizer")
+            tokenizer = load_tokenizer(source, codes=True, kernel=flags.attention)
+        networks = lambda recipe: None if flags.inception is None else inception(flags.inception)
+        run = setup(flags, recipe, tokenizer=tokenizer, beside=networks)
+        inputs = make_inputs(run.recipe, run.dtype)
     with run.folder, training_errors("decoder.py"):
         trained = train(
             run,
-            make_work(flags, recipe, frozen, run.compute_dtype),
-            measure=make_measure(recipe, run.compute_dtype),
-            summarise=summarise_decoding,
-            title=title,
-            shown=("train/recon_loss", "train/logits_gap", "train/adversarial_weight"),
-            look=fid,
-            metric=f"val/{flags.best_by}",
-            highest=flags.best_by in ("psnr", "ssim"),
+            make_task(run.recipe, run.frozen, run.compute),
+            evaluations=make_evaluations(run, inputs),
+            progress_metrics=("train/recon_loss", "train/logits_gap", "train/adversarial_weight"),
+            best=Best(f"val/{flags.best_by or 'loss'}", highest=flags.best_by in ("psnr", "ssim")),
         )
-        report = partial(
-            write_decoder_report,
-            frozen=frozen,
-            reading=reading,
-            title=title,
-        )
-        conclude(run, trained, report, best=False)
+        report = partial(write_decoder_report, frozen=run.frozen, inputs=inputs)
+        conclude(run, trained, report, best=flags.best_by is not None)
 
 
 if __name__ == "__main__":

@@ -38,9 +38,9 @@ def make_objective(recipe, dtype):
 
     def objective(tokenizer, teacher, example, *, step, key):
         features = features_of(teacher, example, dtype=dtype).final
-        z, quantised = tokenizer.compress(features.astype(dtype))
+        z, quantised = tokenizer.encode_raw(features.astype(dtype))
         keep = draw_keep(key, recipe.tokens) if nested else None
-        rebuilt = tokenizer.expand(z, keep=keep, dtype=dtype).final
+        rebuilt = tokenizer.decode_raw(z, keep=keep, dtype=dtype).final
 
         reconstruction = reconstruction_loss(rebuilt, features)
         ordered = jnp.sort(quantised.indices)
@@ -76,9 +76,9 @@ def make_evaluation(recipe, dtype):
 
     def measure_prefixes(tokenizer, teacher, example):
         features = features_of(teacher, example, dtype=dtype).final
-        z, _ = tokenizer.compress(features.astype(dtype))
+        z, _ = tokenizer.encode_raw(features.astype(dtype))
         loss = lambda keep: LOSSES[recipe.reconstruction](
-            tokenizer.expand(z, keep=keep, dtype=dtype).final, features
+            tokenizer.decode_raw(z, keep=keep, dtype=dtype).final, features
         )
         losses = {f"loss_k{keep}": loss(keep) for keep in prefixes}
         return {**measure(tokenizer, teacher, example), **losses}

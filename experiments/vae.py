@@ -41,8 +41,8 @@ def make_objective(recipe, dtype):
 
     def objective(tokenizer, teacher, example, *, step, key):
         features = features_of(teacher, example, layer=recipe.intermediate_layer, dtype=dtype)
-        z, posterior = tokenizer.compress(features.final.astype(dtype), key=key)
-        rebuilt = tokenizer.expand(z, dtype=dtype)
+        z, posterior = tokenizer.encode_raw(features.final.astype(dtype), key=key)
+        rebuilt = tokenizer.decode_raw(z, dtype=dtype)
 
         reconstruction = reconstruction_loss(rebuilt.final, features.final)
         layers = {}

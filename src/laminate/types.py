@@ -37,7 +37,7 @@ class Scanned(eqx.Module):
     """A module whose array leaves carry a leading depth axis, and which resolves one layer at a time."""
 
 
-class Island(eqx.Module):
+class Float32Params(eqx.Module):
     """A module that computes in float32 whatever the dtype around it: its parameters are never whole in another one."""
 
 

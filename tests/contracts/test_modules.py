@@ -109,7 +109,7 @@ def teacher(key: jax.Array) -> VitTeacher:
 
 
 def autoencode(model: FlatDino, x: jax.Array, key: Any) -> jax.Array:
-    final, intermediate = model.expand(model.compress(x, key=key)[0], keep=2)
+    final, intermediate = model.decode_raw(model.encode_raw(x, key=key)[0], keep=2)
     return jnp.concatenate([final, intermediate])
 
 

@@ -179,7 +179,7 @@ def test_latents_of_whole_numbers_are_read_without_the_noise_that_they_have_not(
     read = jax.eval_shape(
         lambda e, k: reading.prepared(frozen, e, key=k, fresh=False), example, jax.random.key(0)
     )
-    assert recipe.noise.kind == "none" and read.latents.shape == read.clean.shape == (3, 3)
+    assert recipe.noise.kind == "none" and read.inputs.shape == read.clean.shape == (3, 3)
 
 
 def test_what_does_not_fit_is_refused_before_anything_is_started(refused, photos, tmp_path, capsys):

@@ -207,7 +207,7 @@ def test_a_decoder_of_features_paints_those_that_the_tokenizer_gives_back(places
 
     @jax.jit
     def paint(tokenizer, model, raw):
-        return jax.vmap(lambda z: model(tokenizer.expand(z).final))(raw)
+        return jax.vmap(lambda z: model(tokenizer.decode_raw(z).final))(raw)
 
     painted = paint(load_tokenizer(places[0]).model, load_pretrained(decoder).model, raw)
     np.testing.assert_allclose(images, np.clip(painted, 0, 1), atol=1e-5)

@@ -38,7 +38,7 @@ def test_the_image_is_the_last_map_of_the_hidden_tokens_laid_out_as_patches(name
     decoder, z = DECODERS[name], LATENTS[name]
     image, hidden = PARTS(decoder, z)
     assert hidden.shape == (4, 8) and image.shape == (6, 6, 2)
-    np.testing.assert_array_equal(jax.jit(PixelDecoder.paint)(decoder, hidden), image)
+    np.testing.assert_array_equal(jax.jit(PixelDecoder.image)(decoder, hidden), image)
     numbers = np.asarray(hidden, np.float64) @ np.asarray(decoder.last.weight, np.float64).T
     numbers += np.asarray(decoder.last.bias)
     for place in range(4):
@@ -52,7 +52,7 @@ def test_the_last_map_is_float32_whatever_comes_in(name: str) -> None:
     decoder, z = DECODERS[name], LATENTS[name].astype(jnp.bfloat16)
     image, hidden = PARTS(decoder, z)
     assert hidden.dtype == jnp.bfloat16 and image.dtype == jnp.float32
-    np.testing.assert_array_equal(image, jax.jit(PixelDecoder.paint)(decoder, hidden.astype(jnp.float32)))
+    np.testing.assert_array_equal(image, jax.jit(PixelDecoder.image)(decoder, hidden.astype(jnp.float32)))
 
 
 @both
@@ -66,7 +66,7 @@ def test_the_gradient_at_the_last_weight_needs_only_the_hidden_tokens(name: str)
     @jax.jit
     @jax.grad
     def of_last(weight: jax.Array, decoder: PixelDecoder) -> jax.Array:
-        return cost(eqx.tree_at(lambda d: d.last.weight, decoder, weight).paint(hidden))
+        return cost(eqx.tree_at(lambda d: d.last.weight, decoder, weight).image(hidden))
 
     np.testing.assert_allclose(of_last(decoder.last.weight, decoder), whole.last.weight, rtol=1e-4, atol=1e-5)
 

@@ -58,8 +58,8 @@ def build(*, nested=False, intermediate=False):
 
 PLAIN, NESTED, DOUBLE = build(), build(nested=True), build(intermediate=True)
 X, Z = normal(0, PATCHES, WIDTH), normal(1, LATENTS, FEATURES)
-COMPRESS = jax.jit(lambda model, x, key=None: model.compress(x, key=key))
-EXPAND = jax.jit(lambda model, z, keep=None: model.expand(z, keep=keep))
+ENCODE_RAW = jax.jit(lambda model, x, key=None: model.encode_raw(x, key=key))
+DECODE_RAW = jax.jit(lambda model, z, keep=None: model.decode_raw(z, keep=keep))
 ENCODE = jax.jit(lambda model, x, key=None: model.encode(x, key=key))
 DECODE = jax.jit(lambda model, z: model.decode(z))
 
@@ -78,11 +78,11 @@ def permuted(vit, order):
 @given(seed=st.integers(0, 99), spread=st.floats(0.1, 50))
 def test_encode_normalises_and_decode_undoes_it(seed, spread):
     model = with_statistics(PLAIN, seed, spread)
-    raw = COMPRESS(model, X)[0]
+    raw = ENCODE_RAW(model, X)[0]
     latents = ENCODE(model, X)
     mean, std = (np.asarray(part.value) for part in (model.normalization.mean, model.normalization.std))
     np.testing.assert_allclose(latents, (np.asarray(raw) - mean) / std, rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(DECODE(model, latents), EXPAND(model, raw).final, atol=1e-4)
+    np.testing.assert_allclose(DECODE(model, latents), DECODE_RAW(model, raw).final, atol=1e-4)
 
 
 def test_shapes_and_dtypes_at_the_boundary():
@@ -90,15 +90,15 @@ def test_shapes_and_dtypes_at_the_boundary():
     assert (half.shape, half.dtype) == ((LATENTS, FEATURES), jnp.float32)
     features = jax.eval_shape(DECODE, PLAIN, half)
     assert (features.shape, features.dtype) == ((PATCHES, WIDTH), jnp.float32)
-    low = jax.eval_shape(lambda model, z: model.expand(z, dtype=jnp.dtype(jnp.bfloat16)).final, PLAIN, Z)
+    low = jax.eval_shape(lambda model, z: model.decode_raw(z, dtype=jnp.dtype(jnp.bfloat16)).final, PLAIN, Z)
     assert low.dtype == jnp.bfloat16
 
 
 def test_a_key_samples_and_no_key_gives_the_mean():
-    mean, posterior = COMPRESS(PLAIN, X)
+    mean, posterior = ENCODE_RAW(PLAIN, X)
     np.testing.assert_array_equal(mean, posterior.mean)
-    np.testing.assert_array_equal(COMPRESS(PLAIN, X)[0], mean)
-    one, other = (COMPRESS(PLAIN, X, jax.random.key(seed))[0] for seed in (1, 2))
+    np.testing.assert_array_equal(ENCODE_RAW(PLAIN, X)[0], mean)
+    one, other = (ENCODE_RAW(PLAIN, X, jax.random.key(seed))[0] for seed in (1, 2))
     assert not np.allclose(one, mean) and not np.allclose(one, other)
 
 
@@ -107,40 +107,42 @@ def test_latents_are_the_registers_after_the_disposable_ones():
     order = [3, 0, 2, 1]
     spare_moved = replaced(PLAIN, encoder=permuted(PLAIN.encoder, [1, 0, 2, 3, 4, 5]))
     latents_moved = replaced(PLAIN, encoder=permuted(PLAIN.encoder, [0, 1, *(2 + i for i in order)]))
-    straight = np.asarray(COMPRESS(PLAIN, X)[0])
-    np.testing.assert_allclose(COMPRESS(spare_moved, X)[0], straight, atol=1e-5)
-    np.testing.assert_allclose(COMPRESS(latents_moved, X)[0], straight[order], atol=1e-5)
+    straight = np.asarray(ENCODE_RAW(PLAIN, X)[0])
+    np.testing.assert_allclose(ENCODE_RAW(spare_moved, X)[0], straight, atol=1e-5)
+    np.testing.assert_allclose(ENCODE_RAW(latents_moved, X)[0], straight[order], atol=1e-5)
 
 
 def test_patches_are_the_registers_after_the_disposable_ones():
     order = [8, 0, 7, 1, 6, 2, 5, 3, 4]
     spare_moved = replaced(PLAIN, decoder=permuted(PLAIN.decoder, [2, 0, 1, *range(3, 12)]))
     patches_moved = replaced(PLAIN, decoder=permuted(PLAIN.decoder, [0, 1, 2, *(3 + i for i in order)]))
-    straight = np.asarray(EXPAND(PLAIN, Z).final)
+    straight = np.asarray(DECODE_RAW(PLAIN, Z).final)
     assert straight.shape == (PATCHES, WIDTH)
-    np.testing.assert_allclose(EXPAND(spare_moved, Z).final, straight, atol=1e-5)
-    np.testing.assert_allclose(EXPAND(patches_moved, Z).final, straight[order], atol=1e-5)
+    np.testing.assert_allclose(DECODE_RAW(spare_moved, Z).final, straight, atol=1e-5)
+    np.testing.assert_allclose(DECODE_RAW(patches_moved, Z).final, straight[order], atol=1e-5)
 
 
 def test_disposable_registers_take_part_though_they_never_leave():
     louder = replaced(
         PLAIN.encoder, registers=PLAIN.encoder.registers.at[:SPARE_ENCODER].add(normal(5, SPARE_ENCODER, 12))
     )
-    changed = COMPRESS(replaced(PLAIN, encoder=louder), X)[0]
-    assert not np.allclose(changed, COMPRESS(PLAIN, X)[0], atol=1e-3)
+    changed = ENCODE_RAW(replaced(PLAIN, encoder=louder), X)[0]
+    assert not np.allclose(changed, ENCODE_RAW(PLAIN, X)[0], atol=1e-3)
 
 
 def test_an_intermediate_decoder_is_twice_as_wide_and_gives_the_final_features_first():
-    final, intermediate = EXPAND(DOUBLE, Z)
+    final, intermediate = DECODE_RAW(DOUBLE, Z)
     assert final.shape == intermediate.shape == (PATCHES, WIDTH)
     whole = jax.jit(lambda model, z: model.decoder(z))(DOUBLE, Z)[SPARE_DECODER : SPARE_DECODER + PATCHES]
     np.testing.assert_allclose(jnp.concatenate([final, intermediate], axis=-1), whole, atol=1e-5)
     np.testing.assert_allclose(DECODE(DOUBLE, Z), final, atol=1e-6)
-    assert EXPAND(PLAIN, Z).intermediate is None
+    assert DECODE_RAW(PLAIN, Z).intermediate is None
 
 
 def test_keeping_all_latents_is_keeping_no_count():
-    np.testing.assert_array_equal(EXPAND(NESTED, Z, jnp.int32(LATENTS)).final, EXPAND(NESTED, Z).final)
+    np.testing.assert_array_equal(
+        DECODE_RAW(NESTED, Z, jnp.int32(LATENTS)).final, DECODE_RAW(NESTED, Z).final
+    )
 
 
 @given(keep=st.integers(0, LATENTS), seed=st.integers(1000, 1099))
@@ -149,25 +151,25 @@ def test_dropped_latents_do_not_influence_the_output_and_kept_ones_do(keep, seed
     dropped_changed = jnp.concatenate([Z[:keep], other[keep:]])
     count = jnp.int32(keep)
     np.testing.assert_array_equal(
-        EXPAND(NESTED, dropped_changed, count).final, EXPAND(NESTED, Z, count).final
+        DECODE_RAW(NESTED, dropped_changed, count).final, DECODE_RAW(NESTED, Z, count).final
     )
     if keep:
         kept_changed = Z.at[keep - 1].set(other[keep - 1])
-        difference = EXPAND(NESTED, kept_changed, count).final - EXPAND(NESTED, Z, count).final
+        difference = DECODE_RAW(NESTED, kept_changed, count).final - DECODE_RAW(NESTED, Z, count).final
         assert np.abs(difference).max() > 1e-3
 
 
 def test_a_nested_encoder_hides_later_latents_from_earlier_ones_and_a_plain_one_does_not():
     mask = jnp.asarray(register_causal_mask(NESTED.encoder.prefix, NESTED.encoder.prefix + PATCHES))
     raw = jax.jit(lambda model, x: model.encoder(x, mask))(NESTED, X)[SPARE_ENCODER : NESTED.encoder.prefix]
-    np.testing.assert_allclose(COMPRESS(NESTED, X)[0], raw[:, :FEATURES], atol=1e-5)
+    np.testing.assert_allclose(ENCODE_RAW(NESTED, X)[0], raw[:, :FEATURES], atol=1e-5)
     open_raw = jax.jit(lambda model, x: model.encoder(x))(PLAIN, X)[SPARE_ENCODER : PLAIN.encoder.prefix]
-    np.testing.assert_allclose(COMPRESS(PLAIN, X)[0], open_raw[:, :FEATURES], atol=1e-5)
+    np.testing.assert_allclose(ENCODE_RAW(PLAIN, X)[0], open_raw[:, :FEATURES], atol=1e-5)
 
 
 def test_a_count_without_nested_dropout_is_refused():
     with pytest.raises(ValueError, match="keep=2 needs a tokenizer built with nested dropout"):
-        PLAIN.expand(Z, keep=2)
+        PLAIN.decode_raw(Z, keep=2)
 
 
 def shapeless(make):

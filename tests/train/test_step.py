@@ -48,8 +48,8 @@ def objective(model: Any, frozen: Any, example: dict[str, Any], *, step: Any, ke
     k_mask, k_sample = jax.random.split(key)
     clean = frozen(example["image"])
     kept = jax.random.bernoulli(k_mask, 0.7, clean.shape)
-    z, posterior = model.compress(jnp.where(kept, clean, jnp.zeros_like(clean)), key=k_sample)
-    reconstruction = mse_loss(model.expand(z, dtype=clean.dtype).final, clean)
+    z, posterior = model.encode_raw(jnp.where(kept, clean, jnp.zeros_like(clean)), key=k_sample)
+    reconstruction = mse_loss(model.decode_raw(z, dtype=clean.dtype).final, clean)
     kl = kl_loss(posterior.mean, posterior.logvar)
     return reconstruction + 0.01 * kl, {"reconstruction": reconstruction, "kl": kl}
 
@@ -261,3 +261,24 @@ def test_a_map_over_batches_leaves_out_their_padding(shape: tuple[int, int]) -> 
     np.testing.assert_array_equal(joined(parts)["y"], np.concatenate([part["y"] for part in parts]))
     with pytest.raises(ValueError, match="no batch"):
         joined([])
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 4)], ids=str)
+def test_what_is_not_trained_stays_bit_for_bit(shape: tuple[int, int], plain: Plain) -> None:
+    """On a mesh that cuts it too; the losses of the first step are those of the training of everything."""
+    mesh, optimizer = build_mesh(MeshShape(*shape)), optax.adamw(RATE, weight_decay=0.1)
+    state = init_state(
+        model(), optimizer, averaged=True, key=jax.random.key(9), trained=lambda m: (m.encoder, m.nested)
+    )
+    before = jax.device_get(state.model)
+    state, frozen = place(state, mesh), place(FROZEN, mesh)
+    step = make_step(objective, optimizer, state, frozen, mesh=mesh, ema_decay=DECAY)
+    state, metrics = step(state, frozen, jax.device_put(BATCHES[0], batch_sharding(mesh)))
+    assert float(metrics["loss"]) == pytest.approx(plain.metrics[0]["loss"], rel=2e-5)
+    after = jax.device_get(state.model)
+    for one, other in ((before.decoder, after.decoder), (before.normalization, after.normalization)):
+        for old, new in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+            np.testing.assert_array_equal(old, new)
+    moved = zip(jax.tree.leaves(before.encoder), jax.tree.leaves(after.encoder), strict=True)
+    assert sum(not np.array_equal(old, new) for old, new in moved) > 10
+    assert not jax.tree.leaves(state.params.decoder) and not jax.tree.leaves(state.ema.decoder)

@@ -1,6 +1,6 @@
 """What an image decoder leaves in its run folder: weights, pictures beside the tokenizer's own, and the report."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -11,16 +11,17 @@ from jax.sharding import Mesh
 from jaxtyping import Array
 
 from laminate.analysis.curves import Panel, loss_curves, read_metrics
+from laminate.analysis.decoder_input import DecoderInput
 from laminate.analysis.decoding import decoding_measures, summarise_decoding
 from laminate.analysis.figures import sample_grid
-from laminate.analysis.reading import Frozen, Reading, plain_image
-from laminate.analysis.report import FILE, Picture, Report, write_report
+from laminate.analysis.report import REPORT, Batches, Picture, RunReport
 from laminate.evals.fid import FeatureMoments, fid, fid_features
 from laminate.models.inception import InceptionV3
 from laminate.parallel.feeding import whole
 from laminate.parallel.hosts import is_first
 from laminate.parallel.sharding import place
-from laminate.tokenizers.painters import FeaturePainter
+from laminate.tokenizers.features import TeacherFeatures
+from laminate.tokenizers.frozen_networks import FrozenNetworks
 from laminate.train.export import DECODER
 from laminate.train.state import TrainState
 from laminate.train.step import joined, make_map, map_batches
@@ -34,7 +35,7 @@ PANELS = (
     Panel("High frequencies, of the originals'", (("val/sharpness", "validation"),), log=False),
 )
 ADVERSARY_PANELS = (
-    Panel("Mean logits", (("train/logits_real", "real"), ("train/logits_fake", "painted")), log=False),
+    Panel("Mean logits", (("train/logits_real", "real"), ("train/logits_fake", "decoded")), log=False),
     Panel(
         "Balance of the decoder's gradients",
         (("train/adversarial_weight", "weight of the adversary"),),
@@ -48,9 +49,6 @@ ADVERSARY_PANELS = (
     ),
 )
 
-Batches = Callable[[], Iterable[dict[str, Array]]]
-Save = Callable[[epath.Path, Any, dict[str, float]], object]
-
 
 class ReconstructionFid:
     """The Fréchet inception distance of held-out images and of what a decoder makes of them, at every validation.
@@ -58,77 +56,71 @@ class ReconstructionFid:
     Called with a training state, by all hosts. The images' own moments are gathered once.
     """
 
-    def __init__(self, run: Any, reading: Reading, inception: InceptionV3):
-        self._run, self._reading = run, reading
-        self._inception = place(inception, run.mesh)
+    def __init__(
+        self,
+        inputs: DecoderInput,
+        frozen: FrozenNetworks,
+        inception: InceptionV3,
+        batches: Batches,
+        *,
+        mesh: Mesh,
+    ):
+        self._inputs, self._batches, self._mesh = inputs, batches, mesh
+        self._frozen = (frozen, place(inception, mesh))
         self._apply: Callable[..., dict[str, Array]] | None = None
         self._originals: FeatureMoments | None = None
 
     def __call__(self, state: TrainState) -> dict[str, float]:
-        run, frozen = self._run, (self._run.frozen, self._inception)
         if self._apply is None:
             self._apply = make_map(
-                self._features, state.averaged, frozen, mesh=run.mesh, compute_dtype=run.compute_dtype
+                self._features,
+                state.averaged,
+                self._frozen,
+                mesh=self._mesh,
+                compute_dtype=self._inputs.dtype,
             )
-        painted, originals = FeatureMoments(FID_FEATURES), self._originals or FeatureMoments(FID_FEATURES)
-        batches = run.evaluation_batches(run.validation)
-        for found in map_batches(self._apply, state.averaged, frozen, batches):
-            painted.update(found["painted"])
+        decoded, originals = FeatureMoments(FID_FEATURES), self._originals or FeatureMoments(FID_FEATURES)
+        for found in map_batches(self._apply, state.averaged, self._frozen, self._batches()):
+            decoded.update(found["decoded"])
             if self._originals is None:
                 originals.update(found["original"])
         self._originals = originals
-        return {"val/rfid": fid(originals, painted)}
+        return {"val/rfid": fid(originals, decoded)}
 
     def _features(
-        self, decoder: Any, frozen: tuple[Frozen, InceptionV3], example: dict[str, Array]
+        self, decoder: Any, frozen: tuple[FrozenNetworks, InceptionV3], example: dict[str, Array]
     ) -> dict[str, Array]:
         networks, inception = frozen
-        image = decoder(self._reading.clean(networks, example).astype(self._reading.dtype))
-        original = self._reading.target(example)
-        pair = {"painted": jnp.clip(image, 0.0, 1.0), "original": original}
+        image = decoder(self._inputs.clean(networks, example).astype(self._inputs.dtype))
+        pair = {"decoded": jnp.clip(image, 0.0, 1.0), "original": self._inputs.target(example)}
         return {name: fid_features(inception, picture) for name, picture in pair.items()}
 
 
 def write_decoder_report(
-    folder: epath.Path,
-    decoder: Any,
-    /,
-    frozen: Frozen,
-    *,
-    reading: Reading,
-    painter: Any,
-    mesh: Mesh,
-    dtype: jnp.dtype,
-    training: Batches,
-    shown: Batches,
-    title: str,
-    summary: str,
-    facts: tuple[tuple[str, str], ...],
-    command: str,
-    save: Save,
+    run: RunReport, decoder: Any, /, *, frozen: FrozenNetworks, inputs: DecoderInput
 ) -> epath.Path:
-    """`save` the weights, compare held-out images with both reconstructions, write report.html; its path.
+    """Save the weights, compare held-out images with both reconstructions, write report.html; its path.
 
-    The plain reconstruction is that of the tokenizer's features, where the teacher can show them. All hosts measure,
-    the first one writes.
+    The plain reconstruction is the tokenizer's own, where it makes images. All hosts measure, the first one writes.
     """
-    plain = frozen.tokenizer is not None and isinstance(frozen.teacher, FeaturePainter)
-    paint = make_map(
-        lambda decoder, frozen, example: _pictures(decoder, frozen, example, reading, plain=plain),
+    folder = run.folder
+    plain = frozen.tokenizer.shows_images and not isinstance(frozen.tokenizer, TeacherFeatures)
+    decode = make_map(
+        lambda decoder, frozen, example: _pictures(decoder, frozen, example, inputs, plain=plain),
         decoder,
         frozen,
-        mesh=mesh,
-        compute_dtype=dtype,
+        mesh=run.mesh,
+        compute_dtype=run.dtype,
     )
-    images = joined(map_batches(paint, decoder, frozen, shown()))
+    images = joined(map_batches(decode, decoder, frozen, run.visualised()))
     weights = whole(decoder)
     if not is_first():
-        return folder / FILE
+        return folder / REPORT
     figures = {name: _compared(images["original"], images[name]) for name in images if name != "original"}
     records = read_metrics(folder / "metrics.jsonl")
-    last = [record for record in records if "val/psnr" in record][-1]
+    last = [record for record in records if "val/psnr" in record and record["step"] <= run.step][-1]
     measured = {name: value for name, value in last.items() if name.startswith("val/")}
-    save(folder / DECODER, jax.tree.map(jnp.asarray, weights), measured)
+    run.save(folder / DECODER, jax.tree.map(jnp.asarray, weights), measured)
     order = np.random.default_rng(0).permutation(len(images["original"]))[:SHOWN]
     rows = [name for name in ("original", "tokenizer", "decoder") if name in images]
     grid = sample_grid(
@@ -143,31 +135,26 @@ def write_decoder_report(
         if any(series in record for panel in panels for series, _ in panel.series for record in records):
             loss_curves(records, folder / name, panels=panels)
             drawn.append(Picture(name, "Training" if name == "curves.png" else "The adversary", about))
-    report = Report(
-        title=title,
-        summary=summary,
+    return run.page(
         headlines=_headlines(measured, figures.get("tokenizer"), figures["decoder"]),
-        facts=facts,
-        command=command,
         pictures=tuple(drawn),
         files=(
-            (f"{DECODER}/model.safetensors", "the averaged weights at the end"),
+            (f"{DECODER}/model.safetensors", f"the averaged weights of step {run.step}"),
             (f"{DECODER}/README.md", "what to say when the folder is shared"),
             ("metrics.jsonl", "every logged number"),
             ("recipe.json", "the full recipe, from which the run can be started again"),
         ),
     )
-    return write_report(folder, report)
 
 
 def _pictures(
-    decoder: Any, frozen: Frozen, example: dict[str, Array], reading: Reading, *, plain: bool
+    decoder: Any, frozen: FrozenNetworks, example: dict[str, Array], inputs: DecoderInput, *, plain: bool
 ) -> dict[str, Array]:
-    latents = reading.clean(frozen, example)
-    painted = decoder(latents.astype(reading.dtype))
-    pictures = {"original": reading.target(example), "decoder": jnp.clip(painted, 0.0, 1.0)}
+    latents = inputs.clean(frozen, example)
+    decoded = decoder(latents.astype(inputs.dtype))
+    pictures = {"original": inputs.target(example), "decoder": jnp.clip(decoded, 0.0, 1.0)}
     if plain:
-        pictures["tokenizer"] = plain_image(frozen, latents, dtype=reading.dtype)
+        pictures["tokenizer"] = frozen.tokenizer.image(latents, dtype=inputs.dtype)
     return pictures
 
 
@@ -179,14 +166,14 @@ def _compared(originals: np.ndarray, pictures: np.ndarray) -> dict[str, float]:
 
 
 def _headlines(
-    measured: dict[str, float], plain: dict[str, float] | None, painted: dict[str, float]
+    measured: dict[str, float], plain: dict[str, float] | None, decoded: dict[str, float]
 ) -> tuple[tuple[str, str], ...]:
     rows = [
         (f"{measured['val/psnr']:.1f} dB", "mean PSNR of held-out images"),
         (f"{measured['val/sharpness']:.0%}", "of the originals' energy in high frequencies"),
     ]
     if plain is not None:
-        psnr, sharpness = painted["val/psnr"] - plain["val/psnr"], plain["val/sharpness"]
+        psnr, sharpness = decoded["val/psnr"] - plain["val/psnr"], plain["val/sharpness"]
         rows.append((f"{psnr:+.1f} dB", f"beside the tokenizer's own images, which have {sharpness:.0%}"))
     if "val/rfid" in measured:
         rows.append((f"{measured['val/rfid']:.2f}", "rFID"))

@@ -17,8 +17,7 @@ from laminate.flow import (
     shift_time,
     uniform,
 )
-from laminate.pretrained.features import features_of
-from laminate.tokenizers.flatdino import FlatDino
+from laminate.tokenizers.base import ImageTokenizer
 from laminate.tokenizers.normalization import Normalization
 from laminate.types import Latents, RandomKey, Scalar
 
@@ -84,24 +83,25 @@ class FlowConfig:
         )
 
     def latents(
-        self, tokenizer: FlatDino, teacher: Any, example: dict[str, Array], *, key: RandomKey | None = None
+        self, tokenizer: ImageTokenizer, example: dict[str, Array], *, key: RandomKey | None = None
     ) -> Latents:
         """What the generator is to produce for one example of a batch: stored there, or computed from its image."""
         if LATENTS in example:
             return self.path.project(example[LATENTS].astype(jnp.float32))
-        features = features_of(teacher, example, dtype=self.dtype).final.astype(self.dtype)
         drawn = key if self.posterior else None
         if self.normalize:
-            return self.path.project(tokenizer.encode(features, key=drawn))
-        return self.path.project(tokenizer.compress(features, key=drawn)[0].astype(jnp.float32))
+            return self.path.project(tokenizer.encode(example, dtype=self.dtype, key=drawn))
+        return self.path.project(tokenizer.encode_raw(example, dtype=self.dtype, key=drawn)[0])
 
     def noise(self, key: RandomKey) -> Latents:
         """Where the path of a sample begins, float32."""
         return self.path.project(jax.random.normal(key, (self.tokens, self.latent_dim), jnp.float32))
 
-    def raw(self, normalization: Normalization, z: Float[Array, "latents features"]) -> Latents:
+    def raw(self, normalization: Normalization | None, z: Float[Array, "latents features"]) -> Latents:
         """The tokenizer's raw latent, float32, that a generated one stands for."""
-        return normalization.inverse(z) if self.normalize else z.astype(jnp.float32)
+        if normalization is None or not self.normalize:
+            return z.astype(jnp.float32)
+        return normalization.inverse(z)
 
     def velocity(
         self, network: Any, x: Float[Array, "latents features"], t: Scalar, label: Int[Array, ""]
@@ -149,7 +149,7 @@ def flow_loss(
 
 def flow_measures(
     network: Any,
-    frozen: tuple[Any, FlatDino],
+    tokenizer: ImageTokenizer,
     example: dict[str, Array],
     *,
     flow: FlowConfig,
@@ -159,8 +159,7 @@ def flow_measures(
 
     The times are the middles of equal parts of the unit interval, shifted as in training.
     """
-    teacher, tokenizer = frozen
-    z = flow.latents(tokenizer, teacher, example)
+    z = flow.latents(tokenizer, example)
     label = flow.label(example["label"])
     velocity = lambda x, t: flow.velocity(network, x, t, label)
 

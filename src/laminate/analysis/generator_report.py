@@ -1,18 +1,17 @@
 """What a generator leaves in its run folder: samples as it trains, then weights, pictures and the report."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from etils import epath
-from jax.sharding import Mesh
-from jaxtyping import Array, Int
+from jaxtyping import Int
 
 from laminate.analysis.curves import Panel, loss_curves, read_metrics
 from laminate.analysis.figures import sample_grid
-from laminate.analysis.report import FILE, Picture, Report, write_report
+from laminate.analysis.report import REPORT, Picture, RunReport
 from laminate.analysis.sampling import NotFiniteError, Sampler, SamplerParams
 from laminate.parallel.feeding import whole
 from laminate.parallel.hosts import is_first
@@ -26,9 +25,6 @@ PANELS = (
     Panel("Flow matching loss", (("train/loss", "training"), ("val/loss", "validation"))),
     Panel("Norm of the gradient", (("train/grad_norm", "training"),)),
 )
-
-Batches = Callable[[], Iterable[dict[str, Array]]]
-Save = Callable[[epath.Path, Any, dict[str, float]], object]
 
 
 class SampleGrids:
@@ -81,41 +77,22 @@ def shown_labels(classes: int, names: Sequence[str]) -> tuple[Int[np.ndarray, " 
     return np.repeat(chosen, COLUMNS), rows
 
 
-def write_generator_report(
-    folder: epath.Path,
-    network: Any,
-    /,
-    grids: SampleGrids,
-    *,
-    painter: Any,
-    mesh: Mesh,
-    dtype: jnp.dtype,
-    training: Batches,
-    shown: Batches,
-    title: str,
-    summary: str,
-    facts: tuple[tuple[str, str], ...],
-    command: str,
-    save: Save,
-) -> epath.Path:
-    """`save` the weights, draw curves and samples, write report.html; its path. All hosts draw, the first writes."""
+def write_generator_report(run: RunReport, network: Any, /, *, grids: SampleGrids) -> epath.Path:
+    """Save the weights, draw curves and samples, write report.html; its path. All hosts draw, the first writes."""
+    folder = run.folder
     drawn = grids.finish(network, folder / "samples.png")
     weights = whole(network)
     if not is_first():
-        return folder / FILE
+        return folder / REPORT
     records = read_metrics(folder / "metrics.jsonl")
     losses = [record["val/loss"] for record in records if record.get("val/loss") is not None]
-    save(folder / GENERATOR, jax.tree.map(jnp.asarray, weights), {"val/loss": losses[-1]})
+    run.save(folder / GENERATOR, jax.tree.map(jnp.asarray, weights), {"val/loss": losses[-1]})
     loss_curves(records, folder / "curves.png", panels=PANELS)
-    report = Report(
-        title=title,
-        summary=summary,
+    return run.page(
         headlines=(
             (f"{losses[-1]:.4g}", "flow matching loss on held-out images"),
             (f"{min(losses):.4g}", "the lowest over the training"),
         ),
-        facts=facts,
-        command=command,
         pictures=(*_pictures(folder, drawn), Picture("curves.png", "Training", "Dots are validations.")),
         files=(
             (f"{GENERATOR}/model.safetensors", "the averaged weights at the end"),
@@ -124,7 +101,6 @@ def write_generator_report(
             ("recipe.json", "the full recipe, from which the run can be started again"),
         ),
     )
-    return write_report(folder, report)
 
 
 def _pictures(folder: epath.Path, drawn: epath.Path | None) -> tuple[Picture, ...]:

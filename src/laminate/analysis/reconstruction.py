@@ -19,8 +19,8 @@ def reconstruction_measures(
 ) -> dict[str, Array]:
     """Of one example, without sampling: the reconstruction loss, and the sums that `explained_variance` needs."""
     target = features_of(teacher, example, dtype=dtype).final.astype(jnp.float32)
-    z, _ = tokenizer.compress(target.astype(dtype))
-    rebuilt = tokenizer.expand(z, dtype=dtype).final.astype(jnp.float32)
+    z, _ = tokenizer.encode_raw(target.astype(dtype))
+    rebuilt = tokenizer.decode_raw(z, dtype=dtype).final.astype(jnp.float32)
     return {
         "loss": LOSSES[loss](rebuilt, target),
         "squared_error": jnp.sum(jnp.square(rebuilt - target)),
@@ -49,27 +49,27 @@ def latents(
     tokenizer: FlatDino, teacher: Any, example: dict[str, Array], *, dtype: jnp.dtype
 ) -> dict[str, Array]:
     """The raw latents of one example, without sampling."""
-    return {"z": tokenizer.compress(features_of(teacher, example, dtype=dtype).final.astype(dtype))[0]}
+    return {"z": tokenizer.encode_raw(features_of(teacher, example, dtype=dtype).final.astype(dtype))[0]}
 
 
 def rebuilt_example(
     tokenizer: FlatDino, frozen: tuple[Any, Any], example: dict[str, Array], *, dtype: jnp.dtype
 ) -> dict[str, Array]:
     """Of one example: features, their reconstruction and latents; and both as images in [0, 1] (`original`, `picture`)
-    if `frozen`, which is teacher and painter, has a painter.
+    if `frozen`, which is a teacher and a decoder of its features, has a decoder.
 
-    The original is the image itself, resized to what the painter makes; of records of features, it is painted too.
+    The original is the image itself, resized to what the decoder makes; of records of features, it is decoded too.
     """
-    teacher, painter = frozen
+    teacher, decoder = frozen
     features = features_of(teacher, example, dtype=dtype).final
-    z, _ = tokenizer.compress(features.astype(dtype))
-    rebuilt = tokenizer.expand(z, dtype=dtype).final.astype(jnp.float32)
+    z, _ = tokenizer.encode_raw(features.astype(dtype))
+    rebuilt = tokenizer.decode_raw(z, dtype=dtype).final.astype(jnp.float32)
     shown = {"features": features.astype(jnp.float32), "rebuilt": rebuilt, "z": z}
-    if painter is None:
+    if decoder is None:
         return shown
-    picture = painter.pixels(rebuilt)
+    picture = decoder.pixels(rebuilt)
     if FEATURES in example:
-        original = painter.pixels(shown["features"])
+        original = decoder.pixels(shown["features"])
     else:
         original = resize(unit_image(example["image"]), picture.shape[:2], "bilinear-antialias")
     return {**shown, "picture": picture, "original": original}

@@ -25,8 +25,8 @@ from laminate.flow import (
     solve_adaptive,
 )
 from laminate.parallel.feeding import feed, parts_of_host
+from laminate.tokenizers.latent_decoders import LatentDecoder
 from laminate.tokenizers.normalization import Normalization
-from laminate.tokenizers.painters import Painter
 from laminate.train.step import joined, make_map, map_batches
 from laminate.types import Latents, RandomKey, Scalar
 
@@ -82,11 +82,11 @@ def _one(
     flow: FlowConfig,
     config: SamplerConfig,
     network: Any,
-    frozen: tuple[Painter | None, Normalization, Any, SamplerParams],
+    frozen: tuple[LatentDecoder | None, Normalization | None, Any, SamplerParams],
     example: dict[str, Array],
 ) -> dict[str, Array]:
     """One sample. A weaker network, if there is one, guides in place of the null class."""
-    painter, normalization, weak, params = frozen
+    decoder, normalization, weak, params = frozen
     noise = flow.noise(jax.random.fold_in(params.key, example["index"]))
     label = flow.label(example["label"])
 
@@ -117,9 +117,9 @@ def _one(
     else:
         solution = solve(velocity, noise, params.grid, config.solver)
     drawn: dict[str, Array] = {"latents": solution.state, "broken_at": solution.broken_at}
-    if painter is not None:
+    if decoder is not None:
         raw = flow.raw(normalization, solution.state)
-        drawn["images"] = painter(raw, dtype=flow.dtype)
+        drawn["images"] = decoder(raw, dtype=flow.dtype)
     return drawn
 
 
@@ -127,13 +127,13 @@ def make_sampler(
     flow: FlowConfig,
     config: SamplerConfig,
     network: Any,
-    frozen: tuple[Painter | None, Normalization, Any, SamplerParams],
+    frozen: tuple[LatentDecoder | None, Normalization | None, Any, SamplerParams],
     *,
     mesh: Mesh,
 ) -> Callable[[Any, Any, dict[str, Array]], dict[str, Array]]:
     """`draw(network, frozen, batch)`, compiled for the mesh: `latents`, `broken_at` and, if they can be, `images`.
 
-    `frozen` is what paints raw latents or None, the statistics of the latents, a weaker network or None, and what may
+    `frozen` is what decodes raw latents or None, the statistics of the latents, a weaker network or None, and what may
     differ from call to call; a batch has a `label` and an `index` for each sample. The networks here are examples
     (arrays or their shapes).
     """
@@ -147,7 +147,7 @@ def make_sampler(
 class Sampler:
     """A compiled sampler: one for all numbers of steps, shifts, scales, intervals and seeds.
 
-    `painter` makes images of raw latents, if anything does; `normalization` makes latents raw. `weak` is a network for
+    `decoder` makes images of raw latents, if anything does; `normalization` makes latents raw. `weak` is a network for
     autoguidance. `device_batch_size` samples are drawn at a time on each device: with equal ones, every mesh computes
     the same numbers.
     """
@@ -156,8 +156,8 @@ class Sampler:
         self,
         flow: FlowConfig,
         network: Any,
-        painter: Painter | None,
-        normalization: Normalization,
+        decoder: LatentDecoder | None,
+        normalization: Normalization | None,
         *,
         mesh: Mesh,
         config: SamplerConfig,
@@ -165,8 +165,8 @@ class Sampler:
         weak: Any = None,
     ):
         self.flow = flow
-        self.draws_images = painter is not None
-        self._network, self._frozen = network, (painter, normalization, weak)
+        self.draws_images = decoder is not None
+        self._network, self._frozen = network, (decoder, normalization, weak)
         self._mesh = mesh
         self._global = device_batch_size * mesh.devices.size
         self._config, self._apply = config, None
@@ -195,7 +195,7 @@ class Sampler:
             at += len(index)
             self._require_finite(drawn["broken_at"], index, params)
             images = drawn.get("images")
-            _require_painted(images, index)
+            _require_images(images, index)
             yield Samples(index, drawn["latents"], images)
 
     def decode(self, latents: np.ndarray) -> np.ndarray:
@@ -203,9 +203,9 @@ class Sampler:
         flow, frozen = self.flow, self._frozen[:2]
 
         def one(network: Any, frozen: Any, example: dict[str, Array]) -> dict[str, Array]:
-            painter, normalization = frozen
+            decoder, normalization = frozen
             raw = flow.raw(normalization, example["latents"])
-            return {"images": painter(raw, dtype=flow.dtype)}
+            return {"images": decoder(raw, dtype=flow.dtype)}
 
         apply = make_map(one, (), frozen, mesh=self._mesh, compute_dtype=flow.dtype)
         batches = ({"latents": latents[rows], "valid": valid} for rows, valid in self._parts(len(latents)))
@@ -244,7 +244,7 @@ class Sampler:
         )
 
 
-def _require_painted(images: np.ndarray | None, index: np.ndarray) -> None:
+def _require_images(images: np.ndarray | None, index: np.ndarray) -> None:
     if images is None:
         return
     bad = np.flatnonzero(~np.isfinite(images).all(axis=(1, 2, 3)))

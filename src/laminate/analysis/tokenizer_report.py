@@ -21,7 +21,7 @@ from laminate.analysis.token_ablation import token_ablation
 from laminate.parallel.feeding import whole
 from laminate.parallel.hosts import is_first
 from laminate.parallel.sharding import place
-from laminate.tokenizers.features import FeaturePainter
+from laminate.tokenizers.features import FeatureDecoder
 from laminate.tokenizers.flatdino import FlatDino
 from laminate.tokenizers.statistics import RunningStatistics
 from laminate.train.export import TOKENIZER
@@ -43,7 +43,7 @@ def with_statistics(
 
 
 def write_tokenizer_report(
-    run: RunReport, tokenizer: FlatDino, /, *, teacher: Any, decoder: FeaturePainter | None
+    run: RunReport, tokenizer: FlatDino, /, *, teacher: Any, decoder: FeatureDecoder | None
 ) -> epath.Path:
     """Measure the statistics, save the weights with them, draw the pictures, write report.html; its path.
 

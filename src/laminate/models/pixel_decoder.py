@@ -1,4 +1,4 @@
-"""Decoders from tokens to pixels: all but the last linear map (`hidden`), and that map (`paint`)."""
+"""Decoders from tokens to pixels: all but the last linear map (`hidden`), and that map (`image`)."""
 
 import abc
 
@@ -16,7 +16,7 @@ from laminate.types import Image, RandomKey
 class PixelDecoder(eqx.Module):
     """A transformer of whose output tokens `grid[0] * grid[1]` are the patches of an image.
 
-    `decoder(latents) = paint(hidden(latents))`. The image has `len(mean)` channels and is nominally in [0, 1]; it is
+    `decoder(latents) = image(hidden(latents))`. The image has `len(mean)` channels and is nominally in [0, 1]; it is
     not clipped. The network predicts pixels minus `mean`, over `std`, channel by channel.
 
     The two parts are apart because adversarial training compares gradients at the weight of `last`, the map that turns
@@ -65,7 +65,7 @@ class PixelDecoder(eqx.Module):
         """The normalised pixels of each patch, float32."""
         return self.last(hidden)
 
-    def paint(self, hidden: Float[Array, "patches {self.last.in_dim}"]) -> Image:
+    def image(self, hidden: Float[Array, "patches {self.last.in_dim}"]) -> Image:
         """The float32 image of what `hidden` gave."""
         normalised = unpatchify(self.patches(hidden), self.patch, self.grid)
         mean, std = (
@@ -77,7 +77,7 @@ class PixelDecoder(eqx.Module):
     def __call__(
         self, latents: Float[Array, "latents {self.vit.in_dim}"], *, key: RandomKey | None = None
     ) -> Image:
-        return self.paint(self.hidden(latents, key=key))
+        return self.image(self.hidden(latents, key=key))
 
 
 class RegisterDecoder(PixelDecoder):

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from laminate.nn.init import Initializer, lecun_normal
-from laminate.types import Island, RandomKey
+from laminate.types import Float32Params, RandomKey
 
 
 class Linear(eqx.Module):
@@ -44,7 +44,7 @@ class Linear(eqx.Module):
         return y + jnp.broadcast_to(self.bias.astype(x.dtype), y.shape)
 
 
-class WideLinear(Linear, Island):
+class WideLinear(Linear, Float32Params):
     """A `Linear` that computes in float32, and is held so on every mesh."""
 
     def __init__(

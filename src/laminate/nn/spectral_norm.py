@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from laminate.nn.conv import Conv1d, Conv2d
 from laminate.nn.linear import Linear
-from laminate.types import Buffer, Island, RandomKey, Scalar
+from laminate.types import Buffer, Float32Params, RandomKey, Scalar
 
 T = TypeVar("T")
 
@@ -18,7 +18,7 @@ Weighted = Linear | Conv1d | Conv2d
 """Layers with a `weight` laid out `(out, ...)`."""
 
 
-class SpectralNorm(Island):
+class SpectralNorm(Float32Params):
     """`layer` with `weight / sigma` for its weight (Miyato et al. 2018), which is held in float32 on every mesh.
 
     `sigma = u' W v` estimates the largest singular value of the weight as a matrix `W`, `(out, everything else)`, in

@@ -17,7 +17,7 @@ from jaxtyping import Array, PyTree
 
 from laminate.parallel.collectives import gather, gather_by_hops
 from laminate.parallel.mesh import AXES, DATA, FSDP, is_tpu
-from laminate.types import GATHERED, Island, Lazy, Scalar, Scanned, compute_cast, is_buffer
+from laminate.types import GATHERED, Float32Params, Lazy, Scalar, Scanned, compute_cast, is_buffer
 
 
 class Shard(Lazy):
@@ -109,13 +109,13 @@ def wrap_shards(tree: PyTree, like: PyTree, mesh: Mesh, dtype: jnp.dtype) -> PyT
 
 
 def _gathered_dtypes(tree: PyTree, dtype: jnp.dtype) -> PyTree:
-    """The dtype in which each leaf is made whole: float32 in an `Island`."""
+    """The dtype in which each leaf is made whole: float32 in a `Float32Params`."""
     wide = jnp.dtype(jnp.float32)
 
     def at(node: Any) -> Any:
-        return jax.tree.map(lambda _: wide, node) if isinstance(node, Island) else dtype
+        return jax.tree.map(lambda _: wide, node) if isinstance(node, Float32Params) else dtype
 
-    return jax.tree.map(at, tree, is_leaf=lambda node: isinstance(node, Island))
+    return jax.tree.map(at, tree, is_leaf=lambda node: isinstance(node, Float32Params))
 
 
 def per_device(tree: PyTree, like: PyTree, mesh: Mesh) -> PyTree:

@@ -20,7 +20,7 @@ from laminate.recipes.families import family_of, tokenizer_like
 from laminate.recipes.latent import LatentSpec, LoadedTokenizer
 from laminate.recipes.network import AttentionKernel, Remat, TeacherConfig, VitConfig
 from laminate.tokenizers.base import ImageTokenizer
-from laminate.tokenizers.features import FeaturePainter
+from laminate.tokenizers.features import FeatureDecoder
 from laminate.tokenizers.rae import RaePixels
 
 
@@ -81,7 +81,7 @@ def teacher_text(teacher: TeacherConfig) -> str:
     )
 
 
-def feature_decoder(teacher: TeacherConfig, decoder: str | None) -> FeaturePainter | None:
+def feature_decoder(teacher: TeacherConfig, decoder: str | None) -> FeatureDecoder | None:
     """What shows the features of `teacher` as pixels: themselves, or the `decoder` of a published autoencoder.
 
     Its weights are NumPy arrays. None if there is nothing. Raises as `pixel_decoder`.

@@ -15,7 +15,12 @@ from laminate.recipes.modules import pixel_decoder, same_teacher, teacher_text
 from laminate.recipes.network import AttentionKernel
 from laminate.runs.pretrained import exported, load_pretrained, recipe_at, require_there
 from laminate.tokenizers.base import ImageTokenizer
-from laminate.tokenizers.painters import PaintedFeatures, PaintedLatents, Painter, ShownLatents
+from laminate.tokenizers.latent_decoders import (
+    DirectLatentDecoder,
+    FeatureLatentDecoder,
+    LatentDecoder,
+    OwnLatentDecoder,
+)
 
 NONE = "none"
 """What `--decoder` calls the tokenizer's own way to pixels."""
@@ -32,11 +37,11 @@ class DecoderChoice:
     reads_latents: bool
     said: str
 
-    def of(self, tokenizer: ImageTokenizer) -> Painter | None:
+    def of(self, tokenizer: ImageTokenizer) -> LatentDecoder | None:
         """The way from raw latents of `tokenizer` to images; None if there is none."""
         if self.decoder is None:
-            return ShownLatents(tokenizer) if tokenizer.shows_images else None
-        return PaintedLatents(self.decoder) if self.reads_latents else PaintedFeatures(tokenizer, self.decoder)
+            return OwnLatentDecoder(tokenizer) if tokenizer.shows_images else None
+        return DirectLatentDecoder(self.decoder) if self.reads_latents else FeatureLatentDecoder(tokenizer, self.decoder)
 
 
 def find_decoder(
@@ -70,7 +75,7 @@ def find_decoder(
         raise ValueError(f"{error} --decoder {NONE} goes on without it.") from error
 
 
-def require_images(way: Painter | None, tokenizer: LoadedTokenizer) -> None:
+def require_images(way: LatentDecoder | None, tokenizer: LoadedTokenizer) -> None:
     """Raises ValueError if nothing makes images of the latents."""
     if way is None:
         of = "" if tokenizer.latent.teacher is None else f" of the teacher {tokenizer.latent.teacher.name}"

@@ -12,9 +12,9 @@ from jaxtyping import PyTree
 
 from laminate.recipes.training import Optimizer, Schedule, StepCounts
 from laminate.train import schedules
+from laminate.train.gan_objectives import GanObjectives
 from laminate.train.gan_step import make_gan_step
 from laminate.train.optim import adamw, muon, schedule_free
-from laminate.train.players import Players
 from laminate.train.state import GanState, TrainState, init_gan_state, init_state
 from laminate.train.step import Batch, Objective, make_step
 from laminate.types import Metrics
@@ -70,13 +70,13 @@ class Rules(NamedTuple):
 
     decoder: optax.GradientTransformation
     discriminator: optax.GradientTransformation
-    players: Players
+    objectives: GanObjectives
 
 
 @dataclasses.dataclass(frozen=True)
 class GanTask:
     """As `Task`, of which it has every method, with two players: what `build` and `build_discriminator` make is trained
-    as `players(counts)` says.
+    as `objectives(counts)` says.
 
     The learning rate of the discriminator is `rate` times the decoder's at the same step of the run, whenever it
     begins.
@@ -85,16 +85,18 @@ class GanTask:
     build: Callable[..., Any]
     build_discriminator: Callable[..., Any]
     frozen: PyTree
-    players: Callable[[StepCounts], Players]
+    objectives: Callable[[StepCounts], GanObjectives]
     optim: Optimizer
     discriminator_optim: Optimizer
     rate: float = 1.0
 
     def optimizer(self, schedule: optax.Schedule, counts: StepCounts) -> Rules:
         """The update rules of the recipe."""
-        players = self.players(counts)
-        later = lambda count: self.rate * schedule(count + players.discriminator_start)
-        return Rules(update_rule(self.optim, schedule), update_rule(self.discriminator_optim, later), players)
+        objectives = self.objectives(counts)
+        later = lambda count: self.rate * schedule(count + objectives.discriminator_start)
+        return Rules(
+            update_rule(self.optim, schedule), update_rule(self.discriminator_optim, later), objectives
+        )
 
     def init_state(self, optimizer: Rules) -> Callable[[Any, Any], GanState]:
         """As that of `Task`, for the state of both."""
@@ -124,7 +126,7 @@ class GanTask:
     ) -> Step:
         """The compiled update of both."""
         return make_gan_step(
-            optimizer.players,
+            optimizer.objectives,
             optimizer.decoder,
             optimizer.discriminator,
             state,

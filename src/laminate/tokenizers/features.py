@@ -14,7 +14,7 @@ from laminate.types import Image, Latents, RandomKey, Tokens
 
 
 @runtime_checkable
-class FeaturePainter(Protocol):
+class FeatureDecoder(Protocol):
     """Turns the features of a teacher into an image in [0, 1]."""
 
     def pixels(self, features: Tokens) -> Image: ...
@@ -34,7 +34,7 @@ class TeacherFeatures(ImageTokenizer):
 
     @property
     def shows_images(self) -> bool:
-        return isinstance(self.teacher, FeaturePainter)
+        return isinstance(self.teacher, FeatureDecoder)
 
     def encode_raw(
         self, example: Example, *, dtype: jnp.dtype, key: RandomKey | None = None
@@ -63,13 +63,13 @@ class FeatureTokenizer(ImageTokenizer):
 
     @property
     def shows_images(self) -> bool:
-        return isinstance(self.teacher, FeaturePainter)
+        return isinstance(self.teacher, FeatureDecoder)
 
     def encode_raw(
         self, example: Example, *, dtype: jnp.dtype, key: RandomKey | None = None
     ) -> tuple[Latents, Any]:
         features = features_of(self.teacher, example, dtype=dtype).final
-        latents, aux = self.tokenizer.compress(features.astype(dtype), key=key)
+        latents, aux = self.tokenizer.encode_raw(features.astype(dtype), key=key)
         return latents.astype(jnp.float32), aux
 
     def around(self, aux: Any, *, key: RandomKey, scale: float) -> Latents:
@@ -81,14 +81,14 @@ class FeatureTokenizer(ImageTokenizer):
         return bottleneck.squash(aux.sample(key, scale=scale))
 
     def features(self, latents: Float[Array, "latents features"], *, dtype: jnp.dtype) -> Tokens:
-        return self.tokenizer.expand(latents, dtype=dtype).final
+        return self.tokenizer.decode_raw(latents, dtype=dtype).final
 
     def image(self, latents: Float[Array, "latents features"], *, dtype: jnp.dtype) -> Image:
         return _shown(self.teacher, self.features(latents, dtype=dtype))
 
 
 def _shown(teacher: Any, features: Tokens) -> Image:
-    if not isinstance(teacher, FeaturePainter):
+    if not isinstance(teacher, FeatureDecoder):
         raise ValueError(
             f"The features of a {type(teacher).__name__} are no pixels: an image decoder shows them."
         )

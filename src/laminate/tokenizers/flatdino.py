@@ -52,7 +52,7 @@ class FlatDino(eqx.Module):
     final features, then those of an intermediate layer. `nested` is for a bottleneck trained with nested dropout.
 
     `encode` and `decode` speak normalised latents (zero mean, unit variance over the training set once the
-    statistics are set) and undo each other's normalisation; `compress` and `expand` are the same two networks
+    statistics are set) and undo each other's normalisation; `encode_raw` and `decode_raw` are the same two networks
     on the raw latents, which training works with. Features are `[patches, width]` of any floating dtype, which is
     the compute dtype; latents are float32.
 
@@ -98,8 +98,8 @@ class FlatDino(eqx.Module):
         self.decoder_disposable = decoder_disposable
         self.intermediate = intermediate
 
-    @jax.named_scope("flatdino_compress")
-    def compress(
+    @jax.named_scope("flatdino_encode")
+    def encode_raw(
         self, features: Float[Array, "patches width"], *, key: RandomKey | None = None
     ) -> tuple[Latents, Any]:
         """The raw latents, and the bottleneck's by-product (posterior, indices). `key=None` takes no sample."""
@@ -111,8 +111,8 @@ class FlatDino(eqx.Module):
         tokens = self.encoder(features, mask)
         return self.bottleneck(tokens[self.encoder_disposable : self.encoder.prefix], key=key)
 
-    @jax.named_scope("flatdino_expand")
-    def expand(
+    @jax.named_scope("flatdino_decode")
+    def decode_raw(
         self,
         z: Float[Array, "latents features"],
         *,
@@ -137,11 +137,11 @@ class FlatDino(eqx.Module):
 
     def encode(self, features: Float[Array, "patches width"], *, key: RandomKey | None = None) -> Latents:
         """Normalised latents `[latents, features]`: the posterior's mean, or a sample of it with a key."""
-        return self.normalization(self.compress(features, key=key)[0])
+        return self.normalization(self.encode_raw(features, key=key)[0])
 
     def decode(self, latents: Float[Array, "latents features"]) -> Tokens:
         """Features `[patches, width]` from normalised latents."""
-        return self.expand(self.normalization.inverse(latents)).final
+        return self.decode_raw(self.normalization.inverse(latents)).final
 
 
 def _check_parts(

@@ -1,5 +1,6 @@
 """All that a training run carries from one step to the next."""
 
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -14,8 +15,8 @@ from laminate.types import RandomKey, join_buffers, split_buffers
 class TrainState(eqx.Module):
     """Model, optimiser state and average, with the number of completed updates and the key of the run.
 
-    `buffers` are the arrays of the model that are never trained; `params` and `ema` are the others, float32.
-    `ema` is None in a run without averaging; with a schedule-free optimiser it is the average that this one keeps.
+    `params` are the arrays of the model that are trained, float32; `buffers` are all others. `ema` is the average of
+    `params`, None in a run without averaging; with a schedule-free optimiser it is the one that this keeps.
     """
 
     params: PyTree
@@ -47,10 +48,29 @@ class GanState(TrainState):
 
 
 def init_state(
-    model: Any, optimizer: optax.GradientTransformation, *, averaged: bool, key: RandomKey
+    model: Any,
+    optimizer: optax.GradientTransformation,
+    *,
+    averaged: bool,
+    key: RandomKey,
+    trained: Callable[[Any], Any] | None = None,
 ) -> TrainState:
-    """The state before the first update."""
+    """The state before the first update.
+
+    `trained(model)` picks the parts that are trained, such as `lambda m: m.decoder` or `lambda m: (m.stem, m.decoder)`;
+    None is the whole model. The others stay bit for bit as they are: no gradient is taken of them, and neither
+    optimiser nor average holds anything of them.
+    """
     params, buffers = split_buffers(model)
+    if trained is not None:
+        chosen = eqx.tree_at(
+            trained,
+            jax.tree.map(lambda _: False, params),
+            replace_fn=lambda part: jax.tree.map(lambda _: True, part),
+            is_leaf=lambda node: node is None,  # a part that this model lacks
+        )
+        params, untrained = eqx.partition(params, chosen)
+        buffers = eqx.combine(buffers, untrained)
     ema = jax.tree.map(jnp.copy, params) if averaged else None
     return TrainState(params, buffers, optimizer.init(params), ema, jnp.zeros((), jnp.int32), key)
 

@@ -78,7 +78,9 @@ def make_step(
 
         def mean_loss(params: PyTree, batch: Batch, rows: Array) -> tuple[Scalar, Metrics]:
             shards = wrap_shards(params, like[0].params, mesh, compute_dtype)
-            model = resolve_outside_scans(join_buffers(shards, state.buffers))
+            # What is not trained may be cut as well.
+            buffers = wrap_shards(state.buffers, like[0].buffers, mesh, compute_dtype)
+            model = resolve_outside_scans(join_buffers(shards, buffers))
 
             def one(example: dict[str, Array], row: Array) -> tuple[Scalar, Metrics]:
                 key = jax.random.fold_in(step_key, row)

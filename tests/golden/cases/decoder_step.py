@@ -21,8 +21,8 @@ from laminate.pretrained.keymaps.base import export, load
 from laminate.pretrained.keymaps.flatdino import IGNORED, pixel_decoder_slots
 from laminate.pretrained.plain import DINO
 from laminate.pretrained.teachers import VitTeacher
+from laminate.train.gan_objectives import DecoderExample, DiscriminatorInputs, GanObjectives
 from laminate.train.gan_step import make_gan_step
-from laminate.train.players import Players, Prepared, Seen
 from laminate.train.state import init_gan_state, init_state
 from laminate.types import Image, join_buffers
 
@@ -52,29 +52,32 @@ def flatdino(golden: Golden) -> dict[str, np.ndarray]:
     mean, std = (np.asarray(values, np.float32) for values in (decoder.mean, decoder.std))
     batch = {"latents": latents, "image": jnp.asarray(golden.input("image") * std + mean)}
     frozen = backbone, _draws(golden, len(latents)), _keys(len(latents))
-    players = Players(
-        prepare=lambda frozen, example, key: Prepared(
+    objectives = GanObjectives(
+        prepare=lambda frozen, example, key: DecoderExample(
             example["latents"], example["latents"], example["image"]
         ),
+        hidden=lambda decoder, frozen, latents, key: decoder.hidden(latents, key=key),
+        image=lambda decoder, hidden: decoder.image(hidden),
+        last=lambda decoder: decoder.last.weight,
         reconstruct=_reconstruct,
         views=partial(_view, probability=probability),
-        fool=generator_loss,
-        discriminate=_discriminate,
-        stored=lambda image: image,
+        generator_loss=generator_loss,
+        discriminator_loss=_discriminator_loss,
+        quantize=lambda image: image,
         balance=partial(adaptive_weight, largest=largest),
         weight=weight,
         adversarial_start=0,
         discriminator_start=1,
     )
-    tokens, painted = _painted(decoder, latents)
+    tokens, decoded = _decoded(decoder, latents)
     produced: dict[str, Any] = {
         "tokens": tokens,
-        "reconstruction": painted,
-        "reconstruction_normalised": (np.asarray(painted) - mean) / std,
+        "reconstruction": decoded,
+        "reconstruction_normalised": (np.asarray(decoded) - mean) / std,
     }
     for part, start in _TURNS.items():
-        who = dataclasses.replace(players, adversarial_start=start)
-        produced |= _step(part, decoder, heads, frozen, who, batch)
+        told = dataclasses.replace(objectives, adversarial_start=start)
+        produced |= _step(part, decoder, heads, frozen, told, batch)
     return {name: np.asarray(value) for name, value in produced.items() if name in golden.outputs}
 
 
@@ -93,7 +96,7 @@ def _decoder(weights: Mapping[str, np.ndarray], options: Options) -> RegisterDec
 
 
 @jax.jit
-def _painted(decoder: RegisterDecoder, latents: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _decoded(decoder: RegisterDecoder, latents: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The last map of all tokens, and the images of those that become one."""
     tokens = jax.vmap(lambda z: decoder.patches(decoder.vit(z)))(latents)
     return tokens, jax.vmap(decoder)(latents)
@@ -127,12 +130,14 @@ def _view(image: Image, frozen: Any, *, key: Any, probability: float) -> tuple[A
 
 
 def _reconstruct(
-    image: Image, prepared: Prepared, frozen: Any, *, step: jax.Array
+    image: Image, hidden: Any, example: DecoderExample, frozen: Any, *, step: jax.Array
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    return l1_loss(image, prepared.target), {}
+    return l1_loss(image, example.target), {}
 
 
-def _discriminate(real: Seen, fake: Seen) -> tuple[jax.Array, dict[str, jax.Array]]:
+def _discriminator_loss(
+    real: DiscriminatorInputs, fake: DiscriminatorInputs
+) -> tuple[jax.Array, dict[str, jax.Array]]:
     on_real, on_fake = (seen.discriminator(seen.views[0]) for seen in (real, fake))
     return hinge_loss(on_real, on_fake), {}
 
@@ -142,7 +147,7 @@ def _step(
     decoder: RegisterDecoder,
     heads: Any,
     frozen: Any,
-    players: Players,
+    objectives: GanObjectives,
     batch: dict[str, jax.Array],
 ) -> dict[str, Any]:
     """The first step of a training on one device, whose optimiser keeps the gradient that it is given."""
@@ -155,7 +160,7 @@ def _step(
     )
     mesh = build_mesh(MeshShape(1))
     state, frozen = place(state, mesh), place(frozen, mesh)
-    step = make_gan_step(players, keeps, still, state, frozen, mesh=mesh)
+    step = make_gan_step(objectives, keeps, still, state, frozen, mesh=mesh)
     state, metrics = step(state, frozen, batch)
     gradient = join_buffers(state.opt_state.trace, state.buffers)
     named = export(gradient, pixel_decoder_slots(decoder, prefix=""))

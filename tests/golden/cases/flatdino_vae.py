@@ -82,7 +82,7 @@ def _weights(entry: dict[str, Any], number: int, intermediate: float) -> Weights
 @eqx.filter_jit
 def _forward(model: FlatDino, batch: Batch) -> dict[str, Array]:
     def one(x: Array, noise: Array) -> dict[str, Array]:
-        z, posterior = model.compress(x)
+        z, posterior = model.encode_raw(x)
         sample = _squash(model, posterior, noise)
         outputs = {
             "encoder_all_tokens": model.encoder(x),
@@ -91,10 +91,10 @@ def _forward(model: FlatDino, batch: Batch) -> dict[str, Array]:
             "logvar": posterior.logvar,
             "z_det": z,
             "z_sampled": sample,
-            "decoded_final": model.expand(z).final,
-            "decoded_from_sample": model.expand(sample).final,
+            "decoded_final": model.decode_raw(z).final,
+            "decoded_from_sample": model.decode_raw(sample).final,
         }
-        intermediate = model.expand(z).intermediate
+        intermediate = model.decode_raw(z).intermediate
         return outputs if intermediate is None else outputs | {"decoded_intermediate": intermediate}
 
     return jax.vmap(one)(batch.x, batch.noise)
@@ -105,8 +105,8 @@ def _mixed(model: FlatDino, x: Float[Array, "b patches width"]) -> dict[str, Arr
     """Parameters float32, compute bfloat16, outputs float32."""
 
     def one(x: Array) -> dict[str, Array]:
-        z, posterior = model.compress(x.astype(jnp.bfloat16))
-        final = model.expand(z, dtype=jnp.dtype(jnp.bfloat16)).final
+        z, posterior = model.encode_raw(x.astype(jnp.bfloat16))
+        final = model.decode_raw(z, dtype=jnp.dtype(jnp.bfloat16)).final
         outputs = {"mu": posterior.mean, "logvar": posterior.logvar, "decoded_final": final}
         return {f"bf16/{name}": value.astype(jnp.float32) for name, value in outputs.items()}
 
@@ -130,9 +130,9 @@ def _metrics(model: FlatDino, batch: Batch, weights: Weights) -> dict[str, Array
     """The loss of the released trainer, and everything that it logs about a batch."""
 
     def one(x: Array, noise: Array, intermediate: Array | None) -> tuple[dict[str, Array], Posterior, Array]:
-        posterior = model.compress(x)[1]
+        posterior = model.encode_raw(x)[1]
         sample = _squash(model, posterior, noise)
-        decoded = model.expand(sample)
+        decoded = model.decode_raw(sample)
         mean, logvar = posterior
         terms = {
             "recon_loss": huber_loss(decoded.final, x),

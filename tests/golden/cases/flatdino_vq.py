@@ -60,12 +60,12 @@ def _nested(golden: Golden, model: FlatDino, x: Float[Array, "b patches width"])
 @eqx.filter_jit
 def _forward(model: FlatDino, x: Float[Array, "b patches width"]) -> dict[str, Array]:
     def one(x: Array) -> dict[str, Array]:
-        codes, quantised = model.compress(x)
+        codes, quantised = model.encode_raw(x)
         return {
             "codes": codes,
             "indices": quantised.indices,
             "z_pre": quantised.continuous,
-            "decoded": model.expand(codes).final,
+            "decoded": model.decode_raw(codes).final,
         }
 
     return jax.vmap(one)(x)
@@ -73,7 +73,7 @@ def _forward(model: FlatDino, x: Float[Array, "b patches width"]) -> dict[str, A
 
 @eqx.filter_jit
 def _decoded(model: FlatDino, x: Float[Array, "b patches width"], keep: Int[Array, ""]) -> Array:
-    return jax.vmap(lambda one: model.expand(model.compress(one)[0], keep=keep).final)(x)
+    return jax.vmap(lambda one: model.decode_raw(model.encode_raw(one)[0], keep=keep).final)(x)
 
 
 @eqx.filter_jit
@@ -81,8 +81,8 @@ def _loss_and_gradients(
     model: FlatDino, x: Float[Array, "b patches width"], keep: int | None, recon_weight: float
 ) -> tuple[tuple[Array, dict[str, Array]], tuple[FlatDino, Array]]:
     def one(network: FlatDino, features: Array) -> tuple[dict[str, Array], Array]:
-        codes, quantised = network.compress(features)
-        decoded = network.expand(codes, keep=keep).final
+        codes, quantised = network.encode_raw(features)
+        decoded = network.decode_raw(codes, keep=keep).final
         terms = {"recon_loss": huber_loss(decoded, features), "recon_mse": mse_loss(decoded, features)}
         return terms, quantised.continuous
 

@@ -1,4 +1,4 @@
-"""From a tokenizer's raw latents to an image: by its own features, or by a decoder trained on either of them."""
+"""From a tokenizer's raw latents to an image: by the tokenizer itself, or by a decoder of its latents or features."""
 
 import abc
 
@@ -11,7 +11,7 @@ from laminate.tokenizers.base import ImageTokenizer
 from laminate.types import Image
 
 
-class Painter(eqx.Module):
+class LatentDecoder(eqx.Module):
     """Turns raw latents into a float32 image, clipped to [0, 1]; networks compute in `dtype`."""
 
     @abc.abstractmethod
@@ -19,8 +19,8 @@ class Painter(eqx.Module):
         raise NotImplementedError
 
 
-class ShownLatents(Painter):
-    """The tokenizer makes an image itself."""
+class OwnLatentDecoder(LatentDecoder):
+    """The tokenizer makes images itself, as one of pixel patches does."""
 
     tokenizer: ImageTokenizer
 
@@ -28,8 +28,8 @@ class ShownLatents(Painter):
         return self.tokenizer.image(latents, dtype=dtype)
 
 
-class PaintedFeatures(Painter):
-    """A decoder of the teacher's features shows those that the tokenizer gives back (RAE's decoders)."""
+class FeatureLatentDecoder(LatentDecoder):
+    """A decoder of the teacher's features decodes those that the tokenizer gives back (RAE's decoders)."""
 
     tokenizer: ImageTokenizer
     decoder: PixelDecoder
@@ -39,8 +39,8 @@ class PaintedFeatures(Painter):
         return jnp.clip(self.decoder(features.astype(dtype)), 0.0, 1.0)
 
 
-class PaintedLatents(Painter):
-    """A decoder of the tokenizer's latents paints them; the tokenizer's own decoder is not asked (FlatDINO's)."""
+class DirectLatentDecoder(LatentDecoder):
+    """A decoder of the tokenizer's latents decodes them; the tokenizer's own decoder is not asked (FlatDINO's)."""
 
     decoder: PixelDecoder
 
