@@ -127,7 +127,7 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
-from bench_matmul import against_matmul, matmul_flops, measured
+from benchmarks.matmul import against_matmul, matmul_flops, measured
 
 from laminate.bottlenecks.gaussian import Gaussian
 from laminate.losses.divergence import kl_loss, kl_weight
@@ -225,7 +225,7 @@ def main(command: Command) -> None:
             sys.stdout.flush()
         return
     if isinstance(command, Generate):
-        from bench_generate import measure as measure_generation
+        from benchmarks.generate import measure as measure_generation
 
         for result in measure_generation(
             size=command.size,
@@ -238,19 +238,19 @@ def main(command: Command) -> None:
             sys.stdout.flush()
         return
     if isinstance(command, Load):
-        from bench_load import measure as measure_loading
+        from benchmarks.load import measure as measure_loading
 
         result = {"bench": "load", **measure_loading(megabytes=command.megabytes, turns=command.turns)}
     elif isinstance(command, Decoder):
-        from bench_decoder import measure as measure_decoder
+        from benchmarks.decoder import measure as measure_decoder
 
         result = {"bench": "decoder", **measure_decoder(**vars(command))}
     elif isinstance(command, Teacher):
-        from bench_teacher import measure as measure_teacher
+        from benchmarks.teacher import measure as measure_teacher
 
         result = {"bench": "teacher", **measure_teacher(**vars(command))}
     else:
-        from bench_data import measure as measure_data
+        from benchmarks.data import measure as measure_data
 
         result = {"bench": "data", **measure_data(images=command.images, turns=command.turns)}
     sys.stdout.write(json.dumps(result) + "\n")

@@ -173,9 +173,7 @@ def make_evaluations(run, inputs):
     if run.beside is None:
         return (measured,)
     held_out = lambda: run.evaluation_batches(run.validation)
-    return measured, Looked(
-        look=ReconstructionFid(inputs, run.frozen, run.beside, held_out, mesh=run.mesh)
-    )
+    return measured, Looked(look=ReconstructionFid(inputs, run.frozen, run.beside, held_out, mesh=run.mesh))
 
 
 def main(flags, recipe):

@@ -7,14 +7,12 @@
 Interrupted, the same command goes on. Several hosts (--coordinator, or a TPU slice) share the work.
 """
 
-from laminate.cli.encode_flags import encode_command
+from laminate.cli.command import flags_command
+from laminate.cli.encode_flags import EncodeFlags
 
 if __name__ == "__main__":  # before the imports below, which --help need not wait for
-    COMMAND = encode_command(__doc__)
+    FLAGS = flags_command(__doc__, EncodeFlags)
 
-import dataclasses
-
-import jax
 import jax.numpy as jnp
 
 from laminate.parallel.cluster import find_place
@@ -22,44 +20,24 @@ from laminate.parallel.hosts import is_first, start
 from laminate.parallel.mesh import local_mesh, parse_mesh
 from laminate.parallel.sharding import place
 from laminate.pretrained.features import features_of
-from laminate.recipes import modules as build
 from laminate.runs.devices import compute_dtype
-from laminate.runs.precompute import encode, open_images, summary
+from laminate.runs.encoding_networks import open_networks
 from laminate.runs.exit_codes import say, training_errors, user_errors
-from laminate.recipes.serialization import teacher_of, teacher_tree
-from laminate.recipes.network import find_teacher
-from laminate.runs.pretrained import load_pretrained
-from laminate.train.export import content_hash
+from laminate.runs.precompute import encode, open_images, summary
 
 # 1. What is written of one view: features, or the normalised latents without sampling
 
 
 def make_function(flags, dtype, stored):
     def features(_, teacher, example):
-        found = features_of(teacher, example, layer=flags.layer, dtype=dtype)
+        found = features_of(teacher.teacher, example, layer=flags.layer, dtype=dtype)
         array = found.final if flags.layer is None else jnp.stack(found)
         return {"array": array.astype(stored)}
 
-    def latents(tokenizer, teacher, example):
-        found = features_of(teacher, example, dtype=dtype).final
-        return {"array": tokenizer.encode(found.astype(dtype)).astype(stored)}
+    def latents(_, tokenizer, example):
+        return {"array": tokenizer.encode(example, dtype=dtype).astype(stored)}
 
     return features if flags.what == "features" else latents
-
-
-# 2. Networks: the teacher, and the tokenizer that was trained on it
-
-
-def find_networks(flags):
-    """The tokenizer (None for features) and the recipe of the teacher."""
-    named = {"image_size": flags.teacher_image_size, "dtype": flags.teacher_dtype}
-    if flags.tokenizer is None:
-        return None, find_teacher(flags.teacher or "dinov2-b", **named)
-    loaded = load_pretrained(flags.tokenizer)
-    teacher = loaded.recipe.teacher
-    if flags.teacher is not None:
-        teacher = dataclasses.replace(find_teacher(flags.teacher, **named), weights=teacher.weights)
-    return loaded, teacher
 
 
 def main(flags):
@@ -67,24 +45,16 @@ def main(flags):
         start(find_place(flags.coordinator, flags.hosts, flags.host))
         mesh = local_mesh(parse_mesh(flags.mesh))
         dtype = compute_dtype(flags.precision)
-        loaded, teacher = find_networks(flags)
-        # 3. Images, or features of them that were written before
-        images = open_images(flags, flags.image_size or teacher.crop_size)
-        arrays = images.records["train"].manifest.arrays
-        teacher = build.identified(teacher) if arrays is None else teacher_of(arrays.made_by["teacher"])
-        made_by = {"teacher": teacher_tree(teacher), "layer": flags.layer}
-        if loaded is not None:
-            build.require_teacher(loaded.recipe, teacher)
-            made_by["tokenizer"] = content_hash(loaded.model)
-        frozen = build.teacher(teacher) if arrays is None else None
-        tokenizer = None if loaded is None else place(jax.device_get(loaded.model), mesh)
-        # 4. Records: shards of every host, statistics, manifest
+        # 2. Images, or features of them that were written before, and the networks that read them
+        networks = open_networks(flags)
+        images = open_images(flags, flags.image_size or networks.image_size)
+        frozen, made_by = networks.reading(images.records["train"], layer=flags.layer)
+        # 3. Records: shards of every host, statistics, manifest
         stored = dtype.name if flags.dtype == "auto" else flags.dtype
         written = encode(
             flags,
             images,
             make_function(flags, dtype, jnp.dtype(stored)),
-            tokenizer,
             place(frozen, mesh),
             mesh=mesh,
             dtype=dtype,
@@ -95,4 +65,4 @@ def main(flags):
 
 
 if __name__ == "__main__":
-    main(COMMAND)
+    main(FLAGS)

@@ -5,7 +5,7 @@
     python experiments/sample.py --classes cat rocket --per-class 50 --scale 1 --steps 100 --solver heun --png
     python experiments/sample.py --total 50000 --npz                  class-balanced, for evaluators
     python experiments/sample.py --interpolate spherical              from each image to the next one
-    python experiments/sample.py --decoder runs/embedded-decoder      painted by what decoder.py left
+    python experiments/sample.py --decoder runs/embedded-decoder      decoded by what decoder.py left
 
 Image i of a seed is the same in any batch, on any mesh.
 """
@@ -37,15 +37,17 @@ from laminate.flow import EULER, HEUN, RK4, Interval, time_grid
 from laminate.parallel.hosts import is_first
 from laminate.parallel.mesh import build_mesh
 from laminate.parallel.sharding import place
+from laminate.recipes.generator.family import GENERATOR
+from laminate.recipes.modules import image_tokenizer
 from laminate.runs.devices import compute_dtype, open_devices
-from laminate.runs.load_generator import load_generator, require_alike, tokenizer_of
 from laminate.runs.exit_codes import FAILED, say, training_errors, user_errors
-from laminate.recipes.flags import GeneratorFlags
-from laminate.runs.load_decoder import find_pictures, require_images
+from laminate.runs.experiment import trained_first
+from laminate.runs.find_checkpoint import run_of
+from laminate.runs.load_decoder import find_decoder, require_images
+from laminate.runs.load_generator import load_generator, require_alike, tokenizer_of
 from laminate.train.progress import Header, Progress
 
 SOLVERS = {"euler": EULER, "heun": HEUN, "rk4": RK4, "adaptive": None}
-GENERATOR = "runs/embedded-dit"
 LOOKED_AT = 400  # images of the grid, and of the interpolation
 
 
@@ -59,7 +61,7 @@ def make_labels(flags, recipe):
     return class_major(classes, each * len(classes) if flags.total is None else flags.total)
 
 
-def make_knobs(flags, recipe):
+def make_params(flags, recipe):
     """Guidance and grid; without a null class, or at a scale of 1, nothing is guided."""
     null_class = recipe.classes > 0 and recipe.class_dropout > 0
     scale = recipe.guidance.scale if flags.scale is None else flags.scale
@@ -84,21 +86,6 @@ def make_knobs(flags, recipe):
 # 2. With what: generator, tokenizer and what paints its latents, on the mesh
 
 
-def find_generator(flags):
-    """The generator that is asked for; the embedded one is trained first where it is not there yet."""
-    if flags.generator is not None or Path(GENERATOR).exists():
-        return flags.generator or GENERATOR
-    say(f"There is no generator in {GENERATOR} yet: generator.py trains one first.", primary=True)
-    import generator
-
-    generator.main(
-        GeneratorFlags(mesh=flags.mesh, decoder=flags.decoder), generator.RECIPES(generator.DEFAULT)
-    )
-    if not Path(GENERATOR, "generator", "config.json").exists():
-        raise SystemExit(0)  # it was stopped, and has said how to go on
-    return GENERATOR
-
-
 def open_sampler(flags, source):
     if flags.solver == "adaptive" and importlib.util.find_spec("diffrax") is None:
         raise ValueError(
@@ -107,31 +94,33 @@ def open_sampler(flags, source):
     shape, devices = open_devices(flags)
     mesh = build_mesh(shape)
     generator = load_generator(source, flags.weights, mesh=mesh, kernel=flags.attention)
-    recipe = generator.recipe
     weak = None
     if flags.auto is not None:
         weak = load_generator(flags.auto, flags.weights, mesh=mesh, kernel=flags.attention)
         require_alike(generator, weak)
-    tokenizer = tokenizer_of(generator, flags.tokenizer, kernel=flags.attention)
-    pictures = find_pictures(flags.decoder, tokenizer, kernel=flags.attention)
-    require_images(pictures, tokenizer)
+    loaded = tokenizer_of(generator, flags.tokenizer, kernel=flags.attention)
+    tokenizer = image_tokenizer(loaded, like=loaded.latent, encodes=False)
+    chosen = find_decoder(flags.decoder, loaded, kernel=flags.attention)
+    decoder = chosen.of(tokenizer)
+    require_images(decoder, loaded)
     sampler = Sampler(
-        FlowConfig.of(recipe, compute_dtype(flags.precision)),
+        FlowConfig.of(generator.recipe, compute_dtype(flags.precision)),
         generator.network,
-        place(pictures.painter(tokenizer.model), mesh),
-        place(tokenizer.model.normalization, mesh),
+        place(decoder, mesh),
+        place(tokenizer.normalization, mesh),
         mesh=mesh,
         config=SamplerConfig(SOLVERS[flags.solver], flags.channels),
         device_batch_size=flags.device_batch_size,
         weak=None if weak is None else weak.network,
     )
-    return sampler, recipe, f"painted by {pictures.said}; mesh {shape} (data x fsdp), {devices}"
+    means = f"decoded by {chosen.said}; mesh {shape} (data x fsdp), {devices}"
+    return sampler, generator.recipe, means
 
 
 # 3. Drawing, and the files
 
 
-def draw(sampler, labels, knobs, out, recipe, flags):
+def draw(sampler, labels, params, out, recipe, flags):
     """The first images and latents; all of them on the way to their files."""
     images, latents, kept = [], [], len(labels) if flags.check else LOOKED_AT
     batches = -(-len(labels) // sampler.global_batch_size)
@@ -142,7 +131,7 @@ def draw(sampler, labels, knobs, out, recipe, flags):
         if flags.npz and is_first():
             archive = stack.enter_context(SampleArchive(out / "samples.npz", labels))
         began = time.perf_counter()
-        for number, batch in enumerate(sampler.draw(labels, knobs), 1):
+        for number, batch in enumerate(sampler.draw(labels, params), 1):
             pixels = to_bytes(batch.images, flags.rounding)
             progress.at(number)
             if number == batches or number % max(1, batches // 10) == 0:
@@ -236,20 +225,22 @@ def print_check(images, labels, recipe, flags):
 
 def main(flags):
     with user_errors("sample.py"):
-        source = find_generator(flags)
+        source = trained_first(
+            flags.generator, GENERATOR, flags, beside=__file__, what="generator", unfinished_will_do=True
+        )
         sampler, recipe, means = open_sampler(flags, source)
-        labels, knobs = make_labels(flags, recipe), make_knobs(flags, recipe)
+        labels, params = make_labels(flags, recipe), make_params(flags, recipe)
         require_checkable(flags, recipe)
         out = epath.Path(flags.out or default_folder(source))
         out.mkdir(parents=True, exist_ok=True)
-    steps = "adaptive steps" if flags.solver == "adaptive" else f"{int(knobs.grid.intervals)} steps"
+    steps = "adaptive steps" if flags.solver == "adaptive" else f"{int(params.grid.intervals)} steps"
     say(
-        f"{len(labels)} images of {recipe.name}: {flags.solver}, {steps}, guidance {float(knobs.scale):g}; {means}",
+        f"{len(labels)} images of {recipe.name}: {flags.solver}, {steps}, guidance {float(params.scale):g}; {means}",
         primary=is_first(),
     )
     with training_errors("sample.py"):
         try:
-            images, latents = draw(sampler, labels, knobs, out, recipe, flags)
+            images, latents = draw(sampler, labels, params, out, recipe, flags)
         except NotFiniteError as error:
             say(f"sample.py: {error}", primary=is_first())
             raise SystemExit(FAILED) from error
@@ -263,8 +254,7 @@ def main(flags):
 
 
 def default_folder(source):
-    run = Path(source).expanduser()
-    run = run.parent.parent if run.parent.name == "checkpoints" else run
+    run = Path(run_of(source)[0]).expanduser()
     return run / "drawn" if run.is_dir() else Path("drawn")
 
 

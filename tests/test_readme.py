@@ -13,17 +13,17 @@ import jax.numpy as jnp
 import pytest
 import tyro
 
+from laminate.cli.encode_flags import EncodeFlags
+from laminate.cli.sample_flags import SampleFlags
 from laminate.data.__main__ import Command
 from laminate.pretrained.__main__ import Command as PretrainedCommand
 from laminate.recipes.__main__ import main as recipes_main
-from laminate.recipes.modules import flatdino
-from laminate.recipes.image_decoder.flags import DecoderFlags, resolve_decoder
 from laminate.recipes.embedded import embedded_vae
-from laminate.cli.encode_flags import EncodeFlags
-from laminate.recipes.flatdino.presets import flatdino_fsq, flatdino_vae, flow_generator, image_decoder
 from laminate.recipes.flags import RECIPE_FILE, GeneratorFlags, TrainFlags, resolve_generator, resolve_recipe
+from laminate.recipes.flatdino.presets import flatdino_fsq, flatdino_vae, flow_generator, image_decoder
+from laminate.recipes.image_decoder.flags import DecoderFlags, resolve_decoder
+from laminate.recipes.modules import flatdino
 from laminate.recipes.serialization import to_json
-from laminate.cli.sample_flags import SampleFlags
 from laminate.runs.pretrained import save_pretrained
 
 ROOT = Path(__file__).parent.parent

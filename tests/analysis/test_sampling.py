@@ -6,13 +6,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jaxtyping import Array
+from laminate.tokenizers.painters import Painter
 
 from laminate.analysis.generation import FlowConfig, flow_loss
 from laminate.analysis.sampling import NotFiniteError, Sampler, SamplerConfig, SamplerParams
 from laminate.flow import EULER, STRAIGHT, time_grid
 from laminate.parallel.mesh import MeshShape, build_mesh
 from laminate.tokenizers.normalization import Normalization
-from laminate.tokenizers.painters import Painter
 from tests.flow.circle import Circle, Turn
 from tests.oracles.arrays import normal
 

@@ -3,8 +3,8 @@
 import dataclasses
 from pathlib import Path
 
-from laminate.recipes.modules import image_decoder
 from laminate.recipes.image_decoder.recipe import Adversary, DecoderRecipe, Noise, Perceptual, for_tokenizer
+from laminate.recipes.modules import image_decoder
 from laminate.runs.load_tokenizer import load_tokenizer
 from laminate.runs.pretrained import save_pretrained
 from tests.experiments.jobs import TINY, VIT

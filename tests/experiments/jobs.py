@@ -15,19 +15,19 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from laminate.recipes.bottleneck import FsqBottleneck, GaussianBottleneck
-from laminate.recipes.modules import flatdino, generator
 from laminate.cli.command import decoder_command, generator_command, train_command
-from laminate.recipes.image_decoder.recipe import Adversary, DecoderRecipe, Perceptual
-from laminate.recipes.flatdino.presets import flatdino_fsq, flatdino_vae, flow_generator, image_decoder
+from laminate.recipes.bottleneck import FsqBottleneck, GaussianBottleneck
 from laminate.recipes.families import Recipe
+from laminate.recipes.flatdino.presets import flatdino_fsq, flatdino_vae, flow_generator, image_decoder
 from laminate.recipes.flatdino.recipe import FlatDinoRecipe
 from laminate.recipes.generator.recipe import GeneratorRecipe, Guidance
-from laminate.recipes.serialization import to_json
-from laminate.runs.load_tokenizer import load_tokenizer, speak
+from laminate.recipes.image_decoder.recipe import Adversary, DecoderRecipe, Perceptual
+from laminate.recipes.modules import flatdino, generator
 from laminate.recipes.network import VitConfig, patch_teacher
-from laminate.runs.pretrained import save_pretrained
+from laminate.recipes.serialization import to_json
 from laminate.recipes.training import Augment, Optimizer, Schedule
+from laminate.runs.load_tokenizer import load_tokenizer, speak
+from laminate.runs.pretrained import save_pretrained
 from laminate.types import join_buffers, split_buffers
 
 ROOT = Path(__file__).parents[2]

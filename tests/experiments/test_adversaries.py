@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from laminate.cli.command import decoder_command
-from laminate.recipes.image_decoder.recipe import for_tokenizer
 from laminate.cli.encode_flags import EncodeFlags
 from laminate.recipes.flatdino.presets import image_decoder
 from laminate.recipes.generator.recipe import TokenizerId
+from laminate.recipes.image_decoder.recipe import for_tokenizer
 from laminate.recipes.serialization import to_tree
 from laminate.runs.load_tokenizer import load_tokenizer
 from laminate.runs.pretrained import load_pretrained

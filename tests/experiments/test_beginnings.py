@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import laminate
-from laminate.runs import training as launch
 from laminate.recipes.modules import flatdino
+from laminate.runs import training as launch
 from laminate.runs.setup import open_run
 from laminate.train.export import named_weights
 from tests.experiments.jobs import TINY

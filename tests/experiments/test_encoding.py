@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import laminate
+from laminate.cli.encode_flags import EncodeFlags, encode_command
 from laminate.data.array_schema import ReadArray
 from laminate.data.array_writer import ArrayFolder, read_statistics
 from laminate.data.augment import Squash, TrainCrop
@@ -24,7 +25,6 @@ from laminate.data.sources import open_records
 from laminate.pretrained.patches import Patches
 from laminate.pretrained.teachers import load_teacher
 from laminate.recipes.modules import flatdino
-from laminate.cli.encode_flags import EncodeFlags, encode_command
 from laminate.recipes.network import find_teacher
 from laminate.runs.setup import open_run
 from tests.experiments.jobs import ROOT, TINY, experiment, tree, write_photos

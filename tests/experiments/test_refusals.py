@@ -15,8 +15,8 @@ from laminate.data.records import Manifest, require_labels
 from laminate.data.schema import Example
 from laminate.data.sources import open_records
 from laminate.recipes.embedded import embedded_fsq
-from laminate.recipes.serialization import to_json
 from laminate.recipes.network import find_teacher
+from laminate.recipes.serialization import to_json
 from laminate.runs.setup import open_run
 from tests.experiments.jobs import TINY, one_line, tree
 

@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from laminate.cli.command import flags_command
-from laminate.recipes.image_decoder.recipe import for_features
-from laminate.runs.load_tokenizer import load_tokenizer
-from laminate.recipes.network import TeacherConfig
 from laminate.cli.sample_flags import SampleFlags
+from laminate.recipes.image_decoder.recipe import for_features
+from laminate.recipes.network import TeacherConfig
+from laminate.runs.load_tokenizer import load_tokenizer
 from laminate.runs.pretrained import load_pretrained
 from tests.experiments.decoders import OF_FEATURES, OF_LATENTS, write_decoder
 from tests.experiments.jobs import TINY, TINY_DIT, Job, experiment, write_generator, write_tokenizer

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import laminate
-from laminate.data.prepared import read_manifest
 from laminate.cli.encode_flags import EncodeFlags
+from laminate.data.prepared import read_manifest
 from laminate.recipes.serialization import from_json
 from laminate.tokenizers import rae
 from tests.experiments.jobs import TINY, experiment

@@ -5,8 +5,8 @@ from typing import Any
 
 from laminate.recipes.bottleneck import GaussianBottleneck
 from laminate.recipes.flatdino.recipe import FlatDinoRecipe
-from laminate.recipes.network import VitConfig
 from laminate.recipes.flatdino.vae_names import VaeName
+from laminate.recipes.network import VitConfig
 
 STATIC_WITHOUT_INPUT_WIDTH = ("baseline", "fast-32")
 STATICS = (*STATIC_WITHOUT_INPUT_WIDTH, "fast-32-64")

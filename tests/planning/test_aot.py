@@ -11,6 +11,7 @@ from pathlib import Path
 import jax
 import pytest
 
+from laminate.cli.plan_flags import plan_command, script_of
 from laminate.parallel.mesh import MeshShape, build_mesh
 from laminate.planning.chips import parse_topology
 from laminate.planning.devices import CompilerMissing, describe, has_compiler
@@ -18,7 +19,6 @@ from laminate.planning.plan import Setting, held_bytes
 from laminate.recipes.embedded import embedded_decoder, embedded_dit, embedded_vae
 from laminate.recipes.generator.costs import generator_flops
 from laminate.recipes.serialization import to_json
-from laminate.cli.plan_flags import plan_command, script_of
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 TINY = ["--global-batch-size", "16", "--topology", "v5e:2x4"]

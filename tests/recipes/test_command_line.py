@@ -9,11 +9,11 @@ import tyro
 
 from laminate.recipes.__main__ import main
 from laminate.recipes.embedded import embedded_vae
-from laminate.recipes.flatdino.presets import flatdino_vae
-from laminate.recipes.flatdino.describe import find_family, is_ambiguous
 from laminate.recipes.flags import TrainFlags, resolve_recipe, run_folder
-from laminate.recipes.serialization import differences, to_json
+from laminate.recipes.flatdino.describe import find_family, is_ambiguous
+from laminate.recipes.flatdino.presets import flatdino_vae
 from laminate.recipes.network import patch_teacher
+from laminate.recipes.serialization import differences, to_json
 
 DEFAULT = "embedded-16-128"
 

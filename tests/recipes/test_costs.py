@@ -7,7 +7,8 @@ import jax
 import numpy as np
 import pytest
 
-from laminate.recipes import modules as build, costs
+from laminate.recipes import costs
+from laminate.recipes import modules as build
 from laminate.recipes.embedded import embedded_fsq, embedded_vae
 from laminate.recipes.flatdino.presets import flatdino_fsq, flatdino_vae
 from laminate.recipes.network import VitConfig, patch_teacher

@@ -13,6 +13,10 @@ from hypothesis import strategies as st
 
 from laminate.recipes import __main__ as command
 from laminate.recipes import modules as build
+from laminate.recipes.embedded import embedded_fsq, embedded_vae
+from laminate.recipes.flatdino.presets import flatdino_vae, image_decoder
+from laminate.recipes.generator.recipe import TokenizerId
+from laminate.recipes.image_decoder.costs import decoder_parameters
 from laminate.recipes.image_decoder.recipe import (
     RAE_SIZES,
     Adversary,
@@ -25,12 +29,8 @@ from laminate.recipes.image_decoder.recipe import (
     for_features,
     for_tokenizer,
 )
-from laminate.recipes.image_decoder.costs import decoder_parameters
-from laminate.recipes.embedded import embedded_fsq, embedded_vae
-from laminate.recipes.flatdino.presets import flatdino_vae, image_decoder
-from laminate.recipes.generator.recipe import TokenizerId
-from laminate.recipes.serialization import from_json, to_json
 from laminate.recipes.network import PRETRAINED_TEACHERS
+from laminate.recipes.serialization import from_json, to_json
 from laminate.types import is_buffer
 
 NAMES = [*(f"vit-{size}" for size in ("s", "b", "l", "xl")), *(f"rae-{size}" for size in RAE_SIZES)]

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from laminate.flow import dimension_shift
 from laminate.recipes import modules as build
-from laminate.recipes.generator import names as generator_names
 from laminate.recipes.flatdino.presets import flatdino_vae, flow_generator
-from laminate.recipes.generator.recipe import LIGHTNING, Guidance, TokenizerId, for_latents, generator
+from laminate.recipes.generator import names as generator_names
 from laminate.recipes.generator.costs import generator_flops, generator_parameters, printed_costs
-from laminate.recipes.serialization import from_json, to_json
+from laminate.recipes.generator.recipe import LIGHTNING, Guidance, TokenizerId, for_latents, generator
 from laminate.recipes.network import PRETRAINED_TEACHERS
+from laminate.recipes.serialization import from_json, to_json
 from laminate.types import is_buffer
 
 fields = st.fixed_dictionaries(

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from laminate.recipes.flatdino import fsq_names, vae_names
-from laminate.recipes.flatdino.presets import flatdino_fsq, flatdino_vae
 from laminate.recipes.flatdino.grammar import EPOCHS, SIZE_LETTERS
+from laminate.recipes.flatdino.presets import flatdino_fsq, flatdino_vae
 from tests.oracles.released_config import as_released_config, as_released_spec
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "04_flatdino_name_grammar.safetensors"

@@ -11,8 +11,8 @@ from laminate.recipes.bottleneck import FsqBottleneck, GaussianBottleneck, norma
 from laminate.recipes.embedded import embedded_fsq, embedded_vae
 from laminate.recipes.flatdino.presets import FSQ_STATICS, VAE_STATICS, flatdino_fsq, flatdino_vae
 from laminate.recipes.flatdino.recipe import released
-from laminate.recipes.serialization import differences, from_json, to_json
 from laminate.recipes.network import TeacherConfig, VitConfig, find_teacher, patch_teacher
+from laminate.recipes.serialization import differences, from_json, to_json
 from laminate.recipes.sizes import SIZES
 from laminate.recipes.training import Augment, Optimizer, Schedule
 
@@ -180,7 +180,10 @@ def test_whole_numbers_stand_for_floats_in_json():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: VitConfig(dim=24, depth=2, heads=5, hidden=40), "heads must divide dim, got 5 heads for dim 24"),
+        (
+            lambda: VitConfig(dim=24, depth=2, heads=5, hidden=40),
+            "heads must divide dim, got 5 heads for dim 24",
+        ),
         (lambda: VitConfig(dim=0, depth=2, heads=1, hidden=40), "dim must be at least 1, got 0"),
         (lambda: replace(VIT, drop_path_rate=1.0), r"drop_path_rate must lie in \[0, 1\)"),
         (lambda: replace(VIT, norm_eps=0.0), "norm_eps must be greater than"),

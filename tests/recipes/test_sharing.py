@@ -17,12 +17,12 @@ from safetensors.numpy import load_file, save_file
 
 import laminate
 from laminate.recipes.bottleneck import FsqBottleneck
-from laminate.recipes.modules import flatdino
-from laminate.runs.model_card import Card, card_text
 from laminate.recipes.flatdino.recipe import FlatDinoRecipe
+from laminate.recipes.modules import flatdino
 from laminate.recipes.network import VitConfig, find_teacher, patch_teacher
-from laminate.runs.pretrained import FORMAT, load_pretrained
 from laminate.recipes.training import Schedule
+from laminate.runs.model_card import Card, card_text
+from laminate.runs.pretrained import FORMAT, load_pretrained
 from laminate.train.export import fill, load_weights, named_weights, save_weights
 
 VIT = VitConfig(dim=12, depth=2, heads=3, hidden=10, positions="sincos")

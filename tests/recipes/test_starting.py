@@ -12,12 +12,12 @@ import pytest
 
 import laminate
 from laminate.recipes.bottleneck import GaussianBottleneck
-from laminate.recipes.modules import flatdino
 from laminate.recipes.flags import TrainFlags
 from laminate.recipes.flatdino.recipe import FlatDinoRecipe
+from laminate.recipes.modules import flatdino
 from laminate.recipes.network import VitConfig, patch_teacher
-from laminate.runs.init_from import plan_start, started
 from laminate.recipes.training import Schedule
+from laminate.runs.init_from import plan_start, started
 from laminate.train.export import named_weights
 from laminate.train.state import init_state
 

@@ -10,8 +10,8 @@ import pytest
 import tyro
 
 from laminate.parallel.mesh import parse_mesh
-from laminate.recipes.flatdino.presets import flatdino_vae
 from laminate.recipes.flags import TrainFlags, resolve_recipe
+from laminate.recipes.flatdino.presets import flatdino_vae
 
 README = Path(__file__).parents[2] / "tpu" / "README.md"
 COMMIT = "4f2a91c0d7e3"  # stands in the README for the commit that is checked out

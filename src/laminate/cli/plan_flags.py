@@ -99,12 +99,12 @@ class PlanFlags:
         asked = {field.name: getattr(self, field.name) for field in fields(self)}
         known = {field.name for field in fields(family.flags)}
         defaults = {field.name: field.default for field in fields(self)}
+        why = f"not of what {family.script} trains"
+        if family.kind == "generator":
+            why = "the tokenizer's: a generator is planned beside the paper's tokenizer"
         for name in ("variant", "teacher", "teacher_dtype"):
             if name not in known and asked[name] != defaults[name]:
-                whose = " is the tokenizer's: a generator is planned beside the paper's tokenizer"
-                raise ValueError(
-                    f"--{name.replace('_', '-')}{whose if family.kind == 'generator' else f': {family.script} has no such flag'}."
-                )
+                raise ValueError(f"--{name.replace('_', '-')} is {why}.")
         shared = {name: value for name, value in asked.items() if name in known}
         return family.flags(**shared, precision="bfloat16")
 

@@ -16,9 +16,7 @@ def explain(
     /,
     family: str = "auto",
     variant: str = "paper",
-    set: Annotated[
-        tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="PATH=VALUE")
-    ] = (),
+    set: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="PATH=VALUE")] = (),
     json: bool = False,
 ) -> None:
     """Say what the name of an experiment means and what it costs.
@@ -64,7 +62,9 @@ def show_list() -> None:
         names = family.names
         rows = (*((name, "fixed name") for name in names.presets), *names.options)
         usage = f": {names.usage}" if names.usage else ""
-        console.print(table(f"experiments/{family.script} (--family {family.name}){usage}", ("part", "means"), rows))
+        console.print(
+            table(f"experiments/{family.script} (--family {family.name}){usage}", ("part", "means"), rows)
+        )
         for word, meanings in names.glossary.items():
             console.print(table(word, ("name", *("",) * (max(map(len, meanings)) - 1)), meanings))
 

@@ -32,8 +32,8 @@ def join(family: Family[Any]) -> None:
         same_tag = family.tag == other.tag and family.recipe is not other.recipe
         if family.name == other.name or family.script == other.script or same_tag:
             raise ValueError(
-                f"The family {family.name!r} (tag {family.tag!r}, script {family.script!r}) collides with {other.name!r} "
-                f"(tag {other.tag!r}, script {other.script!r}): give it a name, a tag and a script of its own."
+                f"The family {family.name!r} (tag {family.tag!r}, script {family.script!r}) collides with "
+                f"{other.name!r} (tag {other.tag!r}, script {other.script!r}): give it ones of its own."
             )
     _JOINED.append(family)
 

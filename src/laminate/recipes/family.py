@@ -168,31 +168,26 @@ class AsTokenizer(Protocol):
     def __call__(self, recipe: Any, model: Any, *, encodes: bool = True, weights: bool = True) -> Any: ...
 
 
-class NothingFrozen:
+def nothing_frozen(
+    recipe: Any,
+    *,
+    tokenizer: LoadedTokenizer | None = None,
+    stored: bool = False,
+    weights: bool = True,
+) -> None:
     """Nothing stands beside the trained network."""
-
-    def __call__(
-        self,
-        recipe: Any,
-        *,
-        tokenizer: LoadedTokenizer | None = None,
-        stored: bool = False,
-        weights: bool = True,
-    ) -> None:
-        return None
+    return None
 
 
-class AcceptImages:
+def accept_images(recipe: Any, records: Records, *, tokenizer: LoadedTokenizer | None = None) -> Any:
     """Any images are accepted; records of arrays are refused."""
-
-    def __call__(self, recipe: Any, records: Records, *, tokenizer: LoadedTokenizer | None = None) -> Any:
-        arrays = records.manifest.arrays
-        if arrays is not None:
-            raise ValueError(
-                f"--data holds {arrays.field} of {records.manifest.source}, and {recipe.name!r} reads images: give the "
-                "images that they were made from."
-            )
-        return recipe
+    arrays = records.manifest.arrays
+    if arrays is not None:
+        raise ValueError(
+            f"--data holds {arrays.field} of {records.manifest.source}, and {recipe.name!r} reads images: give the "
+            "images that they were made from."
+        )
+    return recipe
 
 
 def image_and_label(recipe: Any) -> Shapes:
@@ -206,8 +201,8 @@ class Modules:
     """What a family needs JAX for."""
 
     build: Build
-    frozen: Frozen = NothingFrozen()
-    accept: Accept = AcceptImages()
+    frozen: Frozen = nothing_frozen
+    accept: Accept = accept_images
     example_shapes: Callable[[Any], Shapes] = image_and_label
     """The arrays of one example as the loader gives it, for a plan."""
     tokenizer: AsTokenizer | None = None

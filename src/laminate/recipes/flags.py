@@ -18,8 +18,6 @@ AutoRemat = Literal["auto", Remat]
 Resume = Literal["auto", "newest-good", "required"]
 
 
-
-
 @dataclass(frozen=True)
 class RunFlags:
     """What every training can be told."""
@@ -123,7 +121,14 @@ class RunFlags:
     """Record a profile from the first of these steps to the second."""
 
     def __post_init__(self) -> None:
-        for flag in ("steps", "global_batch_size", "image_size", "tokens", "data_workers", "device_batch_size"):
+        for flag in (
+            "steps",
+            "global_batch_size",
+            "image_size",
+            "tokens",
+            "data_workers",
+            "device_batch_size",
+        ):
             positive(flag, getattr(self, flag))
         for flag in ("keep", "validate_every", "log_every", "stop_after", "checkpoint_every"):
             positive(flag, getattr(self, flag))

@@ -141,7 +141,9 @@ def image_tokenizer(
     recipe = tokenizer_like(like) if loaded is None else loaded.recipe
     made = family_of(recipe).modules()
     assert made.tokenizer is not None
-    model = eqx.filter_eval_shape(made.build, recipe, key=jax.random.key(0)) if loaded is None else loaded.model
+    model = (
+        eqx.filter_eval_shape(made.build, recipe, key=jax.random.key(0)) if loaded is None else loaded.model
+    )
     return made.tokenizer(recipe, model, encodes=encodes, weights=weights and loaded is not None)
 
 

@@ -38,6 +38,9 @@ class Compute:
         return self.remat if layers >= self.remat_from else "none"
 
 
+PLAIN = Compute()
+
+
 @dataclass(frozen=True)
 class VitConfig:
     """A pre-norm vision transformer over a sequence of tokens."""
@@ -176,7 +179,9 @@ def patch_teacher(image_size: int, patch_size: int) -> TeacherConfig:
     )
 
 
-def find_teacher(text: str, *, image_size: int | None = None, dtype: StoredDtype = "float32") -> TeacherConfig:
+def find_teacher(
+    text: str, *, image_size: int | None = None, dtype: StoredDtype = "float32"
+) -> TeacherConfig:
     """The teacher that a person names: `dinov2-b`; the file, folder or hub repository of one; `dinov2-b=WHERE`; or
     `patches` / `patches-64-8` (image and patch size).
 
@@ -221,4 +226,6 @@ def _looked_at(text: str) -> TeacherConfig:
 
     one = describe_teacher(text)
     dim, depth = one.size
-    return TeacherConfig(text, one.image_size, (one.image_size // one.patch) ** 2, dim, depth, one.family.name)
+    return TeacherConfig(
+        text, one.image_size, (one.image_size // one.patch) ** 2, dim, depth, one.family.name
+    )

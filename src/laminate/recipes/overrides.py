@@ -1,4 +1,4 @@
-"""Fields of a recipe set by name, as `--set schedule.peak=3e-4` does: dotted paths, read strictly by the field's type."""
+"""Fields of a recipe set by their dotted paths, as `--set schedule.peak=3e-4` does, read strictly by their types."""
 
 import dataclasses
 import difflib
@@ -89,7 +89,7 @@ def with_name(recipe: R, changed: Mapping[str, str]) -> R:
 
 
 def require_kept(asked: Iterable[str], recipe: Any) -> None:
-    """Raises ValueError if what `--set` asked for is not what the recipe has in the end: data or a tokenizer decide it."""
+    """Raises ValueError if what `--set` asked for is not what the recipe has once data and tokenizer are known."""
     known = {field.path: field for field in fields_of(recipe)}
     for setting in asked:
         path, text = _split(setting)
@@ -103,7 +103,9 @@ def require_kept(asked: Iterable[str], recipe: Any) -> None:
 def _split(setting: str) -> tuple[str, str]:
     path, equals, text = setting.partition("=")
     if not equals or not path:
-        raise ValueError(f"--set {setting}: write PATH=VALUE, as schedule.peak=3e-4; `--set {HELP}` lists all.")
+        raise ValueError(
+            f"--set {setting}: write PATH=VALUE, as schedule.peak=3e-4; `--set {HELP}` lists all."
+        )
     return path.strip(), text.strip()
 
 

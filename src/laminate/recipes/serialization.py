@@ -1,4 +1,4 @@
-"""Dataclasses as JSON and back, exactly, with strict reading. A class that is one of several says which by its `KIND`."""
+"""Dataclasses as JSON and back, exactly, read strictly. A class that is one of several says which by its `KIND`."""
 
 import dataclasses
 import json

@@ -134,7 +134,9 @@ class Schedule:
     def at_peak(self, peak: float) -> "Schedule":
         """The same schedule with another peak; the first and the last rate keep their share of it."""
         share = peak / self.peak
-        return replace(self, peak=peak, start=min(peak, share * self.start), final=min(peak, share * self.final))
+        return replace(
+            self, peak=peak, start=min(peak, share * self.start), final=min(peak, share * self.final)
+        )
 
 
 @dataclass(frozen=True)

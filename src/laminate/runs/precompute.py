@@ -90,7 +90,6 @@ def encode(
     flags: EncodeFlags,
     images: Images,
     function: Measure,
-    model: PyTree,
     frozen: PyTree,
     *,
     mesh: Mesh,
@@ -98,7 +97,7 @@ def encode(
     stored: str,
     made_by: dict[str, Any],
 ) -> Prepared:
-    """Write `function(model, frozen, example)["array"]` of every view into `flags.out`, and what it says afterwards.
+    """Write `function((), frozen, example)["array"]` of every view into `flags.out`, and what it says afterwards.
 
     Every host computes shards of its own on its own `mesh`; the first one makes the folder and its manifest. The
     arrays are `stored` in a dtype of `array_schema.DTYPES`.
@@ -107,7 +106,7 @@ def encode(
         ValueError: too many bad images, a result that is not finite, or hosts that do not agree on what they encode.
         OSError: the folder cannot be written, or holds something else.
     """
-    apply = _on_devices(function, model, frozen, images, mesh, dtype, flags.host_batch_size)
+    apply = _on_devices(function, frozen, images, mesh, dtype, flags.host_batch_size)
     shape = _shape(apply, images)
     facts = ArrayFacts(flags.what, shape, stored, images.description, max(1, images.views), made_by)
     first = images.records["train"].manifest
@@ -138,7 +137,6 @@ Apply = Callable[[list[np.ndarray]], np.ndarray]
 
 def _on_devices(
     function: Measure,
-    model: PyTree,
     frozen: PyTree,
     images: Images,
     mesh: Mesh,
@@ -149,13 +147,13 @@ def _on_devices(
     devices = mesh.devices.size
     rows = -(-host_batch_size // devices) * devices
     field = images.records["train"].manifest.field
-    run = make_map(function, model, frozen, mesh=mesh, compute_dtype=dtype)
+    run = make_map(function, (), frozen, mesh=mesh, compute_dtype=dtype)
 
     def apply(views: list[np.ndarray]) -> np.ndarray:
         batch = np.zeros((rows, *views[0].shape), views[0].dtype)
         batch[: len(views)] = views
         example: dict[str, Array] = {field: jax.device_put(batch, batch_sharding(mesh))}
-        return np.asarray(run(model, frozen, example)["array"])[: len(views)]
+        return np.asarray(run((), frozen, example)["array"])[: len(views)]
 
     return apply
 

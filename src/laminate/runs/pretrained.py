@@ -22,7 +22,7 @@ from laminate.pretrained.registry import CONFIG, MODEL
 from laminate.pretrained.tensors import require_finite
 from laminate.recipes.families import family_of, from_tree, to_tree
 from laminate.recipes.family import Recipe
-from laminate.recipes.network import AttentionKernel, Compute, Remat
+from laminate.recipes.network import PLAIN, AttentionKernel, Compute, Remat
 from laminate.runs.model_card import CARD, Card, card_text
 from laminate.train.durable import absolute, write_atomically
 from laminate.train.export import FOLDERS, fill, named_weights, save_weights
@@ -171,6 +171,6 @@ def _config(recipe: Recipe, card: Card, digest: str, numbers: int) -> dict[str, 
     }
 
 
-def _shapes(recipe: Recipe, compute: Compute = Compute()) -> Any:
+def _shapes(recipe: Recipe, compute: Compute = PLAIN) -> Any:
     """The model of `recipe` without its numbers."""
     return eqx.filter_eval_shape(family_of(recipe).modules().build, recipe, compute, key=jax.random.key(0))

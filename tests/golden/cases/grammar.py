@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 
 from laminate.recipes.flatdino import fsq_names, vae_names
-
-from laminate.recipes.generator import names as generator_names
+from laminate.recipes.flatdino.grammar import Grammar, match_option
 from laminate.recipes.flatdino.presets import flatdino_fsq, flatdino_vae
 from laminate.recipes.flatdino.recipe import FlatDinoRecipe
+from laminate.recipes.generator import names as generator_names
 from laminate.recipes.generator.recipe import generator
-from laminate.recipes.flatdino.grammar import Grammar, match_option
 from tests.oracles.released_config import as_released_config, as_released_spec
 from tests.oracles.released_generator import as_released_generator
 

@@ -17,17 +17,15 @@ from laminate.recipes.bottleneck import FsqBottleneck, GaussianBottleneck
 from laminate.recipes.family import Modules
 from laminate.recipes.flatdino.recipe import FlatDinoRecipe
 from laminate.recipes.latent import LoadedTokenizer
-from laminate.recipes.modules import identified, same_teacher, teacher, trunk
-from laminate.recipes.network import Compute, TeacherConfig
+from laminate.recipes.modules import identified, teacher, trunk
+from laminate.recipes.network import PLAIN, Compute, TeacherConfig
 from laminate.recipes.serialization import read
 from laminate.tokenizers.features import FeatureTokenizer
 from laminate.tokenizers.flatdino import FlatDino, NestedLatents
 from laminate.types import RandomKey
 
 
-def flatdino(
-    recipe: FlatDinoRecipe, compute: Compute = Compute(), *, key: RandomKey
-) -> FlatDino:
+def flatdino(recipe: FlatDinoRecipe, compute: Compute = PLAIN, *, key: RandomKey) -> FlatDino:
     """The tokenizer of `recipe` with freshly drawn float32 parameters.
 
     Under `equinox.filter_eval_shape` nothing is allocated.

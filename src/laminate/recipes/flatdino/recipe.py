@@ -61,8 +61,8 @@ class FlatDinoRecipe:
         one_of("reconstruction", self.reconstruction, get_args(Reconstruction))
         if self.teacher.name == "patches" and self.augment.image_size != self.teacher.image_size:
             raise ValueError(
-                f"The teacher `patches` sees images of {self.teacher.image_size} pixels as they are, and augment.image_size "
-                f"is {self.augment.image_size}: give both the same, as --image-size does."
+                f"The teacher `patches` sees images of {self.teacher.image_size} pixels as they are, and "
+                f"augment.image_size is {self.augment.image_size}: give both the same, as --image-size does."
             )
         if self.intermediate_layer is not None:
             _check_layer(self.intermediate_layer, self.teacher)

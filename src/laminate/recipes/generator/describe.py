@@ -62,7 +62,8 @@ def _use(recipe: GeneratorRecipe) -> tuple[str, ...]:
         "```sh\npython experiments/sample.py --generator PATH --tokenizer PATH\n```",
         "```python\nimport laminate\n\n"
         'generator = laminate.from_pretrained("PATH OR ORGANISATION/NAME")\n'
-        f"output = generator(x, t, label)  # x {shape_text(recipe.tokens, recipe.features)}, t from 0 (noise) to 1 (data)\n"
+        f"output = generator(x, t, label)  # x {shape_text(recipe.tokens, recipe.features)}, "
+        "t from 0 (noise) to 1 (data)\n"
         "```",
         f"It speaks the latents of the tokenizer{of}, and of no other.",
     )

@@ -10,14 +10,12 @@ from laminate.recipes.family import Modules
 from laminate.recipes.generator.recipe import GeneratorRecipe
 from laminate.recipes.latent import LatentSpec, LoadedTokenizer, for_latents
 from laminate.recipes.modules import image_tokenizer, require_statistics, trunk
-from laminate.recipes.network import Compute
+from laminate.recipes.network import PLAIN, Compute
 from laminate.tokenizers.base import ImageTokenizer
 from laminate.types import RandomKey
 
 
-def generator(
-    recipe: GeneratorRecipe, compute: Compute = Compute(), *, key: RandomKey
-) -> Dit | Ddt:
+def generator(recipe: GeneratorRecipe, compute: Compute = PLAIN, *, key: RandomKey) -> Dit | Ddt:
     """The generator of `recipe` with freshly drawn float32 parameters."""
     layers = partial(trunk, kernel=compute.kernel, remat=compute.remat_of(recipe.network.depth))
     network = layers(recipe.network)

@@ -40,7 +40,10 @@ def embedded_dit() -> GeneratorRecipe:
 
 
 def named_generator(name: str) -> GeneratorRecipe:
-    """The recipe of a name that is no preset, for latents of 32 tokens of 128 numbers. Raises `ValueError` with the nearest names."""
+    """The recipe of a name that is no preset, for latents of 32 tokens of 128 numbers.
+
+    Raises `ValueError` with the nearest names.
+    """
     spec = parse(name)
     dim, depth, hidden, heads = LIGHTNING[spec.size]
     network = VitConfig(dim, depth, heads, hidden, norm="rms", qk_norm=False, positions="sincos")

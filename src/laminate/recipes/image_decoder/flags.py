@@ -3,8 +3,8 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from laminate.recipes.image_decoder.recipe import AdversaryKind, DecoderRecipe, PerceptualKind, for_features
 from laminate.recipes.flags import RunFlags
+from laminate.recipes.image_decoder.recipe import AdversaryKind, DecoderRecipe, PerceptualKind, for_features
 from laminate.recipes.network import find_teacher
 
 BestBy = Literal["loss", "psnr", "ssim", "perceptual", "rfid"]

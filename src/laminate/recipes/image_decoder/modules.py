@@ -30,7 +30,7 @@ from laminate.recipes.family import Modules
 from laminate.recipes.image_decoder.recipe import Adversary, DecoderRecipe, for_tokenizer
 from laminate.recipes.latent import LatentSpec, LoadedTokenizer
 from laminate.recipes.modules import identified, image_tokenizer, require_same_weights, teacher, trunk
-from laminate.recipes.network import PRETRAINED_TEACHERS, Compute
+from laminate.recipes.network import PLAIN, PRETRAINED_TEACHERS, Compute
 from laminate.tokenizers.features import TeacherFeatures
 from laminate.tokenizers.frozen_networks import FrozenNetworks
 from laminate.train.export import content_hash
@@ -41,9 +41,7 @@ WINDOW_TAPS = 4  # offsets at which the windows are cut
 _NORMS: dict[str, TokenNorm] = {"sample": "bn", "group": "gn"}
 
 
-def image_decoder(
-    recipe: DecoderRecipe, compute: Compute = Compute(), *, key: RandomKey
-) -> PixelDecoder:
+def image_decoder(recipe: DecoderRecipe, compute: Compute = PLAIN, *, key: RandomKey) -> PixelDecoder:
     """The image decoder of `recipe` with freshly drawn float32 parameters."""
     network, mean, std = recipe.network, IMAGENET_MEAN, IMAGENET_STD
     layers = trunk(network, kernel=compute.kernel, remat=compute.remat_of(network.depth))

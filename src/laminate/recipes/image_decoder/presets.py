@@ -61,7 +61,10 @@ USAGE = "vit-{s|b|l|xl} (FlatDINO, from latents) or rae-{b|l|xl} (RAE, from feat
 
 
 def named_decoder(name: str) -> DecoderRecipe:
-    """The recipe of a name that is no preset, before a tokenizer or teacher is chosen. Raises `ValueError` with the names there are."""
+    """The recipe of a name that is no preset, before a tokenizer or teacher is chosen.
+
+    Raises `ValueError` with the names there are.
+    """
     family, _, letter = name.partition("-")
     if family == "vit" and letter in ("s", "b", "l", "xl"):
         size = SIZES[letter]

@@ -17,11 +17,13 @@ from laminate.analysis.generation import FlowConfig
 from laminate.analysis.sampling import SamplerConfig, SamplerParams, make_sampler
 from laminate.flow import EULER, Interval, solve, time_grid
 from laminate.parallel.mesh import MeshShape, build_mesh
-from laminate.recipes import modules as build
-from laminate.recipes.embedded import embedded_vae
-from laminate.recipes.generator.recipe import for_latents, generator
+from laminate.recipes.embedded import LATENT
 from laminate.recipes.generator.costs import generator_flops
-from laminate.runs.load_decoder import painter_of
+from laminate.recipes.generator.modules import generator
+from laminate.recipes.generator.presets import named_generator
+from laminate.recipes.latent import LatentSpec, for_latents
+from laminate.recipes.modules import image_tokenizer
+from laminate.tokenizers.latent_decoders import OwnLatentDecoder
 
 MATMUL = 2048
 FEATURES = 128
@@ -31,7 +33,7 @@ TOKENS = (32, 256)
 def measure(
     *, size: str, depth: int, batches: tuple[int, ...], turns: int, precision: str
 ) -> Iterator[dict[str, object]]:
-    named = generator(f"dit{size}")
+    named = named_generator(f"dit{size}")
     recipe = replace(named, network=replace(named.network, depth=depth or named.network.depth))
     for batch in batches:
         yield {"bench": "generate", "size": size, **passes(recipe, batch, turns, jnp.dtype(precision))}
@@ -42,8 +44,8 @@ def passes(recipe, batch, turns, dtype):
     """One pass of the network over a batch, at either number of tokens, beside the matrix product."""
     calls, flops = {}, {}
     for tokens in TOKENS:
-        sized = for_latents(recipe, tokens=tokens, features=FEATURES)
-        network = build.generator(sized, key=jax.random.key(0))
+        sized = for_latents(recipe, LatentSpec(tokens, FEATURES, recipe.augment.image_size))
+        network = generator(sized, key=jax.random.key(0))
         x = jnp.ones((batch, tokens, FEATURES), dtype)
         t, label = jnp.full((batch,), 0.5), jnp.zeros((batch,), jnp.int32)
         compiled = (
@@ -70,11 +72,11 @@ def guidance(recipe, turns, dtype, *, batch=16, steps=4):
 
     `programs` counts those that the guided one needed for other steps, scales and seeds: 1.
     """
-    vae = embedded_vae()
-    sized = for_latents(recipe, tokens=vae.tokens, features=vae.bottleneck.width)
-    network = build.generator(sized, key=jax.random.key(0))
-    tokenizer = build.flatdino(vae, key=jax.random.key(1))
-    frozen = painter_of(build.teacher(vae.teacher), tokenizer), tokenizer.normalization, None
+    sized = for_latents(recipe, LATENT)
+    network = generator(sized, key=jax.random.key(0))
+    shapes = image_tokenizer(None, like=LATENT)
+    tokenizer = jax.tree.map(lambda leaf: jnp.full(leaf.shape, 0.02, leaf.dtype), shapes)
+    frozen = OwnLatentDecoder(tokenizer), tokenizer.normalization, None
     flow = FlowConfig.of(replace(sized, normalize=True), dtype)
     inside = Interval(0.0, 1.0, closed=True)
     chosen = {
@@ -86,22 +88,22 @@ def guidance(recipe, turns, dtype, *, batch=16, steps=4):
     first = (*frozen, chosen["inside"])
     draw = make_sampler(flow, SamplerConfig(EULER), network, first, mesh=mesh)
     rows = {"label": jnp.zeros((batch,), jnp.int32), "index": jnp.arange(batch, dtype=jnp.uint32)}
-    calls = {name: lambda k=knobs: draw(network, (*frozen, k), rows) for name, knobs in chosen.items()}
-    painter, normalization, _ = frozen
+    calls = {name: lambda k=params: draw(network, (*frozen, k), rows) for name, params in chosen.items()}
+    decoder, normalization, _ = frozen
 
     @jax.jit
-    def unguided(network, painter, normalization, rows):
+    def unguided(network, decoder, normalization, rows):
         def one(label, index):
             noise = jax.random.normal(
                 jax.random.fold_in(jax.random.key(0), index), (sized.tokens, sized.features)
             )
             velocity = lambda x, t: flow.velocity(network, x, t, label)
             drawn = solve(velocity, noise, time_grid(steps), EULER).state
-            return painter(flow.raw(normalization, drawn), dtype=flow.dtype)
+            return decoder(flow.raw(normalization, drawn), dtype=flow.dtype)
 
         return jax.vmap(one)(rows["label"], rows["index"])
 
-    calls["unguided"] = lambda: unguided(network, painter, normalization, rows)
+    calls["unguided"] = lambda: unguided(network, decoder, normalization, rows)
     seconds = in_turn(calls, turns)
     return {
         "batch": batch,

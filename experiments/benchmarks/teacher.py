@@ -6,8 +6,8 @@ The weights are random, of the shapes of the published ones: speed does not depe
 import jax
 import jax.numpy as jnp
 import numpy as np
-from bench_matmul import against_matmul, matmul_flops, measured
 
+from benchmarks.matmul import against_matmul, matmul_flops, measured
 from laminate.pretrained.teachers import VitTeacher, teacher_shapes
 
 

@@ -7,22 +7,26 @@ they are None where these have no matrix products.
 """
 
 from dataclasses import replace
+from pathlib import Path
 
-import decoder
 import jax
 import jax.numpy as jnp
 import numpy as np
-from bench_matmul import against_matmul, matmul_flops, measured
-from bench_teacher import forward_flops
 
+from benchmarks.matmul import against_matmul, matmul_flops, measured
+from benchmarks.teacher import forward_flops
 from laminate.parallel.mesh import MeshShape, build_mesh
 from laminate.parallel.sharding import batch_sharding, initialize, place
 from laminate.planning.flops import count_flops, flops_by_scope
 from laminate.planning.hlo import parse
 from laminate.pretrained.discriminators import VitBackbone
 from laminate.pretrained.teachers import VitTeacher
-from laminate.recipes.image_decoder.flags import DecoderFlags
+from laminate.recipes.image_decoder.family import IMAGE_DECODER
+from laminate.recipes.image_decoder.modules import MODULES
+from laminate.recipes.network import Compute
+from laminate.runs.experiment import load_experiment
 from laminate.runs.task import learning_rate
+from laminate.tokenizers.features import FeatureTokenizer
 from laminate.train.gan_step import SCOPES
 
 DISCRIMINATORS = ("dino_discriminator", "patchgan")
@@ -31,17 +35,18 @@ STEPS = 100
 
 def measure(*, experiment: str, depth: int, images: int, turns: int, precision: str) -> dict[str, object]:
     dtype, mesh = jnp.dtype(precision), build_mesh(MeshShape(1))
-    recipe = replace(decoder.RECIPES(experiment).in_steps(STEPS), global_batch_size=images)
+    recipe = replace(IMAGE_DECODER.names.recipe(experiment).in_steps(STEPS), global_batch_size=images)
     recipe = replace(recipe, network=replace(recipe.network, depth=depth or recipe.network.depth))
-    frozen = place(random(decoder.make_frozen(recipe, weights=False)), mesh)
-    work = decoder.make_work(DecoderFlags(), recipe, frozen, dtype)
+    frozen = place(random(MODULES.frozen(recipe, weights=False)), mesh)
+    decoder = load_experiment(IMAGE_DECODER.script, beside=Path(__file__).parent)
+    task = decoder.make_task(recipe, frozen, Compute(precision))
     counts = recipe.schedule.counts(examples=images, global_batch_size=images)
-    optimizer = work.optimizer(learning_rate(recipe.schedule, counts), counts)
-    state = initialize(work.fresh(optimizer), mesh, *jax.random.split(jax.random.key(0)))
+    optimizer = task.optimizer(learning_rate(recipe.schedule, counts), counts)
+    state = initialize(task.init_state(optimizer), mesh, *jax.random.split(jax.random.key(0)))
     side = recipe.image_size
     pixels = np.random.default_rng(0).integers(0, 256, (images, side, side, 3), np.uint8)
     batch = {"image": jax.device_put(pixels, batch_sharding(mesh))}
-    step = work.step(optimizer, state, mesh=mesh, micro_batches=1, compute_dtype=dtype)
+    step = task.step(optimizer, state, mesh=mesh, micro_batches=1, compute_dtype=dtype)
     compiled = step.lower(state, frozen, batch).compile()
     program = parse(compiled.as_text())
     flops = count_flops(program).total
@@ -88,10 +93,11 @@ def random(shapes):
 
 def prepare_flops(frozen) -> int:
     """Of teacher and tokenizer's encoder for one image."""
-    flops = forward_flops(frozen.teacher) if isinstance(frozen.teacher, VitTeacher) else 0
-    if frozen.tokenizer is not None:
-        encoder = frozen.tokenizer.encoder
-        patches = frozen.teacher.tokens
+    teacher = frozen.tokenizer.teacher
+    flops = forward_flops(teacher) if isinstance(teacher, VitTeacher) else 0
+    if isinstance(frozen.tokenizer, FeatureTokenizer):
+        encoder = frozen.tokenizer.tokenizer.encoder
+        patches = teacher.tokens
         # All tokens leave through the last map, the registers' alone are used.
         flops += matmul_flops(encoder, patches + encoder.prefix, patches)
         flops += 0 if encoder.output is None else 2 * encoder.output.weight.size * encoder.prefix
