@@ -9,7 +9,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from laminate.data import transforms
-from laminate.data.augment import CenterCrop, Squash, SquashCrop, TrainCrop, decode_window
+from laminate.data.augment import CenterCrop, RandomResizedCrop, Squash, SquashCrop, decode_window
 from laminate.data.decode import ImageError
 from laminate.data.transforms import Window, crop_window
 
@@ -203,7 +203,7 @@ def test_the_training_crop_is_its_parts_in_their_order():
         expected = transforms.resize(transforms.cut(image, window), 33, 33, "linear")
         if source.random() < 0.5:
             expected, flips = expected[:, ::-1], flips + 1
-        np.testing.assert_array_equal(TrainCrop(33)(encoded(image), rng(seed)), expected)
+        np.testing.assert_array_equal(RandomResizedCrop(33)(encoded(image), rng(seed))["image"], expected)
     assert 4 <= flips <= 16
 
 
@@ -233,17 +233,19 @@ def test_a_window_of_a_reduced_image_shows_the_same_part(kind, seed, size):
 def test_the_evaluation_views_are_their_transforms():
     image, source = noise(50, 70), rng(5)
     np.testing.assert_array_equal(
-        CenterCrop(24)(encoded(image), source), transforms.adm_center_crop(image, 24)
+        CenterCrop(24)(encoded(image), source)["image"], transforms.adm_center_crop(image, 24)
     )
     np.testing.assert_array_equal(
-        Squash(24)(encoded(image), source), transforms.resize(image, 24, 24, "area")
+        Squash(24)(encoded(image), source)["image"], transforms.resize(image, 24, 24, "area")
     )
-    crop = SquashCrop(24, squashed=30)(encoded(image), rng(5))
+    crop = SquashCrop(24, squashed=30)(encoded(image), rng(5))["image"]
     squashed = transforms.squash(image, 30)
     np.testing.assert_array_equal(crop, transforms.random_crop(squashed, 24, rng(5)))
 
 
-@pytest.mark.parametrize("augment", [TrainCrop(8), CenterCrop(8), Squash(8), SquashCrop(8, squashed=9)])
+@pytest.mark.parametrize(
+    "augment", [RandomResizedCrop(8), CenterCrop(8), Squash(8), SquashCrop(8, squashed=9)]
+)
 def test_an_augmentation_refuses_what_is_no_image(augment):
     with pytest.raises(ImageError):
         augment(b"\xff\xd8\xffnothing", rng())
@@ -251,12 +253,12 @@ def test_an_augmentation_refuses_what_is_no_image(augment):
 
 def test_a_description_tells_augmentations_apart():
     several = [
-        TrainCrop(8),
-        TrainCrop(9),
-        TrainCrop(8, flip=False),
+        RandomResizedCrop(8),
+        RandomResizedCrop(9),
+        RandomResizedCrop(8, flip_rate=0.0),
         CenterCrop(8),
         Squash(8),
-        TrainCrop(8, (0.5, 1.0)),
+        RandomResizedCrop(8, (0.5, 1.0)),
     ]
     assert len({augment.description for augment in several}) == len(several)
-    assert TrainCrop(8).description == TrainCrop(8).description
+    assert RandomResizedCrop(8).description == RandomResizedCrop(8).description

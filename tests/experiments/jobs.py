@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
+from laminate.recipes.augment import RandomResizedCropConfig
 from laminate.recipes.bottleneck import FsqBottleneck, GaussianBottleneck
 from laminate.recipes.build import flatdino, generator
 from laminate.recipes.command_line import decoder_command, generator_command, train_command
@@ -27,7 +28,7 @@ from laminate.recipes.json_text import to_json
 from laminate.recipes.latents import load_tokenizer, speak
 from laminate.recipes.network import Vit, patch_teacher
 from laminate.recipes.sharing import save_pretrained
-from laminate.recipes.training import Augment, Optimizer, Schedule
+from laminate.recipes.training import Optimizer, Schedule
 from laminate.types import join_buffers, split_buffers
 
 ROOT = Path(__file__).parents[2]
@@ -48,7 +49,7 @@ TINY = FlatDinoRecipe(
         unit="steps", length=6, warmup=2, decay=2, validate_every=3, start=1e-5, peak=1e-3, final=1e-6
     ),
     optimizer=Optimizer(clip_norm=1.0, ema_decay=0.9),
-    augment=Augment(image_size=16),
+    augment=RandomResizedCropConfig(image_size=16),
     global_batch_size=8,
 )
 TINY_FSQ = dataclasses.replace(

@@ -16,13 +16,14 @@ import pytest
 import laminate
 from laminate.data.array_schema import ReadArray
 from laminate.data.array_writer import ArrayFolder, read_statistics
-from laminate.data.augment import Squash, TrainCrop
+from laminate.data.augment import RandomResizedCrop, Squash
 from laminate.data.check import check
 from laminate.data.evaluation import evaluation_batches
 from laminate.data.prepared import read_manifest
 from laminate.data.sources import open_records
 from laminate.pretrained.patches import Patches
 from laminate.pretrained.teachers import load_teacher
+from laminate.recipes.augment import SquashConfig
 from laminate.recipes.build import flatdino
 from laminate.recipes.encode_flags import EncodeFlags, encode_command
 from laminate.recipes.network import find_teacher
@@ -66,7 +67,7 @@ def features(teacher, photos, tmp_path_factory):
 
 def with_teacher(folder, **changed):
     """The tiny recipe on that teacher, whose views are not random."""
-    augment = dataclasses.replace(TINY.augment, view="squash")
+    augment = SquashConfig(TINY.augment.image_size)
     return dataclasses.replace(
         TINY, name="taught", teacher=find_teacher(str(folder)), augment=augment, **changed
     )
@@ -109,7 +110,7 @@ def test_random_views_are_those_of_training_and_an_epoch_is_still_one_of_images(
     records, images = open_records(str(folder), "train"), open_records(str(photos), "train")
     assert (len(records), records.manifest.images) == (66, 22)
     assert [records[i].key for i in range(6)] == [images[i // 3].key for i in range(6)]
-    view = TrainCrop(16)(images[4].image, np.random.default_rng([5, 4, 2]))
+    view = RandomResizedCrop(16)(images[4].image, np.random.default_rng([5, 4, 2]))["image"]
     pixels = find_pixels(jnp.asarray(arrays(folder)[14]))
     np.testing.assert_allclose(pixels, view / 255, atol=1e-5)
     assert len(open_records(str(folder), "validation")) == 2

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from laminate.recipes.augment import SquashConfig
 from laminate.recipes.encode_flags import EncodeFlags
 from laminate.recipes.json_text import to_tree
 from laminate.recipes.sharing import load_pretrained
@@ -71,7 +72,7 @@ def encode(out, data, **flags):
 def test_latents_encoded_once_train_as_the_images_do_and_others_are_refused(
     job, tmp_path, photos, tokenizer, capsys
 ):
-    still = replace(TINY_DIT, name="still", augment=replace(TINY_DIT.augment, view="squash"))
+    still = replace(TINY_DIT, name="still", augment=SquashConfig(TINY_DIT.augment.image_size))
     latents = encode(tmp_path / "latents", photos, what="latents", tokenizer=str(tokenizer))
     for name, data in (("images", photos), ("latents", latents)):
         job.main("--data", str(data), "--stop-after", "3", recipe=still, run=tmp_path / name)

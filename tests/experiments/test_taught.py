@@ -11,6 +11,7 @@ import pytest
 
 import laminate
 from laminate.data.prepared import read_manifest
+from laminate.recipes.augment import SquashConfig
 from laminate.recipes.encode_flags import EncodeFlags
 from laminate.recipes.json_text import from_json
 from laminate.tokenizers import rae
@@ -18,7 +19,7 @@ from tests.experiments.jobs import TINY, experiment
 from tests.pretrained import checkpoints
 from tests.pretrained.hub_server import serve, sharded
 
-STILL = dataclasses.replace(TINY, name="still", augment=dataclasses.replace(TINY.augment, view="squash"))
+STILL = dataclasses.replace(TINY, name="still", augment=SquashConfig(TINY.augment.image_size))
 
 
 def encode(out, photos, **flags):

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from laminate.data.decode import HostImage
+from laminate.data.decode import MAX_PIXELS, HostImage, ImageError
 
 Kernel = Literal["linear", "area", "nearest", "box", "bilinear", "bicubic", "lanczos"]
 """How to resize. Pillow's kernels are antialiased and pixel-exact with the field's reference preprocessing.
@@ -42,9 +42,19 @@ class Window(NamedTuple):
 
 
 def resize(image: HostImage, height: int, width: int, kernel: Kernel = "bicubic") -> HostImage:
-    """`image` at another size. Raises `ValueError` for a size below one pixel or an unknown kernel."""
+    """`image` at another size.
+
+    Raises:
+      ValueError: a size below one pixel, or an unknown kernel.
+      ImageError: more pixels than an image may have, as of one that is a pixel high and thousands wide.
+    """
     if height < 1 or width < 1:
         raise ValueError(f"cannot resize to {height} x {width} pixels: both must be at least 1")
+    if height * width > MAX_PIXELS:
+        raise ImageError(
+            f"an image of {image.shape[0]} x {image.shape[1]} pixels would have {height} x {width} when resized; at "
+            f"most {MAX_PIXELS} are accepted: it is too long and narrow"
+        )
     if kernel in _OPENCV_KERNELS:
         resized = cv2.resize(image, (width, height), interpolation=_OPENCV_KERNELS[kernel])
         return np.asarray(resized, np.uint8)
@@ -56,6 +66,14 @@ def resize(image: HostImage, height: int, width: int, kernel: Kernel = "bicubic"
 def squash(image: HostImage, size: int, kernel: Kernel = "area") -> HostImage:
     """The whole of `image` as `size` x `size`, its aspect ratio lost (FlatDINO's validation)."""
     return resize(image, size, size, kernel)
+
+
+def resize_short_side(image: HostImage, size: int, kernel: Kernel = "bicubic") -> HostImage:
+    """`image` with a short side of `size` pixels, its aspect ratio kept; the long side is rounded down, as torchvision
+    does."""
+    height, width = image.shape[:2]
+    short = min(height, width)
+    return resize(image, size * height // short, size * width // short, kernel)
 
 
 def cut(image: HostImage, window: Window) -> HostImage:

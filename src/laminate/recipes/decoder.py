@@ -4,13 +4,14 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
+from laminate.recipes.augment import ResizeCropConfig, SquashCropConfig, ViewConfig
 from laminate.recipes.bottleneck import GaussianBottleneck
 from laminate.recipes.checks import above, at_least, one_of, rate, within
 from laminate.recipes.flatdino import FlatDinoRecipe
 from laminate.recipes.generator import TokenizerId
 from laminate.recipes.network import PRETRAINED_TEACHERS, Teacher, Vit
 from laminate.recipes.sizes import SIZES
-from laminate.recipes.training import Augment, Optimizer, Schedule, StepCounts
+from laminate.recipes.training import Optimizer, Schedule, StepCounts
 
 Reads = Literal["latents", "features"]
 NoiseKind = Literal["none", "posterior", "uniform", "half-normal"]
@@ -175,8 +176,8 @@ class DecoderRecipe:
     """Loss between what networks see."""
     adversary: Adversary = field(default_factory=Adversary)
     """The discriminator."""
-    augment: Augment = field(default_factory=Augment)
-    """Random crop and flip; the image size is also that of what is painted."""
+    augment: ViewConfig = field(default_factory=SquashCropConfig)
+    """What training sees of an image; the image size is also that of what is painted."""
     optimizer: Optimizer = field(
         default_factory=lambda: Optimizer(
             betas=(0.9, 0.95), weight_decay=0.0, clip_norm=None, ema_decay=0.9978
@@ -285,8 +286,7 @@ def _rae(name: str, dim: int, depth: int, heads: int, hidden: int) -> DecoderRec
         noise=Noise("uniform", 0.8),
         clip=False,
         adversary=Adversary(antialias=False),
-        # The short side to 384 and a random square of 256 of it, never flipped.
-        augment=Augment(crop_area=(0.44, 0.45), crop_ratio=(1.0, 1.0), flip_rate=0.0),
+        augment=ResizeCropConfig(),
     )
 
 

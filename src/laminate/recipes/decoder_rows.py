@@ -39,6 +39,7 @@ def decoder_rows(recipe: DecoderRecipe) -> Rows:
         ("noise", noise.kind if noise.kind == "none" else f"{noise.kind}, {noise.strength:g}"),
         ("schedule", f"{schedule.kind}, {schedule.length} {schedule.unit}, peak {schedule.peak:g}"),
         ("optimiser", _optimizer(recipe)),
+        ("augmentation", recipe.augment.text),
         ("global batch", f"{recipe.global_batch_size} images"),
     )
 

@@ -3,12 +3,13 @@
 All numbers that one would tune stand here.
 """
 
+from laminate.recipes.augment import RandomResizedCropConfig
 from laminate.recipes.bottleneck import FsqBottleneck, GaussianBottleneck
 from laminate.recipes.decoder import Adversary, DecoderRecipe, Perceptual
 from laminate.recipes.flatdino import FlatDinoRecipe
 from laminate.recipes.generator import GeneratorRecipe, Guidance
 from laminate.recipes.network import Vit, patch_teacher
-from laminate.recipes.training import Augment, Optimizer, Schedule
+from laminate.recipes.training import Optimizer, Schedule
 
 IMAGE_SIZE = 64
 PATCH_SIZE = 16
@@ -17,7 +18,7 @@ PATCH_SIZE = 16
 ENCODER = Vit(dim=128, depth=1, heads=4, hidden=256, positions="learned", table_std=0.5)
 DECODER = Vit(dim=128, depth=1, heads=4, hidden=256, positions="learned", table_std=0.5)
 
-AUGMENT = Augment(image_size=IMAGE_SIZE, crop_area=(0.85, 1.0))
+AUGMENT = RandomResizedCropConfig(image_size=IMAGE_SIZE, crop_area=(0.85, 1.0))
 OPTIMIZER = Optimizer(kind="muon", betas=(0.9, 0.95), clip_norm=1.0, ema_decay=0.95)
 SCHEDULE = Schedule(
     unit="steps", length=700, warmup=30, decay=420, validate_every=100, start=1e-4, peak=1e-2, final=1e-5

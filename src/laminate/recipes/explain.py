@@ -124,7 +124,7 @@ def _option_values(name: str, family: Family) -> dict[str, str]:
 
 def recipe_rows(recipe: FlatDinoRecipe) -> list[Row]:
     """(what, value) of everything that the recipe resolves to."""
-    teacher, augment, optimizer = recipe.teacher, recipe.augment, recipe.optimizer
+    teacher, optimizer = recipe.teacher, recipe.optimizer
     encoder, decoder = costs.encoder_cost(recipe), costs.decoder_cost(recipe)
     return [
         (
@@ -145,11 +145,7 @@ def recipe_rows(recipe: FlatDinoRecipe) -> list[Row]:
             f"AdamW, betas {optimizer.betas}, weight decay {optimizer.weight_decay}, "
             f"clip {optimizer.clip_norm}, EMA {optimizer.ema_decay}",
         ),
-        (
-            "augmentation",
-            f"{augment.crop_area[0]:g} to {augment.crop_area[1]:g} of the area to {augment.image_size}², "
-            f"flip {augment.flip_rate:g}",
-        ),
+        ("augmentation", recipe.augment.text),
         (
             "training cost",
             f"{3 * (encoder.flops + decoder.flops) / 1e9:.1f} GFLOPs per image, without the teacher",

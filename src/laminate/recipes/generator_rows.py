@@ -35,6 +35,7 @@ def generator_rows(recipe: GeneratorRecipe) -> Rows:
             f"{optimizer.kind}, betas {optimizer.betas}, weight decay {optimizer.weight_decay}, "
             f"clip {optimizer.clip_norm}, EMA {optimizer.ema_decay}",
         ),
+        ("augmentation", recipe.augment.text),
         ("global batch", f"{recipe.global_batch_size} images"),
         ("sampling", f"{recipe.steps} steps; guidance {guidance.scale:g} in {guidance.interval}"),
     )

@@ -19,6 +19,7 @@ FAMILIES: dict[str, type[Recipe]] = {
 }
 TAGS: dict[type, str] = {GaussianBottleneck: "gaussian", FsqBottleneck: "fsq"}
 TAG = "kind"
+VIEW = "view"  # a field of every view, with the name of the view: the tag of that union
 RUN = "run"  # what a run folder notes beside its recipe: seed and data
 _NONE = type(None)
 
@@ -104,6 +105,8 @@ def _plain(value: Any) -> Any:
 def _dataclass(tree: Any, cls: type[Any], *, where: str) -> Any:
     if not isinstance(tree, dict):
         raise ValueError(f"{where} must be an object, got {_kind(tree)}.")
+    dropped = getattr(cls, "WITHOUT_EFFECT", ())
+    tree = {name: value for name, value in tree.items() if name not in dropped}
     names = [field.name for field in dataclasses.fields(cls)]
     prefix = f"{where}." if where else ""
     for problem, found in (
@@ -138,13 +141,14 @@ def _union(value: Any, members: tuple[Any, ...], *, where: str) -> Any:
     rest = [member for member in members if member is not _NONE]
     if len(rest) == 1:
         return _value(value, rest[0], where=where)
-    by_tag = {TAGS[member]: member for member in rest}
+    key = TAG if rest[0] in TAGS else VIEW
+    by_tag = {TAGS[member] if key == TAG else member.view: member for member in rest}
     if not isinstance(value, dict):
         raise ValueError(f"{where} must be an object, got {_kind(value)}.")
-    tag = value.get(TAG)
+    tag = value.get(key)
     if not isinstance(tag, str) or tag not in by_tag:
-        raise ValueError(f'{where} must say "{TAG}": one of {", ".join(by_tag)}; got {tag!r}.')
-    fields = {key: item for key, item in value.items() if key != TAG}
+        raise ValueError(f'{where} must say "{key}": one of {", ".join(by_tag)}; got {tag!r}.')
+    fields = {name: item for name, item in value.items() if name != TAG}
     return _dataclass(fields, by_tag[tag], where=where)
 
 

@@ -227,7 +227,7 @@ def _check_readable(records: Records, view: Augment, max_bad_images: int) -> Non
             pass
     rng = np.random.default_rng(0)
     loaded = load_or_next(records, 0, lambda data: view(data, rng), max_bad_images + 1)
-    if loaded.image is None:
+    if loaded.arrays is None:
         first = loaded.faults[0]
         raise ValueError(
             f"{records.manifest.source}: the first {len(loaded.faults)} records are no images that can be read. "

@@ -3,7 +3,7 @@
 import dataclasses
 
 from laminate.data.array_schema import ReadArray
-from laminate.data.augment import Augment, Squash, TrainCrop
+from laminate.data.augment import Augment, Squash
 from laminate.data.records import Records
 from laminate.recipes.decoder import DecoderRecipe
 from laminate.recipes.families import Recipe
@@ -13,19 +13,14 @@ from laminate.recipes.json_text import teacher_of
 
 
 def still_view(recipe: Recipe, records: Records) -> Augment:
-    """What validation does to an image: all of it, resized to the square that training crops to; arrays are read."""
+    """What validation does to an image: all of it, as a square of the size that training sees; arrays are read."""
     arrays = records.manifest.arrays
     return Squash(recipe.augment.image_size) if arrays is None else ReadArray(arrays)
 
 
 def random_view(recipe: Recipe) -> Augment:
     """What training does to an image."""
-    augment = recipe.augment
-    if augment.view == "squash":
-        return Squash(augment.image_size)
-    return TrainCrop(
-        augment.image_size, area=augment.crop_area, ratio=augment.crop_ratio, flip=augment.flip_rate > 0.0
-    )
+    return recipe.augment.transform()
 
 
 def require_features(recipe: FlatDinoRecipe, records: Records) -> FlatDinoRecipe:
