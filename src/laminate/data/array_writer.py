@@ -21,7 +21,6 @@ from laminate.data.array_schema import array_record
 from laminate.data.prepare import Done, sync_file
 from laminate.data.prepared import (
     JOURNAL,
-    MANIFEST,
     Prepared,
     Shard,
     Skipped,
@@ -166,20 +165,6 @@ class ArrayFolder:
         _save(self.out / STATISTICS, statistics)
         write_manifest(self.out, prepared)
         shutil.rmtree(self.journal)
-
-
-def read_statistics(folder: Path, split: str = "train") -> tuple[np.ndarray, np.ndarray]:
-    """Mean and variance of every number of the arrays of a finished folder, float64.
-
-    Raises:
-      FileNotFoundError: it is no finished folder of arrays.
-    """
-    if not (folder / MANIFEST).is_file() or not (folder / STATISTICS).is_file():
-        raise FileNotFoundError(
-            f"{folder} holds no encoded arrays with their statistics: run experiments/encode.py"
-        )
-    stored = safetensors.numpy.load_file(folder / STATISTICS)
-    return stored[f"{split}.mean"], stored[f"{split}.variance"]
 
 
 def _save(path: Path, arrays: Mapping[str, np.ndarray]) -> None:

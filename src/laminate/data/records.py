@@ -29,7 +29,6 @@ __all__ = [
     "Subset",
     "check_record_file",
     "hold_out",
-    "require_labels",
 ]
 
 HELD_OUT_FRACTION = 0.1
@@ -102,20 +101,6 @@ def fingerprint(parts: Sequence[object]) -> str:
         text = str(part).encode()
         digest.update(f"{len(text)}:".encode() + text)
     return digest.hexdigest()[:32]
-
-
-def require_labels(records: Records) -> None:
-    """Refuse records without class labels.
-
-    Raises:
-      ValueError: the records have no classes.
-    """
-    if not records.manifest.classes:
-        raise ValueError(
-            f"{records.manifest.source} has no class labels, and this run needs them: put the images "
-            "of each class into "
-            "a sub-folder of its own (cats/1.jpg, dogs/2.jpg, ...), or choose labelled data"
-        )
 
 
 class Subset:

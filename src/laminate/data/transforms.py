@@ -9,7 +9,6 @@ from typing import Literal, NamedTuple, get_args
 
 import cv2
 import numpy as np
-from jaxtyping import Float, UInt8
 from PIL import Image
 
 from laminate.data.decode import MAX_PIXELS, HostImage, ImageError
@@ -129,20 +128,6 @@ def crop_window(
     return centre_window(height, width, crop_height, crop_width)
 
 
-def random_resized_crop(
-    image: HostImage,
-    size: int,
-    rng: np.random.Generator,
-    *,
-    area: tuple[float, float] = DEFAULT_AREA,
-    ratio: tuple[float, float] = DEFAULT_RATIO,
-    kernel: Kernel = "linear",
-) -> HostImage:
-    """A window drawn by `crop_window`, resized to `size` x `size`; pixels outside it have no influence."""
-    window = crop_window(image.shape[0], image.shape[1], rng, area=area, ratio=ratio)
-    return resize(cut(image, window), size, size, kernel)
-
-
 def random_crop(image: HostImage, size: int, rng: np.random.Generator) -> HostImage:
     """A `size` x `size` window at a uniform place, pixels untouched.
 
@@ -160,16 +145,3 @@ def random_crop(image: HostImage, size: int, rng: np.random.Generator) -> HostIm
 def horizontal_flip(image: HostImage) -> HostImage:
     """The mirror image, left for right."""
     return np.asarray(cv2.flip(image, 1), np.uint8)
-
-
-def uint8_from_unit(
-    values: Float[np.ndarray, "*shape"],
-) -> UInt8[np.ndarray, "*shape"]:
-    """Values of [0, 1] to bytes: clamp, times 255, truncate."""
-    return (values.clip(0, 1) * values.dtype.type(255)).astype(np.uint8)
-
-
-def uint8_from_signed(values: Float[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape"]:
-    """Values of [-1, 1] to bytes: times 127.5, plus 128, clamp to [0, 255], truncate."""
-    scaled = values * values.dtype.type(127.5) + values.dtype.type(128)
-    return scaled.clip(0, 255).astype(np.uint8)
