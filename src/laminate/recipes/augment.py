@@ -1,7 +1,7 @@
 """What training sees of an image: one of several views, each with all that it needs."""
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from laminate.recipes.checks import above, at_least, within
 
@@ -23,11 +23,11 @@ class RandomResizedCropConfig:
     """Smallest and largest width / height of a crop."""
     flip_rate: float = 0.5
     """Chance of a horizontal flip."""
-    view: Literal["crop"] = "crop"
+    view: Literal["crop"] = field(default="crop", init=False)
     """Says which of the views this is."""
 
     def __post_init__(self) -> None:
-        _check(self)
+        at_least("augment.image_size", self.image_size, 1)
         smallest, largest = self.crop_area
         above("augment.crop_area[0]", smallest, 0.0)
         within("augment.crop_area[1]", largest, smallest, 1.0)
@@ -53,18 +53,18 @@ class SquashConfig:
 
     image_size: int = 256
     """Side of the square, in pixels."""
-    view: Literal["squash"] = "squash"
+    view: Literal["squash"] = field(default="squash", init=False)
     """Says which of the views this is."""
 
     WITHOUT_EFFECT: ClassVar[tuple[str, ...]] = ("crop_area", "crop_ratio", "flip_rate")
     """What stood beside this view in recipes when all views had one class; it is read and dropped."""
 
     def __post_init__(self) -> None:
-        _check(self)
+        at_least("augment.image_size", self.image_size, 1)
 
     @property
     def text(self) -> str:
-        return f"all of the image, squashed to {self.image_size}²"
+        return f"squashed to {self.image_size}²"
 
     def transform(self) -> "Augment":
         from laminate.data.augment import Squash
@@ -82,11 +82,11 @@ class SquashCropConfig:
     """Side of the larger square, in sides of the window, rounded down to pixels: 384 to 256 where it was published."""
     flip_rate: float = 0.0
     """Chance of a horizontal flip."""
-    view: Literal["squash-crop"] = "squash-crop"
+    view: Literal["squash-crop"] = field(default="squash-crop", init=False)
     """Says which of the views this is."""
 
     def __post_init__(self) -> None:
-        _check(self)
+        at_least("augment.image_size", self.image_size, 1)
         at_least("augment.resize_ratio", self.resize_ratio, 1.0)
         within("augment.flip_rate", self.flip_rate, 0.0, 1.0)
 
@@ -96,8 +96,7 @@ class SquashCropConfig:
 
     @property
     def text(self) -> str:
-        window = f"a random {self.image_size}² of that, flip {self.flip_rate:g}"
-        return f"all of the image, squashed to {self.resized}²; {window}"
+        return f"squashed to {self.resized}², a random {self.image_size}² of it, flip {self.flip_rate:g}"
 
     def transform(self) -> "Augment":
         from laminate.data.augment import SquashCrop
@@ -115,11 +114,11 @@ class ResizeCropConfig:
     """The short side, in sides of the window, rounded down to pixels: 384 to 256 where it was published."""
     flip_rate: float = 0.0
     """Chance of a horizontal flip."""
-    view: Literal["resize-crop"] = "resize-crop"
+    view: Literal["resize-crop"] = field(default="resize-crop", init=False)
     """Says which of the views this is."""
 
     def __post_init__(self) -> None:
-        _check(self)
+        at_least("augment.image_size", self.image_size, 1)
         at_least("augment.resize_ratio", self.resize_ratio, 1.0)
         within("augment.flip_rate", self.flip_rate, 0.0, 1.0)
 
@@ -129,8 +128,7 @@ class ResizeCropConfig:
 
     @property
     def text(self) -> str:
-        window = f"a random {self.image_size}² of that, flip {self.flip_rate:g}"
-        return f"the short side to {self.resized}; {window}"
+        return f"short side to {self.resized}, a random {self.image_size}² of it, flip {self.flip_rate:g}"
 
     def transform(self) -> "Augment":
         from laminate.data.augment import ResizeCrop
@@ -146,16 +144,16 @@ class CenterCropConfig:
     """Side of the square, in pixels."""
     flip_rate: float = 0.0
     """Chance of a horizontal flip."""
-    view: Literal["center-crop"] = "center-crop"
+    view: Literal["center-crop"] = field(default="center-crop", init=False)
     """Says which of the views this is."""
 
     def __post_init__(self) -> None:
-        _check(self)
+        at_least("augment.image_size", self.image_size, 1)
         within("augment.flip_rate", self.flip_rate, 0.0, 1.0)
 
     @property
     def text(self) -> str:
-        return f"the middle, short side to {self.image_size}, flip {self.flip_rate:g}"
+        return f"short side to {self.image_size}, the middle of it, flip {self.flip_rate:g}"
 
     def transform(self) -> "Augment":
         from laminate.data.augment import CenterCrop
@@ -165,13 +163,3 @@ class CenterCropConfig:
 
 ViewConfig = RandomResizedCropConfig | SquashConfig | SquashCropConfig | ResizeCropConfig | CenterCropConfig
 """Any view. Each has `image_size`, `text` (one line that says what it does) and `transform()` (what does it)."""
-
-
-def _check(config: Any) -> None:
-    """Of every view: the size, and that nobody changed the name of the view in place of the view."""
-    at_least("augment.image_size", config.image_size, 1)
-    kind = type(config)
-    if config.view != kind.view:
-        raise ValueError(
-            f"augment.view of {kind.__name__} is {kind.view!r}, got {config.view!r}: take another class."
-        )

@@ -116,7 +116,8 @@ def _dataclass(tree: Any, cls: type[Any], *, where: str) -> Any:
         if found:
             raise ValueError(f"The recipe {problem} {', '.join(prefix + name for name in found)}.")
     hints = get_type_hints(cls)
-    return cls(**{name: _value(tree[name], hints[name], where=prefix + name) for name in names})
+    values = {name: _value(tree[name], hints[name], where=prefix + name) for name in names}
+    return cls(**{field.name: values[field.name] for field in dataclasses.fields(cls) if field.init})
 
 
 def _value(value: Any, hint: Any, *, where: str) -> Any:
