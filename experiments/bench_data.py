@@ -24,7 +24,7 @@ from laminate.data.augment import CenterCrop, RandomResizedCrop
 from laminate.data.batch import Arrays, stack
 from laminate.data.decode import decode_image
 from laminate.data.loader import TrainLoader
-from laminate.data.records import Example, Manifest
+from laminate.data.records import Example, RecordsManifest
 
 HEIGHT, WIDTH, SIZE = 375, 500, 256
 MEAN_BYTES = 90_000
@@ -41,7 +41,7 @@ class MemoryRecords:
     """
 
     def __init__(self, images: list[bytes]):
-        self.manifest = Manifest("noise", "train", IMAGENET, (), "noise", "noise")
+        self.manifest = RecordsManifest("noise", "train", IMAGENET, (), "noise", "noise")
         self._images = images
 
     def __len__(self) -> int:

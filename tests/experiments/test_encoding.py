@@ -20,7 +20,7 @@ from laminate.data.array_writer import STATISTICS, ArrayFolder
 from laminate.data.augment import RandomResizedCrop, Squash
 from laminate.data.check import check
 from laminate.data.evaluation import evaluation_batches
-from laminate.data.prepared import read_manifest
+from laminate.data.prepared import read_prepared
 from laminate.data.sources import open_records
 from laminate.pretrained.patches import Patches
 from laminate.pretrained.teachers import load_teacher
@@ -134,8 +134,8 @@ def test_latents_are_the_normalised_ones_and_can_be_made_of_features(photos, tea
     np.testing.assert_allclose(latents, wanted, atol=2e-4)
     again = encode(tmp_path / "again", features, **options, dtype="bfloat16")
     np.testing.assert_allclose(arrays(again).astype(np.float32), wanted, rtol=1e-2, atol=1e-2)
-    made_by = read_manifest(again).arrays.made_by
-    assert made_by["tokenizer"] == read_manifest(tmp_path / "latents").arrays.made_by["tokenizer"] != ""
+    made_by = read_prepared(again).arrays.made_by
+    assert made_by["tokenizer"] == read_prepared(tmp_path / "latents").arrays.made_by["tokenizer"] != ""
 
 
 # Stopped, shared, refused
@@ -163,8 +163,8 @@ def test_an_interrupted_encoding_goes_on_and_leaves_the_same_files(photos, tmp_p
         ArrayFolder, "write", lambda self, job, *rest: written.append(job.file) or write(self, job, *rest)
     )
     encode(out, photos)
-    assert len(written) == len(set(written)) == len(read_manifest(whole).shards) == 4
-    assert read_manifest(out) == read_manifest(whole)
+    assert len(written) == len(set(written)) == len(read_prepared(whole).shards) == 4
+    assert read_prepared(out) == read_prepared(whole)
     assert {name: kept[name] for name in written[:2]} == {name: tree(out)[name] for name in written[:2]}
     assert (out / STATISTICS).read_bytes() == (whole / STATISTICS).read_bytes()
     before = tree(out)
@@ -197,7 +197,7 @@ def test_hosts_share_the_shards_and_leave_the_files_of_one(photos, tmp_path):
     said = [process.communicate(timeout=240) for process in running]
     assert [process.returncode for process in running] == [0, 0], said
     assert "train 22, validation 2" in said[0][1]
-    assert read_manifest(tmp_path / "shared") == read_manifest(alone)
+    assert read_prepared(tmp_path / "shared") == read_prepared(alone)
 
 
 def test_bad_images_are_left_out_named_and_bounded(tmp_path, photos, capsys):
@@ -206,8 +206,8 @@ def test_bad_images_are_left_out_named_and_bounded(tmp_path, photos, capsys):
         (data / "a" / name).write_bytes(b"no picture")
     folder = encode(tmp_path / "out", data)
     assert "2 images left out" in capsys.readouterr().err
-    assert {skip.key for skip in read_manifest(folder).skipped} == {"a/03.jpg", "a/07.jpg"}
-    assert sum(shard.count for shard in read_manifest(folder).shards) == 10
+    assert {skip.key for skip in read_prepared(folder).skipped} == {"a/03.jpg", "a/07.jpg"}
+    assert sum(shard.count for shard in read_prepared(folder).shards) == 10
     with pytest.raises(SystemExit) as caught:
         encode(tmp_path / "strict", data, max_bad_images=1)
     assert caught.value.code == 2
@@ -284,5 +284,5 @@ def test_records_of_another_teacher_layer_or_kind_are_refused(job, teacher, feat
     with pytest.raises(SystemExit):
         job.command("--data", str(features), "--teacher-dtype", "bfloat16")
     _, taken = job.command("--data", str(features))  # without --teacher, it is that of the records
-    assert taken.teacher.weights == read_manifest(features).arrays.made_by["teacher"]["weights"]
+    assert taken.teacher.weights == read_prepared(features).arrays.made_by["teacher"]["weights"]
     assert not job.run.exists()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import laminate
-from laminate.data.prepared import read_manifest
+from laminate.data.prepared import read_prepared
 from laminate.recipes.augment import SquashConfig
 from laminate.recipes.encode_flags import EncodeFlags
 from laminate.recipes.json_text import from_json
@@ -41,7 +41,7 @@ def test_published_weights_are_fetched_taught_from_encoded_trained_on_decoded_an
         features = encode(tmp_path / "features", photos, teacher="tiny/dinov2")
     teacher = from_json((job.run / "recipe.json").read_text()).teacher
     assert (teacher.patches, teacher.dim, teacher.depth, teacher.family) == (16, 12, 2, "dinov2")
-    assert read_manifest(features).arrays.made_by["teacher"]["weights"] == teacher.weights != ""
+    assert read_prepared(features).arrays.made_by["teacher"]["weights"] == teacher.weights != ""
 
     # From the records, without the teacher, the losses are the same.
     again = tmp_path / "again"

@@ -6,7 +6,7 @@ answers at once; `sources.open_records`, `decode.decode_image` and the loaders a
 """
 
 from laminate.data.records import Example as Example
-from laminate.data.records import Manifest as Manifest
 from laminate.data.records import RecordError as RecordError
 from laminate.data.records import RecordFileError as RecordFileError
 from laminate.data.records import Records as Records
+from laminate.data.records import RecordsManifest as RecordsManifest

@@ -14,11 +14,11 @@ import numpy as np
 
 from laminate.data.array_schema import IMAGE_FIELD
 from laminate.data.batch import Arrays
-from laminate.data.decode import HostImage, Reduction, check_size, decode_image, image_header
+from laminate.data.decode import DecodeReduction, HostImage, check_size, decode_image, image_header
 from laminate.data.transforms import (
     DEFAULT_AREA,
     DEFAULT_RATIO,
-    Kernel,
+    ResizeKernel,
     Window,
     adm_center_crop,
     crop_window,
@@ -30,7 +30,7 @@ from laminate.data.transforms import (
     squash,
 )
 
-REDUCTIONS: tuple[Reduction, ...] = (8, 4, 2)
+REDUCTIONS: tuple[DecodeReduction, ...] = (8, 4, 2)
 
 
 @runtime_checkable
@@ -73,7 +73,7 @@ class RandomResizedCrop:
     area: tuple[float, float] = DEFAULT_AREA
     ratio: tuple[float, float] = DEFAULT_RATIO
     flip_rate: float = 0.5
-    kernel: Kernel = "linear"
+    kernel: ResizeKernel = "linear"
 
     @property
     def description(self) -> str:
@@ -111,7 +111,7 @@ class Squash:
     """FlatDINO's validation view: the whole picture, its aspect ratio lost."""
 
     size: int
-    kernel: Kernel = "area"
+    kernel: ResizeKernel = "area"
     flip_rate: float = 0.0
 
     @property
@@ -128,7 +128,7 @@ class SquashCrop:
 
     size: int
     squashed: int
-    kernel: Kernel = "area"
+    kernel: ResizeKernel = "area"
     flip_rate: float = 0.0
 
     @property
@@ -147,7 +147,7 @@ class ResizeCrop:
 
     size: int
     resized: int
-    kernel: Kernel = "bicubic"
+    kernel: ResizeKernel = "bicubic"
     flip_rate: float = 0.0
 
     @property
@@ -166,7 +166,7 @@ def decode_window(data: bytes, window: Window, size: int) -> tuple[HostImage, Wi
     The largest of the reductions 8, 4, 2 that keeps `size` pixels is taken, else none.
     """
     smaller = min(window.height, window.width)
-    reduction: Reduction = 1
+    reduction: DecodeReduction = 1
     for candidate in REDUCTIONS:
         if smaller >= candidate * size:
             reduction = candidate

@@ -11,7 +11,7 @@ import numpy as np
 from laminate.data.array_schema import ReadArray
 from laminate.data.batch import Arrays
 from laminate.data.decode import decode_image
-from laminate.data.prepared import Prepared, Shard, parser_of, read_manifest, sha256_of
+from laminate.data.prepared import Prepared, RecordShard, parser_of, read_prepared, sha256_of
 from laminate.data.records import (
     ArrayRecords,
     RecordFile,
@@ -59,7 +59,11 @@ def _record_faults(records: ArrayRecords, index: int, keys: dict[str, str]) -> I
 
 
 def _shard_faults(
-    shard: Shard, folder: Path, prepared: Prepared, keys: dict[str, str], on_records: Callable[[int], None]
+    shard: RecordShard,
+    folder: Path,
+    prepared: Prepared,
+    keys: dict[str, str],
+    on_records: Callable[[int], None],
 ) -> list[str]:
     """The faults of one file. A file that cannot be opened at all is one fault."""
     path = folder / shard.name
@@ -114,7 +118,7 @@ def check(
       FileNotFoundError: no prepared folder.
       RecordFileError: its manifest is damaged.
     """
-    prepared = read_manifest(folder)
+    prepared = read_prepared(folder)
     on_start(sum(shard.count for shard in prepared.shards))
     keys: dict[str, str] = {}
     with ThreadPoolExecutor(max(1, workers)) as pool:

@@ -10,7 +10,7 @@ import numpy as np
 from laminate.data.augment import Augment
 from laminate.data.batch import ROW, VALID, Arrays, stack
 from laminate.data.batch_timeout import DEFAULT_SECONDS, BatchTimeout, ReadsInFlight
-from laminate.data.faults import FaultCount, Loaded, load, load_or_next
+from laminate.data.faults import FaultCount, LoadedExample, load, load_or_next
 from laminate.data.host_slice import ALONE, HostShare, HostSlice
 from laminate.data.loader import DEFAULT_THREADS
 from laminate.data.records import Records
@@ -50,10 +50,10 @@ def evaluation_batches(
     if len(records) == 0:
         raise ValueError(f"{records.manifest.source} holds no records to evaluate on")
 
-    def load_row(row: int, rng: np.random.Generator) -> tuple[int, Loaded]:
+    def load_row(row: int, rng: np.random.Generator) -> tuple[int, LoadedExample]:
         row = int(row)
         if row >= len(records):
-            return row, Loaded(None, -1, ())
+            return row, LoadedExample(None, -1, ())
         with reads.of(row):
             return row, load(records, row, lambda data: augment(data, rng))
 

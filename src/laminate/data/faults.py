@@ -25,7 +25,7 @@ class Fault(NamedTuple):
     reason: str
 
 
-class Loaded(NamedTuple):
+class LoadedExample(NamedTuple):
     """What was made of a record, its label, and the faults met on the way; `arrays` is None where nothing could be
     read."""
 
@@ -34,25 +34,25 @@ class Loaded(NamedTuple):
     faults: tuple[Fault, ...]
 
 
-def load(records: Records, index: int, view: Callable[[bytes], Arrays]) -> Loaded:
+def load(records: Records, index: int, view: Callable[[bytes], Arrays]) -> LoadedExample:
     """The arrays of one record as `view` makes them, or the fault that prevents it."""
     key = f"record {index}"
     try:
         example = records[index]
         key = example.key
-        return Loaded(view(example.image), example.label, ())
+        return LoadedExample(view(example.image), example.label, ())
     except (ImageError, RecordError) as error:
-        return Loaded(None, -1, (Fault(index, key, str(error)),))
+        return LoadedExample(None, -1, (Fault(index, key, str(error)),))
 
 
-def load_or_next(records: Records, index: int, view: Callable[[bytes], Arrays], tries: int) -> Loaded:
+def load_or_next(records: Records, index: int, view: Callable[[bytes], Arrays], tries: int) -> LoadedExample:
     """What `view` makes of record `index`; where it cannot be read, of the next record that can.
 
     The order is that of the records, round the end. A function of the records alone, so every host and every
     repetition replaces a bad image by the same good one. After `tries` bad records `arrays` is None.
     """
     faults: tuple[Fault, ...] = ()
-    loaded = Loaded(None, -1, faults)
+    loaded = LoadedExample(None, -1, faults)
     for step in range(min(tries, len(records))):
         loaded = load(records, (index + step) % len(records), view)
         faults += loaded.faults

@@ -14,7 +14,7 @@ from laminate.data.faults import (
     DEFAULT_MAX_BAD_IMAGES,
     Fault,
     FaultCount,
-    Loaded,
+    LoadedExample,
     load_or_next,
 )
 from laminate.data.host_slice import ALONE, HostShare, HostSlice
@@ -60,8 +60,8 @@ class TrainBatches(Iterator[Arrays]):
             ROW: first + self._loader.places,
         }
 
-    def _load(self) -> list[Loaded]:
-        loaded: list[Loaded] = []
+    def _load(self) -> list[LoadedExample]:
+        loaded: list[LoadedExample] = []
         while len(loaded) < self._loader.host_batch_size:
             loaded.extend(next(self._pieces))
         return loaded
@@ -94,8 +94,8 @@ class TrainLoader:
     history.
 
     Batches: the arrays that `augment` gives, each ``[host_batch, ...]``, under its names (``image`` for images, the
-    name of `Manifest.field` for what records hold in their place); ``label`` int32 ``[host_batch]`` (-1: none); ``row``
-    int64 ``[host_batch]``, the global row. A host holds the rows of its `share` of every global batch.
+    `field` of the manifest for what records hold in their place); ``label`` int32 ``[host_batch]`` (-1: none);
+    ``row`` int64 ``[host_batch]``, the global row. A host holds the rows of its `share` of every global batch.
     A batch that takes longer than `timeout` seconds raises `InputStalledError`, which names the records being read.
 
     Raises:
@@ -159,13 +159,13 @@ class TrainLoader:
         return TrainBatches(pieces, loader=self, row=start_row)
 
     def _rows(self) -> Any:
-        """Every global row in order, as `Loaded`."""
+        """Every global row in order, as `LoadedExample`."""
         # Seeds of our own: grain's depend on the place of a transformation in the pipeline.
         order, pixels = (int(word) for word in np.random.SeedSequence(self.seed).generate_state(2))
         shuffled = grain.MapDataset.range(len(self.records)).shuffle(seed=order).repeat()
         return shuffled.random_map(self._load, seed=pixels)
 
-    def _load(self, index: int, rng: np.random.Generator) -> Loaded:
+    def _load(self, index: int, rng: np.random.Generator) -> LoadedExample:
         view: Callable[[bytes], Arrays] = lambda data: self.augment(data, rng)
         with self.reads.of(int(index)):
             return load_or_next(self.records, int(index), view, self.max_bad_images + 1)

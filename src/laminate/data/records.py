@@ -21,11 +21,11 @@ from laminate.data.schema import Example, SchemaError, parse_example
 __all__ = [
     "ArrayRecords",
     "Example",
-    "Manifest",
     "RecordError",
     "RecordFile",
     "RecordFileError",
     "Records",
+    "RecordsManifest",
     "Subset",
     "check_record_file",
     "hold_out",
@@ -47,7 +47,7 @@ class RecordError(ValueError):
 
 
 @dataclasses.dataclass(frozen=True)
-class Manifest:
+class RecordsManifest:
     """What a set of records is.
 
     `classes` is empty where there are no labels; `fingerprint` (hexadecimal) is equal exactly for equal
@@ -80,7 +80,7 @@ class Records(Protocol):
     """A fixed sequence of examples that can be read in any order, from any thread."""
 
     @property
-    def manifest(self) -> Manifest: ...
+    def manifest(self) -> RecordsManifest: ...
 
     def __len__(self) -> int: ...
 
@@ -106,7 +106,7 @@ def fingerprint(parts: Sequence[object]) -> str:
 class Subset:
     """Some of the examples of `records`, in the order of `indices`; labels and classes stay as they are."""
 
-    def __init__(self, records: Records, indices: Sequence[int], manifest: Manifest):
+    def __init__(self, records: Records, indices: Sequence[int], manifest: RecordsManifest):
         self.manifest = manifest
         self.records = records
         self._indices = tuple(indices)
@@ -240,7 +240,7 @@ class ArrayRecords:
     def __init__(
         self,
         files: Sequence[RecordFile],
-        manifest: Manifest,
+        manifest: RecordsManifest,
         parse: Callable[[bytes, str], Example] | None = None,
     ):
         for file in files:

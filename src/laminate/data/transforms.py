@@ -13,7 +13,7 @@ from PIL import Image
 
 from laminate.data.decode import MAX_PIXELS, HostImage, ImageError
 
-Kernel = Literal["linear", "area", "nearest", "box", "bilinear", "bicubic", "lanczos"]
+ResizeKernel = Literal["linear", "area", "nearest", "box", "bilinear", "bicubic", "lanczos"]
 """How to resize. Pillow's kernels are antialiased and pixel-exact with the field's reference preprocessing.
 OpenCV's two are faster: ``area``, the one of the released FlatDINO code, and ``linear``, not antialiased."""
 
@@ -40,7 +40,7 @@ class Window(NamedTuple):
     width: int
 
 
-def resize(image: HostImage, height: int, width: int, kernel: Kernel = "bicubic") -> HostImage:
+def resize(image: HostImage, height: int, width: int, kernel: ResizeKernel = "bicubic") -> HostImage:
     """`image` at another size.
 
     Raises:
@@ -58,16 +58,18 @@ def resize(image: HostImage, height: int, width: int, kernel: Kernel = "bicubic"
         resized = cv2.resize(image, (width, height), interpolation=_OPENCV_KERNELS[kernel])
         return np.asarray(resized, np.uint8)
     if kernel not in _PILLOW_KERNELS:
-        raise ValueError(f"unknown resize kernel {kernel!r}: choose one of {', '.join(get_args(Kernel))}")
+        raise ValueError(
+            f"unknown resize kernel {kernel!r}: choose one of {', '.join(get_args(ResizeKernel))}"
+        )
     return np.array(Image.fromarray(image).resize((width, height), _PILLOW_KERNELS[kernel]))
 
 
-def squash(image: HostImage, size: int, kernel: Kernel = "area") -> HostImage:
+def squash(image: HostImage, size: int, kernel: ResizeKernel = "area") -> HostImage:
     """The whole of `image` as `size` x `size`, its aspect ratio lost (FlatDINO's validation)."""
     return resize(image, size, size, kernel)
 
 
-def resize_short_side(image: HostImage, size: int, kernel: Kernel = "bicubic") -> HostImage:
+def resize_short_side(image: HostImage, size: int, kernel: ResizeKernel = "bicubic") -> HostImage:
     """`image` with a short side of `size` pixels, its aspect ratio kept; the long side is rounded down, as torchvision
     does."""
     height, width = image.shape[:2]

@@ -31,7 +31,7 @@ from laminate.data.batch import Arrays, stack
 from laminate.data.decode import ImageError
 from laminate.data.faults import Fault, FaultCount
 from laminate.data.prepare import Done, shared_classes, tfds_name
-from laminate.data.prepared import Prepared, Skipped, read_manifest
+from laminate.data.prepared import Prepared, Skipped, read_prepared
 from laminate.data.records import RecordError, Records, fingerprint
 from laminate.data.sources import SPLITS, open_records
 from laminate.parallel.hosts import barrier, host_count, host_index, is_first, of_first
@@ -118,7 +118,7 @@ def encode(
     require_same("encoding", {"encoding": identity})
     folder = ArrayFolder(flags.out.expanduser().absolute(), identity)
     if folder.is_done():
-        return read_manifest(folder.out)
+        return read_prepared(folder.out)
     if is_first():
         folder.begin()
     barrier("encoding begins")
@@ -131,7 +131,7 @@ def encode(
     if is_first():
         _finish(folder, jobs, images, facts, name)
     barrier("encoding is whole")
-    return read_manifest(folder.out)
+    return read_prepared(folder.out)
 
 
 Apply = Callable[[list[Arrays]], np.ndarray]

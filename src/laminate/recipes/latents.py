@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from laminate.data.records import Manifest
+from laminate.data.records import RecordsManifest
 from laminate.recipes.bottleneck import GaussianBottleneck
 from laminate.recipes.decoder import DecoderRecipe
 from laminate.recipes.embedded import embedded_vae
@@ -84,7 +84,7 @@ def speak(recipe: GeneratorRecipe, tokenizer: Tokenizer) -> GeneratorRecipe:
     )
 
 
-def on_classes(recipe: Recipe, manifest: Manifest, *, fixed: bool) -> Recipe:
+def on_classes(recipe: Recipe, manifest: RecordsManifest, *, fixed: bool) -> Recipe:
     """`recipe` for the classes of the data; an unconditional one stays so, and without classes it becomes one.
 
     Raises ValueError if the recipe is `fixed`, having been trained already, and for another number of classes.

@@ -19,7 +19,7 @@ from laminate.data.evaluation import evaluation_batches
 from laminate.data.faults import load_or_next
 from laminate.data.host_slice import HostShare
 from laminate.data.loader import TrainLoader
-from laminate.data.records import Manifest, RecordError, Records
+from laminate.data.records import RecordError, Records, RecordsManifest
 from laminate.data.sources import open_records
 from laminate.parallel.cluster import find_place
 from laminate.parallel.feeding import feed, parts_of_host
@@ -140,7 +140,7 @@ def open_run(
     recipe: Recipe,
     make_frozen: Callable[[Any], PyTree] = lambda recipe: None,
     *,
-    on_data: Callable[[Any, Manifest], Recipe] | None = None,
+    on_data: Callable[[Any, RecordsManifest], Recipe] | None = None,
 ) -> Run:
     """Open everything that a training needs; the run folder comes last, so a refusal leaves nothing behind.
 

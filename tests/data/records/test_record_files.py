@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from laminate.data.records import (
     ArrayRecords,
     Example,
-    Manifest,
     RecordError,
     RecordFile,
     RecordFileError,
     Records,
+    RecordsManifest,
     hold_out,
     record_writer,
 )
@@ -35,8 +35,8 @@ def examples(count: int) -> list[Example]:
     return [Example(bytes([i]) * (i + 1), i % 3, f"key {i}") for i in range(count)]
 
 
-def manifest(count: int, classes: tuple[str, ...] = CLASSES) -> Manifest:
-    return Manifest("things", "train", count, classes, "a test", "f")
+def manifest(count: int, classes: tuple[str, ...] = CLASSES) -> RecordsManifest:
+    return RecordsManifest("things", "train", count, classes, "a test", "f")
 
 
 @pytest.fixture

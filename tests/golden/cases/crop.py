@@ -5,13 +5,13 @@ import re
 import numpy as np
 
 from laminate.analysis.sample_files import Rounding, to_bytes
-from laminate.data.transforms import Kernel, adm_center_crop, resize
+from laminate.data.transforms import ResizeKernel, adm_center_crop, resize
 
 from ..options import Options
 from ..reader import CannotRun, Golden
 
 _RESIZED = re.compile("pil_([a-z]+)_([0-9]+)x([0-9]+)")
-_KERNELS: dict[str, Kernel] = {
+_KERNELS: dict[str, ResizeKernel] = {
     "nearest": "nearest",
     "box": "box",
     "bilinear": "bilinear",

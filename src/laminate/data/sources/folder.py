@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import SupportsIndex
 
-from laminate.data.records import MAX_IMAGE_BYTES, Example, Manifest, RecordError, fingerprint
+from laminate.data.records import MAX_IMAGE_BYTES, Example, RecordError, RecordsManifest, fingerprint
 from laminate.data.schema import NO_LABEL
 from laminate.data.sources.files import class_labels, split_word
 
@@ -15,7 +15,7 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp")
 class FolderRecords:
     """Image files in the order of their paths; the key is the path below `root`, with forward slashes."""
 
-    def __init__(self, root: Path, paths: Sequence[str], labels: Sequence[int], manifest: Manifest):
+    def __init__(self, root: Path, paths: Sequence[str], labels: Sequence[int], manifest: RecordsManifest):
         self.manifest = manifest
         self._root = root
         self._paths = list(paths)
@@ -91,7 +91,7 @@ def open_folder(root: Path, split: str, reference: Sequence[str] | None = None) 
     classes, labels = (), [NO_LABEL] * len(found)
     if not loose:
         classes, labels = class_labels([name for _, _, name in found], str(root), reference)
-    manifest = Manifest(
+    manifest = RecordsManifest(
         name=root.absolute().name,
         split=split,
         count=len(found),
