@@ -20,7 +20,7 @@ from laminate.recipes.decoder import decoder, for_features, for_tokenizer
 from laminate.recipes.embedded import embedded_decoder, embedded_dit, embedded_fsq, embedded_vae
 from laminate.recipes.experiments import flatdino_fsq, flatdino_vae
 from laminate.recipes.generator import TokenizerId
-from laminate.recipes.json_text import from_json, to_json
+from laminate.recipes.json_text import RUN, from_json, rewritten, to_json, to_tree
 from laminate.recipes.network import find_teacher
 from laminate.recipes.views import random_view
 
@@ -107,6 +107,12 @@ def test_a_squashed_view_beside_the_fields_of_a_crop_is_still_read():
         image_size=32, crop_area=[0.3, 1.0], crop_ratio=[0.75, 1.25], flip_rate=0.5, view="squash"
     )
     assert from_json(text).augment == SquashConfig(32)
+    saved = json.loads(text) | {RUN: {"seed": 0}}
+    assert rewritten(saved) == {**to_tree(from_json(text)), RUN: {"seed": 0}} != saved
+
+
+def test_what_is_no_recipe_is_not_rewritten():
+    assert rewritten({"family": "painting", RUN: {}}) == {"family": "painting", RUN: {}}
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,18 @@ def from_tree(tree: Any) -> Recipe:
     return _dataclass(fields, FAMILIES[family], where="")
 
 
+def rewritten(tree: dict[str, Any]) -> dict[str, Any]:
+    """What an earlier version wrote into a run folder, as this one writes it; what is no recipe stays as it is.
+
+    So a run goes on whose recipe has fields that are read and dropped.
+    """
+    try:
+        recipe = to_tree(from_tree(tree))
+    except ValueError:
+        return tree
+    return recipe | ({RUN: tree[RUN]} if RUN in tree else {})
+
+
 def teacher_tree(teacher: Teacher) -> dict[str, Any]:
     """A teacher as a dictionary, for those who note which one they used."""
     return _plain(teacher)

@@ -31,13 +31,14 @@ from laminate.recipes.devices import compute_dtype
 from laminate.recipes.families import Recipe
 from laminate.recipes.flags import RunFlags, TrainFlags, run_folder
 from laminate.recipes.flatdino import FlatDinoRecipe
-from laminate.recipes.json_text import RUN, to_tree
+from laminate.recipes.json_text import RUN, rewritten, to_tree
 from laminate.recipes.preflight import facts, require_same, require_shared
 from laminate.recipes.starting import Start, plan_start, started
 from laminate.recipes.training import StepCounts
 from laminate.recipes.views import random_view, require_features, require_latents, still_view
 from laminate.tokenizers.painters import FeaturePainter
 from laminate.train.checkpoint import Checkpoints
+from laminate.train.durable import differences
 from laminate.train.manifest import read_manifest
 from laminate.train.run_folder import RunFolder
 from laminate.train.state import TrainState
@@ -182,7 +183,7 @@ def open_run(
     origin = _origin(flags, counts, loader, checkpoints)
     start_from = _start(flags, recipe, checkpoints)
     barrier("everything fits")
-    folder.open(described, fresh=flags.fresh)
+    folder.open(described, fresh=flags.fresh, differences=_differences)
     require_shared(folder)
     return Run(
         flags=flags,
@@ -263,7 +264,12 @@ def _checkpoints(
         primary=is_first(),
         barrier=barrier,
         any_host=any_host,
+        differences=_differences,
     )
+
+
+def _differences(saved: dict[str, Any], current: dict[str, Any]) -> list[str]:
+    return differences(rewritten(saved), current)
 
 
 def _origin(
