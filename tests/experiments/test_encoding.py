@@ -49,8 +49,8 @@ def encode(out, data, **flags):
 
 def arrays(folder, split="train"):
     records = open_records(str(folder), split)
-    read = ReadArray(records.manifest.arrays)
-    return np.stack([read(records[i].image, RNG) for i in range(len(records))])
+    read, field = ReadArray(records.manifest.arrays), records.manifest.field
+    return np.stack([read(records[i].image, RNG)[field] for i in range(len(records))])
 
 
 @pytest.fixture(scope="module")
