@@ -20,10 +20,11 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
-from laminate.data.augment import CenterCrop, TrainCrop
+from laminate.data.augment import CenterCrop, RandomResizedCrop
+from laminate.data.batch import Arrays, stack
 from laminate.data.decode import decode_image
 from laminate.data.loader import TrainLoader
-from laminate.data.records import Example, Manifest
+from laminate.data.records import Example, RecordsManifest
 
 HEIGHT, WIDTH, SIZE = 375, 500, 256
 MEAN_BYTES = 90_000
@@ -40,7 +41,7 @@ class MemoryRecords:
     """
 
     def __init__(self, images: list[bytes]):
-        self.manifest = Manifest("noise", "train", IMAGENET, (), "noise", "noise")
+        self.manifest = RecordsManifest("noise", "train", IMAGENET, (), "noise", "noise")
         self._images = images
 
     def __len__(self) -> int:
@@ -83,10 +84,10 @@ def methods() -> dict[str, Method]:
         ),
         "decode": lambda data, rng: decode_image(data),
         "decode_fast": lambda data, rng: decode_image(data, fast=True),
-        "crop_linear": TrainCrop(SIZE, kernel="linear"),
-        "crop_area": TrainCrop(SIZE, kernel="area"),
-        "crop_pillow_bilinear": TrainCrop(SIZE, kernel="bilinear"),
-        "crop_pillow_bicubic": TrainCrop(SIZE, kernel="bicubic"),
+        "crop_linear": RandomResizedCrop(SIZE, kernel="linear"),
+        "crop_area": RandomResizedCrop(SIZE, kernel="area"),
+        "crop_pillow_bilinear": RandomResizedCrop(SIZE, kernel="bilinear"),
+        "crop_pillow_bicubic": RandomResizedCrop(SIZE, kernel="bicubic"),
         "center_crop_exact": CenterCrop(SIZE),
     }
 
@@ -103,10 +104,10 @@ def loop(method: Method, images: list[bytes], seed: int) -> None:
         method(data, rng)
 
 
-def batch_loop(images: list[bytes], seed: int) -> np.ndarray:
+def batch_loop(images: list[bytes], seed: int) -> Arrays:
     """The loader's work without a loader: every image of one batch, then the batch."""
-    rng, crop = np.random.default_rng(seed), TrainCrop(SIZE)
-    return np.stack([crop(data, rng) for data in images])
+    rng, crop = np.random.default_rng(seed), RandomResizedCrop(SIZE)
+    return stack([crop(data, rng) for data in images])
 
 
 class LoaderTurns:
@@ -117,7 +118,7 @@ class LoaderTurns:
             MemoryRecords(images),
             seed=0,
             global_batch_size=GLOBAL_BATCH_SIZE,
-            augment=TrainCrop(SIZE),
+            augment=RandomResizedCrop(SIZE),
             threads=threads,
         )
         self._loader, self._row = loader, 0

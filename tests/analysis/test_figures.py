@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from laminate.analysis.curves import loss_curves, read_metrics, running_mean
-from laminate.analysis.figures import ablation_map, reconstruction_grid
+from laminate.analysis.figures import GRID, HEAT, SERIES, ablation_map, reconstruction_grid
 
 
 def pixels(path) -> np.ndarray:
@@ -27,6 +27,17 @@ def occurrences(picture: np.ndarray, tile: np.ndarray) -> int:
     )
 
 
+def of_colour(picture: np.ndarray, colour: str) -> np.ndarray:
+    """Where the picture has exactly the colour `#rrggbb`."""
+    return (picture == [int(colour[at : at + 2], 16) for at in (1, 3, 5)]).all(-1)
+
+
+def box(found: np.ndarray) -> tuple[int, int, int, int]:
+    """First and last row, first and last column of what was found."""
+    rows, columns = np.nonzero(found.any(1))[0], np.nonzero(found.any(0))[0]
+    return rows[0], rows[-1], columns[0], columns[-1]
+
+
 @pytest.mark.parametrize(("size", "scale"), [((7, 5), 19), ((120, 97), 1)])
 def test_every_image_is_shown_in_whole_pixels(size, scale, tmp_path):
     rng = np.random.default_rng(0)
@@ -38,6 +49,21 @@ def test_every_image_is_shown_in_whole_pixels(size, scale, tmp_path):
     picture = pixels(tmp_path / "grid.png")
     for image in [*originals, *np.round(rebuilt * 255).astype(np.uint8)]:
         assert occurrences(picture, image.repeat(scale, 0).repeat(scale, 1)) == 1
+
+
+def test_labels_stand_before_and_captions_below_the_images(tmp_path):
+    images = np.full((2, 20, 20, 3), 90, np.uint8)
+    draw = lambda name, **texts: reconstruction_grid(images, images, tmp_path / name, tile=20, **texts)
+    draw("bare.png", labels=("", ""), captions=("", ""))
+    draw("named.png", labels=("above", "below"), captions=("one", "two"))
+    bare, named = pixels(tmp_path / "bare.png"), pixels(tmp_path / "named.png")
+    top, bottom, left, right = box(of_colour(bare, "#5a5a5a"))
+    texts = (bare != named).any(-1)
+    assert not texts[top : bottom + 1, left : right + 1].any()
+    for row in (slice(top, (top + bottom) // 2), slice((top + bottom) // 2, bottom + 1)):
+        assert texts[row, :left].any()
+    for column in (slice(left, (left + right) // 2), slice((left + right) // 2, right + 1)):
+        assert texts[bottom + 1 :, column].any()
 
 
 def test_values_outside_the_unit_range_are_clipped(tmp_path):
@@ -66,8 +92,47 @@ def test_ablation_map_draws_any_grid(shape, tmp_path):
     assert len(np.unique(pixels(tmp_path / "map.png").reshape(-1, 3), axis=0)) > 20
 
 
-def test_ablation_map_of_a_decoder_that_ignores_its_latents_is_still_a_picture(tmp_path):
+def maps_of_tokens(picture: np.ndarray) -> list[slice]:
+    """The columns of the maps of single tokens, which lie in one row; a map is pale where nothing moves."""
+    pale = np.nonzero(of_colour(picture, HEAT[0]).sum(0) > 40)[0]
+    parts = np.split(pale, np.nonzero(np.diff(pale) > 4)[0] + 1)
+    return [slice(part[0], part[-1] + 1) for part in parts if len(part) > 40]
+
+
+@pytest.mark.parametrize("token", [0, 1, 2])
+def test_the_patch_that_moves_most_is_darkest_in_its_place_in_the_map_of_its_token(token, tmp_path):
+    heat = np.zeros((3, 4, 5))
+    heat[token, 1, 3] = 2.0
+    ablation_map(heat, tmp_path / "map.png")
+    picture = pixels(tmp_path / "map.png")
+    maps = maps_of_tokens(picture)
+    assert len(maps) == 3
+    for one, columns in enumerate(maps):
+        dark, pale = (of_colour(picture[:, columns], colour) for colour in (HEAT[-1], HEAT[0]))
+        assert dark.any() == (one == token)
+        if one == token:
+            first, last, left, right = box(dark)
+            top, bottom = box(dark | pale)[:2]
+            width, height = columns.stop - columns.start, bottom - top + 1
+            got = [(first - top) / height, (last + 1 - top) / height, left / width, (right + 1) / width]
+            np.testing.assert_allclose(got, [1 / 4, 2 / 4, 3 / 5, 4 / 5], atol=0.03)
+
+
+def test_the_map_of_winners_has_the_colour_of_the_token_that_moves_a_patch_most(tmp_path):
+    heat = np.zeros((2, 4, 6))
+    heat[0, :, :3] = heat[1, :, 3:] = 1.0
+    ablation_map(heat, tmp_path / "map.png")
+    winners = pixels(tmp_path / "map.png")[90:330, 30:318].astype(int)
+    left, right = winners[:, :140].mean((0, 1)), winners[:, 148:].mean((0, 1))
+    assert left.argmax() == 0 and right.argmax() == 2  # the first token is red, the second blue
+
+
+def test_ablation_map_of_a_decoder_that_ignores_its_latents_is_all_pale(tmp_path):
     ablation_map(np.zeros((3, 4, 5)), tmp_path / "map.png")
+    picture = pixels(tmp_path / "map.png")
+    for columns in maps_of_tokens(picture):
+        assert of_colour(picture[:, columns], HEAT[0]).sum() > 0.75 * (columns.stop - columns.start) ** 2
+    assert len(maps_of_tokens(picture)) == 3
 
 
 @pytest.mark.parametrize("value", [-1.0, np.nan, np.inf])
@@ -85,21 +150,70 @@ def record(step: int) -> dict[str, float]:
     }
 
 
+TRAINING, VALIDATION = SERIES[:2]
+
+
 @pytest.mark.parametrize(
-    "records",
+    ("records", "drawn", "width"),
     [
-        [{"step": 3, "val/loss": 0.5}],
-        [record(step) for step in range(5)],
-        [record(step) | {"val/loss": 0.3, "val/r2": -9.0, "train/kl_nats": 0.0} for step in range(0, 900, 9)],
-        [record(step) | {"train/recon_loss": 0.0} for step in range(5)],
-        [record(0) | {"train/loss": float("nan")}, record(1) | {"train/lr": 0.0}],
+        ([{"step": 3, "val/loss": 0.5}], {VALIDATION}, 680),
+        ([record(step) for step in range(5)], {TRAINING}, 1040),
+        (
+            [
+                record(step) | {"val/loss": 0.3, "val/r2": -9.0, "train/kl_nats": 0.0}
+                for step in range(0, 900, 9)
+            ],
+            {TRAINING, VALIDATION},
+            1040,
+        ),
+        ([record(step) | {"train/recon_loss": 0.0} for step in range(5)], {TRAINING}, 1040),
+        ([record(0) | {"train/loss": float("nan")}, record(1) | {"train/lr": 0.0}], {TRAINING}, 1040),
     ],
 )
-def test_loss_curves_draw_whatever_was_logged(records, tmp_path):
+def test_loss_curves_draw_whatever_was_logged(records, drawn, width, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         loss_curves(records, tmp_path / "curves.png")
-    assert pixels(tmp_path / "curves.png").shape[0] == 460
+    picture = pixels(tmp_path / "curves.png")
+    assert picture.shape == (460, width, 3)
+    main = picture[:, : 680 * width // 1040] if width == 1040 else picture
+    assert {colour for colour in SERIES if of_colour(main, colour).any()} == drawn
+
+
+def test_a_curve_follows_its_values(tmp_path):
+    """Values that fall by the same factor lie on a falling line of an axis in powers."""
+    losses = [{"step": step, "train/recon_loss": 10.0**-step} for step in range(5)]
+    loss_curves(losses, tmp_path / "curves.png")
+    rows, columns = np.nonzero(of_colour(pixels(tmp_path / "curves.png"), TRAINING))
+    assert np.ptp(columns) > 500 and np.ptp(rows) > 250
+    slope, start = np.polyfit(columns, rows, 1)
+    assert slope > 0.4
+    assert np.abs(start + slope * columns - rows).max() < 3
+
+
+@pytest.mark.parametrize("metric", ["train/recon_loss", "train/loss", "train/kl_nats", "val/r2"])
+def test_each_metric_has_a_panel_of_its_own(metric, tmp_path):
+    """Another course of one metric changes a part of the picture, and only one panel of it."""
+    names = ["train/recon_loss", "train/loss", "train/kl_nats", "val/r2"]
+    pictures = []
+    for turned in (False, True):
+        logged = [
+            {"step": step}
+            | {name: 0.2 + (0.1 * step if turned and name == metric else 0.0) for name in names}
+            for step in range(5)
+        ]
+        loss_curves(logged, tmp_path / "curves.png")
+        pictures.append(pixels(tmp_path / "curves.png"))
+    top, bottom, left, right = box((pictures[0] != pictures[1]).any(-1))
+    assert right - left > 200 and bottom - top > 60
+    assert (right < 680) if metric == "train/recon_loss" else (left > 680 and bottom - top < 160)
+
+
+def test_the_learning_rate_is_an_area_under_its_curve(tmp_path):
+    loss_curves([record(step) | {"train/lr": 1e-3 * step} for step in range(5)], tmp_path / "curves.png")
+    area = of_colour(pixels(tmp_path / "curves.png"), GRID)[355:405, 80:670].sum(0)
+    quarters = [int(part.sum()) for part in np.array_split(area, 4)]
+    assert sorted(quarters) == quarters and quarters[0] < 0.3 * quarters[-1]
 
 
 def test_loss_curves_without_a_loss_are_refused(tmp_path):

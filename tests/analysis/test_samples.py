@@ -155,9 +155,11 @@ def test_a_grid_shows_every_image_in_its_place():
     grid = sample_grid(images, columns=3, rows=("cat", "dog"), tile=16)
     with Image.open(io.BytesIO(grid)) as picture:
         shown = np.asarray(picture.convert("RGB"))
-    for index in (0, 4):
+    for index in range(5):
         row, column = divmod(index, 3)
         top, left = 16 + row * 20, 16 + 12 + 27 + column * 20
         np.testing.assert_array_equal(shown[top : top + 16 : 2, left : left + 16 : 2], images[index])
+    assert all((shown[top : top + 16, 16:50] != 255).any() for top in (16, 36))  # the names
+    assert (shown[36:, 16 + 12 + 27 + 40 :] == 255).all()  # where a sixth image would stand
     with pytest.raises(ValueError, match="a name for each row"):
         sample_grid(images, columns=3, rows=("cat",))

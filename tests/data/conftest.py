@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from laminate.data.records import Example, Manifest, RecordError, Records
+from laminate.data.records import Example, RecordError, Records, RecordsManifest
 
 
 class PaintedRecords:
     """Records in memory; image i is of one colour, (i, 255 - i, 7), and of its own size. Label i % 3."""
 
     def __init__(self, count: int, bad: Collection[int], unreadable: Collection[int]):
-        self.manifest = Manifest("painted", "train", count, ("a", "b", "c"), "painted", f"painted{count}")
+        self.manifest = RecordsManifest(
+            "painted", "train", count, ("a", "b", "c"), "painted", f"painted{count}"
+        )
         self._bad = frozenset(bad)
         self._unreadable = frozenset(unreadable)
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from laminate.data.augment import CenterCrop, TrainCrop
+from laminate.data.augment import CenterCrop, RandomResizedCrop
 from laminate.data.evaluation import evaluation_batches
 from laminate.data.faults import TooManyBadImagesError
 from laminate.data.host_slice import HostShare
@@ -36,10 +36,14 @@ def test_every_record_comes_once_over_all_hosts_and_shapes_are_equal(
 
 
 def test_a_random_view_of_a_record_is_the_same_in_every_evaluation(painted):
-    whole = batches(painted(9), augment=TrainCrop(5), global_batch_size=8)
+    whole = batches(painted(9), augment=RandomResizedCrop(5), global_batch_size=8)
     halves = [
         batches(
-            painted(9), augment=TrainCrop(5), global_batch_size=8, share=HostShare.even(host, 2), threads=host
+            painted(9),
+            augment=RandomResizedCrop(5),
+            global_batch_size=8,
+            share=HostShare.even(host, 2),
+            threads=host,
         )
         for host in range(2)
     ]

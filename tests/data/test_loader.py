@@ -6,8 +6,8 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from laminate.data.augment import CenterCrop, TrainCrop
-from laminate.data.decode import HostImage
+from laminate.data.augment import CenterCrop, RandomResizedCrop
+from laminate.data.batch import Arrays
 from laminate.data.faults import TooManyBadImagesError
 from laminate.data.host_slice import HostShare
 from laminate.data.loader import TrainLoader
@@ -18,10 +18,10 @@ class Speckle:
 
     description = "speckle"
 
-    def __call__(self, data: bytes, rng: np.random.Generator, /) -> HostImage:
-        image = np.repeat(CenterCrop(1)(data, rng), 2, axis=1)
+    def __call__(self, data: bytes, rng: np.random.Generator, /) -> Arrays:
+        image = np.repeat(CenterCrop(1)(data, rng)["image"], 2, axis=1)
         image[0, 1] = rng.integers(0, 256, 3)
-        return image
+        return {"image": image}
 
 
 def loader(records, **options) -> TrainLoader:
@@ -43,7 +43,7 @@ def assert_same(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray]) -> N
 
 
 def test_a_batch_holds_images_labels_and_rows(painted, record_of):
-    batch = next(loader(painted(11), augment=TrainCrop(6)).batches())
+    batch = next(loader(painted(11), augment=RandomResizedCrop(6)).batches())
     assert {name: (array.dtype, array.shape) for name, array in batch.items()} == {
         "image": (np.uint8, (8, 6, 6, 3)),
         "label": (np.int32, (8,)),
@@ -136,7 +136,7 @@ def test_a_position_is_json_and_leads_back_to_its_row(painted):
     [
         ("seed", {"seed": 4}),
         ("global_batch_size", {"global_batch_size": 16}),
-        ("augment", {"augment": TrainCrop(6)}),
+        ("augment", {"augment": RandomResizedCrop(6)}),
         ("dataset", {}),
     ],
 )

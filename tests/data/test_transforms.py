@@ -9,7 +9,14 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from laminate.data import transforms
-from laminate.data.augment import CenterCrop, Squash, SquashCrop, TrainCrop, decode_window
+from laminate.data.augment import (
+    CenterCrop,
+    RandomResizedCrop,
+    ResizeCrop,
+    Squash,
+    SquashCrop,
+    decode_window,
+)
 from laminate.data.decode import ImageError
 from laminate.data.transforms import Window, crop_window
 
@@ -44,13 +51,6 @@ def test_pillow_kernels_have_the_reference_pixels(name):
     np.testing.assert_array_equal(
         transforms.resize(GOLDEN["inputs/image0"], height, width, kernel), GOLDEN[name]
     )
-
-
-def test_bytes_from_floats_follow_the_reference_rules():
-    unit = transforms.uint8_from_unit(GOLDEN["inputs/float_01"])
-    signed = transforms.uint8_from_signed(GOLDEN["inputs/float_pm1"])
-    np.testing.assert_array_equal(unit, GOLDEN["outputs/uint8_01_clamp_255_truncate"])
-    np.testing.assert_array_equal(signed, GOLDEN["outputs/uint8_pm1_127.5x_plus_128_truncate"])
 
 
 def linear_weights(size: int, out: int) -> np.ndarray:
@@ -161,11 +161,12 @@ def test_a_shape_that_no_window_fits_gets_the_largest_centred_one(height, width,
 def test_a_random_resized_crop_is_pillow_crop_then_pillow_resize(kernel, seed):
     image = noise(37, 53, seed)
     top, left, height, width = crop_window(37, 53, rng(seed))
-    oracle = (
-        Image.fromarray(image).crop((left, top, left + width, top + height)).resize((16, 16), PILLOW[kernel])
-    )
-    ours = transforms.random_resized_crop(image, 16, rng(seed), kernel=kernel)
-    np.testing.assert_array_equal(ours, np.asarray(oracle))
+    part = Image.fromarray(image).crop((left, top, left + width, top + height))
+    view = RandomResizedCrop(
+        20, flip_rate=0.0, kernel=kernel
+    )  # of which no image is decoded at half its size
+    ours = view(encoded(image), rng(seed))["image"]
+    np.testing.assert_array_equal(ours, np.asarray(part.resize((20, 20), PILLOW[kernel])))
 
 
 @given(
@@ -203,7 +204,7 @@ def test_the_training_crop_is_its_parts_in_their_order():
         expected = transforms.resize(transforms.cut(image, window), 33, 33, "linear")
         if source.random() < 0.5:
             expected, flips = expected[:, ::-1], flips + 1
-        np.testing.assert_array_equal(TrainCrop(33)(encoded(image), rng(seed)), expected)
+        np.testing.assert_array_equal(RandomResizedCrop(33)(encoded(image), rng(seed))["image"], expected)
     assert 4 <= flips <= 16
 
 
@@ -233,17 +234,77 @@ def test_a_window_of_a_reduced_image_shows_the_same_part(kind, seed, size):
 def test_the_evaluation_views_are_their_transforms():
     image, source = noise(50, 70), rng(5)
     np.testing.assert_array_equal(
-        CenterCrop(24)(encoded(image), source), transforms.adm_center_crop(image, 24)
+        CenterCrop(24)(encoded(image), source)["image"], transforms.adm_center_crop(image, 24)
     )
     np.testing.assert_array_equal(
-        Squash(24)(encoded(image), source), transforms.resize(image, 24, 24, "area")
+        Squash(24)(encoded(image), source)["image"], transforms.resize(image, 24, 24, "area")
     )
-    crop = SquashCrop(24, squashed=30)(encoded(image), rng(5))
+    crop = SquashCrop(24, squashed=30)(encoded(image), rng(5))["image"]
     squashed = transforms.squash(image, 30)
     np.testing.assert_array_equal(crop, transforms.random_crop(squashed, 24, rng(5)))
 
 
-@pytest.mark.parametrize("augment", [TrainCrop(8), CenterCrop(8), Squash(8), SquashCrop(8, squashed=9)])
+VIEWS = [RandomResizedCrop(8), CenterCrop(8), Squash(8), SquashCrop(8, 9), ResizeCrop(8, 9)]
+
+
+@given(
+    height=st.integers(1, 60),
+    width=st.integers(1, 60),
+    size=st.integers(1, 12),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_rae_s_view_is_pillow_s_resize_of_the_short_side_and_an_unflipped_window(height, width, size, seed):
+    image, resized = noise(height, width, seed), size + 3
+    long = int(resized * max(height, width) / min(height, width))
+    sides = (long, resized) if width >= height else (resized, long)
+    oracle = np.asarray(Image.fromarray(image).resize(sides, Image.BICUBIC))
+    draws = rng(seed)
+    top, left = (int(draws.integers(side - size + 1)) for side in oracle.shape[:2])
+    crop = ResizeCrop(size, resized)(encoded(image), rng(seed))["image"]
+    np.testing.assert_array_equal(crop, oracle[top : top + size, left : left + size])
+
+
+@pytest.mark.parametrize("view", [CenterCrop(300), ResizeCrop(256, 384)])
+def test_a_picture_too_narrow_to_be_enlarged_is_a_bad_image_not_a_full_memory(view):
+    with pytest.raises(
+        ImageError, match=r"1 x 900000 pixels would have .* when resized.* too long and narrow"
+    ):
+        view(encoded(noise(1, 900_000)), rng())
+
+
+def flipping(kind: type, flip_rate: float):
+    extra = {SquashCrop: {"squashed": 9}, ResizeCrop: {"resized": 9}}.get(kind, {})
+    return kind(8, **extra, flip_rate=flip_rate)
+
+
+ALL_KINDS = pytest.mark.parametrize("kind", [RandomResizedCrop, CenterCrop, Squash, SquashCrop, ResizeCrop])
+
+
+@ALL_KINDS
+@pytest.mark.parametrize("flip_rate", [0.1, 0.5, 0.9])
+def test_a_flip_rate_is_the_share_of_images_that_are_flipped(kind, flip_rate):
+    """Left to right the picture grows brighter, whatever window of it is seen."""
+    data = encoded(np.broadcast_to(np.arange(0, 200, 5, np.uint8)[None, :, None], (30, 40, 3)).copy())
+    view, draws, count = flipping(kind, flip_rate), rng(7), 600
+    seen = [view(data, draws)["image"].astype(int) for _ in range(count)]
+    flipped = sum(image[:, 0].sum() > image[:, -1].sum() for image in seen)
+    assert abs(flipped - flip_rate * count) < 4 * (count * flip_rate * (1 - flip_rate)) ** 0.5
+
+
+@ALL_KINDS
+@given(seed=st.integers(0, 2**32 - 1), flip_rate=st.floats(0.0, 1.0))
+def test_a_flip_is_the_last_draw_and_compared_with_its_rate(kind, seed, flip_rate):
+    """A rate of 0 draws nothing; any other draws one number, after all others."""
+    data, still = encoded(noise(30, 40)), rng(seed)
+    plain = flipping(kind, 0.0)(data, still)["image"]
+    draws = rng(seed)
+    seen = flipping(kind, flip_rate)(data, draws)["image"]
+    flipped = flip_rate > 0.0 and still.random() < flip_rate
+    np.testing.assert_array_equal(seen, plain[:, ::-1] if flipped else plain)
+    assert draws.random() == still.random()
+
+
+@pytest.mark.parametrize("augment", VIEWS)
 def test_an_augmentation_refuses_what_is_no_image(augment):
     with pytest.raises(ImageError):
         augment(b"\xff\xd8\xffnothing", rng())
@@ -251,12 +312,37 @@ def test_an_augmentation_refuses_what_is_no_image(augment):
 
 def test_a_description_tells_augmentations_apart():
     several = [
-        TrainCrop(8),
-        TrainCrop(9),
-        TrainCrop(8, flip=False),
-        CenterCrop(8),
-        Squash(8),
-        TrainCrop(8, (0.5, 1.0)),
+        RandomResizedCrop(8),
+        RandomResizedCrop(9),
+        RandomResizedCrop(8, flip_rate=0.0),
+        RandomResizedCrop(8, flip_rate=0.1),
+        RandomResizedCrop(8, flip_rate=1.0),
+        *VIEWS[1:],
+        SquashCrop(8, 9, flip_rate=0.5),
+        ResizeCrop(8, 10),
+        RandomResizedCrop(8, (0.5, 1.0)),
     ]
     assert len({augment.description for augment in several}) == len(several)
-    assert TrainCrop(8).description == TrainCrop(8).description
+    assert RandomResizedCrop(8).description == RandomResizedCrop(8).description
+
+
+@pytest.mark.parametrize(
+    ("view", "description"),
+    [
+        (
+            RandomResizedCrop(64, (0.85, 1.0)),
+            "TrainCrop(size=64, area=(0.85, 1.0), ratio=(0.75, 1.3333333333333333), flip=True, kernel='linear')",
+        ),
+        (
+            RandomResizedCrop(256, flip_rate=0.0, kernel="area"),
+            "TrainCrop(size=256, area=(0.3, 1.0), ratio=(0.75, 1.3333333333333333), flip=False, kernel='area')",
+        ),
+        (Squash(16), "Squash(size=16, kernel='area', flip=False)"),
+        (CenterCrop(256, flip_rate=0.5), "CenterCrop(size=256, flip=True)"),
+        (SquashCrop(256, 384), "SquashCrop(size=256, squashed=384, kernel='area', flip=False)"),
+        (ResizeCrop(256, 384), "ResizeCrop(size=256, resized=384, kernel='bicubic', flip=False)"),
+    ],
+)
+def test_descriptions_are_the_words_that_stand_in_checkpoints(view, description):
+    """Another word for the same pixels would refuse to resume a run."""
+    assert view.description == description

@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from laminate.cli.command import decoder_command, generator_command, train_command
+from laminate.recipes.augment import RandomResizedCropConfig
 from laminate.recipes.bottleneck import FsqBottleneck, GaussianBottleneck
 from laminate.recipes.families import Recipe
 from laminate.recipes.flatdino.presets import flatdino_fsq, flatdino_vae, flow_generator, image_decoder
@@ -25,7 +26,7 @@ from laminate.recipes.image_decoder.recipe import Adversary, DecoderRecipe, Perc
 from laminate.recipes.modules import flatdino, generator
 from laminate.recipes.network import VitConfig, patch_teacher
 from laminate.recipes.serialization import to_json
-from laminate.recipes.training import Augment, Optimizer, Schedule
+from laminate.recipes.training import Optimizer, Schedule
 from laminate.runs.load_tokenizer import load_tokenizer, speak
 from laminate.runs.pretrained import save_pretrained
 from laminate.types import join_buffers, split_buffers
@@ -48,7 +49,7 @@ TINY = FlatDinoRecipe(
         unit="steps", length=6, warmup=2, decay=2, validate_every=3, start=1e-5, peak=1e-3, final=1e-6
     ),
     optimizer=Optimizer(clip_norm=1.0, ema_decay=0.9),
-    augment=Augment(image_size=16),
+    augment=RandomResizedCropConfig(image_size=16),
     global_batch_size=8,
 )
 TINY_FSQ = dataclasses.replace(

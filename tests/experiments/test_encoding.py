@@ -12,18 +12,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 import laminate
 from laminate.cli.encode_flags import EncodeFlags, encode_command
 from laminate.data.array_schema import ReadArray
-from laminate.data.array_writer import ArrayFolder, read_statistics
-from laminate.data.augment import Squash, TrainCrop
+from laminate.data.array_writer import STATISTICS, ArrayFolder
+from laminate.data.augment import RandomResizedCrop, Squash
 from laminate.data.check import check
 from laminate.data.evaluation import evaluation_batches
-from laminate.data.prepared import read_manifest
+from laminate.data.prepared import read_prepared
 from laminate.data.sources import open_records
 from laminate.pretrained.patches import Patches
 from laminate.pretrained.teachers import load_teacher
+from laminate.recipes.augment import SquashConfig
 from laminate.recipes.modules import flatdino
 from laminate.recipes.network import find_teacher
 from laminate.runs.setup import open_run
@@ -47,8 +49,8 @@ def encode(out, data, **flags):
 
 def arrays(folder, split="train"):
     records = open_records(str(folder), split)
-    read = ReadArray(records.manifest.arrays)
-    return np.stack([read(records[i].image, RNG) for i in range(len(records))])
+    read, field = ReadArray(records.manifest.arrays), records.manifest.field
+    return np.stack([read(records[i].image, RNG)[field] for i in range(len(records))])
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +68,7 @@ def features(teacher, photos, tmp_path_factory):
 
 def with_teacher(folder, **changed):
     """The tiny recipe on that teacher, whose views are not random."""
-    augment = dataclasses.replace(TINY.augment, view="squash")
+    augment = SquashConfig(TINY.augment.image_size)
     return dataclasses.replace(
         TINY, name="taught", teacher=find_teacher(str(folder)), augment=augment, **changed
     )
@@ -91,10 +93,10 @@ def test_records_hold_what_the_teacher_says_of_the_still_view_with_label_key_and
     final, taps = taught(load_teacher(teacher), batch["image"].astype(jnp.float32) / 255)
     held = arrays(features, "validation")
     np.testing.assert_allclose(held, np.stack([final, taps[:, 0]], axis=1)[:2], atol=2e-5)
-    mean, variance = read_statistics(features)
+    statistics = load_file(features / STATISTICS)
     seen = arrays(features).reshape(22, 32, 12).astype(np.float64)
-    np.testing.assert_allclose(mean, seen.mean(axis=0), atol=1e-12)
-    np.testing.assert_allclose(variance, seen.var(axis=0), atol=1e-12)
+    np.testing.assert_allclose(statistics["train.mean"], seen.mean(axis=0), atol=1e-12)
+    np.testing.assert_allclose(statistics["train.variance"], seen.var(axis=0), atol=1e-12)
     assert check(features).faults == ()
 
 
@@ -109,7 +111,7 @@ def test_random_views_are_those_of_training_and_an_epoch_is_still_one_of_images(
     records, images = open_records(str(folder), "train"), open_records(str(photos), "train")
     assert (len(records), records.manifest.images) == (66, 22)
     assert [records[i].key for i in range(6)] == [images[i // 3].key for i in range(6)]
-    view = TrainCrop(16)(images[4].image, np.random.default_rng([5, 4, 2]))
+    view = RandomResizedCrop(16)(images[4].image, np.random.default_rng([5, 4, 2]))["image"]
     pixels = find_pixels(jnp.asarray(arrays(folder)[14]))
     np.testing.assert_allclose(pixels, view / 255, atol=1e-5)
     assert len(open_records(str(folder), "validation")) == 2
@@ -132,8 +134,8 @@ def test_latents_are_the_normalised_ones_and_can_be_made_of_features(photos, tea
     np.testing.assert_allclose(latents, wanted, atol=2e-4)
     again = encode(tmp_path / "again", features, **options, dtype="bfloat16")
     np.testing.assert_allclose(arrays(again).astype(np.float32), wanted, rtol=1e-2, atol=1e-2)
-    made_by = read_manifest(again).arrays.made_by
-    assert made_by["tokenizer"] == read_manifest(tmp_path / "latents").arrays.made_by["tokenizer"] != ""
+    made_by = read_prepared(again).arrays.made_by
+    assert made_by["tokenizer"] == read_prepared(tmp_path / "latents").arrays.made_by["tokenizer"] != ""
 
 
 # Stopped, shared, refused
@@ -161,11 +163,10 @@ def test_an_interrupted_encoding_goes_on_and_leaves_the_same_files(photos, tmp_p
         ArrayFolder, "write", lambda self, job, *rest: written.append(job.file) or write(self, job, *rest)
     )
     encode(out, photos)
-    assert len(written) == len(set(written)) == len(read_manifest(whole).shards) == 4
-    assert read_manifest(out) == read_manifest(whole)
+    assert len(written) == len(set(written)) == len(read_prepared(whole).shards) == 4
+    assert read_prepared(out) == read_prepared(whole)
     assert {name: kept[name] for name in written[:2]} == {name: tree(out)[name] for name in written[:2]}
-    for one, other in zip(read_statistics(out), read_statistics(whole), strict=True):
-        np.testing.assert_array_equal(one, other)
+    assert (out / STATISTICS).read_bytes() == (whole / STATISTICS).read_bytes()
     before = tree(out)
     encode(out, photos)  # all is there
     assert tree(out) == before
@@ -196,7 +197,7 @@ def test_hosts_share_the_shards_and_leave_the_files_of_one(photos, tmp_path):
     said = [process.communicate(timeout=240) for process in running]
     assert [process.returncode for process in running] == [0, 0], said
     assert "train 22, validation 2" in said[0][1]
-    assert read_manifest(tmp_path / "shared") == read_manifest(alone)
+    assert read_prepared(tmp_path / "shared") == read_prepared(alone)
 
 
 def test_bad_images_are_left_out_named_and_bounded(tmp_path, photos, capsys):
@@ -205,8 +206,8 @@ def test_bad_images_are_left_out_named_and_bounded(tmp_path, photos, capsys):
         (data / "a" / name).write_bytes(b"no picture")
     folder = encode(tmp_path / "out", data)
     assert "2 images left out" in capsys.readouterr().err
-    assert {skip.key for skip in read_manifest(folder).skipped} == {"a/03.jpg", "a/07.jpg"}
-    assert sum(shard.count for shard in read_manifest(folder).shards) == 10
+    assert {skip.key for skip in read_prepared(folder).skipped} == {"a/03.jpg", "a/07.jpg"}
+    assert sum(shard.count for shard in read_prepared(folder).shards) == 10
     with pytest.raises(SystemExit) as caught:
         encode(tmp_path / "strict", data, max_bad_images=1)
     assert caught.value.code == 2
@@ -283,5 +284,5 @@ def test_records_of_another_teacher_layer_or_kind_are_refused(job, teacher, feat
     with pytest.raises(SystemExit):
         job.command("--data", str(features), "--teacher-dtype", "bfloat16")
     _, taken = job.command("--data", str(features))  # without --teacher, it is that of the records
-    assert taken.teacher.weights == read_manifest(features).arrays.made_by["teacher"]["weights"]
+    assert taken.teacher.weights == read_prepared(features).arrays.made_by["teacher"]["weights"]
     assert not job.run.exists()

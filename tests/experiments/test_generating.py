@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from laminate.cli.encode_flags import EncodeFlags
+from laminate.recipes.augment import SquashConfig
 from laminate.recipes.serialization import to_tree
 from laminate.runs.pretrained import load_pretrained
 from tests.experiments.decoders import OF_LATENTS, write_decoder
@@ -71,7 +72,7 @@ def encode(out, data, **flags):
 def test_latents_encoded_once_train_as_the_images_do_and_others_are_refused(
     job, tmp_path, photos, tokenizer, capsys
 ):
-    still = replace(TINY_DIT, name="still", augment=replace(TINY_DIT.augment, view="squash"))
+    still = replace(TINY_DIT, name="still", augment=SquashConfig(TINY_DIT.augment.image_size))
     latents = encode(tmp_path / "latents", photos, what="latents", tokenizer=str(tokenizer))
     for name, data in (("images", photos), ("latents", latents)):
         job.main("--data", str(data), "--stop-after", "3", recipe=still, run=tmp_path / name)

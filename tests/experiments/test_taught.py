@@ -11,14 +11,15 @@ import pytest
 
 import laminate
 from laminate.cli.encode_flags import EncodeFlags
-from laminate.data.prepared import read_manifest
+from laminate.data.prepared import read_prepared
+from laminate.recipes.augment import SquashConfig
 from laminate.recipes.serialization import from_json
 from laminate.tokenizers import rae
 from tests.experiments.jobs import TINY, experiment
 from tests.pretrained import checkpoints
 from tests.pretrained.hub_server import serve, sharded
 
-STILL = dataclasses.replace(TINY, name="still", augment=dataclasses.replace(TINY.augment, view="squash"))
+STILL = dataclasses.replace(TINY, name="still", augment=SquashConfig(TINY.augment.image_size))
 
 
 def encode(out, photos, **flags):
@@ -40,7 +41,7 @@ def test_published_weights_are_fetched_taught_from_encoded_trained_on_decoded_an
         features = encode(tmp_path / "features", photos, teacher="tiny/dinov2")
     teacher = from_json((job.run / "recipe.json").read_text()).teacher
     assert (teacher.patches, teacher.dim, teacher.depth, teacher.family) == (16, 12, 2, "dinov2")
-    assert read_manifest(features).arrays.made_by["teacher"]["weights"] == teacher.weights != ""
+    assert read_prepared(features).arrays.made_by["teacher"]["weights"] == teacher.weights != ""
 
     # From the records, without the teacher, the losses are the same.
     again = tmp_path / "again"

@@ -41,8 +41,36 @@ def test_rows_are_cut_over_every_device_in_order():
     np.testing.assert_array_equal(np.concatenate(pieces), np.arange(8))
 
 
-def test_bookkeeping_of_64_bits_stays_on_the_host():
+def test_bookkeeping_stays_on_the_host_by_its_name_and_everything_else_arrives():
     assert set(next(feed(batches(1, []), MESH))) == {"image", "label", "valid"}
+    narrow = {"row": np.arange(8, dtype=np.int32), "phase": np.ones((8, 3), np.complex64)}
+    assert set(next(feed([narrow], MESH))) == {"phase"}
+
+
+@pytest.mark.parametrize(
+    ("dtype", "held"),
+    [("int64", "int32"), ("uint64", "uint32"), ("float64", "float32"), ("complex128", "complex64")],
+)
+def test_numbers_that_jax_would_cut_are_refused_by_name(dtype, held):
+    batch = {"label": np.arange(8, dtype=np.int32), "mask": np.zeros((8, 2), dtype)}
+    message = f"array 'mask' of a batch is {dtype}, and devices would hold it as {held}: let .* give {held}"
+    with pytest.raises(ValueError, match=message):
+        next(feed([batch], MESH))
+
+
+def test_numbers_of_64_bits_arrive_whole_where_jax_keeps_them():
+    rows = 2**40 + np.arange(8)
+    with jax.enable_x64(True):
+        fed = next(feed([{"index": rows, "weight": rows / 3}], MESH))
+        for name, sent in (("index", rows), ("weight", rows / 3)):
+            assert fed[name].dtype == sent.dtype
+            np.testing.assert_array_equal(fed[name], sent)
+
+
+@pytest.mark.parametrize("rows", [np.array(["a"] * 8), np.array([b"key"] * 8), np.array([None] * 8)])
+def test_what_is_no_number_is_refused_by_name(rows):
+    with pytest.raises(ValueError, match=r"array 'key' of a batch is .* devices hold numbers only"):
+        next(feed([{"key": rows}], MESH))
 
 
 @pytest.mark.parametrize("ahead", [1, 2, 3])

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from laminate.recipes.augment import RandomResizedCropConfig
 from laminate.recipes.bottleneck import FsqBottleneck, GaussianBottleneck, normalised_kl_weight
 from laminate.recipes.embedded import embedded_fsq, embedded_vae
 from laminate.recipes.flatdino.presets import FSQ_STATICS, VAE_STATICS, flatdino_fsq, flatdino_vae
@@ -14,7 +15,7 @@ from laminate.recipes.flatdino.recipe import released
 from laminate.recipes.network import TeacherConfig, VitConfig, find_teacher, patch_teacher
 from laminate.recipes.serialization import differences, from_json, to_json
 from laminate.recipes.sizes import SIZES
-from laminate.recipes.training import Augment, Optimizer, Schedule
+from laminate.recipes.training import Optimizer, Schedule
 
 RECIPES = [
     *(make() for make in VAE_STATICS.values()),
@@ -197,9 +198,9 @@ def test_whole_numbers_stand_for_floats_in_json():
         (lambda: FsqBottleneck(levels=()), "at least one level"),
         (lambda: FsqBottleneck(levels=(8, 1)), r"must lie in \[2, 1000\], got 1"),
         (lambda: FsqBottleneck(levels=(8,) * 11), r"below 2\^31, got 8589934592 from 11 levels"),
-        (lambda: Augment(crop_area=(0.5, 1.5)), r"crop_area\[1\]"),
-        (lambda: Augment(crop_ratio=(2.0, 1.0)), r"crop_ratio\[1\]"),
-        (lambda: Augment(flip_rate=2.0), "flip_rate"),
+        (lambda: RandomResizedCropConfig(crop_area=(0.5, 1.5)), r"crop_area\[1\]"),
+        (lambda: RandomResizedCropConfig(crop_ratio=(2.0, 1.0)), r"crop_ratio\[1\]"),
+        (lambda: RandomResizedCropConfig(flip_rate=2.0), "flip_rate"),
         (lambda: Schedule(length=10, warmup=6, decay=5, validate_every=1), r"6 \+ 5 > 10 epochs"),
         (
             lambda: Schedule(length=10, warmup=1, decay=5, validate_every=0),

@@ -12,6 +12,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from laminate.data.batch import Arrays
 from laminate.data.schema import (
     KEY,
     LABEL,
@@ -73,7 +74,7 @@ class ArrayFacts:
 
 @dataclasses.dataclass(frozen=True)
 class ReadArray:
-    """Takes the place of an augmentation: the numbers of a record, as they were written."""
+    """Takes the place of an augmentation: the numbers of a record, as they were written, under their field's name."""
 
     facts: ArrayFacts
 
@@ -81,8 +82,9 @@ class ReadArray:
     def description(self) -> str:
         return f"{self.facts.field} {self.facts.shape} of {self.facts.view}"
 
-    def __call__(self, data: bytes, rng: np.random.Generator, /) -> np.ndarray:
-        return np.frombuffer(data, DTYPES[self.facts.dtype]).reshape(self.facts.shape)
+    def __call__(self, data: bytes, rng: np.random.Generator, /) -> Arrays:
+        array = np.frombuffer(data, DTYPES[self.facts.dtype]).reshape(self.facts.shape)
+        return {self.facts.field: array}
 
 
 def array_record(array: np.ndarray, label: int, key: str) -> bytes:

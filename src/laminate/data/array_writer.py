@@ -21,15 +21,14 @@ from laminate.data.array_schema import array_record
 from laminate.data.prepare import Done, sync_file
 from laminate.data.prepared import (
     JOURNAL,
-    MANIFEST,
     Prepared,
-    Shard,
+    RecordShard,
     Skipped,
     is_prepared,
-    read_manifest,
+    read_prepared,
     sha256_of,
     write_json,
-    write_manifest,
+    write_prepared,
 )
 from laminate.data.records import open_record_file, record_writer
 
@@ -77,7 +76,7 @@ class ArrayFolder:
         """
         if not is_prepared(self.out):
             return False
-        if read_manifest(self.out).plan != self.identity:
+        if read_prepared(self.out).plan != self.identity:
             raise FileExistsError(f"{self.out} holds other prepared data: choose a new folder")
         return True
 
@@ -124,14 +123,14 @@ class ArrayFolder:
         """What the journal says about a shard that is written and still there."""
         try:
             entry = json.loads((self.journal / f"{job.file}.json").read_text(encoding="utf-8"))
-            done = Done(Shard(**entry["shard"]), tuple(Skipped(**skip) for skip in entry["skipped"]))
+            done = Done(RecordShard(**entry["shard"]), tuple(Skipped(**skip) for skip in entry["skipped"]))
             return done if (self.out / job.file).stat().st_size == done.shard.size else None
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
     def write(
         self, job: ArrayJob, host: int, rows: Iterable[tuple[np.ndarray, int, str]], skipped: list[Skipped]
-    ) -> Shard:
+    ) -> RecordShard:
         """Write the `rows` (array, label, key) of one shard; `skipped` grows while they are drawn.
 
         `note` makes it count. Raises OSError if it cannot be written.
@@ -148,7 +147,7 @@ class ArrayFolder:
             writer.close()
         sync_file(partial)
         open_record_file(partial, written).close()
-        shard = Shard(job.file, job.split, written, partial.stat().st_size, sha256_of(partial))
+        shard = RecordShard(job.file, job.split, written, partial.stat().st_size, sha256_of(partial))
         partial.replace(self.out / job.file)
         return shard
 
@@ -164,22 +163,8 @@ class ArrayFolder:
     def finish(self, prepared: Prepared, statistics: Mapping[str, np.ndarray]) -> None:
         """Write statistics and manifest, and remove the journal; one process does, when all shards are written."""
         _save(self.out / STATISTICS, statistics)
-        write_manifest(self.out, prepared)
+        write_prepared(self.out, prepared)
         shutil.rmtree(self.journal)
-
-
-def read_statistics(folder: Path, split: str = "train") -> tuple[np.ndarray, np.ndarray]:
-    """Mean and variance of every number of the arrays of a finished folder, float64.
-
-    Raises:
-      FileNotFoundError: it is no finished folder of arrays.
-    """
-    if not (folder / MANIFEST).is_file() or not (folder / STATISTICS).is_file():
-        raise FileNotFoundError(
-            f"{folder} holds no encoded arrays with their statistics: run experiments/encode.py"
-        )
-    stored = safetensors.numpy.load_file(folder / STATISTICS)
-    return stored[f"{split}.mean"], stored[f"{split}.variance"]
 
 
 def _save(path: Path, arrays: Mapping[str, np.ndarray]) -> None:

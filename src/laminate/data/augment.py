@@ -1,7 +1,10 @@
-"""From encoded bytes to the picture a model sees: what a loader does to every example.
+"""From encoded bytes to what a model sees: what a loader does to every record.
 
 An augmentation decodes for itself. So the random crop can draw its window from the header and let the decoder
 work at a reduced size where the window is at least twice what is asked for.
+
+`description` is written out, not derived from the class: checkpoints hold it, and a run goes on only with the
+description that it began with. The same pixels must keep the same words.
 """
 
 from dataclasses import dataclass
@@ -9,11 +12,13 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from laminate.data.decode import HostImage, Reduction, check_size, decode_image, image_header
+from laminate.data.array_schema import IMAGE_FIELD
+from laminate.data.batch import Arrays
+from laminate.data.decode import DecodeReduction, HostImage, check_size, decode_image, image_header
 from laminate.data.transforms import (
     DEFAULT_AREA,
     DEFAULT_RATIO,
-    Kernel,
+    ResizeKernel,
     Window,
     adm_center_crop,
     crop_window,
@@ -21,35 +26,43 @@ from laminate.data.transforms import (
     horizontal_flip,
     random_crop,
     resize,
+    resize_short_side,
     squash,
 )
 
-REDUCTIONS: tuple[Reduction, ...] = (8, 4, 2)
+REDUCTIONS: tuple[DecodeReduction, ...] = (8, 4, 2)
 
 
 @runtime_checkable
 class Augment(Protocol):
-    """Encoded bytes and a source of randomness to a uint8 image whose size is always the same.
+    """The bytes of a record and a source of randomness to arrays by their names, whose shapes are always the same.
 
-    Equal bytes and an equally seeded `rng` must give equal pixels. Raises `ImageError` for bytes that it
-    cannot decode.
+    Those of an image give ``{"image": uint8 [size, size, 3]}``. Equal bytes and an equally seeded `rng` must give
+    equal arrays. Raises `ImageError` for bytes that it cannot decode.
     """
 
     @property
     def description(self) -> str:
-        """Everything the pixels depend on; a data position made with another description is refused."""
+        """Everything the arrays depend on; a data position made with another description is refused."""
         ...
 
-    def __call__(self, data: bytes, rng: np.random.Generator, /) -> HostImage: ...
+    def __call__(self, data: bytes, rng: np.random.Generator, /) -> Arrays: ...
 
 
-def _maybe_flip(image: HostImage, rng: np.random.Generator, flip: bool) -> HostImage:
-    return horizontal_flip(image) if flip and rng.random() < 0.5 else image
+def _example(image: HostImage, rng: np.random.Generator, flip_rate: float) -> Arrays:
+    """`image`, or its mirror image with the chance `flip_rate`; a chance of 0 draws no number."""
+    mirrored = flip_rate > 0.0 and rng.random() < flip_rate
+    return {IMAGE_FIELD: horizontal_flip(image) if mirrored else image}
+
+
+def _flip(flip_rate: float) -> str:
+    """A flip in words: that of one half was the only one there was when these words were chosen."""
+    return {0.0: "False", 0.5: "True"}.get(flip_rate, f"{flip_rate!r}")
 
 
 @dataclass(frozen=True)
-class TrainCrop:
-    """FlatDINO's training view: a random resized crop, then a mirror image half of the time.
+class RandomResizedCrop:
+    """FlatDINO's training view: a random resized crop, then a mirror image with the chance `flip_rate`.
 
     The window follows `crop_window` on the size of the whole image. Where it is at least ``2 * size`` on both
     sides, the image is decoded at 1/2, 1/4 or 1/8 and the window rounded to whole pixels there. A JPEG is
@@ -59,35 +72,38 @@ class TrainCrop:
     size: int
     area: tuple[float, float] = DEFAULT_AREA
     ratio: tuple[float, float] = DEFAULT_RATIO
-    flip: bool = True
-    kernel: Kernel = "linear"
+    flip_rate: float = 0.5
+    kernel: ResizeKernel = "linear"
 
     @property
     def description(self) -> str:
-        return repr(self)
+        return (
+            f"TrainCrop(size={self.size}, area={self.area}, ratio={self.ratio}, flip={_flip(self.flip_rate)}, "
+            f"kernel={self.kernel!r})"
+        )
 
-    def __call__(self, data: bytes, rng: np.random.Generator, /) -> HostImage:
+    def __call__(self, data: bytes, rng: np.random.Generator, /) -> Arrays:
         header = image_header(data)
         check_size(header)
         window = crop_window(header.height, header.width, rng, area=self.area, ratio=self.ratio)
         image, window = decode_window(data, window, self.size)
         image = resize(cut(image, window), self.size, self.size, self.kernel)
-        return _maybe_flip(image, rng, self.flip)
+        return _example(image, rng, self.flip_rate)
 
 
 @dataclass(frozen=True)
 class CenterCrop:
-    """The centre crop of ADM, pixel-exact with Pillow; with `flip`, a mirror image half of the time."""
+    """The centre crop of ADM, pixel-exact with Pillow; a mirror image with the chance `flip_rate`."""
 
     size: int
-    flip: bool = False
+    flip_rate: float = 0.0
 
     @property
     def description(self) -> str:
-        return repr(self)
+        return f"CenterCrop(size={self.size}, flip={_flip(self.flip_rate)})"
 
-    def __call__(self, data: bytes, rng: np.random.Generator, /) -> HostImage:
-        return _maybe_flip(adm_center_crop(decode_image(data), self.size), rng, self.flip)
+    def __call__(self, data: bytes, rng: np.random.Generator, /) -> Arrays:
+        return _example(adm_center_crop(decode_image(data), self.size), rng, self.flip_rate)
 
 
 @dataclass(frozen=True)
@@ -95,33 +111,53 @@ class Squash:
     """FlatDINO's validation view: the whole picture, its aspect ratio lost."""
 
     size: int
-    kernel: Kernel = "area"
-    flip: bool = False
+    kernel: ResizeKernel = "area"
+    flip_rate: float = 0.0
 
     @property
     def description(self) -> str:
-        return repr(self)
+        return f"Squash(size={self.size}, kernel={self.kernel!r}, flip={_flip(self.flip_rate)})"
 
-    def __call__(self, data: bytes, rng: np.random.Generator, /) -> HostImage:
-        return _maybe_flip(squash(decode_image(data), self.size, self.kernel), rng, self.flip)
+    def __call__(self, data: bytes, rng: np.random.Generator, /) -> Arrays:
+        return _example(squash(decode_image(data), self.size, self.kernel), rng, self.flip_rate)
 
 
 @dataclass(frozen=True)
 class SquashCrop:
-    """The image decoder's training view: squashed to `squashed` a side, then a random window of `size`."""
+    """FlatDINO's training view of an image decoder: squashed to `squashed` a side, then a random window of `size`."""
 
     size: int
     squashed: int
-    kernel: Kernel = "area"
-    flip: bool = False
+    kernel: ResizeKernel = "area"
+    flip_rate: float = 0.0
 
     @property
     def description(self) -> str:
-        return repr(self)
+        flip = _flip(self.flip_rate)
+        return f"SquashCrop(size={self.size}, squashed={self.squashed}, kernel={self.kernel!r}, flip={flip})"
 
-    def __call__(self, data: bytes, rng: np.random.Generator, /) -> HostImage:
+    def __call__(self, data: bytes, rng: np.random.Generator, /) -> Arrays:
         image = random_crop(squash(decode_image(data), self.squashed, self.kernel), self.size, rng)
-        return _maybe_flip(image, rng, self.flip)
+        return _example(image, rng, self.flip_rate)
+
+
+@dataclass(frozen=True)
+class ResizeCrop:
+    """RAE's training view of an image decoder: the short side resized to `resized`, then a random window of `size`."""
+
+    size: int
+    resized: int
+    kernel: ResizeKernel = "bicubic"
+    flip_rate: float = 0.0
+
+    @property
+    def description(self) -> str:
+        flip = _flip(self.flip_rate)
+        return f"ResizeCrop(size={self.size}, resized={self.resized}, kernel={self.kernel!r}, flip={flip})"
+
+    def __call__(self, data: bytes, rng: np.random.Generator, /) -> Arrays:
+        image = resize_short_side(decode_image(data), self.resized, self.kernel)
+        return _example(random_crop(image, self.size, rng), rng, self.flip_rate)
 
 
 def decode_window(data: bytes, window: Window, size: int) -> tuple[HostImage, Window]:
@@ -130,7 +166,7 @@ def decode_window(data: bytes, window: Window, size: int) -> tuple[HostImage, Wi
     The largest of the reductions 8, 4, 2 that keeps `size` pixels is taken, else none.
     """
     smaller = min(window.height, window.width)
-    reduction: Reduction = 1
+    reduction: DecodeReduction = 1
     for candidate in REDUCTIONS:
         if smaller >= candidate * size:
             reduction = candidate

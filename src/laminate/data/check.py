@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from laminate.data.array_schema import ReadArray
+from laminate.data.batch import Arrays
 from laminate.data.decode import decode_image
-from laminate.data.prepared import Prepared, Shard, parser_of, read_manifest, sha256_of
+from laminate.data.prepared import Prepared, RecordShard, parser_of, read_prepared, sha256_of
 from laminate.data.records import (
     ArrayRecords,
     RecordFile,
@@ -45,9 +46,7 @@ def _record_faults(records: ArrayRecords, index: int, keys: dict[str, str]) -> I
     try:
         if arrays is None:
             decode_image(example.image)
-        elif not np.isfinite(
-            ReadArray(arrays)(example.image, np.random.default_rng(0)).astype(np.float32)
-        ).all():
+        elif not _is_finite(ReadArray(arrays)(example.image, np.random.default_rng(0))):
             yield f"{where} ('{example.key}') holds a NaN or an infinity"
     except ValueError as error:
         yield f"{where} ('{example.key}'): {error}"
@@ -60,7 +59,11 @@ def _record_faults(records: ArrayRecords, index: int, keys: dict[str, str]) -> I
 
 
 def _shard_faults(
-    shard: Shard, folder: Path, prepared: Prepared, keys: dict[str, str], on_records: Callable[[int], None]
+    shard: RecordShard,
+    folder: Path,
+    prepared: Prepared,
+    keys: dict[str, str],
+    on_records: Callable[[int], None],
 ) -> list[str]:
     """The faults of one file. A file that cannot be opened at all is one fault."""
     path = folder / shard.name
@@ -115,7 +118,7 @@ def check(
       FileNotFoundError: no prepared folder.
       RecordFileError: its manifest is damaged.
     """
-    prepared = read_manifest(folder)
+    prepared = read_prepared(folder)
     on_start(sum(shard.count for shard in prepared.shards))
     keys: dict[str, str] = {}
     with ThreadPoolExecutor(max(1, workers)) as pool:
@@ -126,3 +129,7 @@ def check(
     if prepared.arrays is None:
         faults.extend(_metadata_faults(folder, prepared))
     return Findings(sum(shard.count for shard in prepared.shards), tuple(faults))
+
+
+def _is_finite(arrays: Arrays) -> bool:
+    return all(bool(np.isfinite(array.astype(np.float32)).all()) for array in arrays.values())

@@ -40,7 +40,7 @@ _DECODER_ERRORS = (
     Image.DecompressionBombWarning,
 )
 
-Reduction = Literal[1, 2, 4, 8]
+DecodeReduction = Literal[1, 2, 4, 8]
 HostImage = UInt8[np.ndarray, "_ _ 3"]
 
 
@@ -84,7 +84,7 @@ def check_size(header: ImageHeader, max_pixels: int = MAX_PIXELS) -> None:
 
 
 def decode_image(
-    data: bytes, *, max_pixels: int = MAX_PIXELS, reduction: Reduction = 1, fast: bool = False
+    data: bytes, *, max_pixels: int = MAX_PIXELS, reduction: DecodeReduction = 1, fast: bool = False
 ) -> HostImage:
     """The pixels of `data` as RGB, uint8 `[height, width, 3]`.
 

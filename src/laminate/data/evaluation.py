@@ -8,11 +8,13 @@ import grain
 import numpy as np
 
 from laminate.data.augment import Augment
-from laminate.data.faults import FaultCount, Loaded, load, load_or_next, stack
+from laminate.data.batch import ROW, VALID, Arrays, stack
+from laminate.data.batch_timeout import DEFAULT_SECONDS, BatchTimeout, ReadsInFlight
+from laminate.data.faults import FaultCount, LoadedExample, load, load_or_next
 from laminate.data.host_slice import ALONE, HostShare, HostSlice
-from laminate.data.loader import DEFAULT_THREADS, Batch
-from laminate.data.patience import DEFAULT_SECONDS, Patience, Reading
+from laminate.data.loader import DEFAULT_THREADS
 from laminate.data.records import Records
+from laminate.data.schema import LABEL
 
 _SEED = 0
 _ROWS_AHEAD_PER_THREAD = 16
@@ -27,12 +29,12 @@ def evaluation_batches(
     threads: int = DEFAULT_THREADS,
     max_bad_images: int = 0,
     timeout: float = DEFAULT_SECONDS,
-) -> Iterator[Batch]:
+) -> Iterator[Arrays]:
     """Every record once, in the order of the records; the last global batch is filled up.
 
     Batches are those of `TrainLoader` and ``valid`` bool ``[host_batch]``: False in the rows that fill up,
-    whose image is black and whose label is -1. ``row`` is the index of the record. Every host gets equally
-    many batches, and holds the rows of its `share` of each.
+    whose arrays are zero (a black image) and whose label is -1. ``row`` is the index of the record. Every host
+    gets equally many batches, and holds the rows of its `share` of each.
 
     An `augment` that draws random numbers gets the same ones for a record in every evaluation. A record that
     cannot be read is an error unless `max_bad_images` allows it; then it is reported and its row is not
@@ -44,15 +46,15 @@ def evaluation_batches(
       InputStalledError: a batch takes longer than `timeout` seconds.
     """
     host_batch_size = len(share.places(global_batch_size))
-    reading = Reading()
+    reads = ReadsInFlight()
     if len(records) == 0:
         raise ValueError(f"{records.manifest.source} holds no records to evaluate on")
 
-    def load_row(row: int, rng: np.random.Generator) -> tuple[int, Loaded]:
+    def load_row(row: int, rng: np.random.Generator) -> tuple[int, LoadedExample]:
         row = int(row)
         if row >= len(records):
-            return row, Loaded(None, -1, ())
-        with reading.of(row):
+            return row, LoadedExample(None, -1, ())
+        with reads.of(row):
             return row, load(records, row, lambda data: augment(data, rng))
 
     batches = -(-len(records) // global_batch_size)
@@ -63,8 +65,8 @@ def evaluation_batches(
         grain.ReadOptions(num_threads=threads, prefetch_buffer_size=_ROWS_AHEAD_PER_THREAD * max(threads, 1))
     )
     count = FaultCount(max_bad_images, records.manifest.source)
-    patience = Patience(timeout, reading, records.manifest.source)
-    return _batches(records, augment, rows, host_batch_size, count, patience)
+    in_time = BatchTimeout(timeout, reads, records.manifest.source)
+    return _batches(records, augment, rows, host_batch_size, count, in_time)
 
 
 def _batches(
@@ -73,35 +75,35 @@ def _batches(
     rows: Any,
     host_batch_size: int,
     count: FaultCount,
-    patience: Patience,
-) -> Iterator[Batch]:
-    blank: np.ndarray | None = None
+    in_time: BatchTimeout,
+) -> Iterator[Arrays]:
+    blank: Arrays | None = None
     iterator = iter(rows)
     try:
-        while batch := patience(lambda: list(islice(iterator, host_batch_size))):
+        while batch := in_time(lambda: list(islice(iterator, host_batch_size))):
             for _, loaded in batch:
                 count.add(loaded.faults)
-            images = [loaded.image for _, loaded in batch]
+            examples = [loaded.arrays for _, loaded in batch]
             if blank is None:
-                blank = _blank(records, augment, images)
+                blank = _blank(records, augment, examples)
             yield {
-                records.manifest.field: stack([blank if image is None else image for image in images]),
-                "label": np.array([loaded.label for _, loaded in batch], np.int32),
-                "row": np.array([row for row, _ in batch], np.int64),
-                "valid": np.array([image is not None for image in images]),
+                **stack([blank if example is None else example for example in examples]),
+                LABEL: np.array([loaded.label for _, loaded in batch], np.int32),
+                ROW: np.array([row for row, _ in batch], np.int64),
+                VALID: np.array([example is not None for example in examples]),
             }
     finally:
-        patience.close()
-        if not patience.stalled:
+        in_time.close()
+        if not in_time.stalled:
             iterator.close()
 
 
-def _blank(records: Records, augment: Augment, images: list[np.ndarray | None]) -> np.ndarray:
-    """A black image of the size that `augment` makes; where this host has none, of the first good record."""
-    seen = next((image for image in images if image is not None), None)
+def _blank(records: Records, augment: Augment, examples: list[Arrays | None]) -> Arrays:
+    """Zeros like the arrays that `augment` makes; where this host has none, of the first good record."""
+    seen = next((example for example in examples if example is not None), None)
     if seen is None:
         rng = np.random.default_rng(_SEED)
-        seen = load_or_next(records, 0, lambda data: augment(data, rng), len(records)).image
+        seen = load_or_next(records, 0, lambda data: augment(data, rng), len(records)).arrays
     if seen is None:
         raise ValueError(f"no image of {records.manifest.source} can be read")
-    return np.zeros_like(seen)
+    return {name: np.zeros_like(array) for name, array in seen.items()}

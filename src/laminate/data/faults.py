@@ -4,8 +4,7 @@ import logging
 from collections.abc import Callable
 from typing import NamedTuple
 
-import numpy as np
-
+from laminate.data.batch import Arrays
 from laminate.data.decode import ImageError
 from laminate.data.records import RecordError, Records
 
@@ -26,38 +25,38 @@ class Fault(NamedTuple):
     reason: str
 
 
-class Loaded(NamedTuple):
-    """A picture (or the array that a record holds) and its label, and the faults met on the way; `image` is None where
-    nothing could be read."""
+class LoadedExample(NamedTuple):
+    """What was made of a record, its label, and the faults met on the way; `arrays` is None where nothing could be
+    read."""
 
-    image: np.ndarray | None
+    arrays: Arrays | None
     label: int
     faults: tuple[Fault, ...]
 
 
-def load(records: Records, index: int, view: Callable[[bytes], np.ndarray]) -> Loaded:
-    """The picture of one record as `view` makes it, or the fault that prevents it."""
+def load(records: Records, index: int, view: Callable[[bytes], Arrays]) -> LoadedExample:
+    """The arrays of one record as `view` makes them, or the fault that prevents it."""
     key = f"record {index}"
     try:
         example = records[index]
         key = example.key
-        return Loaded(view(example.image), example.label, ())
+        return LoadedExample(view(example.image), example.label, ())
     except (ImageError, RecordError) as error:
-        return Loaded(None, -1, (Fault(index, key, str(error)),))
+        return LoadedExample(None, -1, (Fault(index, key, str(error)),))
 
 
-def load_or_next(records: Records, index: int, view: Callable[[bytes], np.ndarray], tries: int) -> Loaded:
-    """The picture of record `index`; where it cannot be read, that of the next record that can.
+def load_or_next(records: Records, index: int, view: Callable[[bytes], Arrays], tries: int) -> LoadedExample:
+    """What `view` makes of record `index`; where it cannot be read, of the next record that can.
 
     The order is that of the records, round the end. A function of the records alone, so every host and every
-    repetition replaces a bad image by the same good one. After `tries` bad records `image` is None.
+    repetition replaces a bad image by the same good one. After `tries` bad records `arrays` is None.
     """
     faults: tuple[Fault, ...] = ()
-    loaded = Loaded(None, -1, faults)
+    loaded = LoadedExample(None, -1, faults)
     for step in range(min(tries, len(records))):
         loaded = load(records, (index + step) % len(records), view)
         faults += loaded.faults
-        if loaded.image is not None:
+        if loaded.arrays is not None:
             break
     return loaded._replace(faults=faults)
 
@@ -96,13 +95,3 @@ class FaultCount:
             f"{len(keys)} images of {self.source} cannot be read ({shown}) and {self.limit} are allowed: "
             "mend or remove them ('python -m laminate.data check' lists them all), or allow more"
         )
-
-
-def stack(images: list[np.ndarray]) -> np.ndarray:
-    """The images, or arrays, as one array. Raises `ValueError` where their sizes differ."""
-    shapes = {image.shape for image in images}
-    if len(shapes) > 1:
-        raise ValueError(
-            f"images of one batch have the sizes {sorted(shapes)}; the augmentation must give all the same"
-        )
-    return np.stack(images)

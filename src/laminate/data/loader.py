@@ -8,19 +8,18 @@ import grain
 import numpy as np
 
 from laminate.data.augment import Augment
+from laminate.data.batch import ROW, Arrays, stack
+from laminate.data.batch_timeout import DEFAULT_SECONDS, BatchTimeout, ReadsInFlight
 from laminate.data.faults import (
     DEFAULT_MAX_BAD_IMAGES,
     Fault,
     FaultCount,
-    Loaded,
+    LoadedExample,
     load_or_next,
-    stack,
 )
 from laminate.data.host_slice import ALONE, HostShare, HostSlice
-from laminate.data.patience import DEFAULT_SECONDS, Patience, Reading
 from laminate.data.records import Records
-
-Batch = dict[str, np.ndarray]
+from laminate.data.schema import LABEL
 
 DEFAULT_THREADS = 8
 # Rows that one thread makes at a time: grain's bookkeeping is per piece, and 16 pieces of work hide it.
@@ -28,7 +27,7 @@ _ROWS_PER_PIECE = 16
 _PREFETCHED_BATCHES = 2
 
 
-class TrainBatches(Iterator[Batch]):
+class TrainBatches(Iterator[Arrays]):
     """The batches of one host from one row on; a context manager that ends its threads.
 
     `row` is the global row at which the next batch begins, what a checkpoint has to hold. `faults` are the
@@ -39,38 +38,38 @@ class TrainBatches(Iterator[Batch]):
         self._pieces = iter(pieces)
         self._loader = loader
         self._count = FaultCount(loader.max_bad_images, loader.records.manifest.source)
-        self._patience = Patience(loader.timeout, loader.reading, loader.records.manifest.source)
+        self._timeout = BatchTimeout(loader.timeout, loader.reads, loader.records.manifest.source)
         self.row = row
 
     @property
     def faults(self) -> tuple[Fault, ...]:
         return self._count.faults
 
-    def __next__(self) -> Batch:
+    def __next__(self) -> Arrays:
         rows = self._loader.host_batch_size
-        loaded = self._patience(self._load)
+        loaded = self._timeout(self._load)
         for one in loaded:
             self._count.add(one.faults)
-        images = [one.image for one in loaded if one.image is not None]
-        if len(images) < rows:
+        examples = [one.arrays for one in loaded if one.arrays is not None]
+        if len(examples) < rows:
             raise ValueError(f"no image of {self._count.source} can be read")
         first, self.row = self.row, self.row + self._loader.global_batch_size
         return {
-            self._loader.records.manifest.field: stack(images),
-            "label": np.array([one.label for one in loaded], np.int32),
-            "row": first + self._loader.places,
+            **stack(examples),
+            LABEL: np.array([one.label for one in loaded], np.int32),
+            ROW: first + self._loader.places,
         }
 
-    def _load(self) -> list[Loaded]:
-        loaded: list[Loaded] = []
+    def _load(self) -> list[LoadedExample]:
+        loaded: list[LoadedExample] = []
         while len(loaded) < self._loader.host_batch_size:
             loaded.extend(next(self._pieces))
         return loaded
 
     def close(self) -> None:
         """End the threads, but for those that hang; nothing can be read afterwards."""
-        self._patience.close()
-        if not self._patience.stalled:
+        self._timeout.close()
+        if not self._timeout.stalled:
             self._pieces.close()
 
     def __enter__(self) -> "TrainBatches":
@@ -94,8 +93,8 @@ class TrainLoader:
     from where the iteration began, so a resumed run counts anew: the bound is on what a run meets, not its
     history.
 
-    Batches: ``image`` uint8 ``[host_batch, height, width, 3]`` (or the arrays that the records hold in the place of
-    images, under the name of `Manifest.field`), ``label`` int32 ``[host_batch]`` (-1: none),
+    Batches: the arrays that `augment` gives, each ``[host_batch, ...]``, under its names (``image`` for images, the
+    `field` of the manifest for what records hold in their place); ``label`` int32 ``[host_batch]`` (-1: none);
     ``row`` int64 ``[host_batch]``, the global row. A host holds the rows of its `share` of every global batch.
     A batch that takes longer than `timeout` seconds raises `InputStalledError`, which names the records being read.
 
@@ -130,7 +129,7 @@ class TrainLoader:
         self.share = share
         self.threads = threads
         self.timeout = timeout
-        self.reading = Reading()
+        self.reads = ReadsInFlight()
         self.max_bad_images = max_bad_images
         if max_bad_images < 0:
             raise ValueError(f"max_bad_images must be 0 or more, got {max_bad_images}")
@@ -160,15 +159,15 @@ class TrainLoader:
         return TrainBatches(pieces, loader=self, row=start_row)
 
     def _rows(self) -> Any:
-        """Every global row in order, as `Loaded`."""
+        """Every global row in order, as `LoadedExample`."""
         # Seeds of our own: grain's depend on the place of a transformation in the pipeline.
         order, pixels = (int(word) for word in np.random.SeedSequence(self.seed).generate_state(2))
         shuffled = grain.MapDataset.range(len(self.records)).shuffle(seed=order).repeat()
         return shuffled.random_map(self._load, seed=pixels)
 
-    def _load(self, index: int, rng: np.random.Generator) -> Loaded:
-        view: Callable[[bytes], np.ndarray] = lambda data: self.augment(data, rng)
-        with self.reading.of(int(index)):
+    def _load(self, index: int, rng: np.random.Generator) -> LoadedExample:
+        view: Callable[[bytes], Arrays] = lambda data: self.augment(data, rng)
+        with self.reads.of(int(index)):
             return load_or_next(self.records, int(index), view, self.max_bad_images + 1)
 
     def position(self, row: int) -> dict[str, int | str]:

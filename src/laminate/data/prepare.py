@@ -23,13 +23,13 @@ from laminate.data.prepared import (
     FORMAT,
     JOURNAL,
     Prepared,
-    Shard,
+    RecordShard,
     Skipped,
     is_prepared,
-    read_manifest,
+    read_prepared,
     sha256_of,
     write_json,
-    write_manifest,
+    write_prepared,
 )
 from laminate.data.records import ArrayRecords, Records, Subset, fingerprint, open_record_file, record_writer
 from laminate.data.schema import NO_LABEL, Example, example_serializer
@@ -66,7 +66,7 @@ class Options:
 
 
 @dataclasses.dataclass(frozen=True)
-class Job:
+class ShardJob:
     """One shard to write: the records ``start`` to ``stop`` of a split."""
 
     file: str
@@ -80,7 +80,7 @@ class Job:
 class Done:
     """A written shard and what was left out of it, as the journal keeps them."""
 
-    shard: Shard
+    shard: RecordShard
     skipped: tuple[Skipped, ...]
 
 
@@ -125,15 +125,15 @@ def shared_classes(splits: dict[str, Records]) -> tuple[str, ...]:
     return lists[-1]
 
 
-def plan_jobs(splits: dict[str, Records], name: str, shards: int | None) -> list[Job]:
+def plan_jobs(splits: dict[str, Records], name: str, shards: int | None) -> list[ShardJob]:
     """The shards of every split: equal runs of records in the order of the source."""
-    jobs: list[Job] = []
+    jobs: list[ShardJob] = []
     for split, records in splits.items():
         count = len(records)
         total = min(shards or -(-count // RECORDS_PER_SHARD), count)
         for shard in range(total):
             file = f"{name}-{split}.array_record-{shard:05d}-of-{total:05d}"
-            jobs.append(Job(file, split, records, shard * count // total, (shard + 1) * count // total))
+            jobs.append(ShardJob(file, split, records, shard * count // total, (shard + 1) * count // total))
     return jobs
 
 
@@ -147,7 +147,12 @@ def vet_example(example: Example, classes: int, options: Options) -> None:
 
 
 def _write_shard(
-    job: Job, out: Path, classes: int, serialize: Callable[[Example], bytes], options: Options, tally: Tally
+    job: ShardJob,
+    out: Path,
+    classes: int,
+    serialize: Callable[[Example], bytes],
+    options: Options,
+    tally: Tally,
 ) -> Done:
     partial = out / JOURNAL / f"{job.file}.partial"
     skipped: list[Skipped] = []
@@ -179,7 +184,7 @@ def _write_shard(
     sync_file(partial)
     open_record_file(partial, written).close()
     final = out / job.file
-    shard = Shard(job.file, job.split, written, partial.stat().st_size, sha256_of(partial))
+    shard = RecordShard(job.file, job.split, written, partial.stat().st_size, sha256_of(partial))
     partial.replace(final)
     done = Done(shard, tuple(skipped))
     write_json(out / JOURNAL / f"{job.file}.json", dataclasses.asdict(done))
@@ -192,11 +197,11 @@ def sync_file(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _finished(job: Job, out: Path) -> Done | None:
+def _finished(job: ShardJob, out: Path) -> Done | None:
     """What the journal says about a shard that an earlier run has finished and that is still there."""
     try:
         entry = json.loads((out / JOURNAL / f"{job.file}.json").read_text(encoding="utf-8"))
-        done = Done(Shard(**entry["shard"]), tuple(Skipped(**skip) for skip in entry["skipped"]))
+        done = Done(RecordShard(**entry["shard"]), tuple(Skipped(**skip) for skip in entry["skipped"]))
         return done if (out / job.file).stat().st_size == done.shard.size else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -237,7 +242,7 @@ def _foreign_files(records: Records) -> ArrayRecords | None:
     return records if isinstance(records, ArrayRecords) else None
 
 
-def _plan(splits: dict[str, Records], jobs: Sequence[Job], options: Options) -> str:
+def _plan(splits: dict[str, Records], jobs: Sequence[ShardJob], options: Options) -> str:
     identities = [(split, records.manifest.fingerprint) for split, records in splits.items()]
     files = [(job.file, job.start, job.stop) for job in jobs]
     return fingerprint(
@@ -246,7 +251,7 @@ def _plan(splits: dict[str, Records], jobs: Sequence[Job], options: Options) -> 
 
 
 def _write_all(
-    jobs: Sequence[Job],
+    jobs: Sequence[ShardJob],
     out: Path,
     classes: tuple[str, ...],
     options: Options,
@@ -309,7 +314,7 @@ def prepare(
     plan = _plan(splits, jobs, options)
     on_start(sum(map(len, splits.values())))
     if is_prepared(out):
-        existing = read_manifest(out)
+        existing = read_prepared(out)
         if existing.plan != plan:
             raise FileExistsError(f"{out} holds other prepared data ({existing.name}): choose a new folder")
         return existing
@@ -331,6 +336,6 @@ def prepare(
             if not any(shard.count for shard in prepared.shards_of(split)):
                 raise ValueError(f"no image of the split '{split}' of {source} can be used")
         write_tfds_metadata(out, prepared)
-        write_manifest(out, prepared)
+        write_prepared(out, prepared)
     shutil.rmtree(out / JOURNAL)
     return prepared

@@ -13,7 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from laminate.data.array_schema import ArrayFacts, parse_array
-from laminate.data.records import ArrayRecords, Example, Manifest, RecordFile, RecordFileError, fingerprint
+from laminate.data.records import (
+    ArrayRecords,
+    Example,
+    RecordFile,
+    RecordFileError,
+    RecordsManifest,
+    fingerprint,
+)
 
 MANIFEST = "manifest.json"
 JOURNAL = ".prepare"
@@ -22,7 +29,7 @@ ARRAY_FORMAT = "laminate-arrays-1"
 
 
 @dataclasses.dataclass(frozen=True)
-class Shard:
+class RecordShard:
     """One finished record file: its name in the folder, what it holds, and its size and SHA-256."""
 
     name: str
@@ -51,7 +58,7 @@ class Prepared:
     classes: tuple[str, ...]
     licence: str
     sources: dict[str, str]
-    shards: tuple[Shard, ...]
+    shards: tuple[RecordShard, ...]
     skipped: tuple[Skipped, ...]
     plan: str
     arrays: ArrayFacts | None = None
@@ -60,15 +67,15 @@ class Prepared:
     def format(self) -> str:
         return FORMAT if self.arrays is None else ARRAY_FORMAT
 
-    def shards_of(self, split: str) -> tuple[Shard, ...]:
+    def shards_of(self, split: str) -> tuple[RecordShard, ...]:
         return tuple(shard for shard in self.shards if shard.split == split)
 
-    def manifest(self, split: str) -> Manifest:
-        """The `Manifest` of one split; its fingerprint is that of the files' own checksums."""
+    def manifest(self, split: str) -> RecordsManifest:
+        """The `RecordsManifest` of one split; its fingerprint is that of the files' own checksums."""
         shards, arrays = self.shards_of(split), self.arrays
         if arrays is not None and split != "train":  # several views are for training only
             arrays = dataclasses.replace(arrays, views=1)
-        return Manifest(
+        return RecordsManifest(
             name=self.name,
             split=split,
             count=sum(shard.count for shard in shards),
@@ -92,7 +99,7 @@ def write_json(path: Path, content: Any) -> None:
     partial.replace(path)
 
 
-def write_manifest(folder: Path, prepared: Prepared) -> None:
+def write_prepared(folder: Path, prepared: Prepared) -> None:
     write_json(folder / MANIFEST, {"format": prepared.format, **dataclasses.asdict(prepared)})
 
 
@@ -100,7 +107,7 @@ def is_prepared(folder: Path) -> bool:
     return (folder / MANIFEST).is_file()
 
 
-def read_manifest(folder: Path) -> Prepared:
+def read_prepared(folder: Path) -> Prepared:
     """The manifest of a prepared folder.
 
     Raises:
@@ -147,8 +154,8 @@ def read_manifest(folder: Path) -> Prepared:
     return prepared
 
 
-def _shard(entry: dict[str, Any]) -> Shard:
-    return Shard(
+def _shard(entry: dict[str, Any]) -> RecordShard:
+    return RecordShard(
         str(entry["name"]), str(entry["split"]), int(entry["count"]), int(entry["size"]), str(entry["sha256"])
     )
 
@@ -171,11 +178,11 @@ def array_facts(spec: str) -> ArrayFacts | None:
       RecordFileError: its manifest is damaged.
     """
     folder = Path(spec).expanduser()
-    return read_manifest(folder).arrays if is_prepared(folder) else None
+    return read_prepared(folder).arrays if is_prepared(folder) else None
 
 
 def splits_of(folder: Path) -> Sequence[str]:
-    return tuple(read_manifest(folder).sources)
+    return tuple(read_prepared(folder).sources)
 
 
 def open_prepared(folder: Path, split: str) -> ArrayRecords:
@@ -186,7 +193,7 @@ def open_prepared(folder: Path, split: str) -> ArrayRecords:
       RecordFileError: a file is missing, truncated or foreign.
       ValueError: the folder has no such split.
     """
-    prepared = read_manifest(folder)
+    prepared = read_prepared(folder)
     if split not in prepared.sources:
         raise ValueError(f"{folder} has no split '{split}'; it has {sorted(prepared.sources)}")
     files = [RecordFile(folder / s.name, s.count, s.size) for s in prepared.shards_of(split)]

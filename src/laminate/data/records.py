@@ -21,15 +21,14 @@ from laminate.data.schema import Example, SchemaError, parse_example
 __all__ = [
     "ArrayRecords",
     "Example",
-    "Manifest",
     "RecordError",
     "RecordFile",
     "RecordFileError",
     "Records",
+    "RecordsManifest",
     "Subset",
     "check_record_file",
     "hold_out",
-    "require_labels",
 ]
 
 HELD_OUT_FRACTION = 0.1
@@ -48,7 +47,7 @@ class RecordError(ValueError):
 
 
 @dataclasses.dataclass(frozen=True)
-class Manifest:
+class RecordsManifest:
     """What a set of records is.
 
     `classes` is empty where there are no labels; `fingerprint` (hexadecimal) is equal exactly for equal
@@ -81,7 +80,7 @@ class Records(Protocol):
     """A fixed sequence of examples that can be read in any order, from any thread."""
 
     @property
-    def manifest(self) -> Manifest: ...
+    def manifest(self) -> RecordsManifest: ...
 
     def __len__(self) -> int: ...
 
@@ -104,24 +103,10 @@ def fingerprint(parts: Sequence[object]) -> str:
     return digest.hexdigest()[:32]
 
 
-def require_labels(records: Records) -> None:
-    """Refuse records without class labels.
-
-    Raises:
-      ValueError: the records have no classes.
-    """
-    if not records.manifest.classes:
-        raise ValueError(
-            f"{records.manifest.source} has no class labels, and this run needs them: put the images "
-            "of each class into "
-            "a sub-folder of its own (cats/1.jpg, dogs/2.jpg, ...), or choose labelled data"
-        )
-
-
 class Subset:
     """Some of the examples of `records`, in the order of `indices`; labels and classes stay as they are."""
 
-    def __init__(self, records: Records, indices: Sequence[int], manifest: Manifest):
+    def __init__(self, records: Records, indices: Sequence[int], manifest: RecordsManifest):
         self.manifest = manifest
         self.records = records
         self._indices = tuple(indices)
@@ -255,7 +240,7 @@ class ArrayRecords:
     def __init__(
         self,
         files: Sequence[RecordFile],
-        manifest: Manifest,
+        manifest: RecordsManifest,
         parse: Callable[[bytes, str], Example] | None = None,
     ):
         for file in files:

@@ -9,12 +9,11 @@ from typing import Literal, NamedTuple, get_args
 
 import cv2
 import numpy as np
-from jaxtyping import Float, UInt8
 from PIL import Image
 
-from laminate.data.decode import HostImage
+from laminate.data.decode import MAX_PIXELS, HostImage, ImageError
 
-Kernel = Literal["linear", "area", "nearest", "box", "bilinear", "bicubic", "lanczos"]
+ResizeKernel = Literal["linear", "area", "nearest", "box", "bilinear", "bicubic", "lanczos"]
 """How to resize. Pillow's kernels are antialiased and pixel-exact with the field's reference preprocessing.
 OpenCV's two are faster: ``area``, the one of the released FlatDINO code, and ``linear``, not antialiased."""
 
@@ -41,21 +40,41 @@ class Window(NamedTuple):
     width: int
 
 
-def resize(image: HostImage, height: int, width: int, kernel: Kernel = "bicubic") -> HostImage:
-    """`image` at another size. Raises `ValueError` for a size below one pixel or an unknown kernel."""
+def resize(image: HostImage, height: int, width: int, kernel: ResizeKernel = "bicubic") -> HostImage:
+    """`image` at another size.
+
+    Raises:
+      ValueError: a size below one pixel, or an unknown kernel.
+      ImageError: more pixels than an image may have, as of one that is a pixel high and thousands wide.
+    """
     if height < 1 or width < 1:
         raise ValueError(f"cannot resize to {height} x {width} pixels: both must be at least 1")
+    if height * width > MAX_PIXELS:
+        raise ImageError(
+            f"an image of {image.shape[0]} x {image.shape[1]} pixels would have {height} x {width} when resized; at "
+            f"most {MAX_PIXELS} are accepted: it is too long and narrow"
+        )
     if kernel in _OPENCV_KERNELS:
         resized = cv2.resize(image, (width, height), interpolation=_OPENCV_KERNELS[kernel])
         return np.asarray(resized, np.uint8)
     if kernel not in _PILLOW_KERNELS:
-        raise ValueError(f"unknown resize kernel {kernel!r}: choose one of {', '.join(get_args(Kernel))}")
+        raise ValueError(
+            f"unknown resize kernel {kernel!r}: choose one of {', '.join(get_args(ResizeKernel))}"
+        )
     return np.array(Image.fromarray(image).resize((width, height), _PILLOW_KERNELS[kernel]))
 
 
-def squash(image: HostImage, size: int, kernel: Kernel = "area") -> HostImage:
+def squash(image: HostImage, size: int, kernel: ResizeKernel = "area") -> HostImage:
     """The whole of `image` as `size` x `size`, its aspect ratio lost (FlatDINO's validation)."""
     return resize(image, size, size, kernel)
+
+
+def resize_short_side(image: HostImage, size: int, kernel: ResizeKernel = "bicubic") -> HostImage:
+    """`image` with a short side of `size` pixels, its aspect ratio kept; the long side is rounded down, as torchvision
+    does."""
+    height, width = image.shape[:2]
+    short = min(height, width)
+    return resize(image, size * height // short, size * width // short, kernel)
 
 
 def cut(image: HostImage, window: Window) -> HostImage:
@@ -111,20 +130,6 @@ def crop_window(
     return centre_window(height, width, crop_height, crop_width)
 
 
-def random_resized_crop(
-    image: HostImage,
-    size: int,
-    rng: np.random.Generator,
-    *,
-    area: tuple[float, float] = DEFAULT_AREA,
-    ratio: tuple[float, float] = DEFAULT_RATIO,
-    kernel: Kernel = "linear",
-) -> HostImage:
-    """A window drawn by `crop_window`, resized to `size` x `size`; pixels outside it have no influence."""
-    window = crop_window(image.shape[0], image.shape[1], rng, area=area, ratio=ratio)
-    return resize(cut(image, window), size, size, kernel)
-
-
 def random_crop(image: HostImage, size: int, rng: np.random.Generator) -> HostImage:
     """A `size` x `size` window at a uniform place, pixels untouched.
 
@@ -142,16 +147,3 @@ def random_crop(image: HostImage, size: int, rng: np.random.Generator) -> HostIm
 def horizontal_flip(image: HostImage) -> HostImage:
     """The mirror image, left for right."""
     return np.asarray(cv2.flip(image, 1), np.uint8)
-
-
-def uint8_from_unit(
-    values: Float[np.ndarray, "*shape"],
-) -> UInt8[np.ndarray, "*shape"]:
-    """Values of [0, 1] to bytes: clamp, times 255, truncate."""
-    return (values.clip(0, 1) * values.dtype.type(255)).astype(np.uint8)
-
-
-def uint8_from_signed(values: Float[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape"]:
-    """Values of [-1, 1] to bytes: times 127.5, plus 128, clamp to [0, 255], truncate."""
-    scaled = values * values.dtype.type(127.5) + values.dtype.type(128)
-    return scaled.clip(0, 255).astype(np.uint8)

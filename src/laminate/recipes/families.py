@@ -127,6 +127,18 @@ def from_tree(tree: Any) -> Any:
     return read({key: value for key, value in tree.items() if key not in ("family", RUN)}, classes[tag])
 
 
+def rewritten(tree: dict[str, Any]) -> dict[str, Any]:
+    """What an earlier version wrote into a run folder, as this one writes it; what is no recipe stays as it is.
+
+    So a run goes on whose recipe has fields that are read and dropped.
+    """
+    try:
+        recipe = to_tree(from_tree(tree))
+    except ValueError:
+        return tree
+    return recipe | ({RUN: tree[RUN]} if RUN in tree else {})
+
+
 def from_json(text: str) -> Any:
     """The recipe that `text` holds.
 

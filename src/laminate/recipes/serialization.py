@@ -1,11 +1,16 @@
-"""Dataclasses as JSON and back, exactly, read strictly. A class that is one of several says which by its `KIND`."""
+"""Dataclasses as JSON and back, exactly, read strictly.
+
+A class that is one of several says which by a class variable `KIND`, written under "kind", or by a field that can have
+but one value, as `view: Literal["crop"]`. `WITHOUT_EFFECT` names fields of earlier versions that are read and dropped.
+"""
 
 import dataclasses
 import json
 import types
+from collections.abc import Iterable
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-TAG = "kind"
+KIND = "kind"
 _NONE = type(None)
 
 T = TypeVar("T")
@@ -14,15 +19,22 @@ T = TypeVar("T")
 def plain(value: Any) -> Any:
     """`value` as dictionaries, lists and scalars, every field written out."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        kind = kind_of(type(value))
-        tag = {} if kind is None else {TAG: kind}
+        kind = type(value).__dict__.get("KIND")
+        tag = {} if kind is None else {KIND: kind}
         return tag | {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     return [plain(item) for item in value] if isinstance(value, tuple) else value
 
 
-def kind_of(cls: type) -> str | None:
-    """What a class that is one of several is called in JSON; None for a class that stands alone."""
-    return cls.__dict__.get("KIND")
+def tag_of(cls: type) -> tuple[str, str] | None:
+    """Key and value by which a class that is one of several is told; None for a class that stands alone."""
+    kind = cls.__dict__.get("KIND")
+    if kind is not None:
+        return KIND, kind
+    hints = get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        if not field.init and get_origin(hints[field.name]) is Literal:
+            return field.name, field.default
+    return None
 
 
 def parse_json(text: str) -> Any:
@@ -42,7 +54,10 @@ def read(tree: Any, cls: type[T], *, where: str = "") -> T:
     """
     if not isinstance(tree, dict):
         raise ValueError(f"{where} must be an object, got {_kind(tree)}.")
-    names = [field.name for field in dataclasses.fields(cls)]  # pyright: ignore[reportArgumentType]
+    known = dataclasses.fields(cls)  # pyright: ignore[reportArgumentType]
+    names = [field.name for field in known]
+    dropped = cls.__dict__.get("WITHOUT_EFFECT", ())
+    tree = {name: value for name, value in tree.items() if name not in dropped}
     prefix = f"{where}." if where else ""
     for problem, found in (
         ("misses", [name for name in names if name not in tree]),
@@ -51,7 +66,8 @@ def read(tree: Any, cls: type[T], *, where: str = "") -> T:
         if found:
             raise ValueError(f"The recipe {problem} {', '.join(prefix + name for name in found)}.")
     hints = get_type_hints(cls)
-    return cls(**{name: read_value(tree[name], hints[name], where=prefix + name) for name in names})
+    values = {name: read_value(tree[name], hints[name], where=prefix + name) for name in names}
+    return cls(**{field.name: values[field.name] for field in known if field.init})
 
 
 def read_value(value: Any, hint: Any, *, where: str) -> Any:
@@ -76,13 +92,20 @@ def _union(value: Any, members: tuple[Any, ...], *, where: str) -> Any:
     rest = [member for member in members if member is not _NONE]
     if len(rest) == 1:
         return read_value(value, rest[0], where=where)
-    by_tag = {kind_of(member): member for member in rest}
+    key, by_tag = tagged(rest)
     if not isinstance(value, dict):
         raise ValueError(f"{where} must be an object, got {_kind(value)}.")
-    tag = value.get(TAG)
+    tag = value.get(key)
     if not isinstance(tag, str) or tag not in by_tag:
-        raise ValueError(f'{where} must say "{TAG}": one of {", ".join(map(str, by_tag))}; got {tag!r}.')
-    return read({key: item for key, item in value.items() if key != TAG}, by_tag[tag], where=where)
+        raise ValueError(f'{where} must say "{key}": one of {", ".join(by_tag)}; got {tag!r}.')
+    return read({name: item for name, item in value.items() if name != KIND}, by_tag[tag], where=where)
+
+
+def tagged(members: Iterable[type]) -> tuple[str, dict[str, type]]:
+    """The key that tells the members of a union apart, and the member of each of its values."""
+    tags = {member: tag_of(member) for member in members}
+    (key,) = {tag[0] for tag in tags.values() if tag is not None}
+    return key, {tag[1]: member for member, tag in tags.items() if tag is not None}
 
 
 def _tuple(value: Any, items: tuple[Any, ...], *, where: str) -> tuple[Any, ...]:

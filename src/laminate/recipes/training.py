@@ -1,4 +1,4 @@
-"""Recipes of the training: augmentation, learning-rate schedule, optimiser."""
+"""Recipes of the training: learning-rate schedule, optimiser."""
 
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
@@ -8,36 +8,8 @@ from laminate.train.phases import phases_from_epochs
 
 Unit = Literal["epochs", "steps"]
 ScheduleKind = Literal["wsd", "warmup_cosine", "constant", "linear_decay"]
-View = Literal["crop", "squash"]
 OptimizerKind = Literal["adamw", "muon", "schedule-free"]
 DecayShape = Literal["cosine", "linear"]
-
-
-@dataclass(frozen=True)
-class Augment:
-    """A random crop of the image, resized to a square, and a flip."""
-
-    image_size: int = 256
-    """Side of the square that the crop is resized to, in pixels."""
-    crop_area: tuple[float, float] = (0.3, 1.0)
-    """Smallest and largest share of the image's area that a crop covers."""
-    crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
-    """Smallest and largest width / height of a crop."""
-    flip_rate: float = 0.5
-    """Chance of a horizontal flip."""
-    view: View = "crop"
-    """`squash` takes the whole image instead, as validation does: nothing is random then."""
-
-    def __post_init__(self) -> None:
-        one_of("augment.view", self.view, get_args(View))
-        at_least("augment.image_size", self.image_size, 1)
-        smallest, largest = self.crop_area
-        above("augment.crop_area[0]", smallest, 0.0)
-        within("augment.crop_area[1]", largest, smallest, 1.0)
-        narrow, wide = self.crop_ratio
-        above("augment.crop_ratio[0]", narrow, 0.0)
-        at_least("augment.crop_ratio[1]", wide, narrow)
-        within("augment.flip_rate", self.flip_rate, 0.0, 1.0)
 
 
 @dataclass(frozen=True)

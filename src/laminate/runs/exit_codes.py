@@ -11,8 +11,8 @@ import threading
 from collections.abc import Generator
 from types import FrameType
 
+from laminate.data.batch_timeout import InputStalledError
 from laminate.data.faults import TooManyBadImagesError
-from laminate.data.patience import InputStalledError
 from laminate.data.records import RecordFileError
 from laminate.parallel.hosts import finish, host_index, host_names, hosts_that_joined, leave
 from laminate.train.loop import DivergedError

@@ -26,11 +26,12 @@ from rich.progress import (
 
 from laminate.data.array_schema import ArrayFacts, ReadArray
 from laminate.data.array_writer import ArrayFolder, ArrayJob, plan_array_jobs
-from laminate.data.augment import Augment, Squash, TrainCrop
+from laminate.data.augment import Augment, RandomResizedCrop, Squash
+from laminate.data.batch import Arrays, stack
 from laminate.data.decode import ImageError
 from laminate.data.faults import Fault, FaultCount
 from laminate.data.prepare import Done, shared_classes, tfds_name
-from laminate.data.prepared import Prepared, Skipped, read_manifest
+from laminate.data.prepared import Prepared, Skipped, read_prepared
 from laminate.data.records import RecordError, Records, fingerprint
 from laminate.data.sources import SPLITS, open_records
 from laminate.parallel.hosts import barrier, host_count, host_index, is_first, of_first
@@ -76,7 +77,7 @@ def open_images(flags: EncodeFlags, crop_size: int) -> Images:
     records = {split: open_records(flags.data, split) for split in SPLITS}
     arrays = records["train"].manifest.arrays
     if arrays is None:
-        still, random = Squash(crop_size), TrainCrop(crop_size)
+        still, random = Squash(crop_size), RandomResizedCrop(crop_size)
         return Images(records, still, random, flags.views, flags.seed)
     if flags.views or arrays.field != "features":
         raise ValueError(
@@ -116,7 +117,7 @@ def encode(
     require_same("encoding", {"encoding": identity})
     folder = ArrayFolder(flags.out.expanduser().absolute(), identity)
     if folder.is_done():
-        return read_manifest(folder.out)
+        return read_prepared(folder.out)
     if is_first():
         folder.begin()
     barrier("encoding begins")
@@ -129,10 +130,10 @@ def encode(
     if is_first():
         _finish(folder, jobs, images, facts, name)
     barrier("encoding is whole")
-    return read_manifest(folder.out)
+    return read_prepared(folder.out)
 
 
-Apply = Callable[[list[np.ndarray]], np.ndarray]
+Apply = Callable[[list[Arrays]], np.ndarray]
 
 
 def _on_devices(
@@ -146,14 +147,13 @@ def _on_devices(
     """The arrays of at most so many views at a time, computed together and padded to one shape."""
     devices = mesh.devices.size
     rows = -(-host_batch_size // devices) * devices
-    field = images.records["train"].manifest.field
     run = make_map(function, (), frozen, mesh=mesh, compute_dtype=dtype)
 
-    def apply(views: list[np.ndarray]) -> np.ndarray:
-        batch = np.zeros((rows, *views[0].shape), views[0].dtype)
-        batch[: len(views)] = views
-        example: dict[str, Array] = {field: jax.device_put(batch, batch_sharding(mesh))}
-        return np.asarray(run((), frozen, example)["array"])[: len(views)]
+    def apply(views: list[Arrays]) -> np.ndarray:
+        blank = {name: np.zeros_like(array) for name, array in views[0].items()}
+        batch = stack([*views, *[blank] * (rows - len(views))])
+        placed: dict[str, Array] = jax.device_put(batch, batch_sharding(mesh))
+        return np.asarray(run((), frozen, placed)["array"])[: len(views)]
 
     return apply
 
@@ -164,7 +164,7 @@ def _shape(apply: Apply, images: Images) -> tuple[int, ...]:
     for index in range(len(records)):
         loaded = _load(records, index, 0, view, images.seed)
         if isinstance(loaded, View):
-            return apply([loaded.view]).shape[1:]
+            return apply([loaded.arrays]).shape[1:]
     raise ValueError(f"no image of {records.manifest.source} can be read")
 
 
@@ -179,7 +179,7 @@ def _identity(images: Images, jobs: list[ArrayJob], facts: ArrayFacts) -> str:
 class View(NamedTuple):
     """One view of an image, with the label and the key of the image."""
 
-    view: np.ndarray
+    arrays: Arrays
     label: int
     key: str
 
@@ -254,7 +254,7 @@ def _rows(
         good = [one for one in loaded if isinstance(one, View)]
         if not good:
             continue
-        arrays = apply([one.view for one in good])
+        arrays = apply([one.arrays for one in good])
         flat = arrays.reshape(len(arrays), -1, arrays.shape[-1])
         if not statistics:
             statistics.append(RunningStatistics(*flat.shape[1:]))

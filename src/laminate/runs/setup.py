@@ -24,7 +24,7 @@ from laminate.parallel.feeding import feed, parts_of_host
 from laminate.parallel.hosts import any_host, barrier, is_first, of_first, start
 from laminate.parallel.mesh import MeshShape, build_mesh, parse_mesh, prepare_devices, split_batch
 from laminate.parallel.sharding import abstract, place
-from laminate.recipes.families import RUN, family_of, to_tree
+from laminate.recipes.families import RUN, family_of, rewritten, to_tree
 from laminate.recipes.family import Family, Recipe
 from laminate.recipes.flags import RunFlags
 from laminate.recipes.latent import LoadedTokenizer
@@ -38,6 +38,7 @@ from laminate.runs.preflight import facts, require_same, require_shared
 from laminate.runs.tokenizer_place import note_tokenizer
 from laminate.runs.transforms import random_view, still_view
 from laminate.train.checkpoint import Checkpoints
+from laminate.train.durable import differences
 from laminate.train.manifest import read_manifest
 from laminate.train.run_folder import RunFolder
 from laminate.train.state import TrainState
@@ -177,7 +178,7 @@ def setup(
     origin = _origin(flags, counts, loader, checkpoints)
     begin = _start(flags, recipe, checkpoints)
     barrier("everything fits")
-    folder.open(described, fresh=flags.fresh)
+    folder.open(described, fresh=flags.fresh, differences=_differences)
     require_shared(folder)
     if tokenizer is not None and is_first():
         note_tokenizer(folder.path, tokenizer)
@@ -212,7 +213,7 @@ def _check_readable(records: Records, view: Augment, max_bad_images: int) -> Non
             pass
     rng = np.random.default_rng(0)
     loaded = load_or_next(records, 0, lambda data: view(data, rng), max_bad_images + 1)
-    if loaded.image is None:
+    if loaded.arrays is None:
         first = loaded.faults[0]
         raise ValueError(
             f"{records.manifest.source}: the first {len(loaded.faults)} records are no images that can be read. "
@@ -247,7 +248,12 @@ def _checkpoints(
         primary=is_first(),
         barrier=barrier,
         any_host=any_host,
+        differences=_differences,
     )
+
+
+def _differences(saved: dict[str, Any], current: dict[str, Any]) -> list[str]:
+    return differences(rewritten(saved), current)
 
 
 def _origin(

@@ -29,7 +29,7 @@ def test_a_record_holds_what_was_put_in(shape, dtype, label, key):
     record = array_record(array, label, key)
     found = parse_array(record, about)
     assert (found.label, found.key) == (label, key)
-    read = ReadArray(about)(found.image, RNG)
+    (read,) = ReadArray(about)(found.image, RNG).values()
     assert read.dtype == array.dtype
     np.testing.assert_array_equal(read.view(np.uint8), array.view(np.uint8))
     assert canonical(record) == record

@@ -1,3 +1,4 @@
+import io
 import os
 import signal
 import subprocess
@@ -5,10 +6,12 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from laminate.data.__main__ import main
+from laminate.data.contact_sheet import contact_sheet
 from laminate.data.prepare import Options, prepare
 from laminate.data.sources import open_records
 
@@ -51,6 +54,32 @@ def test_show_writes_a_contact_sheet(image_folder: Path, tmp_path: Path):
     assert main(["show", str(image_folder), "--out", str(tmp_path / "sheet.png"), "--count", "13"]) == 0
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.width > sheet.height > 200
+
+
+def test_a_contact_sheet_shows_every_record_in_the_order_of_the_classes_and_the_unreadable_in_red(
+    image_folder: Path,
+):
+    (image_folder / "cat" / "03.jpg").write_bytes(b"no image")
+    records = open_records(str(image_folder), "train")
+    (bad,) = (i for i in range(len(records)) if records[i].key == "cat/03.jpg")
+    sheet = np.asarray(contact_sheet(records, len(records), columns=6))
+    good = sorted((i for i in range(len(records)) if i != bad), key=lambda i: records[i].label)
+    for place, index in enumerate([*good, bad]):  # a cell is 112 pixels wide and high, over a caption of 18
+        top, left = 6 + place // 6 * 136, 6 + place % 6 * 118
+        cell, caption = (
+            sheet[top : top + 112, left : left + 112],
+            sheet[top + 113 : top + 130, left : left + 112],
+        )
+        assert (caption < 128).any()
+        if index == bad:
+            assert (cell == (200, 40, 40)).all()
+            continue
+        with Image.open(io.BytesIO(records[index].image)) as picture:
+            size = (112, max(1, round(picture.height * 112 / picture.width)))
+            shown = np.asarray(picture.convert("RGB").resize(size, Image.Resampling.NEAREST)).astype(int)
+        first = (112 - len(shown)) // 2
+        assert np.abs(cell[first : first + len(shown)] - shown).mean() < 8  # two decoders of JPEG
+        assert (cell[:first] == 255).all() and (cell[first + len(shown) :] == 255).all()
 
 
 def test_left_out_images_are_listed(image_folder: Path, tmp_path: Path, capsys):

@@ -10,14 +10,13 @@ from hypothesis import strategies as st
 from laminate.data.records import (
     ArrayRecords,
     Example,
-    Manifest,
     RecordError,
     RecordFile,
     RecordFileError,
     Records,
+    RecordsManifest,
     hold_out,
     record_writer,
-    require_labels,
 )
 from laminate.data.schema import example_serializer
 
@@ -36,8 +35,8 @@ def examples(count: int) -> list[Example]:
     return [Example(bytes([i]) * (i + 1), i % 3, f"key {i}") for i in range(count)]
 
 
-def manifest(count: int, classes: tuple[str, ...] = CLASSES) -> Manifest:
-    return Manifest("things", "train", count, classes, "a test", "f")
+def manifest(count: int, classes: tuple[str, ...] = CLASSES) -> RecordsManifest:
+    return RecordsManifest("things", "train", count, classes, "a test", "f")
 
 
 @pytest.fixture
@@ -139,12 +138,6 @@ def test_a_record_that_is_no_example_names_file_and_number(tmp_path: Path):
     assert records[0] == examples(1)[0]
     with pytest.raises(RecordError, match=r"record 1 of .*odd: the record is no tf.train.Example"):
         records[1]
-
-
-def test_labels_are_required_by_name(shards: list[RecordFile]):
-    require_labels(ArrayRecords(shards, manifest(12)))
-    with pytest.raises(ValueError, match=r"a test has no class labels.*sub-folder"):
-        require_labels(ArrayRecords(shards, manifest(12, classes=())))
 
 
 class Named:

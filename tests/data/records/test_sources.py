@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from laminate.data.prepare import Options, prepare
-from laminate.data.records import KeyedRecords, RecordError, RecordFileError, Records, require_labels
+from laminate.data.records import KeyedRecords, RecordError, RecordFileError, Records
 from laminate.data.sources import open_records, open_splits
 
 Picture = Callable[..., bytes]
@@ -47,8 +47,6 @@ def test_a_folder_with_loose_images_has_no_labels(image_folder: Path, picture: P
     records = open_records(str(image_folder), "train")
     assert records.manifest.classes == ()
     assert {records[i].label for i in range(len(records))} == {-1}
-    with pytest.raises(ValueError, match="no class labels"):
-        require_labels(records)
 
 
 def test_train_and_val_folders_are_the_splits_with_the_same_classes(image_folder: Path, tmp_path: Path):
@@ -85,6 +83,28 @@ def test_what_is_not_there_is_said(tmp_path: Path):
         open_records("embedded", "test")
     with pytest.raises(ValueError, match="no embedded data set 'embedded:faces'"):
         open_records("embedded:faces", "train")
+
+
+@pytest.mark.parametrize("sub_folder", ["", "train", "1.0.0"])
+def test_record_files_without_what_describes_them_are_said_to_be_such(
+    image_folder: Path, tmp_path: Path, sub_folder: str
+):
+    prepare(str(image_folder), tmp_path / "out")
+    lost = tmp_path / "lost" / sub_folder
+    lost.mkdir(parents=True)
+    for path in (tmp_path / "out").glob("*.array_record*"):
+        shutil.copy(path, lost)
+    with pytest.raises(FileNotFoundError) as refusal:
+        open_records(str(tmp_path / "lost"), "train")
+    message = str(refusal.value)
+    assert "holds 2 ArrayRecord files" in message and "no image" not in message
+    assert "animals-train.array_record-00000-of-00001" in message
+    assert "manifest.json" in message and "python -m laminate.data prepare SOURCE OUT" in message
+
+
+def test_images_are_read_though_a_record_file_lies_beside_them(image_folder: Path):
+    (image_folder / "old.array_record").write_bytes(b"left over")
+    assert len(both(str(image_folder))) == 33
 
 
 def test_a_vanished_image_is_named(image_folder: Path):

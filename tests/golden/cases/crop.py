@@ -4,13 +4,14 @@ import re
 
 import numpy as np
 
-from laminate.data.transforms import Kernel, adm_center_crop, resize, uint8_from_signed, uint8_from_unit
+from laminate.analysis.sample_files import Rounding, to_bytes
+from laminate.data.transforms import ResizeKernel, adm_center_crop, resize
 
 from ..options import Options
 from ..reader import CannotRun, Golden
 
 _RESIZED = re.compile("pil_([a-z]+)_([0-9]+)x([0-9]+)")
-_KERNELS: dict[str, Kernel] = {
+_KERNELS: dict[str, ResizeKernel] = {
     "nearest": "nearest",
     "box": "box",
     "bilinear": "bilinear",
@@ -36,7 +37,16 @@ def produce(golden: Golden) -> dict[str, np.ndarray]:
                 raise CannotRun(f"{golden.path}: outputs/{name} asks for an unknown resize kernel {kernel!r}")
             produced[name] = resize(golden.input("image0"), int(height), int(width), _KERNELS[kernel])
     if "float_01" in golden.inputs:
-        produced["uint8_01_clamp_255_truncate"] = uint8_from_unit(golden.inputs["float_01"])
+        produced["uint8_01_clamp_255_truncate"] = _bytes(golden.inputs["float_01"], "down")
     if "float_pm1" in golden.inputs:
-        produced["uint8_pm1_127.5x_plus_128_truncate"] = uint8_from_signed(golden.inputs["float_pm1"])
+        produced["uint8_pm1_127.5x_plus_128_truncate"] = _bytes(
+            (golden.inputs["float_pm1"] + 1) / 2, "nearest"
+        )
     return produced
+
+
+def _bytes(values: np.ndarray, rounding: Rounding) -> np.ndarray:
+    """A list of values by the rule for images, one gray pixel each."""
+    return to_bytes(np.broadcast_to(values[:, None, None, None], (len(values), 1, 1, 3)), rounding)[
+        :, 0, 0, 0
+    ]

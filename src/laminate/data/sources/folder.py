@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import SupportsIndex
 
-from laminate.data.records import MAX_IMAGE_BYTES, Example, Manifest, RecordError, fingerprint
+from laminate.data.records import MAX_IMAGE_BYTES, Example, RecordError, RecordsManifest, fingerprint
 from laminate.data.schema import NO_LABEL
 from laminate.data.sources.files import class_labels, split_word
 
@@ -15,7 +15,7 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp")
 class FolderRecords:
     """Image files in the order of their paths; the key is the path below `root`, with forward slashes."""
 
-    def __init__(self, root: Path, paths: Sequence[str], labels: Sequence[int], manifest: Manifest):
+    def __init__(self, root: Path, paths: Sequence[str], labels: Sequence[int], manifest: RecordsManifest):
         self.manifest = manifest
         self._root = root
         self._paths = list(paths)
@@ -74,7 +74,7 @@ def open_folder(root: Path, split: str, reference: Sequence[str] | None = None) 
       reference: the classes, where another split has decided them.
 
     Raises:
-      FileNotFoundError: the folder holds no image.
+      FileNotFoundError: the folder holds no image; the message says if it holds records without their manifest.
       RecordFileError: a class is not among the `reference`.
     """
     found = [
@@ -87,11 +87,11 @@ def open_folder(root: Path, split: str, reference: Sequence[str] | None = None) 
     ]
     found = sorted(found + loose)
     if not found:
-        raise FileNotFoundError(f"no image in {root}: expected files ending in {', '.join(IMAGE_SUFFIXES)}")
+        raise FileNotFoundError(_why_empty(root))
     classes, labels = (), [NO_LABEL] * len(found)
     if not loose:
         classes, labels = class_labels([name for _, _, name in found], str(root), reference)
-    manifest = Manifest(
+    manifest = RecordsManifest(
         name=root.absolute().name,
         split=split,
         count=len(found),
@@ -102,6 +102,19 @@ def open_folder(root: Path, split: str, reference: Sequence[str] | None = None) 
         ),
     )
     return FolderRecords(root, [path for path, _, _ in found], labels, manifest)
+
+
+def _why_empty(root: Path) -> str:
+    """What a folder without images is."""
+    records = sorted(path for path in root.rglob("*.array_record*") if path.is_file())
+    if not records:
+        return f"no image in {root}: expected files ending in {', '.join(IMAGE_SUFFIXES)}"
+    return (
+        f"{root} holds {len(records)} ArrayRecord files (as {records[0].relative_to(root)}), but not the file that "
+        "says what is in them: manifest.json of a prepared folder, or dataset_info.json of TFDS. Copy it from where "
+        "the records come from (a copy that stopped early lacks it), name the folder that it lies in, or prepare the "
+        "images again: python -m laminate.data prepare SOURCE OUT"
+    )
 
 
 def splits(root: Path) -> dict[str, Callable[[], FolderRecords]]:

@@ -13,7 +13,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple, SupportsIndex
 
-from laminate.data.records import Example, Manifest, RecordError, RecordFileError, fingerprint
+from laminate.data.records import Example, RecordError, RecordFileError, RecordsManifest, fingerprint
 from laminate.data.schema import NO_LABEL
 from laminate.data.sources.files import by_split, distinct_names, expected
 
@@ -58,7 +58,7 @@ class ParquetRecords:
         groups: Sequence[Group],
         ends: Sequence[int],
         columns: Columns,
-        manifest: Manifest,
+        manifest: RecordsManifest,
     ):
         self.manifest = manifest
         self._paths = list(paths)
@@ -199,7 +199,7 @@ def open_parquet(paths: Sequence[Path], split: str) -> ParquetRecords:
     ]
     for file in files:
         file.close()
-    manifest = Manifest(
+    manifest = RecordsManifest(
         name=paths[0].absolute().parent.name,
         split=split,
         count=sum(sizes),

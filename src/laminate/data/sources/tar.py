@@ -16,9 +16,9 @@ from typing import Any, NamedTuple, SupportsIndex
 from laminate.data.records import (
     MAX_IMAGE_BYTES,
     Example,
-    Manifest,
     RecordError,
     RecordFileError,
+    RecordsManifest,
     fingerprint,
 )
 from laminate.data.schema import NO_LABEL
@@ -51,7 +51,11 @@ class TarRecords:
     """The images of some tar files, in the order in which they lie there; the key is ``file.tar/name``."""
 
     def __init__(
-        self, paths: Sequence[Path], members: Sequence[Member], labels: Sequence[int], manifest: Manifest
+        self,
+        paths: Sequence[Path],
+        members: Sequence[Member],
+        labels: Sequence[int],
+        manifest: RecordsManifest,
     ):
         self.manifest = manifest
         self._paths = list(paths)
@@ -234,7 +238,7 @@ def open_tar(
             f"{repeated} members of {paths[0].parent} have the name of another one: names must be unique"
         )
     classes, labels = _labels(members, any(labelled), str(paths[0]), reference)
-    manifest = Manifest(
+    manifest = RecordsManifest(
         name=paths[0].stem if len(paths) == 1 else paths[0].absolute().parent.name,
         split=split,
         count=len(members),

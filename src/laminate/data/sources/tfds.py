@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 from laminate.data.records import (
     ArrayRecords,
-    Manifest,
     RecordFile,
     RecordFileError,
+    RecordsManifest,
     check_record_file,
     fingerprint,
 )
@@ -155,7 +155,7 @@ def _open(folder: Path, name: str, split: dict[str, Any]) -> ArrayRecords:
     vet_record_files(files, sample=True)
     classes = _classes(folder, label)
     sizes = [part for file in files for part in (file.path.name, file.path.stat().st_size, file.count)]
-    manifest = Manifest(
+    manifest = RecordsManifest(
         name=name,
         split=str(split["name"]),
         count=sum(file.count for file in files),

@@ -43,7 +43,7 @@ def describe(recipe: FlatDinoRecipe) -> Text:
 
 
 def _rows(recipe: FlatDinoRecipe) -> Rows:
-    teacher, augment = recipe.teacher, recipe.augment
+    teacher = recipe.teacher
     encoder, decoder = encoder_cost(recipe), decoder_cost(recipe)
     return (
         ("teacher", f"{teacher_text(teacher)}, of a {teacher.image_size}² image"),
@@ -57,11 +57,7 @@ def _rows(recipe: FlatDinoRecipe) -> Rows:
         ("reconstruction", recipe.reconstruction + _intermediate_text(recipe)),
         *training_rows(recipe.schedule, recipe.global_batch_size),
         ("optimiser", optimizer_text(recipe.optimizer)),
-        (
-            "augmentation",
-            f"{augment.crop_area[0]:g} to {augment.crop_area[1]:g} of the area to {augment.image_size}², "
-            f"flip {augment.flip_rate:g}",
-        ),
+        ("augmentation", recipe.augment.text),
         (
             "training cost",
             f"{3 * (encoder.flops + decoder.flops) / 1e9:.1f} GFLOPs per image, without the teacher",

@@ -8,10 +8,11 @@ it runs is said by `laminate.recipes.flags`.
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
+from laminate.recipes.augment import RandomResizedCropConfig, ViewConfig
 from laminate.recipes.bottleneck import Bottleneck, FsqBottleneck, GaussianBottleneck
 from laminate.recipes.checks import at_least, folder_name, one_of
 from laminate.recipes.network import TeacherConfig, VitConfig
-from laminate.recipes.training import Augment, Optimizer, Schedule
+from laminate.recipes.training import Optimizer, Schedule
 
 Reconstruction = Literal["mse", "huber"]
 Variant = Literal["paper", "released"]
@@ -37,7 +38,7 @@ class FlatDinoRecipe:
     """Length of the training and its learning rate."""
     optimizer: Optimizer = field(default_factory=Optimizer)
     """Kind, clipping, averaged weights."""
-    augment: Augment = field(default_factory=Augment)
+    augment: ViewConfig = field(default_factory=RandomResizedCropConfig)
     """Random crop and flip."""
     global_batch_size: int = 512
     """Images per optimiser step, over all devices."""

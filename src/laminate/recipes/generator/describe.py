@@ -48,6 +48,7 @@ def _rows(recipe: GeneratorRecipe) -> Rows:
         ("cost", f"{generator_flops(recipe) / 1e9:.3g} GFLOPs forward (one multiply-add is one FLOP)"),
         *training_rows(recipe.schedule, recipe.global_batch_size),
         ("optimiser", optimizer_text(recipe.optimizer)),
+        ("augmentation", recipe.augment.text),
         ("sampling", f"{recipe.steps} steps; guidance {guidance.scale:g} in {guidance.interval}"),
     )
 

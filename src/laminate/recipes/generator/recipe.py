@@ -3,10 +3,11 @@
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
+from laminate.recipes.augment import RandomResizedCropConfig, ViewConfig
 from laminate.recipes.checks import above, at_least, folder_name, one_of, rate, within
 from laminate.recipes.latent import TokenizerId
 from laminate.recipes.network import VitConfig
-from laminate.recipes.training import Augment, Optimizer, Schedule
+from laminate.recipes.training import Optimizer, Schedule
 
 Prediction = Literal["velocity", "data"]
 Times = Literal["uniform", "logit-normal"]
@@ -78,7 +79,7 @@ class GeneratorRecipe:
     """How it is sampled unless told otherwise."""
     tokenizer: TokenizerId | None = None
     """The tokenizer whose latents it is trained on; None before one is chosen."""
-    augment: Augment = field(default_factory=Augment)
+    augment: ViewConfig = field(default_factory=RandomResizedCropConfig)
     """Random crop and flip; the image size is that of the tokenizer's teacher."""
     optimizer: Optimizer = field(
         default_factory=lambda: Optimizer(

@@ -59,6 +59,7 @@ def _rows(recipe: DecoderRecipe) -> Rows:
         ("transformer", transformer_text(recipe.network)),
         ("cost", cost),
         ("noise", noise.kind if noise.kind == "none" else f"{noise.kind}, {noise.strength:g}"),
+        ("augmentation", recipe.augment.text),
         *training_rows(recipe.schedule, recipe.global_batch_size),
         *_optimizer_rows(recipe),
     )

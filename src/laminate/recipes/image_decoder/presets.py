@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 
+from laminate.recipes.augment import ResizeCropConfig
 from laminate.recipes.embedded import AUGMENT, DECODER_NAME, GLOBAL_BATCH_SIZE
 from laminate.recipes.image_decoder.recipe import Adversary, DecoderRecipe, Noise, Perceptual
 from laminate.recipes.network import PRETRAINED_TEACHERS, VitConfig
 from laminate.recipes.sizes import SIZES
-from laminate.recipes.training import Augment, Optimizer, Schedule
+from laminate.recipes.training import Optimizer, Schedule
 
 DECODER_SCHEDULE = Schedule(
     unit="steps", length=700, warmup=30, decay=600, validate_every=175, start=1e-4, peak=1e-2, final=5e-4
@@ -92,8 +93,7 @@ def _rae(name: str, dim: int, depth: int, heads: int, hidden: int) -> DecoderRec
         noise=Noise("uniform", 0.8),
         clip=False,
         adversary=Adversary(antialias=False),
-        # The short side to 384 and a random square of 256 of it, never flipped.
-        augment=Augment(crop_area=(0.44, 0.45), crop_ratio=(1.0, 1.0), flip_rate=0.0),
+        augment=ResizeCropConfig(),
     )
 
 

@@ -3,10 +3,11 @@
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
+from laminate.recipes.augment import SquashCropConfig, ViewConfig
 from laminate.recipes.checks import above, at_least, folder_name, one_of, rate, within
 from laminate.recipes.latent import LatentSpec, TokenizerId, for_latents
 from laminate.recipes.network import TeacherConfig, VitConfig
-from laminate.recipes.training import Augment, Optimizer, Schedule, StepCounts
+from laminate.recipes.training import Optimizer, Schedule, StepCounts
 
 Reads = Literal["latents", "features"]
 NoiseKind = Literal["none", "posterior", "uniform", "half-normal"]
@@ -171,8 +172,8 @@ class DecoderRecipe:
     """Loss between what networks see."""
     adversary: Adversary = field(default_factory=Adversary)
     """The discriminator."""
-    augment: Augment = field(default_factory=Augment)
-    """Random crop and flip; the image size is also that of what is painted."""
+    augment: ViewConfig = field(default_factory=SquashCropConfig)
+    """What training sees of an image; the image size is also that of what is painted."""
     optimizer: Optimizer = field(
         default_factory=lambda: Optimizer(
             betas=(0.9, 0.95), weight_decay=0.0, clip_norm=None, ema_decay=0.9978

@@ -5,9 +5,9 @@ import threading
 import pytest
 
 from laminate.data.augment import CenterCrop
+from laminate.data.batch_timeout import BatchTimeout, InputStalledError, ReadsInFlight
 from laminate.data.evaluation import evaluation_batches
 from laminate.data.loader import TrainLoader
-from laminate.data.patience import InputStalledError, Patience, Reading
 from laminate.data.records import RecordFileError
 
 
@@ -65,16 +65,16 @@ def test_the_error_of_a_thread_that_reads_is_the_error_of_the_batch(painted, rea
 
 
 def test_an_error_that_is_itself_a_timeout_is_passed_on():
-    patience = Patience(5.0, Reading(), "nowhere")
+    in_time = BatchTimeout(5.0, ReadsInFlight(), "nowhere")
 
     def fail():
         raise TimeoutError("the disk gave up")
 
     with pytest.raises(TimeoutError, match="the disk gave up"):
-        patience(fail)
-    assert patience(lambda: 3) == 3
-    patience.close()
+        in_time(fail)
+    assert in_time(lambda: 3) == 3
+    in_time.close()
 
 
 def test_without_a_record_under_way_the_readers_have_ended():
-    assert "have ended" in Reading().slowest()
+    assert "have ended" in ReadsInFlight().slowest()

@@ -16,7 +16,7 @@ class InputStalledError(RuntimeError):
     """No batch came in time. The threads that read hang, so the process can only be ended from outside Python."""
 
 
-class Reading:
+class ReadsInFlight:
     """Which record each thread reads at the moment, and since when."""
 
     def __init__(self) -> None:
@@ -40,13 +40,13 @@ class Reading:
         return "being read are " + ", ".join(f"record {r} for {now - since:.0f} s" for since, r in busy[:4])
 
 
-class Patience:
+class BatchTimeout:
     """Calls a function in a thread of its own, and waits `seconds` for it."""
 
-    def __init__(self, seconds: float, reading: Reading, source: str):
+    def __init__(self, seconds: float, reads: ReadsInFlight, source: str):
         if seconds <= 0:
             raise ValueError(f"the input needs some seconds for a batch, got {seconds}")
-        self._seconds, self._reading, self._source = seconds, reading, source
+        self._seconds, self._reads, self._source = seconds, reads, source
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="batches")
         self.stalled = False
 
@@ -64,7 +64,7 @@ class Patience:
                 raise
             self.stalled = True
             raise InputStalledError(
-                f"no batch from {self._source} for {self._seconds:.0f} s; {self._reading.slowest()}. Look at the disk "
+                f"no batch from {self._source} for {self._seconds:.0f} s; {self._reads.slowest()}. Look at the disk "
                 "or network that holds it; --data-timeout waits longer"
             ) from error
 

@@ -1,0 +1,165 @@
+"""What training sees of an image: one of several views, each with all that it needs."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from laminate.recipes.checks import above, at_least, within
+
+if TYPE_CHECKING:
+    from laminate.data.augment import Augment
+
+# `laminate.data.augment` is imported where a view is made: its decoders take longer than all of `--help`.
+
+
+@dataclass(frozen=True)
+class RandomResizedCropConfig:
+    """A random crop of the image, resized to a square, and a flip (FlatDINO)."""
+
+    image_size: int = 256
+    """Side of the square that the crop is resized to, in pixels."""
+    crop_area: tuple[float, float] = (0.3, 1.0)
+    """Smallest and largest share of the image's area that a crop covers."""
+    crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    """Smallest and largest width / height of a crop."""
+    flip_rate: float = 0.5
+    """Chance of a horizontal flip."""
+    view: Literal["crop"] = field(default="crop", init=False)
+    """Says which of the views this is."""
+
+    def __post_init__(self) -> None:
+        at_least("augment.image_size", self.image_size, 1)
+        smallest, largest = self.crop_area
+        above("augment.crop_area[0]", smallest, 0.0)
+        within("augment.crop_area[1]", largest, smallest, 1.0)
+        narrow, wide = self.crop_ratio
+        above("augment.crop_ratio[0]", narrow, 0.0)
+        at_least("augment.crop_ratio[1]", wide, narrow)
+        within("augment.flip_rate", self.flip_rate, 0.0, 1.0)
+
+    @property
+    def text(self) -> str:
+        least, most = self.crop_area
+        return f"{least:g} to {most:g} of the area to {self.image_size}², flip {self.flip_rate:g}"
+
+    def transform(self) -> "Augment":
+        from laminate.data.augment import RandomResizedCrop
+
+        return RandomResizedCrop(self.image_size, self.crop_area, self.crop_ratio, self.flip_rate)
+
+
+@dataclass(frozen=True)
+class SquashConfig:
+    """The whole image as a square, as validation sees it: nothing is random."""
+
+    image_size: int = 256
+    """Side of the square, in pixels."""
+    view: Literal["squash"] = field(default="squash", init=False)
+    """Says which of the views this is."""
+
+    WITHOUT_EFFECT: ClassVar[tuple[str, ...]] = ("crop_area", "crop_ratio", "flip_rate")
+    """What stood beside this view in recipes when all views had one class; it is read and dropped."""
+
+    def __post_init__(self) -> None:
+        at_least("augment.image_size", self.image_size, 1)
+
+    @property
+    def text(self) -> str:
+        return f"squashed to {self.image_size}²"
+
+    def transform(self) -> "Augment":
+        from laminate.data.augment import Squash
+
+        return Squash(self.image_size)
+
+
+@dataclass(frozen=True)
+class SquashCropConfig:
+    """The image squashed to a larger square, and a random window of that (FlatDINO's image decoder)."""
+
+    image_size: int = 256
+    """Side of the window, in pixels."""
+    resize_ratio: float = 1.5
+    """Side of the larger square, in sides of the window, rounded down to pixels: 384 to 256 where it was published."""
+    flip_rate: float = 0.0
+    """Chance of a horizontal flip."""
+    view: Literal["squash-crop"] = field(default="squash-crop", init=False)
+    """Says which of the views this is."""
+
+    def __post_init__(self) -> None:
+        at_least("augment.image_size", self.image_size, 1)
+        at_least("augment.resize_ratio", self.resize_ratio, 1.0)
+        within("augment.flip_rate", self.flip_rate, 0.0, 1.0)
+
+    @property
+    def resized(self) -> int:
+        return int(self.resize_ratio * self.image_size)
+
+    @property
+    def text(self) -> str:
+        return f"squashed to {self.resized}², a random {self.image_size}² of it, flip {self.flip_rate:g}"
+
+    def transform(self) -> "Augment":
+        from laminate.data.augment import SquashCrop
+
+        return SquashCrop(self.image_size, self.resized, flip_rate=self.flip_rate)
+
+
+@dataclass(frozen=True)
+class ResizeCropConfig:
+    """The image resized by its short side, and a random square window of that (RAE's image decoder)."""
+
+    image_size: int = 256
+    """Side of the window, in pixels."""
+    resize_ratio: float = 1.5
+    """The short side, in sides of the window, rounded down to pixels: 384 to 256 where it was published."""
+    flip_rate: float = 0.0
+    """Chance of a horizontal flip."""
+    view: Literal["resize-crop"] = field(default="resize-crop", init=False)
+    """Says which of the views this is."""
+
+    def __post_init__(self) -> None:
+        at_least("augment.image_size", self.image_size, 1)
+        at_least("augment.resize_ratio", self.resize_ratio, 1.0)
+        within("augment.flip_rate", self.flip_rate, 0.0, 1.0)
+
+    @property
+    def resized(self) -> int:
+        return int(self.resize_ratio * self.image_size)
+
+    @property
+    def text(self) -> str:
+        return f"short side to {self.resized}, a random {self.image_size}² of it, flip {self.flip_rate:g}"
+
+    def transform(self) -> "Augment":
+        from laminate.data.augment import ResizeCrop
+
+        return ResizeCrop(self.image_size, self.resized, flip_rate=self.flip_rate)
+
+
+@dataclass(frozen=True)
+class CenterCropConfig:
+    """The centre crop of ADM, and a flip: what generators in pixel and latent space are compared on."""
+
+    image_size: int = 256
+    """Side of the square, in pixels."""
+    flip_rate: float = 0.0
+    """Chance of a horizontal flip."""
+    view: Literal["center-crop"] = field(default="center-crop", init=False)
+    """Says which of the views this is."""
+
+    def __post_init__(self) -> None:
+        at_least("augment.image_size", self.image_size, 1)
+        within("augment.flip_rate", self.flip_rate, 0.0, 1.0)
+
+    @property
+    def text(self) -> str:
+        return f"short side to {self.image_size}, the middle of it, flip {self.flip_rate:g}"
+
+    def transform(self) -> "Augment":
+        from laminate.data.augment import CenterCrop
+
+        return CenterCrop(self.image_size, self.flip_rate)
+
+
+ViewConfig = RandomResizedCropConfig | SquashConfig | SquashCropConfig | ResizeCropConfig | CenterCropConfig
+"""Any view. Each has `image_size`, `text` (one line that says what it does) and `transform()` (what does it)."""
