@@ -38,10 +38,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "analysis": _LOW | _MIDDLE | _HIGH | {"evals"},
     "recipes": _LOW | _MIDDLE | _HIGH,
     "planning": _LOW | _MIDDLE | _HIGH,
+    "cli": {"recipes"},
+    "runs": _LOW | _MIDDLE | _HIGH | {"evals", "analysis", "recipes", "planning", "cli"},
 }
 
 # The package itself re-exports what most users need, and nothing imports it for more than its version.
-PACKAGE_MAY_IMPORT = {"recipes"}
+PACKAGE_MAY_IMPORT = {"runs"}
 
 # A tracker talks to networks through packages that raise anything, and must not stop a training.
 BROAD_EXCEPT_ALLOWED = {"train/trackers.py"}
@@ -166,6 +168,67 @@ def test_imports_are_absolute_and_named():
 
 def test_nothing_imports_the_experiments():
     assert not [p for p, n in nodes(SOURCES, ast.Import, ast.ImportFrom) if "experiments" in imported(n)]
+
+
+def test_no_experiment_imports_another():
+    scripts = {path.stem for path in EXPERIMENTS}
+    wrong = [
+        f"{place}: {name}"
+        for place, node in nodes(EXPERIMENTS, ast.Import, ast.ImportFrom)
+        for name in imported(node)
+        if name.split(".")[0] in scripts | {"experiments"}
+    ]
+    assert not wrong
+
+
+FAMILY_FOLDERS = sorted(path.parent for path in (PACKAGE / "recipes").glob("*/family.py"))
+THE_LIST = PACKAGE / "recipes" / "families.py"
+
+
+def test_a_family_is_named_in_its_folder_its_experiments_and_the_one_list():
+    """Generic code asks `recipes.families`, so that a new family changes nothing of it."""
+    assert len(FAMILY_FOLDERS) >= 3
+    wrong: list[str] = []
+    for folder in FAMILY_FOLDERS:
+        dotted = f"laminate.recipes.{folder.name}"
+        outside = [path for path in SOURCES if folder not in path.parents and path != THE_LIST]
+        wrong += [
+            f"{place}: {name}"
+            for place, node in nodes(outside, ast.Import, ast.ImportFrom)
+            for name in imported(node)
+            if name == dotted or name.startswith(f"{dotted}.")
+        ]
+    assert not wrong
+
+
+def test_no_recipe_class_is_asked_for_outside_its_folder():
+    wrong: list[str] = []
+    for folder in FAMILY_FOLDERS:
+        inside = sorted(folder.glob("*.py"))
+        classes = {node.name for _, node in nodes(inside, ast.ClassDef) if isinstance(node, ast.ClassDef)}
+        outside = [path for path in SOURCES + EXPERIMENTS if folder not in path.parents]
+        for place, node in nodes(outside, ast.Call):
+            assert isinstance(node, ast.Call)
+            if not isinstance(node.func, ast.Name) or node.func.id not in ("isinstance", "issubclass"):
+                continue
+            asked = {name.id for name in ast.walk(node.args[1]) if isinstance(name, ast.Name)}
+            wrong += [f"{place}: {name}" for name in sorted(asked & classes)]
+    assert not wrong
+
+
+def test_recipes_reach_jax_in_files_named_modules_only():
+    needs = {"jax", "equinox", "optax", "laminate.tokenizers", "laminate.nn", "laminate.models"}
+    wrong = [
+        f"{place}: {name}"
+        for place, node in nodes(
+            [path for path in SOURCES if unit_of(path) in ("recipes", "cli") and path.stem != "modules"],
+            ast.Import,
+            ast.ImportFrom,
+        )
+        for name in imported(node)
+        if name.split(".")[0] in needs or ".".join(name.split(".")[:2]) in needs
+    ]
+    assert not wrong
 
 
 def test_imports_that_never_appear():

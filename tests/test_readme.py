@@ -18,17 +18,14 @@ from laminate.cli.sample_flags import SampleFlags
 from laminate.data.__main__ import Command
 from laminate.pretrained.__main__ import Command as PretrainedCommand
 from laminate.recipes.__main__ import main as recipes_main
-from laminate.recipes.embedded import embedded_vae
-from laminate.recipes.flags import RECIPE_FILE, GeneratorFlags, TrainFlags, resolve_generator, resolve_recipe
-from laminate.recipes.flatdino.presets import flatdino_fsq, flatdino_vae, flow_generator, image_decoder
-from laminate.recipes.image_decoder.flags import DecoderFlags, resolve_decoder
-from laminate.recipes.modules import flatdino
-from laminate.recipes.serialization import to_json
+from laminate.recipes.families import families, family_of_script, to_json
+from laminate.recipes.flatdino.modules import flatdino
+from laminate.recipes.flatdino.presets import embedded_vae
+from laminate.recipes.resolve import RECIPE_FILE, resolve_recipe
 from laminate.runs.pretrained import save_pretrained
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-TRAININGS = {"vae.py": (flatdino_vae, "embedded-16-128"), "fsq.py": (flatdino_fsq, "embedded-32-L88888888")}
 
 
 def fences(language: str) -> list[str]:
@@ -47,18 +44,13 @@ def commands() -> list[str]:
 def check_training(script: str, arguments: list[str]) -> None:
     if "--help" in arguments:
         return
-    if script == "generator.py":
-        flags = tyro.cli(GeneratorFlags, args=arguments)
-        resolve_generator(flags, flow_generator, default="embedded-dit")
-        return
-    if script == "decoder.py":
-        resolve_decoder(tyro.cli(DecoderFlags, args=arguments), image_decoder, default="embedded-decoder")
-        return
-    if script == "sample.py":
+    family = family_of_script(script)
+    if family is None:
+        assert script == "sample.py"
         tyro.cli(SampleFlags, args=arguments)
         return
-    from_name, default = TRAININGS[script]
-    resolve_recipe(tyro.cli(TrainFlags, args=arguments), from_name, default=default)
+    recipe = resolve_recipe(tyro.cli(family.flags, args=arguments), family)
+    family.require_trainable(recipe)
 
 
 def check_module(module: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +90,7 @@ def test_the_commands_name_files_and_flags_that_exist(command, monkeypatch):
         assert script.is_file()
         if script.name == "encode.py":
             tyro.cli(EncodeFlags, args=arguments[1:])
-        if script.name in {*TRAININGS, "decoder.py", "generator.py", "sample.py"}:
+        if script.name == "sample.py" or family_of_script(script.name) is not None:
             check_training(script.name, arguments[1:])
 
 
@@ -106,7 +98,7 @@ def test_every_flag_that_is_named_exists():
     """Those of the FlatDINO code stand in the left column of their table and nowhere else."""
     ours = {
         f"--{name.replace('_', '-')}"
-        for flags in (TrainFlags, EncodeFlags, DecoderFlags, GeneratorFlags, SampleFlags)
+        for flags in (*(family.flags for family in families()), EncodeFlags, SampleFlags)
         for name in flags.__dataclass_fields__
     }
     ours |= {"--no-checkpoint", "--help", "--out"}

@@ -3,8 +3,8 @@
 import dataclasses
 from pathlib import Path
 
+from laminate.recipes.image_decoder.modules import image_decoder
 from laminate.recipes.image_decoder.recipe import Adversary, DecoderRecipe, Noise, Perceptual, for_tokenizer
-from laminate.recipes.modules import image_decoder
 from laminate.runs.load_tokenizer import load_tokenizer
 from laminate.runs.pretrained import save_pretrained
 from tests.experiments.jobs import TINY, VIT
@@ -29,6 +29,6 @@ def write_decoder(folder: Path, recipe: DecoderRecipe, tokenizer: Path | None = 
     """An untrained decoder of the latents of `tokenizer`, or of the features that the recipe names."""
     if tokenizer is not None:
         read = load_tokenizer(tokenizer)
-        recipe = for_tokenizer(recipe, read.recipe, read.identity)
+        recipe = for_tokenizer(recipe, read.latent, read.identity)
     save_pretrained(filled(lambda key: image_decoder(recipe, key=key), scale=0.4), folder, recipe=recipe)
     return folder

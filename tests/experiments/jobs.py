@@ -1,7 +1,6 @@
 """A tiny job: 24 small pictures, a recipe of seconds, and the experiments as a user starts them."""
 
 import dataclasses
-import importlib.util
 import json
 import os
 import subprocess
@@ -15,28 +14,29 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from laminate.cli.command import decoder_command, generator_command, train_command
+from laminate.cli.command import training_command
 from laminate.recipes.augment import RandomResizedCropConfig
 from laminate.recipes.bottleneck import FsqBottleneck, GaussianBottleneck
-from laminate.recipes.families import Recipe
-from laminate.recipes.flatdino.presets import flatdino_fsq, flatdino_vae, flow_generator, image_decoder
+from laminate.recipes.families import to_json
+from laminate.recipes.family import Recipe
+from laminate.recipes.flatdino.family import FSQ, VAE
+from laminate.recipes.flatdino.modules import flatdino
 from laminate.recipes.flatdino.recipe import FlatDinoRecipe
+from laminate.recipes.generator.family import GENERATOR
+from laminate.recipes.generator.modules import generator
 from laminate.recipes.generator.recipe import GeneratorRecipe, Guidance
+from laminate.recipes.image_decoder.family import IMAGE_DECODER
 from laminate.recipes.image_decoder.recipe import Adversary, DecoderRecipe, Perceptual
-from laminate.recipes.modules import flatdino, generator
+from laminate.recipes.latent import for_latents
 from laminate.recipes.network import VitConfig, patch_teacher
-from laminate.recipes.serialization import to_json
 from laminate.recipes.training import Optimizer, Schedule
-from laminate.runs.load_tokenizer import load_tokenizer, speak
+from laminate.runs.experiment import load_experiment
+from laminate.runs.load_tokenizer import load_tokenizer
 from laminate.runs.pretrained import save_pretrained
 from laminate.types import join_buffers, split_buffers
 
 ROOT = Path(__file__).parents[2]
-FAMILIES = {"vae": (flatdino_vae, "embedded-16-128"), "fsq": (flatdino_fsq, "embedded-32-L88888888")}
-COMMANDS = {
-    "generator": (generator_command, flow_generator, "embedded-dit"),
-    "decoder": (decoder_command, image_decoder, "embedded-decoder"),
-}
+FAMILIES = {family.name: family for family in (VAE, FSQ, GENERATOR, IMAGE_DECODER)}
 VIT = VitConfig(dim=16, depth=1, heads=2, hidden=24, positions="learned")
 TINY = FlatDinoRecipe(
     name="tiny",
@@ -117,11 +117,7 @@ class Job:
     def command(self, *more: str, recipe: Recipe | None = None, run: Path | None = None):
         """Flags and recipe, as the command line makes them."""
         arguments = self.arguments(*more, recipe=recipe, run=run)
-        if self.family in COMMANDS:
-            command, from_name, default = COMMANDS[self.family]
-            return command(None, from_name, default=default, arguments=arguments)
-        from_name, default = FAMILIES[self.family]
-        return train_command(None, from_name, default=default, arguments=arguments)
+        return training_command(None, FAMILIES[self.family], arguments=arguments)
 
     def main(self, *more: str, recipe: Recipe | None = None, run: Path | None = None) -> None:
         """The whole experiment, in this process."""
@@ -149,12 +145,7 @@ class Job:
 
 def experiment(family: str):
     """The module experiments/`family`.py."""
-    spec = importlib.util.spec_from_file_location(
-        f"experiment_{family}", ROOT / "experiments" / f"{family}.py"
-    )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_experiment(str(ROOT / "experiments" / f"{family}.py"), beside=__file__)
 
 
 def metrics(run: Path) -> list[dict]:
@@ -216,7 +207,8 @@ def write_generator(
     folder: Path, tokenizer: Path, *, recipe: GeneratorRecipe = TINY_DIT, classes: int = 2
 ) -> Path:
     """An untrained generator, whose output is not zero, on the latents of `tokenizer`."""
-    spoken = dataclasses.replace(speak(recipe, load_tokenizer(tokenizer)), classes=classes)
+    loaded = load_tokenizer(tokenizer)
+    spoken = dataclasses.replace(for_latents(recipe, loaded.latent, loaded.identity), classes=classes)
     if classes:
         spoken = dataclasses.replace(spoken, class_names=("cats", "dogs", "birds")[:classes])
     made = jax.jit(lambda key: generator(spoken, key=key))(jax.random.key(0))

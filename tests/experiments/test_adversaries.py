@@ -11,10 +11,10 @@ import pytest
 
 from laminate.cli.command import decoder_command
 from laminate.cli.encode_flags import EncodeFlags
-from laminate.recipes.flatdino.presets import image_decoder
-from laminate.recipes.generator.recipe import TokenizerId
+from laminate.recipes.families import to_tree
+from laminate.recipes.image_decoder.family import IMAGE_DECODER
 from laminate.recipes.image_decoder.recipe import for_tokenizer
-from laminate.recipes.serialization import to_tree
+from laminate.recipes.latent import TokenizerId
 from laminate.runs.load_tokenizer import load_tokenizer
 from laminate.runs.pretrained import load_pretrained
 from tests.experiments.jobs import (
@@ -222,7 +222,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_started(refused, photos
 def test_flags_that_mean_nothing_are_refused(job, capsys, arguments, expected):
     given = arguments if "--experiment" in arguments else job.arguments(*arguments)
     with pytest.raises(SystemExit) as caught:
-        decoder_command(None, image_decoder, default="embedded-decoder", arguments=given)
+        decoder_command(None, IMAGE_DECODER.names.recipe, default="embedded-decoder", arguments=given)
     assert caught.value.code == 2
     assert expected in " ".join(capsys.readouterr().err.split())
 

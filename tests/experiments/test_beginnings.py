@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import laminate
-from laminate.recipes.modules import flatdino
+from laminate.recipes.flatdino.modules import flatdino
 from laminate.runs import training as launch
-from laminate.runs.setup import open_run
+from laminate.runs.setup import setup
 from laminate.train.export import named_weights
 from tests.experiments.jobs import TINY
 
@@ -49,10 +49,10 @@ def test_a_begun_training_goes_on_without_the_weights_it_began_with(job, saved, 
     job.main(*arguments, "--stop-after", "1")
     assert "nothing newly drawn" in capsys.readouterr().err
     shutil.rmtree(saved)
-    with open_run(*job.command(*arguments)).folder:
+    with setup(*job.command(*arguments)).folder:
         pass
     with pytest.raises(ValueError, match=r"run\.init_from: .*saved \(saved\), absent \(now\)"):
-        open_run(*job.command())
+        setup(*job.command())
 
 
 def test_weights_that_are_absent_or_do_not_fit_are_refused_before_anything_is_written(job, saved):
@@ -63,5 +63,5 @@ def test_weights_that_are_absent_or_do_not_fit_are_refused_before_anything_is_wr
         (job.folder / "absent", "There is no file"),
     ):
         with pytest.raises((ValueError, OSError), match=expected):
-            open_run(*job.command("--init-from", str(source), recipe=other))
+            setup(*job.command("--init-from", str(source), recipe=other))
     assert not job.run.exists()

@@ -26,9 +26,9 @@ from laminate.data.sources import open_records
 from laminate.pretrained.patches import Patches
 from laminate.pretrained.teachers import load_teacher
 from laminate.recipes.augment import SquashConfig
-from laminate.recipes.modules import flatdino
+from laminate.recipes.flatdino.modules import flatdino
 from laminate.recipes.network import find_teacher
-from laminate.runs.setup import open_run
+from laminate.runs.setup import setup
 from tests.experiments.jobs import ROOT, TINY, experiment, tree, write_photos
 from tests.pretrained import checkpoints
 
@@ -256,18 +256,18 @@ def test_an_intermediate_layer_is_rebuilt_too_from_images_and_from_records_alike
 def test_a_resume_with_other_weights_is_refused(job, teacher, tmp_path):
     copy = shutil.copytree(teacher, tmp_path / "copy")
     recipe = with_teacher(copy)
-    open_run(*job.command(recipe=recipe)).folder.close()
+    setup(*job.command(recipe=recipe)).folder.close()
     shutil.rmtree(copy)
     checkpoints.write(copy, checkpoints.dinov2_weights(scale=0.31), checkpoints.DINOV2)
     with pytest.raises(
         ValueError, match=r"run of another recipe: teacher\.weights: \w{64} \(saved\), \w{64} \(now\)"
     ):
-        open_run(*job.command(recipe=recipe))
+        setup(*job.command(recipe=recipe))
     stored = ("--recipe", str(job.run / "recipe.json"), "--run-dir", str(tmp_path / "new"))
     with pytest.raises(
         ValueError, match=r"The weights of the teacher '.*copy' have changed: their hash is \w{12}, "
     ):
-        open_run(*job.command(*stored))
+        setup(*job.command(*stored))
 
 
 def test_records_of_another_teacher_layer_or_kind_are_refused(job, teacher, features, photos, tmp_path):
@@ -275,12 +275,12 @@ def test_records_of_another_teacher_layer_or_kind_are_refused(job, teacher, feat
     with pytest.raises(
         ValueError, match=r"rebuilds layer 0 of the teacher, and --data holds layer 1: .* --layer 0"
     ):
-        open_run(*job.command("--data", str(features), recipe=layer))
+        setup(*job.command("--data", str(features), recipe=layer))
     given = ("--data", str(features), "--teacher", "patches-16-4")
     with pytest.raises(
         ValueError, match=r"holds features of the teacher '.*dinov2' \(16 of 12 numbers, in float32\)"
     ):
-        open_run(*job.command(*given))
+        setup(*job.command(*given))
     with pytest.raises(SystemExit):
         job.command("--data", str(features), "--teacher-dtype", "bfloat16")
     _, taken = job.command("--data", str(features))  # without --teacher, it is that of the records

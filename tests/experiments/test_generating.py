@@ -8,7 +8,7 @@ import pytest
 
 from laminate.cli.encode_flags import EncodeFlags
 from laminate.recipes.augment import SquashConfig
-from laminate.recipes.serialization import to_tree
+from laminate.recipes.families import to_tree
 from laminate.runs.pretrained import load_pretrained
 from tests.experiments.decoders import OF_LATENTS, write_decoder
 from tests.experiments.jobs import (

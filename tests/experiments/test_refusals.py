@@ -9,10 +9,10 @@ import sys
 import huggingface_hub
 import pytest
 
-from laminate.recipes.embedded import embedded_fsq
+from laminate.recipes.families import to_json
+from laminate.recipes.flatdino.presets import embedded_fsq
 from laminate.recipes.network import find_teacher
-from laminate.recipes.serialization import to_json
-from laminate.runs.setup import open_run
+from laminate.runs.setup import setup
 from tests.experiments.jobs import TINY, one_line, tree
 
 
@@ -29,7 +29,7 @@ def refused(job):
         flags, resolved = job.command(*arguments, recipe=recipe)
         before = written(job)
         with pytest.raises((ValueError, OSError)) as caught:
-            open_run(flags, resolved)
+            setup(flags, resolved)
         assert written(job) == before
         assert not job.run.exists() or "run/recipe.json" in before
         return str(caught.value)
@@ -190,7 +190,7 @@ def test_a_folder_without_classes_trains_a_tokenizer(job, photos):
     for number, path in enumerate(sorted(photos.rglob("*.*"))):
         (job.folder / "flat").mkdir(exist_ok=True)
         shutil.copy(path, job.folder / "flat" / f"{number}{path.suffix}")
-    with open_run(*job.command("--data", str(job.folder / "flat"))).folder as folder:
+    with setup(*job.command("--data", str(job.folder / "flat"))).folder as folder:
         assert folder.recipe_path.exists()
 
 
@@ -234,13 +234,13 @@ def test_a_run_folder_that_cannot_be_written_is_refused(job):
     (job.folder / "file").write_text("")
     flags, recipe = job.command(run=job.folder / "file" / "run")
     with pytest.raises(OSError, match=r"cannot write to the run folder .*/file/run: .*choose another folder"):
-        open_run(flags, recipe)
+        setup(flags, recipe)
 
 
 @pytest.fixture
 def opened(job):
     """A run folder that holds a run, which nobody trains any more."""
-    run = open_run(*job.command())
+    run = setup(*job.command())
     run.folder.close()
     return run
 
@@ -257,8 +257,8 @@ def test_a_run_folder_of_another_recipe_is_refused_with_what_differs(opened, ref
 
 
 def test_a_run_folder_in_which_another_process_trains_is_refused(job):
-    with open_run(*job.command()).folder, pytest.raises(OSError, match=f"process {os.getpid()} trains in"):
-        open_run(*job.command())
+    with setup(*job.command()).folder, pytest.raises(OSError, match=f"process {os.getpid()} trains in"):
+        setup(*job.command())
 
 
 def test_nothing_to_resume_from_is_refused(refused, tmp_path):

@@ -13,7 +13,7 @@ import laminate
 from laminate.cli.encode_flags import EncodeFlags
 from laminate.data.prepared import read_prepared
 from laminate.recipes.augment import SquashConfig
-from laminate.recipes.serialization import from_json
+from laminate.recipes.families import from_json
 from laminate.tokenizers import rae
 from tests.experiments.jobs import TINY, experiment
 from tests.pretrained import checkpoints

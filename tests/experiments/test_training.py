@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from laminate.recipes.serialization import to_tree
+from laminate.recipes.families import to_tree
 from laminate.runs.pretrained import load_pretrained
 from tests.experiments.jobs import Job, metrics, tree
 

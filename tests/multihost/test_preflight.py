@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import laminate
-from laminate.recipes.serialization import to_json
+from laminate.recipes.families import to_json
 from tests.experiments.jobs import TINY
 
 

@@ -11,14 +11,19 @@ from pathlib import Path
 import jax
 import pytest
 
-from laminate.cli.plan_flags import plan_command, script_of
+from laminate.cli.plan_flags import plan_command
 from laminate.parallel.mesh import MeshShape, build_mesh
 from laminate.planning.chips import parse_topology
 from laminate.planning.devices import CompilerMissing, describe, has_compiler
 from laminate.planning.plan import Setting, held_bytes
-from laminate.recipes.embedded import embedded_decoder, embedded_dit, embedded_vae
+from laminate.recipes.families import to_json
+from laminate.recipes.flatdino.presets import embedded_vae
 from laminate.recipes.generator.costs import generator_flops
-from laminate.recipes.serialization import to_json
+from laminate.recipes.generator.presets import embedded_dit
+from laminate.recipes.image_decoder.presets import embedded_decoder
+from laminate.recipes.resolve import resolve_recipe
+from laminate.runs.experiment import load_experiment
+from laminate.runs.plan_job import job_maker
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 TINY = ["--global-batch-size", "16", "--topology", "v5e:2x4"]
@@ -92,7 +97,7 @@ def test_the_vae_is_planned_on_a_mesh_that_cuts_its_parameters(tmp_path, capsys)
 def test_the_fsq_tokenizer_is_planned_by_the_same_command_over_two_slices(tmp_path):
     arguments = ("--experiment", "embedded-32-L88888888", "--topology", "v5e:2x2", "--slices", "2")
     flags = plan_command(None, list(arguments))
-    assert script_of(flags) == "fsq.py"
+    assert flags.script_name == "fsq.py"
     written = plan(tmp_path, *arguments)
     if written is not None:
         assert written["topology"] == "2*v5e:2x2"
@@ -104,7 +109,7 @@ def test_the_fsq_tokenizer_is_planned_by_the_same_command_over_two_slices(tmp_pa
 
 def test_a_generator_is_planned_in_training_and_in_drawing(tmp_path):
     arguments = ("--experiment", "embedded-dit", "--topology", "v5e:2x2", "--mesh", "2x2")
-    assert script_of(plan_command(None, list(arguments))) == "generator.py"
+    assert plan_command(None, list(arguments)).script_name == "generator.py"
     training = plan(tmp_path / "training", *arguments)
     drawing = plan(tmp_path / "drawing", *arguments, "--draw")
     if training is None or drawing is None:
@@ -139,24 +144,22 @@ def test_an_image_decoders_step_is_made_for_a_slice_with_both_players_and_withou
         network=replace(recipe.network, depth=1),
         adversary=replace(recipe.adversary, kind="patchgan", layers=1, channels=8),
     )
-    assert script_of(plan_command(None, ["--experiment", "vit-xl"])) == "decoder.py"
+    assert plan_command(None, ["--experiment", "vit-xl"]).script_name == "decoder.py"
     flags = plan_command(None, ["--experiment", "embedded-decoder", "--topology", "v5e:2x2", "--mesh", "2x2"])
     if not has_compiler():
         with pytest.raises(CompilerMissing):
             describe(parse_topology(flags.topology))
         return
-    module, place = command(), describe(parse_topology(flags.topology))
-    experiment = module.load_experiment(script_of(flags))
+    place = describe(parse_topology(flags.topology))
+    experiment = load_experiment(str(EXPERIMENTS / flags.script_name), beside=__file__)
     setting = Setting(MeshShape(2, 2), 16, 1, "dots")
     alone = replace(small, adversary=replace(small.adversary, kind="none"))
-    both, one = (
-        held_bytes(place, setting, module.job_maker(experiment, flags, made)) for made in (small, alone)
-    )
+    both, one = (held_bytes(place, setting, job_maker(experiment, made)) for made in (small, alone))
     assert both > one > 0
-    job = module.job_maker(experiment, flags, small)(setting, build_mesh(setting.mesh, place.devices))
+    job = job_maker(experiment, small)(setting, build_mesh(setting.mesh, place.devices))
     assert "all_gather" in job.step.lower(job.state, job.frozen, job.batch).as_text()
     # LPIPS, DINO and teacher of the published recipe are there by their shapes.
-    wanted = module.resolve(plan_command(None, ["--experiment", "vit-xl"]).training, experiment)
-    frozen = experiment.make_frozen(wanted, weights=False)
+    planned = plan_command(None, ["--experiment", "vit-xl"])
+    frozen = planned.family.modules().frozen(resolve_recipe(planned.training, planned.family), weights=False)
     assert all(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(frozen))
     assert all(network is not None for network in frozen)

@@ -16,13 +16,14 @@ from laminate.recipes.augment import (
     SquashCropConfig,
     ViewConfig,
 )
-from laminate.recipes.decoder import decoder, for_features, for_tokenizer
-from laminate.recipes.embedded import embedded_decoder, embedded_dit, embedded_fsq, embedded_vae
-from laminate.recipes.experiments import flatdino_fsq, flatdino_vae
-from laminate.recipes.generator import TokenizerId
-from laminate.recipes.json_text import RUN, from_json, rewritten, to_json, to_tree
+from laminate.recipes.families import RUN, find_family, from_json, rewritten, to_json, to_tree
+from laminate.recipes.flatdino.family import FSQ, VAE, latent_of
+from laminate.recipes.flatdino.presets import embedded_fsq, embedded_vae
+from laminate.recipes.generator.presets import embedded_dit
+from laminate.recipes.image_decoder.presets import embedded_decoder, named_decoder
+from laminate.recipes.image_decoder.recipe import for_features, for_tokenizer
+from laminate.recipes.latent import TokenizerId
 from laminate.recipes.network import find_teacher
-from laminate.recipes.views import random_view
 
 EMBEDDED = RandomResizedCrop(64, (0.85, 1.0), flip_rate=0.5)
 FLATDINO = RandomResizedCrop(256, (0.3, 1.0), (3 / 4, 4 / 3), 0.5, "linear")
@@ -31,25 +32,25 @@ FLATDINO = RandomResizedCrop(256, (0.3, 1.0), (3 / 4, 4 / 3), 0.5, "linear")
 @pytest.mark.parametrize(
     ("recipe", "view"),
     [
-        (flatdino_vae("long-32-bl-128"), FLATDINO),
-        (flatdino_fsq("long-32-bl-L8888"), FLATDINO),
-        (decoder("vit-b"), SquashCrop(256, squashed=384, kernel="area", flip_rate=0.0)),
-        (decoder("vit-xl"), SquashCrop(256, squashed=384, kernel="area", flip_rate=0.0)),
-        (decoder("rae-xl"), ResizeCrop(256, resized=384, kernel="bicubic", flip_rate=0.0)),
+        (VAE.names.recipe("long-32-bl-128"), FLATDINO),
+        (FSQ.names.recipe("long-32-bl-L8888"), FLATDINO),
+        (named_decoder("vit-b"), SquashCrop(256, squashed=384, kernel="area", flip_rate=0.0)),
+        (named_decoder("vit-xl"), SquashCrop(256, squashed=384, kernel="area", flip_rate=0.0)),
+        (named_decoder("rae-xl"), ResizeCrop(256, resized=384, kernel="bicubic", flip_rate=0.0)),
         *((make(), EMBEDDED) for make in (embedded_vae, embedded_fsq, embedded_dit, embedded_decoder)),
     ],
     ids=lambda value: getattr(value, "name", ""),
 )
 def test_named_recipes_train_on_the_published_views(recipe, view):
-    assert random_view(recipe) == view
+    assert recipe.augment.transform() == view
 
 
 def test_at_another_size_the_larger_picture_keeps_its_ratio():
     """RAE's own rule: int(1.5 * size)."""
-    small = for_tokenizer(decoder("vit-b"), embedded_vae(), TokenizerId("small", "0" * 64))
-    assert random_view(small) == SquashCrop(64, squashed=96)
-    seven = for_features(decoder("rae-b"), find_teacher("patches-35-5"))
-    assert random_view(seven) == ResizeCrop(35, resized=52)
+    small = for_tokenizer(named_decoder("vit-b"), latent_of(embedded_vae()), TokenizerId("small", "0" * 64))
+    assert small.augment.transform() == SquashCrop(64, squashed=96)
+    seven = for_features(named_decoder("rae-b"), find_teacher("patches-35-5"))
+    assert seven.augment.transform() == ResizeCrop(35, resized=52)
 
 
 EVERY = [
@@ -72,7 +73,7 @@ def test_every_view_is_tried_below():
 @ALL
 def test_every_view_is_reached_and_comes_back_from_json(config, view):
     recipe = replace(embedded_vae(), augment=config)
-    assert random_view(recipe) == view
+    assert recipe.augment.transform() == view
     assert from_json(to_json(recipe)) == recipe
     assert json.loads(to_json(recipe))["augment"]["view"] == config.view
 
@@ -155,6 +156,5 @@ def test_explain_says_what_training_sees(name, capsys, monkeypatch):
     monkeypatch.setattr("sys.argv", ["laminate.recipes", "explain", name])
     command.main()
     said = " ".join(capsys.readouterr().out.split())
-    wanted = {"vit-b": decoder, "rae-xl": decoder, "long-32-bl-128": flatdino_vae}
-    augment = wanted[name](name).augment if name in wanted else RandomResizedCropConfig()
+    augment = find_family(name).names.recipe(name).augment
     assert augment.text in said

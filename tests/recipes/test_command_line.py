@@ -8,24 +8,22 @@ import pytest
 import tyro
 
 from laminate.recipes.__main__ import main
-from laminate.recipes.embedded import embedded_vae
-from laminate.recipes.flags import TrainFlags, resolve_recipe, run_folder
-from laminate.recipes.flatdino.describe import find_family, is_ambiguous
-from laminate.recipes.flatdino.presets import flatdino_vae
+from laminate.recipes.families import find_family, other_families, to_json
+from laminate.recipes.flatdino.family import FSQ, VAE
+from laminate.recipes.flatdino.flags import FlatDinoFlags
+from laminate.recipes.flatdino.presets import embedded_vae
 from laminate.recipes.network import patch_teacher
-from laminate.recipes.serialization import differences, to_json
-
-DEFAULT = "embedded-16-128"
+from laminate.recipes.resolve import resolve_recipe, run_folder
 
 
 def resolve(*argv):
-    flags = tyro.cli(TrainFlags, args=list(argv))
-    return resolve_recipe(flags, flatdino_vae, default=DEFAULT)
+    flags = tyro.cli(FlatDinoFlags, args=list(argv))
+    return resolve_recipe(flags, VAE)
 
 
 def test_without_flags_the_embedded_recipe_is_trained():
     assert resolve() == embedded_vae()
-    assert run_folder(TrainFlags(), embedded_vae()) == "runs/embedded-16-128"
+    assert run_folder(FlatDinoFlags(), embedded_vae()) == "runs/embedded-16-128"
 
 
 def test_a_flag_that_changes_the_recipe_changes_the_resolved_recipe():
@@ -39,7 +37,7 @@ def test_a_flag_that_changes_the_recipe_changes_the_resolved_recipe():
 
 def test_flags_that_say_where_leave_the_recipe_alone():
     argv = ["--mesh", "4x8", "--seed", "3", "--precision", "bfloat16", "--device-batch-size", "2", "--fresh"]
-    assert differences(resolve(), resolve(*argv)) == []
+    assert resolve() == resolve(*argv)
 
 
 def test_a_recipe_file_starts_the_same_training(tmp_path):
@@ -58,23 +56,23 @@ def test_a_missing_or_broken_recipe_file_is_refused(tmp_path):
 
 
 def test_the_released_variant_gets_its_own_folder():
-    flags = TrainFlags(experiment="fast-32-tt-16", variant="released")
-    recipe = resolve_recipe(flags, flatdino_vae, default=DEFAULT)
+    flags = FlatDinoFlags(experiment="fast-32-tt-16", variant="released")
+    recipe = resolve_recipe(flags, VAE)
     assert recipe.reconstruction == "huber"
     assert run_folder(flags, recipe) == "runs/fast-32-tt-16-released"
-    assert run_folder(TrainFlags(run_dir="gs://bucket/x"), recipe) == "gs://bucket/x"
+    assert run_folder(FlatDinoFlags(run_dir="gs://bucket/x"), recipe) == "gs://bucket/x"
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: TrainFlags(steps=0), "--steps must be at least 1, got 0"),
-        (lambda: TrainFlags(device_batch_size=0), "--device-batch-size must be at least 1"),
-        (lambda: TrainFlags(keep=0), "--keep must be at least 1"),
-        (lambda: TrainFlags(max_bad_images=-1), "--max-bad-images must be at least 0"),
-        (lambda: TrainFlags(profile=(5, 5)), "--profile STOP must be greater than 5"),
-        (lambda: TrainFlags(fresh=True, restore="runs/x"), "--fresh starts over"),
-        (lambda: TrainFlags(experiment="fast-32", recipe=Path("x.json")), "not both"),
+        (lambda: FlatDinoFlags(steps=0), "--steps must be at least 1, got 0"),
+        (lambda: FlatDinoFlags(device_batch_size=0), "--device-batch-size must be at least 1"),
+        (lambda: FlatDinoFlags(keep=0), "--keep must be at least 1"),
+        (lambda: FlatDinoFlags(max_bad_images=-1), "--max-bad-images must be at least 0"),
+        (lambda: FlatDinoFlags(profile=(5, 5)), "--profile STOP must be greater than 5"),
+        (lambda: FlatDinoFlags(fresh=True, restore="runs/x"), "--fresh starts over"),
+        (lambda: FlatDinoFlags(experiment="fast-32", recipe=Path("x.json")), "not both"),
     ],
 )
 def test_flags_that_contradict_or_cannot_be_are_refused(make, message):
@@ -84,7 +82,7 @@ def test_flags_that_contradict_or_cannot_be_are_refused(make, message):
 
 def test_a_wrong_flag_ends_with_code_2(capsys):
     with pytest.raises(SystemExit) as stopped:
-        tyro.cli(TrainFlags, args=["--precision", "float16"])
+        tyro.cli(FlatDinoFlags, args=["--precision", "float16"])
     assert stopped.value.code == 2
     assert "bfloat16" in capsys.readouterr().err
 
@@ -119,8 +117,8 @@ def test_explain_reads_fsq_names_and_says_when_a_name_is_of_both_families(monkey
 
 @pytest.mark.parametrize("name", ["baseline", "fast-32-bb-8555"])
 def test_names_of_both_families_are_known_as_such(name):
-    assert find_family(name) == "vae"
-    assert is_ambiguous(name)
+    assert find_family(name) is VAE
+    assert other_families(name, VAE) == (FSQ,)
 
 
 def test_explain_can_write_the_recipe_itself(monkeypatch, capsys):

@@ -9,8 +9,8 @@ import pytest
 
 from laminate.recipes import costs
 from laminate.recipes import modules as build
-from laminate.recipes.embedded import embedded_fsq, embedded_vae
-from laminate.recipes.flatdino.presets import flatdino_fsq, flatdino_vae
+from laminate.recipes.flatdino.family import FSQ, VAE
+from laminate.recipes.flatdino.presets import embedded_fsq, embedded_vae
 from laminate.recipes.network import VitConfig, patch_teacher
 
 
@@ -38,7 +38,7 @@ def trained(module):
     ],
 )
 def test_networks_have_the_parameters_of_the_released_ones(name, encoder, decoder):
-    recipe = flatdino_vae(name, variant="released")
+    recipe = VAE.names.recipe(name, variant="released")
     tokenizer = shapes(recipe)
     assert (trained(tokenizer.encoder), trained(tokenizer.decoder)) == (encoder, decoder)
     assert costs.encoder_cost(recipe).parameters == encoder
@@ -46,11 +46,11 @@ def test_networks_have_the_parameters_of_the_released_ones(name, encoder, decode
 
 
 RECIPES = [
-    flatdino_vae("fast-32"),
-    flatdino_vae("med-16-ts-24-hl-er4-dr2-tanh-il4-iw05"),
-    flatdino_vae("fast-24-ss-96-nokl"),
-    flatdino_fsq("fast-16-tt-L8555"),
-    flatdino_fsq("fast-16-tt-L88865-nd-er1-dr3"),
+    VAE.names.recipe("fast-32"),
+    VAE.names.recipe("med-16-ts-24-hl-er4-dr2-tanh-il4-iw05"),
+    VAE.names.recipe("fast-24-ss-96-nokl"),
+    FSQ.names.recipe("fast-16-tt-L8555"),
+    FSQ.names.recipe("fast-16-tt-L88865-nd-er1-dr3"),
     embedded_vae(),
     embedded_fsq(),
 ]
@@ -74,7 +74,7 @@ def count_of_trained(tokenizer):
     ("variant", "encoder", "decoder"), [("paper", 26.0e9, 91.0e9), ("released", 34.1e9, 120.0e9)]
 )
 def test_flops_are_those_of_the_paper_s_appendix_h(variant, encoder, decoder):
-    recipe = flatdino_vae("long-32-bl-128", variant=variant)
+    recipe = VAE.names.recipe("long-32-bl-128", variant=variant)
     assert costs.encoder_cost(recipe).sequence == costs.decoder_cost(recipe).sequence == 288
     assert costs.encoder_cost(recipe).flops == pytest.approx(encoder, rel=2e-3)
     assert costs.decoder_cost(recipe).flops == pytest.approx(decoder, rel=2e-3)
@@ -82,7 +82,7 @@ def test_flops_are_those_of_the_paper_s_appendix_h(variant, encoder, decoder):
 
 def test_a_recipe_s_tokenizer_encodes_and_decodes_its_teacher_s_features():
     vit = VitConfig(dim=24, depth=2, heads=3, hidden=40)
-    named = flatdino_fsq("fast-4-tt-L853-nd-er2-dr3")
+    named = FSQ.names.recipe("fast-4-tt-L853-nd-er2-dr3")
     recipe = replace(
         named, teacher=patch_teacher(20, 4), encoder=vit, decoder=replace(vit, positions="learned")
     )

@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 
 from laminate.recipes import __main__ as command
 from laminate.recipes import modules as build
-from laminate.recipes.embedded import embedded_fsq, embedded_vae
-from laminate.recipes.flatdino.presets import flatdino_vae, image_decoder
-from laminate.recipes.generator.recipe import TokenizerId
+from laminate.recipes.families import from_json, to_json
+from laminate.recipes.flatdino.family import VAE, latent_of
+from laminate.recipes.flatdino.presets import embedded_fsq, embedded_vae
 from laminate.recipes.image_decoder.costs import decoder_parameters
+from laminate.recipes.image_decoder.family import IMAGE_DECODER
+from laminate.recipes.image_decoder.presets import named_decoder
 from laminate.recipes.image_decoder.recipe import (
     RAE_SIZES,
     Adversary,
@@ -25,12 +27,11 @@ from laminate.recipes.image_decoder.recipe import (
     Perceptual,
     PerceptualKind,
     Pixels,
-    decoder,
     for_features,
     for_tokenizer,
 )
+from laminate.recipes.latent import TokenizerId
 from laminate.recipes.network import PRETRAINED_TEACHERS
-from laminate.recipes.serialization import from_json, to_json
 from laminate.types import is_buffer
 
 NAMES = [*(f"vit-{size}" for size in ("s", "b", "l", "xl")), *(f"rae-{size}" for size in RAE_SIZES)]
@@ -48,7 +49,7 @@ PARAMETERS = {
 
 @pytest.mark.parametrize("name", NAMES)
 def test_networks_have_the_stated_parameters_whether_built_or_counted(name):
-    recipe = decoder(name)
+    recipe = named_decoder(name)
     network = eqx.filter_eval_shape(lambda key: build.image_decoder(recipe, key=key), jax.random.key(0))
     trained = [leaf for leaf in jax.tree.leaves(network, is_leaf=is_buffer) if not is_buffer(leaf)]
     assert sum(int(np.prod(leaf.shape)) for leaf in trained) == decoder_parameters(recipe) == PARAMETERS[name]
@@ -57,7 +58,7 @@ def test_networks_have_the_stated_parameters_whether_built_or_counted(name):
 def test_published_sizes_are_those_of_the_released_code():
     millions = {name: round(count / 1e6, 2) for name, count in PARAMETERS.items()}
     assert [millions[f"rae-{size}"] for size in ("b", "l", "xl")] == [86.44, 304.15, 415.35]
-    assert [decoder(f"vit-{size}").network.hidden for size in ("s", "b", "l", "xl")] == [
+    assert [named_decoder(f"vit-{size}").network.hidden for size in ("s", "b", "l", "xl")] == [
         1024,
         2048,
         2730,
@@ -66,7 +67,7 @@ def test_published_sizes_are_those_of_the_released_code():
 
 
 def test_defaults_are_flatdinos_and_raes():
-    flat, rae = decoder("vit-b"), decoder("rae-b")
+    flat, rae = named_decoder("vit-b"), named_decoder("rae-b")
     for recipe in (flat, rae):
         adversary = recipe.adversary
         assert (recipe.schedule.length, recipe.schedule.unit, recipe.global_batch_size) == (16, "epochs", 512)
@@ -88,7 +89,7 @@ def test_other_names_are_refused_with_those_there_are(name):
     if name in NAMES:
         return
     with pytest.raises(ValueError, match=r"Names are vit-\{s\|b\|l\|xl\} .* or rae-\{b\|l\|xl\}"):
-        image_decoder(name)
+        IMAGE_DECODER.names.recipe(name)
 
 
 @given(
@@ -102,7 +103,7 @@ def test_other_names_are_refused_with_those_there_are(name):
     identified=st.booleans(),
 )
 def test_a_recipe_comes_back_from_json(name, perceptual, adversary, pixels, weight, taps, peak, identified):
-    recipe = image_decoder(name)
+    recipe = IMAGE_DECODER.names.recipe(name)
     recipe = replace(
         recipe,
         pixels=pixels,
@@ -114,31 +115,32 @@ def test_a_recipe_comes_back_from_json(name, perceptual, adversary, pixels, weig
 
 
 def test_every_number_of_a_training_in_steps_keeps_its_share():
-    recipe = image_decoder("vit-s").in_steps(160)
+    recipe = IMAGE_DECODER.names.recipe("vit-s").in_steps(160)
     assert (recipe.schedule.unit, recipe.schedule.length) == ("steps", 160)
     assert (recipe.adversary.discriminator_start, recipe.adversary.adversarial_start) == (60, 80)
     counts = recipe.schedule.counts(examples=1000, global_batch_size=10)
     assert recipe.starts(counts) == (60, 80)
-    epochs = image_decoder("vit-s")
+    epochs = IMAGE_DECODER.names.recipe("vit-s")
     counts = epochs.schedule.counts(examples=1_281_167, global_batch_size=512)
     assert epochs.starts(counts) == (6 * 2502, 8 * 2502)
 
 
 def test_a_decoder_takes_the_sizes_of_its_tokenizer_and_no_noise_of_one_that_has_none():
-    spoken = for_tokenizer(decoder("vit-s"), embedded_vae(), TokenizerId("v", "1" * 64))
+    spoken = for_tokenizer(named_decoder("vit-s"), latent_of(embedded_vae()), TokenizerId("v", "1" * 64))
     assert (spoken.tokens, spoken.features, spoken.image_size, spoken.grid) == (16, 128, 64, 4)
     assert spoken.noise == Noise("posterior", 0.2)
-    assert for_tokenizer(decoder("vit-s"), embedded_fsq(), TokenizerId("f", "2" * 64)).noise.kind == "none"
+    quantised = for_tokenizer(named_decoder("vit-s"), latent_of(embedded_fsq()), TokenizerId("f", "2" * 64))
+    assert quantised.noise.kind == "none"
     with pytest.raises(ValueError, match="belongs to the tokenizer v with the hash 111111111111"):
-        for_tokenizer(spoken, embedded_vae(), TokenizerId("v", "3" * 64))
+        for_tokenizer(spoken, latent_of(embedded_vae()), TokenizerId("v", "3" * 64))
 
 
 def test_a_decoder_of_features_paints_a_patch_for_each_of_them():
-    small = for_features(decoder("rae-b"), PRETRAINED_TEACHERS["dinov2-s"])
+    small = for_features(named_decoder("rae-b"), PRETRAINED_TEACHERS["dinov2-s"])
     assert (small.tokens, small.features, small.grid**2) == (256, 384, 256)
     with pytest.raises(ValueError, match="reads latents: give it a --tokenizer"):
-        for_features(decoder("vit-b"), PRETRAINED_TEACHERS["dinov2-s"])
-    assert flatdino_vae("long-32-bl-128").augment.image_size == decoder("vit-b").image_size
+        for_features(named_decoder("vit-b"), PRETRAINED_TEACHERS["dinov2-s"])
+    assert VAE.names.recipe("long-32-bl-128").augment.image_size == named_decoder("vit-b").image_size
 
 
 @pytest.mark.parametrize(
@@ -154,13 +156,18 @@ def test_a_decoder_of_features_paints_a_patch_for_each_of_them():
         (lambda: Adversary(cutout=1.0), "adversary.cutout"),
         (lambda: Adversary(largest_balance=0.0), "adversary.largest_balance"),
         (lambda: Adversary(adversarial_start=5), "must not be before discriminator_start"),
-        (lambda: replace(decoder("vit-s"), patch_size=15), "256 pixels is no whole number of patches of 15"),
-        (lambda: replace(decoder("rae-b"), patch_size=32), "the teacher's grid is 16 x 16, and images"),
-        (lambda: replace(decoder("rae-b"), noise=Noise()), "Features have no posterior"),
-        (lambda: replace(decoder("rae-b"), teacher=None), "the teacher's grid is none"),
-        (lambda: replace(decoder("vit-s"), name="a/b"), "to be a folder's name"),
         (
-            lambda: replace(decoder("vit-s"), schedule=replace(decoder("vit-s").schedule, length=7)),
+            lambda: replace(named_decoder("vit-s"), patch_size=15),
+            "256 pixels is no whole number of patches of 15",
+        ),
+        (lambda: replace(named_decoder("rae-b"), patch_size=32), "the teacher's grid is 16 x 16, and images"),
+        (lambda: replace(named_decoder("rae-b"), noise=Noise()), "Features have no posterior"),
+        (lambda: replace(named_decoder("rae-b"), teacher=None), "the teacher's grid is none"),
+        (lambda: replace(named_decoder("vit-s"), name="a/b"), "to be a folder's name"),
+        (
+            lambda: replace(
+                named_decoder("vit-s"), schedule=replace(named_decoder("vit-s").schedule, length=7)
+            ),
             "adversary.adversarial_start is 8, and the training ends after 7 epochs",
         ),
     ],
@@ -173,9 +180,9 @@ def test_impossible_settings_are_refused(make, message):
 @pytest.mark.parametrize(("name", "expected"), [("vit-l", "303,511,264"), ("rae-xl", "415,352,704")])
 def test_names_are_explained_and_listed(name, expected, monkeypatch, capsys):
     said = run(monkeypatch, capsys, "explain", name)
-    assert f"{name} (image decoder)" in said and expected in said
+    assert f"Image decoder {name}" in said and expected in said
     assert f"experiments/decoder.py --experiment {name}" in said
-    assert from_json(run(monkeypatch, capsys, "explain", name, "--json")) == decoder(name)
+    assert from_json(run(monkeypatch, capsys, "explain", name, "--json")) == named_decoder(name)
     listed = run(monkeypatch, capsys, "list")
     assert "experiments/decoder.py" in listed and "embedded-decoder" in listed
 

@@ -11,14 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from laminate.flow import dimension_shift
-from laminate.recipes import modules as build
-from laminate.recipes.flatdino.presets import flatdino_vae, flow_generator
+from laminate.recipes.families import from_json, to_json
+from laminate.recipes.flatdino.family import VAE
 from laminate.recipes.generator import names as generator_names
-from laminate.recipes.generator.costs import generator_flops, generator_parameters, printed_costs
-from laminate.recipes.generator.recipe import LIGHTNING, Guidance, TokenizerId, for_latents, generator
+from laminate.recipes.generator.costs import generator_flops, generator_parameters
+from laminate.recipes.generator.family import GENERATOR
+from laminate.recipes.generator.modules import generator
+from laminate.recipes.generator.presets import LIGHTNING, named_generator
+from laminate.recipes.generator.recipe import Guidance
+from laminate.recipes.latent import LatentSpec, TokenizerId, for_latents
 from laminate.recipes.network import PRETRAINED_TEACHERS
-from laminate.recipes.serialization import from_json, to_json
 from laminate.types import is_buffer
+from tests.oracles.printed_costs import printed_costs
 
 fields = st.fixed_dictionaries(
     {
@@ -58,7 +62,7 @@ def test_parse_and_format_are_inverses_and_options_have_no_order(values, order):
 )
 def test_wrong_names_are_refused_with_the_fault_and_a_repair(name, fault):
     with pytest.raises(ValueError, match=r"Did you mean dit[a-z]") as caught:
-        generator(name)
+        named_generator(name)
     assert fault.lower() in str(caught.value).lower()
 
 
@@ -81,24 +85,22 @@ def trained(module):
     ],
 )
 def test_networks_have_the_parameters_of_the_released_ones(name, parameters):
-    recipe = generator(name)
-    network = eqx.filter_eval_shape(lambda key: build.generator(recipe, key=key), jax.random.key(0))
+    recipe = named_generator(name)
+    network = eqx.filter_eval_shape(lambda key: generator(recipe, key=key), jax.random.key(0))
     assert trained(network) == parameters
     assert generator_parameters(recipe) == parameters
 
 
 @given(tokens=st.integers(1, 40), features=st.integers(1, 40), classes=st.integers(0, 30), head=st.booleans())
 def test_counted_parameters_are_those_of_the_modules(tokens, features, classes, head):
-    recipe = for_latents(
-        generator("dits-dh" if head else "dits"), tokens=tokens, features=features, classes=classes
-    )
-    network = eqx.filter_eval_shape(lambda key: build.generator(recipe, key=key), jax.random.key(0))
+    recipe = replace(latent_recipe("dits-dh" if head else "dits", tokens, features), classes=classes)
+    network = eqx.filter_eval_shape(lambda key: generator(recipe, key=key), jax.random.key(0))
     assert trained(network) == generator_parameters(recipe)
 
 
 def test_the_shift_is_the_names_or_that_of_the_latent():
-    assert generator("ditxl-kappa3").shift == 3.0
-    recipe = for_latents(generator("ditb"), tokens=64, features=768)
+    assert named_generator("ditxl-kappa3").shift == 3.0
+    recipe = latent_recipe("ditb", 64, 768)
     assert recipe.shift == dimension_shift(64 * 768) == pytest.approx(3.46410162)
     assert replace(recipe, kappa_base=None).shift == 1.0
     assert recipe.data_floor == pytest.approx(1 / (50 * recipe.shift))
@@ -120,7 +122,11 @@ def test_the_shift_is_the_names_or_that_of_the_latent():
 )
 def test_impossible_recipes_are_refused(change, message):
     with pytest.raises(Exception, match=message):  # a wrong word is refused by its annotation first
-        replace(generator("ditb"), **change)
+        replace(named_generator("ditb"), **change)
+
+
+def latent_recipe(name, tokens, features):
+    return for_latents(named_generator(name), LatentSpec(tokens, features, 256))
 
 
 # Model, latent, S; linear and attention of a layer, total (Table 7); backward, train (8); encoding, total (9).
@@ -138,8 +144,8 @@ TEACHER = PRETRAINED_TEACHERS["dinov2-b"]
 
 def costs_of(name, tokens):
     compressed = tokens == 32
-    recipe = for_latents(generator(name), tokens=tokens, features=128 if compressed else 768)
-    tokenizer = flatdino_vae("long-32-bl-128") if compressed else None
+    recipe = latent_recipe(name, tokens, 128 if compressed else 768)
+    tokenizer = VAE.names.recipe("long-32-bl-128") if compressed else None
     return printed_costs(recipe, teacher=TEACHER, tokenizer=tokenizer)
 
 
@@ -163,7 +169,7 @@ def test_reductions_are_those_of_the_paper(name):
 
 
 def test_exact_flops_are_the_sum_over_layers():
-    assert generator_flops(generator("ditxl")) == 28 * 2 * 32 * 1152 * (6 * 1152 + 32)
+    assert generator_flops(named_generator("ditxl")) == 28 * 2 * 32 * 1152 * (6 * 1152 + 32)
 
 
 @pytest.mark.parametrize(
@@ -179,22 +185,27 @@ def test_exact_flops_are_the_sum_over_layers():
 def test_impossible_settings_are_refused(change, message):
     with pytest.raises(Exception, match=message):
         given = {name: Guidance(**value) if name == "guidance" else value for name, value in change.items()}
-        replace(generator("dits"), **given)
+        replace(named_generator("dits"), **given)
 
 
 @pytest.mark.parametrize("name", ["embedded-dit", "ditxl-dh-kappa3-xpred-norm"])
 def test_a_generator_recipe_comes_back_from_json(name):
-    recipe = replace(flow_generator(name), tokenizer=TokenizerId("tok", "0" * 64))
+    recipe = replace(GENERATOR.names.recipe(name), tokenizer=TokenizerId("tok", "0" * 64))
     assert from_json(to_json(recipe)) == recipe
 
 
 def test_a_trained_generator_takes_no_other_tokenizer():
     mine, other = TokenizerId("mine", "1" * 64), TokenizerId("other", "2" * 64)
-    recipe = for_latents(generator("dits"), tokens=5, features=7, classes=3, image_size=32, tokenizer=mine)
-    assert (recipe.tokens, recipe.features, recipe.classes, recipe.augment.image_size) == (5, 7, 3, 32)
-    assert for_latents(recipe, tokens=5, features=7, tokenizer=mine) == recipe
+    latent = LatentSpec(5, 7, 32)
+    recipe = for_latents(named_generator("dits"), latent, mine)
+    assert (recipe.tokens, recipe.features, recipe.augment.image_size) == (5, 7, 32)
+    assert for_latents(recipe, latent, mine) == recipe
     with pytest.raises(ValueError, match="belongs to the tokenizer mine with the hash 111111111111"):
-        for_latents(recipe, tokens=5, features=7, tokenizer=other)
+        for_latents(recipe, latent, other)
+    with pytest.raises(
+        ValueError, match="is for 5 tokens of 7 numbers, and this tokenizer has 6 of 7: give the"
+    ):
+        for_latents(recipe, LatentSpec(6, 7, 32), mine)
 
 
 def test_names_are_explained_part_by_part():

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from laminate.recipes.flatdino import fsq_names, vae_names
+from laminate.recipes.flatdino.family import FSQ, VAE
 from laminate.recipes.flatdino.grammar import EPOCHS, SIZE_LETTERS
-from laminate.recipes.flatdino.presets import flatdino_fsq, flatdino_vae
 from tests.oracles.released_config import as_released_config, as_released_spec
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "04_flatdino_name_grammar.safetensors"
@@ -29,7 +29,7 @@ def golden_config():
 
 
 CONFIG = golden_config()
-FROM_NAME = {"vae": flatdino_vae, "vq": flatdino_fsq}
+FROM_NAME = {"vae": VAE.names.recipe, "vq": FSQ.names.recipe}
 
 
 def cases(*, accepted):
@@ -145,7 +145,7 @@ def test_any_text_parses_or_is_refused_with_suggestions_that_parse(text):
     except ValueError as error:
         suggested = str(error).split("Did you mean ")[1].split("?")[0].split(" or ")
         for name in suggested:
-            flatdino_vae(name) if name in vae_names.STATICS else vae_names.parse(name)
+            VAE.names.recipe(name) if name in vae_names.STATICS else vae_names.parse(name)
 
 
 @pytest.mark.parametrize(
@@ -187,28 +187,28 @@ def test_leading_zeros_of_the_intermediate_weight_are_decimals(digits, weight):
 )
 def test_a_misspelt_name_gets_the_one_that_was_meant(wrong, meant):
     with pytest.raises(ValueError) as refused:
-        flatdino_vae(wrong)
+        VAE.names.recipe(wrong)
     assert meant in str(refused.value).split("Did you mean ")[1].split("?")[0].split(" or ")
     assert "\n" not in str(refused.value)
 
 
 def test_a_name_of_the_other_family_is_sent_there():
     with pytest.raises(ValueError, match=r"experiments/fsq\.py"):
-        flatdino_vae("fast-32-sb-L8555")
+        VAE.names.recipe("fast-32-sb-L8555")
     with pytest.raises(ValueError, match=r"experiments/vae\.py"):
-        flatdino_fsq("fast-32-sb-128")
+        FSQ.names.recipe("fast-32-sb-128")
     with pytest.raises(ValueError, match=r"experiments/vae\.py"):
-        flatdino_fsq("fast-32-sb-8555-kl3")
+        FSQ.names.recipe("fast-32-sb-8555-kl3")
 
 
 def test_a_name_whose_values_cannot_be_is_refused_with_the_cause():
     with pytest.raises(ValueError, match=r"long-32-bl-128-il20.*layers 0 to 11"):
-        flatdino_vae("long-32-bl-128-il20")
+        VAE.names.recipe("long-32-bl-128-il20")
     with pytest.raises(ValueError, match=r"below 2\^31"):
-        flatdino_fsq("fast-32-bb-L99999999999")
+        FSQ.names.recipe("fast-32-bb-L99999999999")
 
 
 def test_the_readme_s_name_without_l_is_four_channels():
-    recipe = flatdino_fsq("fast-32-bb-8555-nd")
+    recipe = FSQ.names.recipe("fast-32-bb-8555-nd")
     assert recipe.name == "fast-32-bb-L8555-nd"
     assert recipe.bottleneck.levels == (8, 5, 5, 5)

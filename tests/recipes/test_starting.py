@@ -12,9 +12,9 @@ import pytest
 
 import laminate
 from laminate.recipes.bottleneck import GaussianBottleneck
-from laminate.recipes.flags import TrainFlags
+from laminate.recipes.flatdino.flags import FlatDinoFlags
+from laminate.recipes.flatdino.modules import flatdino
 from laminate.recipes.flatdino.recipe import FlatDinoRecipe
-from laminate.recipes.modules import flatdino
 from laminate.recipes.network import VitConfig, patch_teacher
 from laminate.recipes.training import Schedule
 from laminate.runs.init_from import plan_start, started
@@ -112,4 +112,4 @@ def test_the_state_begins_with_what_is_kept_in_parameters_and_average_alike(sour
 
 def test_two_beginnings_at_once_are_refused():
     with pytest.raises(ValueError, match="--restore goes on with another run, --init-from begins a new one"):
-        TrainFlags(init_from="x", restore="y")
+        FlatDinoFlags(init_from="x", restore="y")

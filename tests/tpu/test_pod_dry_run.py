@@ -10,8 +10,9 @@ import pytest
 import tyro
 
 from laminate.parallel.mesh import parse_mesh
-from laminate.recipes.flags import TrainFlags, resolve_recipe
-from laminate.recipes.flatdino.presets import flatdino_vae
+from laminate.recipes.flatdino.family import VAE
+from laminate.recipes.flatdino.flags import FlatDinoFlags
+from laminate.recipes.resolve import resolve_recipe
 
 README = Path(__file__).parents[2] / "tpu" / "README.md"
 COMMIT = "4f2a91c0d7e3"  # stands in the README for the commit that is checked out
@@ -109,8 +110,8 @@ def test_the_trainings_of_the_readme_have_flags_that_exist():
     trainings = re.findall(r"python experiments/vae\.py ([^\n`\"']*)", text)
     assert len(trainings) >= 4
     for training in trainings:
-        flags = tyro.cli(TrainFlags, args=shlex.split(training))
+        flags = tyro.cli(FlatDinoFlags, args=shlex.split(training))
         assert flags.distributed
-        recipe = resolve_recipe(flags, flatdino_vae, default="embedded-16-128")
+        recipe = resolve_recipe(flags, VAE)
         mesh = parse_mesh(flags.mesh)
         assert mesh is not None and recipe.global_batch_size % mesh.devices == 0

@@ -127,12 +127,14 @@ class Text:
     """What its command needs beside the name of the experiment."""
 
 
+@runtime_checkable
 class Build(Protocol):
     """A fresh model with float32 parameters. Under `equinox.filter_eval_shape` nothing is allocated."""
 
     def __call__(self, recipe: Any, compute: Compute = ..., *, key: Any) -> Any: ...
 
 
+@runtime_checkable
 class Frozen(Protocol):
     """The networks that stand beside the trained one, their weights in NumPy arrays; without `weights`, their shapes.
 
@@ -150,6 +152,7 @@ class Frozen(Protocol):
     ) -> Any: ...
 
 
+@runtime_checkable
 class Accept(Protocol):
     """The recipe for these training data and this tokenizer, with the hashes of all frozen weights.
 
@@ -159,6 +162,7 @@ class Accept(Protocol):
     def __call__(self, recipe: Any, records: Records, *, tokenizer: LoadedTokenizer | None = None) -> Any: ...
 
 
+@runtime_checkable
 class AsTokenizer(Protocol):
     """A model of the family as a `tokenizers.base.ImageTokenizer`, with the frozen networks that stand before it.
 

@@ -1,5 +1,6 @@
 """Fields of a recipe set by their dotted paths, as `--set schedule.peak=3e-4` does, read strictly by their types."""
 
+import copy
 import dataclasses
 import difflib
 import json
@@ -8,7 +9,7 @@ import types
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from laminate.recipes.serialization import plain, read_value
+from laminate.recipes.serialization import plain, read, read_value, tagged
 
 HELP = "help"
 _NAME = "name"  # the recipe's own: it says what was set
@@ -19,11 +20,13 @@ R = TypeVar("R")
 
 @dataclasses.dataclass(frozen=True)
 class Field:
-    """One field of a recipe: its path, its type as it is written down, and its value."""
+    """One field of a recipe: its path, its type, and its value as JSON holds it."""
 
     path: str
     hint: Any
     value: Any
+    is_tag: bool = False
+    """Its value says which of several classes the part around it is."""
 
     @property
     def kind(self) -> str:
@@ -38,46 +41,109 @@ class Field:
 
 def fields_of(recipe: Any) -> tuple[Field, ...]:
     """Every field that can be set, in the order of the recipe; of a part that is absent, the part alone."""
-    return tuple(field for field in _fields(recipe, "") if field.path != _NAME)
+    return tuple(_known(plain(recipe), type(recipe)).values())
 
 
-def _fields(value: Any, prefix: str) -> Iterable[Field]:
-    hints = get_type_hints(type(value))
-    for field in dataclasses.fields(value):
-        held, path = getattr(value, field.name), prefix + field.name
-        if dataclasses.is_dataclass(held):
-            yield from _fields(held, f"{path}.")
-        else:
-            yield Field(path, hints[field.name], held)
+def _known(tree: dict[str, Any], cls: type) -> dict[str, Field]:
+    return {field.path: field for field in _fields(tree, cls, "") if field.path != _NAME}
+
+
+def _fields(tree: dict[str, Any], cls: type, prefix: str) -> Iterable[Field]:
+    hints = get_type_hints(cls)
+    for field in dataclasses.fields(cls):  # pyright: ignore[reportArgumentType]
+        if not field.init or field.name not in tree:
+            continue
+        path, hint, held = prefix + field.name, hints[field.name], tree[field.name]
+        classes = [one for one in _members(hint) if dataclasses.is_dataclass(one)]
+        if not classes or held is None:
+            yield Field(path, hint, held)
+            continue
+        found = classes[0]
+        if len(classes) > 1:
+            key, by_tag = tagged(classes)
+            yield Field(f"{path}.{key}", Literal[tuple(by_tag)], held[key], is_tag=True)
+            found = by_tag[held[key]]
+        yield from _fields(held, found, f"{path}.")
 
 
 def override(recipe: R, settings: Iterable[str], *, named: bool = True) -> R:
     """`recipe` with each `PATH=VALUE` of `settings`; its name says what was changed, unless not `named`.
 
-    What the recipe's own rules refuse together is refused: all of them are set before any is checked.
+    All are set before the recipe's own rules are asked. Where a part can be of several classes, as `bottleneck.kind` or
+    `augment.view` say, another one keeps the fields that both have and takes the defaults of its own.
 
     Raises `ValueError` for a path that does not exist, with the nearest ones, for one that is set twice, and for a
     value that its field cannot have.
     """
-    wanted: dict[str, Any] = {}
-    typed: dict[str, str] = {}
-    known = {field.path: field for field in fields_of(recipe)}
-    for setting in settings:
-        path, text = _split(setting)
+    split = [_split(setting) for setting in settings]
+    typed = dict(split)
+    if len(typed) < len(split):
+        twice = next(path for index, (path, _) in enumerate(split) if path in dict(split[:index]))
+        raise ValueError(
+            f"--set {twice} is given twice: {' and '.join(text for path, text in split if path == twice)}."
+        )
+    before = plain(recipe)
+    tree = _with_classes(copy.deepcopy(before), type(recipe), typed)
+    known = _known(tree, type(recipe))
+    for path, text in typed.items():
         if path not in known:
             raise ValueError(_unknown(path, known))
-        if path in wanted:
-            raise ValueError(f"--set {path} is given twice: {typed[path]} and {text}.")
-        wanted[path], typed[path] = _parse(text, known[path]), text
-    changed = {path: value for path, value in wanted.items() if value != known[path].value}
-    if not changed:
+        if not known[path].is_tag:
+            _put(tree, path, plain(_parse(text, known[path])))
+    if tree == before:
         return recipe
     try:
-        made = _replaced(recipe, changed)
+        made = read(tree, type(recipe))
     except ValueError as error:
-        said = ", ".join(f"{path}={typed[path]}" for path in changed)
+        said = ", ".join(f"{path}={text}" for path, text in typed.items())
         raise ValueError(f"--set {said}: {error}") from error
-    return with_name(made, {path: typed[path] for path in changed}) if named else made
+    was = {path: field.value for path, field in _known(before, type(recipe)).items()}
+    now = {path: field.value for path, field in _known(tree, type(recipe)).items()}
+    changed = {path: text for path, text in typed.items() if path not in was or was[path] != now[path]}
+    return with_name(made, changed) if named else made
+
+
+def _with_classes(tree: dict[str, Any], cls: type, typed: Mapping[str, str]) -> dict[str, Any]:
+    """`tree` with every part of the class that its tag in `typed` asks for."""
+    for path, field in _known(tree, cls).items():
+        if field.is_tag and path in typed and typed[path] != field.value:
+            _parse(typed[path], field)
+            part, _, key = path.rpartition(".")
+            held = _get(tree, part)
+            _put(tree, part, _as_class(held, _class_of(cls, part, typed[path]), key, typed[path]))
+    return tree
+
+
+def _class_of(cls: type, part: str, tag: str) -> type:
+    """The class of the part at a path whose tag is `tag`."""
+    first, _, rest = part.partition(".")
+    classes = [one for one in _members(get_type_hints(cls)[first]) if dataclasses.is_dataclass(one)]
+    return tagged(classes)[1][tag] if not rest else _class_of(classes[0], rest, tag)
+
+
+def _as_class(held: dict[str, Any], cls: type, key: str, tag: str) -> dict[str, Any]:
+    made: dict[str, Any] = {key: tag}
+    for field in dataclasses.fields(cls):  # pyright: ignore[reportArgumentType]
+        if field.name in held and field.name != key:
+            made[field.name] = held[field.name]
+        elif field.default is not dataclasses.MISSING:
+            made[field.name] = plain(field.default)
+        elif field.default_factory is not dataclasses.MISSING:
+            made[field.name] = plain(field.default_factory())
+        else:
+            made[field.name] = None  # must be set too, or the recipe is refused
+    return made
+
+
+def _get(tree: Any, path: str) -> Any:
+    for name in path.split("."):
+        tree = tree[name]
+    return tree
+
+
+def _put(tree: Any, path: str, value: Any) -> None:
+    around, _, last = path.rpartition(".")
+    (_get(tree, around) if around else tree)[last] = value
 
 
 def with_name(recipe: R, changed: Mapping[str, str]) -> R:
@@ -90,10 +156,10 @@ def with_name(recipe: R, changed: Mapping[str, str]) -> R:
 
 def require_kept(asked: Iterable[str], recipe: Any) -> None:
     """Raises ValueError if what `--set` asked for is not what the recipe has once data and tokenizer are known."""
-    known = {field.path: field for field in fields_of(recipe)}
+    known = _known(plain(recipe), type(recipe))
     for setting in asked:
         path, text = _split(setting)
-        if path in known and _parse(text, known[path]) != known[path].value:
+        if path in known and plain(_parse(text, known[path])) != known[path].value:
             raise ValueError(
                 f"--set {path}={text}: it becomes {known[path].text}, which the tokenizer, the teacher or the data "
                 "decide: leave it out."
@@ -118,20 +184,6 @@ def _unknown(path: str, known: Mapping[str, Field]) -> str:
     near = dict.fromkeys([*same_leaf, *difflib.get_close_matches(path, known, n=3, cutoff=0.4)])
     did = f" Did you mean {' or '.join(list(near)[:4])}?" if near else ""
     return f"--set {path}: the recipe has no such field.{did} `--set {HELP}` lists all."
-
-
-def _replaced(value: Any, changed: Mapping[str, Any]) -> Any:
-    """`value` with these dotted paths changed, every part built once."""
-    parts: dict[str, dict[str, Any]] = {}
-    direct: dict[str, Any] = {}
-    for path, new in changed.items():
-        first, _, rest = path.partition(".")
-        if rest:
-            parts.setdefault(first, {})[rest] = new
-        else:
-            direct[first] = new
-    made = {name: _replaced(getattr(value, name), inner) for name, inner in parts.items()}
-    return dataclasses.replace(value, **direct, **made)
 
 
 def _parse(text: str, field: Field) -> Any:
@@ -193,9 +245,9 @@ def _value_text(value: Any) -> str:
         return f"{value:g}" if float(f"{value:g}") == value else repr(value)
     if isinstance(value, bool) or value is None:
         return str(value).lower()
-    if isinstance(value, tuple):
+    if isinstance(value, list):
         return ",".join(_value_text(item) for item in value)
-    return json.dumps(plain(value)) if dataclasses.is_dataclass(value) else str(value)
+    return json.dumps(value) if isinstance(value, dict) else str(value)
 
 
 def _plain_text(text: str) -> str:

@@ -20,7 +20,9 @@ def resolve_recipe(flags: RunFlags, family: Family[R]) -> R:
     `--set` comes last: it has the last word. Raises `ValueError` or `OSError` with what is wrong and how to mend it.
     """
     recipe = family.apply(_named(flags, family), flags)
-    return override(_shortcuts(recipe, flags, family), flags.set)
+    recipe = override(_shortcuts(recipe, flags, family), flags.set)
+    require_family(recipe, family)
+    return recipe
 
 
 def _named(flags: RunFlags, family: Family[R]) -> R:

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from laminate.recipes.flatdino import fsq_names, vae_names
+from laminate.recipes.flatdino.family import FSQ, VAE
 from laminate.recipes.flatdino.grammar import Grammar, match_option
-from laminate.recipes.flatdino.presets import flatdino_fsq, flatdino_vae
 from laminate.recipes.flatdino.recipe import FlatDinoRecipe
 from laminate.recipes.generator import names as generator_names
-from laminate.recipes.generator.recipe import generator
+from laminate.recipes.generator.presets import named_generator
 from tests.oracles.released_config import as_released_config, as_released_spec
 from tests.oracles.released_generator import as_released_generator
 
@@ -30,14 +30,15 @@ def judge(golden: Golden) -> tuple[list[Comparison], str]:
     parsed = golden.config["parsed"]
     vae, vq = parsed.get("vae", {}), parsed.get("vq", {})
     comparisons = [
-        _config("vae", name, reference, flatdino_vae, vae_names.GRAMMAR) for name, reference in vae.items()
+        _config("vae", name, reference, VAE.names.recipe, vae_names.GRAMMAR)
+        for name, reference in vae.items()
     ]
     comparisons += [
-        _config("vq", name, reference, flatdino_fsq, fsq_names.GRAMMAR) for name, reference in vq.items()
+        _config("vq", name, reference, FSQ.names.recipe, fsq_names.GRAMMAR) for name, reference in vq.items()
     ]
     comparisons += [_spec(name, reference) for name, reference in golden.config.get("vae_spec", {}).items()]
-    refused = [name for name in vae if not _strictly_accepted(name, flatdino_vae, vae_names.GRAMMAR)]
-    refused += [name for name in vq if not _strictly_accepted(name, flatdino_fsq, fsq_names.GRAMMAR)]
+    refused = [name for name in vae if not _strictly_accepted(name, VAE.names.recipe, vae_names.GRAMMAR)]
+    refused += [name for name in vq if not _strictly_accepted(name, FSQ.names.recipe, fsq_names.GRAMMAR)]
     generators = parsed.get("generator", {})
     comparisons += [_generator(name, reference) for name, reference in generators.items()]
     refused += [name for name in generators if not _strict_generator(name)]
@@ -107,7 +108,7 @@ def _strict_generator(name: str) -> bool:
 def _generator(name: str, reference: dict[str, Any]) -> Comparison:
     label = f"parsed/generator/{name}"
     try:
-        recipe = generator(name)
+        recipe = named_generator(name)
     except ValueError:
         return _verdict(label, [] if "error" in reference else ["refused"], "refused")
     if "error" in reference:

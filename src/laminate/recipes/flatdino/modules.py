@@ -98,6 +98,11 @@ def _accept(
     """`recipe` with the hash of the weights that the teacher's features are computed, or were computed, by."""
     if records.manifest.arrays is not None:
         return _with_stored_teacher(recipe, records)
+    if recipe.teacher.name == "patches" and recipe.augment.image_size != recipe.teacher.image_size:
+        raise ValueError(
+            f"The teacher `patches` sees images of {recipe.teacher.image_size} pixels as they are, and "
+            f"augment.image_size is {recipe.augment.image_size}: give both the same, as --image-size does."
+        )
     return dataclasses.replace(recipe, teacher=identified(recipe.teacher))
 
 

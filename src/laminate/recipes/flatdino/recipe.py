@@ -60,11 +60,6 @@ class FlatDinoRecipe:
         for name in ("encoder_disposable", "decoder_disposable", "intermediate_weight"):
             at_least(name, getattr(self, name), 0)
         one_of("reconstruction", self.reconstruction, get_args(Reconstruction))
-        if self.teacher.name == "patches" and self.augment.image_size != self.teacher.image_size:
-            raise ValueError(
-                f"The teacher `patches` sees images of {self.teacher.image_size} pixels as they are, and "
-                f"augment.image_size is {self.augment.image_size}: give both the same, as --image-size does."
-            )
         if self.intermediate_layer is not None:
             _check_layer(self.intermediate_layer, self.teacher)
             if isinstance(self.bottleneck, FsqBottleneck):
