@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from laminate.parallel import channel, hub
 from laminate.parallel.channel import Channel
-from laminate.parallel.cluster import Place
+from laminate.parallel.cluster import HostPlace
 
 
 def free_port() -> int:
@@ -36,7 +36,7 @@ class Hosts:
         self.pool = ThreadPoolExecutor(count)
         self.channels = self.each(
             lambda host: Channel(
-                Place(f"127.0.0.1:{port}", count, host), lambda *how: self._end(host, *how), seconds=20.0
+                HostPlace(f"127.0.0.1:{port}", count, host), lambda *how: self._end(host, *how), seconds=20.0
             ),
             count,
         )
@@ -77,7 +77,7 @@ def met() -> Iterator[Callable[[int], Hosts]]:
         hosts.close()
 
 
-def arrive(place: Place, seconds: float) -> str:
+def arrive(place: HostPlace, seconds: float) -> str:
     with pytest.raises(OSError) as caught:
         Channel(place, lambda code, text: None, seconds=seconds)
     return str(caught.value)
@@ -101,7 +101,7 @@ def test_hosts_that_are_missing_are_named_on_every_host_that_arrived():
     port = free_port()
     with ThreadPoolExecutor(3) as pool:
         begin = time.monotonic()
-        said = list(pool.map(lambda host: arrive(Place(f"127.0.0.1:{port}", 6, host), 1.5), (0, 2, 5)))
+        said = list(pool.map(lambda host: arrive(HostPlace(f"127.0.0.1:{port}", 6, host), 1.5), (0, 2, 5)))
         assert time.monotonic() - begin < 10
     assert set(said) == {
         "3 of 6 hosts arrived within 2 s; missing: host 1, host 3, host 4; start all workers with tpu/launch.sh"
@@ -109,37 +109,37 @@ def test_hosts_that_are_missing_are_named_on_every_host_that_arrived():
 
 
 def test_a_host_that_is_alone_says_which_address_does_not_answer():
-    said = arrive(Place(f"127.0.0.1:{free_port()}", 2, 1), 0.5)
+    said = arrive(HostPlace(f"127.0.0.1:{free_port()}", 2, 1), 0.5)
     assert said.startswith("host 1 of 2 cannot reach host 0 at 127.0.0.1:") and "tpu/launch.sh" in said
 
 
 @pytest.mark.parametrize(
     ("second", "expected"),
     [
-        (Place("127.0.0.1:1", 3, 0), "two processes say that they are host 0"),
-        (Place("127.0.0.1:1", 4, 1), "was started as one of 4 hosts, host 0 as one of 3"),
+        (HostPlace("127.0.0.1:1", 3, 0), "two processes say that they are host 0"),
+        (HostPlace("127.0.0.1:1", 4, 1), "was started as one of 4 hosts, host 0 as one of 3"),
     ],
 )
 def test_hosts_that_contradict_each_other_are_refused(second, expected, monkeypatch):
     port = free_port()
     with ThreadPoolExecutor(2) as pool:
-        first = pool.submit(arrive, Place(f"127.0.0.1:{port}", 3, 0), 20.0)
+        first = pool.submit(arrive, HostPlace(f"127.0.0.1:{port}", 3, 0), 20.0)
         meet(port).close()
         monkeypatch.setattr(channel, "Hub", lambda *_, **__: None)
-        other = pool.submit(arrive, Place(f"127.0.0.1:{port}", second.hosts, second.host), 20.0)
+        other = pool.submit(arrive, HostPlace(f"127.0.0.1:{port}", second.hosts, second.host), 20.0)
         assert expected in first.result(15) and expected in other.result(15)
 
 
 def test_a_port_in_use_is_refused_with_its_number():
     with socket.create_server(("", 0)) as taken:
         port = taken.getsockname()[1]
-        assert f"host 0 cannot listen at port {port}" in arrive(Place(f"localhost:{port}", 2, 0), 1.0)
+        assert f"host 0 cannot listen at port {port}" in arrive(HostPlace(f"localhost:{port}", 2, 0), 1.0)
 
 
 def test_strangers_do_not_disturb_the_arrival():
     port = free_port()
     with ThreadPoolExecutor(2) as pool:
-        make = lambda host: Channel(Place(f"127.0.0.1:{port}", 2, host), lambda *_: None, seconds=20.0)
+        make = lambda host: Channel(HostPlace(f"127.0.0.1:{port}", 2, host), lambda *_: None, seconds=20.0)
         first = pool.submit(make, 0)
         for greeting in (b"GET / HTTP/1.1\r\n\r\n", b'{"host": "none"}\n', b"[]\n", b""):
             stranger = meet(port)

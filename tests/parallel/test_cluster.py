@@ -2,7 +2,7 @@
 
 import pytest
 
-from laminate.parallel.cluster import Place, find_place
+from laminate.parallel.cluster import HostPlace, find_place
 
 ENVIRONMENT = {
     "JAX_COORDINATOR_ADDRESS": "10.0.0.9:8476",
@@ -20,16 +20,16 @@ SLURM = {
 
 def test_what_is_stated_goes_before_what_the_environment_says():
     assert find_place(environment={}) is None
-    assert find_place(environment=ENVIRONMENT) == Place("10.0.0.9:8476", 4, 3)
-    assert find_place("h:1", 2, 0, environment=ENVIRONMENT) == Place("h:1", 2, 0)
+    assert find_place(environment=ENVIRONMENT) == HostPlace("10.0.0.9:8476", 4, 3)
+    assert find_place("h:1", 2, 0, environment=ENVIRONMENT) == HostPlace("h:1", 2, 0)
     assert find_place(hosts=1, environment={}) is None
-    assert find_place(host=1, environment=ENVIRONMENT) == Place("10.0.0.9:8476", 4, 1)
+    assert find_place(host=1, environment=ENVIRONMENT) == HostPlace("10.0.0.9:8476", 4, 1)
 
 
 def test_a_slurm_job_is_found(monkeypatch):
     for name, value in SLURM.items():
         monkeypatch.setenv(name, value)
-    assert find_place() == Place(f"node007:{65535 - 4096 + 1 + 1}", 5, 2, (1,))
+    assert find_place() == HostPlace(f"node007:{65535 - 4096 + 1 + 1}", 5, 2, (1,))
 
 
 @pytest.mark.parametrize(
@@ -50,5 +50,5 @@ def test_what_is_incomplete_or_impossible_is_refused(given, message):
 
 
 def test_an_address_may_be_of_either_kind():
-    assert Place("[fe80::1]:8476", 1, 0).address == ("fe80::1", 8476)
-    assert Place("worker-0:8476", 1, 0).address == ("worker-0", 8476)
+    assert HostPlace("[fe80::1]:8476", 1, 0).address == ("fe80::1", 8476)
+    assert HostPlace("worker-0:8476", 1, 0).address == ("worker-0", 8476)

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from laminate.parallel.cluster import Place
+from laminate.parallel.cluster import HostPlace
 from laminate.parallel.hub import ADVICE, BEAT, SILENCE, Hub
 from laminate.parallel.wire import Line, Message
 
@@ -27,7 +27,7 @@ class Channel:
 
     def __init__(
         self,
-        place: Place,
+        place: HostPlace,
         ending: Callable[[int, str], None],
         *,
         greeting: Message | None = None,
@@ -203,7 +203,7 @@ class Channel:
             self._line.send(message)
 
 
-def _connect(place: Place, seconds: float) -> socket.socket:
+def _connect(place: HostPlace, seconds: float) -> socket.socket:
     """A connection to host 0, which may start later than this host."""
     end = time.monotonic() + seconds
     address = ("localhost", place.address[1]) if place.host == 0 else place.address

@@ -12,7 +12,7 @@ _SEARCHED = {"slurm", "gcetpu", "gketpu", "ompi"}
 
 
 @dataclasses.dataclass(frozen=True)
-class Place:
+class HostPlace:
     """Process `host` of `hosts`; `coordinator` is the address:port at which host 0 is reached.
 
     `local_devices` are the numbers of the devices that belong to this process, None for all of this machine.
@@ -48,7 +48,7 @@ def find_place(
     *,
     required: bool = False,
     environment: Mapping[str, str] = os.environ,
-) -> Place | None:
+) -> HostPlace | None:
     """The place that the arguments state, else the variables `JAX_COORDINATOR_ADDRESS`, `JAX_NUM_PROCESSES` and
     `JAX_PROCESS_ID`, else TPU metadata, Slurm or Open MPI; None for a process that is alone.
 
@@ -58,7 +58,7 @@ def find_place(
     hosts = _count(HOSTS, environment) if hosts is None else hosts
     host = _count(HOST, environment) if host is None else host
     if coordinator is not None and hosts is not None and host is not None:
-        return Place(coordinator, hosts, host)
+        return HostPlace(coordinator, hosts, host)
     if hosts == 1 and coordinator is None and host in (None, 0):
         return None
     stated = {"--coordinator": coordinator, "--hosts": hosts, "--host": host}
@@ -86,7 +86,7 @@ def _count(variable: str, environment: Mapping[str, str]) -> int | None:
     return int(text)
 
 
-def _detected() -> Place | None:
+def _detected() -> HostPlace | None:
     """What JAX's own detection finds. It is asked by name: Kubernetes, which it also knows, needs more packages."""
     environments = [kind for kind in ClusterEnv._cluster_types if kind.name in _SEARCHED]  # pyright: ignore[reportPrivateUsage]
     for kind in environments:
@@ -96,5 +96,5 @@ def _detected() -> Place | None:
             )
             if coordinator is None or hosts is None or host is None:
                 return None
-            return Place(coordinator, hosts, host, None if devices is None else tuple(devices))
+            return HostPlace(coordinator, hosts, host, None if devices is None else tuple(devices))
     return None

@@ -21,7 +21,7 @@ from typing import Any
 import jax
 
 from laminate.parallel.channel import ARRIVAL, GATHERING, Channel
-from laminate.parallel.cluster import Place
+from laminate.parallel.cluster import HostPlace
 
 HEARTBEAT = 25  # seconds; longer than the channel's, which can name the host
 SHUTDOWN = 20
@@ -38,7 +38,7 @@ class _Together:
     checks = 0
 
 
-def start(place: Place | None, *, seconds: float = ARRIVAL) -> None:
+def start(place: HostPlace | None, *, seconds: float = ARRIVAL) -> None:
     """Meet the other hosts and join them by JAX. Must come before any device use; None is a process that is alone.
 
     Raises OSError if they do not all arrive within `seconds`.
