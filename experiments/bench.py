@@ -134,6 +134,7 @@ from laminate.losses.divergence import kl_loss, kl_weight
 from laminate.losses.reconstruction import mse_loss
 from laminate.models import Trunk, Vit
 from laminate.parallel.mesh import build_mesh, parse_mesh, prepare_devices
+from laminate.parallel.platforms import skip_missing_tpu
 from laminate.parallel.sharding import batch_sharding, initialize
 from laminate.recipes.sizes import SIZES, matched_hidden
 from laminate.tokenizers import FlatDino
@@ -219,6 +220,7 @@ def bench_step(options: Step, depth: int) -> dict[str, object]:
 
 
 def main(command: Command) -> None:
+    skip_missing_tpu()
     if isinstance(command, Step):
         for depth in command.depth:
             sys.stdout.write(json.dumps(bench_step(command, depth)) + "\n")

@@ -70,6 +70,7 @@ usual_runtime() { # https://cloud.google.com/tpu/docs/runtimes
 
 check_this_machine() {
   local key=$HOME/.ssh/google_compute_engine
+  command -v openssl >/dev/null || die "$REFUSED" "openssl is missing: tpu/launch.sh makes the secret of a job with it."
   command -v gcloud >/dev/null || die "$REFUSED" "gcloud is missing: https://cloud.google.com/sdk/docs/install"
   [[ -f $key && -f $key.pub ]] || die "$REFUSED" "There is no key for the workers: ssh-keygen -t ed25519 -f $key"
   ssh-add -L 2>/dev/null | grep -qF "$(cut -d' ' -f2 "$key.pub")" ||

@@ -11,6 +11,7 @@
 #   --allow-dirty   launch the commit although files differ from it
 #   --dry-run       print the commands only
 #
+# Each launch makes a secret, LAMINATE_JOB_TOKEN, which its workers alone hold: no other process can join their training.
 # Ctrl-C ends the following, not the training. If hosts did not arrive, or a step failed half-way, run it again: each
 # step begins anew on all workers. Exit codes: 0 done, 1 failed, 2 refused, 3 preempted with no retries left.
 
@@ -64,9 +65,15 @@ check_tree() {
   fi
 }
 
-deliver() { # the commit, on every worker
+deliver() { # the commit and a new token of the job, on every worker
+  local code=0
   run git archive --format=tar.gz "--output=$archive" "$commit" || return "$FAILED"
-  copy "" tpu/worker.sh "$archive" || trouble "copy of the commit" received "${archive##*/}" || return
+  # In a file that only its owner reads: a command line or a log can be read by others.
+  run install -m 600 /dev/null "$token" || return "$FAILED"
+  run openssl rand -hex -out "$token" 32 || return "$FAILED"
+  copy "" tpu/worker.sh "$archive" "$token" || code=$?
+  rm -f "$token"
+  if ((code)); then trouble "copy of the commit" received "${archive##*/}" || return; fi
   if ((replace)); then everywhere stop || trouble stop report stop 20 || return; fi
   everywhere install "${archive##*/}" "$POD_EXTRAS" || trouble install report install 20 || return
 }
@@ -120,6 +127,7 @@ make_anew() {
 
 # shellcheck disable=SC2329 # called by a trap
 interrupted() {
+  rm -f "$token"
   if ((started)); then
     say "The training goes on: tpu/launch.sh --attach takes this up again, --stop ends it."
   else
@@ -170,7 +178,7 @@ main() { # one function, because bash reads a script while it runs, and this one
     exit
   fi
   commit=$(git rev-parse --short=12 HEAD)
-  archive=${TMPDIR:-/tmp}/laminate-$commit.tar.gz
+  archive=${TMPDIR:-/tmp}/laminate-$commit.tar.gz token=${TMPDIR:-/tmp}/laminate-$commit.token
   check_command "$@"
   check_tree
   started=$attach

@@ -3,7 +3,8 @@
 #
 #   bash worker.sh prepare PYTHON                  a virtual environment in ~/laminate/venv
 #   bash worker.sh hook COMMAND                    the user's own preparation
-#   bash worker.sh install ARCHIVE EXTRAS          unpack the commit in ~/laminate/code and install it
+#   bash worker.sh install ARCHIVE EXTRAS          unpack the commit in ~/laminate/code and install it; take the token
+#                                                  of the job, which lies beside the archive
 #   bash worker.sh start COMMAND [ARGUMENT...]     run it in the background, logged in ~/laminate/run.log
 #   bash worker.sh follow LINES                    print the log until the run ends
 #   bash worker.sh stop                            end the run as a preemption would: it saves and leaves
@@ -44,6 +45,8 @@ install() { # install ARCHIVE EXTRAS
   rm -rf code
   mv arriving code
   rm "$HOME/$1"
+  mv "$HOME/${1%.tar.gz}.token" job.token
+  chmod 600 job.token
   (cd code && ../venv/bin/python -m pip install --quiet --disable-pip-version-check ".[$2]")
 }
 
@@ -65,7 +68,8 @@ run() { # run COMMAND [ARGUMENT...]: in the foreground; records how it ended
     . "$HOME/laminate.env"
     set +a
   fi
-  export PATH="$ROOT/venv/bin:$PATH" PYTHONUNBUFFERED=1
+  LAMINATE_JOB_TOKEN=$(cat job.token)
+  export PATH="$ROOT/venv/bin:$PATH" PYTHONUNBUFFERED=1 LAMINATE_JOB_TOKEN
   trap 'stopped=1' TERM # seen once the command has ended, which gets the signal, too, and saves
   cd code
   "$@" || code=$?

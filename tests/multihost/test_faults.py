@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from laminate.parallel.cluster import TOKEN
 from tests.multihost.pod import ENDING, STEPS, Pod
 
 
@@ -28,6 +29,20 @@ def test_a_host_that_is_killed_or_stopped_in_mid_step_is_named_and_the_others_en
     assert survivor.code != 0 and survivor.at - began < ENDING
     assert f"host {1 - victim} of 2 ends: host {victim} (" in survivor.said
     assert how in survivor.said
+
+
+def test_of_several_hosts_with_a_token_each_that_is_left_names_the_one_that_was_killed(tmp_path):
+    token = 20 * "ab"
+    with Pod(tmp_path, STEPS, [["100"]] * 3, environment={host: {TOKEN: token} for host in range(3)}) as pod:
+        pod.until_said("step 6")
+        pod.processes[1].kill()
+        ended = pod.wait(seconds=ENDING)
+    for host in (
+        0,
+        2,
+    ):  # host 0 is the meeting point: what it knows first, and ends by, the other has to learn from it
+        assert ended[host].code != 0 and f"host {host} of 3 ends: host 1 (" in ended[host].said
+    assert not [host for host in ended if token in host.said]
 
 
 def test_a_host_whose_program_fails_says_where_and_the_others_end_with_it(tmp_path):

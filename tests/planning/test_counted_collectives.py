@@ -7,7 +7,7 @@ from jax.sharding import PartitionSpec as P
 
 from laminate.parallel.collectives import gather, gather_by_hops
 from laminate.parallel.mesh import AXES, MeshShape, build_mesh
-from laminate.parallel.places import Place
+from laminate.parallel.places import ChipPlace
 from laminate.planning.chips import parse_topology
 from laminate.planning.collectives import blocking_in_loops, find_collectives, overlapped_share, summarise
 from laminate.planning.hlo import parse
@@ -144,7 +144,7 @@ def test_shares_and_waiting_are_by_bytes_and_size():
 
 def test_time_is_bytes_over_the_links_that_a_group_spans():
     topology = parse_topology("v5e:2x4")
-    places = [Place(0, 0, (x, y)) for x in range(2) for y in range(4)]
+    places = [ChipPlace(0, 0, (x, y)) for x in range(2) for y in range(4)]
     reduce = (
         "HloModule m\n\nENTRY %main (a: f32[1000]) -> f32[1000] {{\n  %a = f32[1000]{{0}} parameter(0)\n"
         "  ROOT %r = f32[1000]{{0}} all-reduce(%a), replica_groups={groups}, to_apply=%add\n}}\n"

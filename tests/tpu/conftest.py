@@ -42,6 +42,7 @@ save() { echo 20 > "$bucket"; echo "saved at step 20"; exit 0; }
 trap save TERM
 echo "worker $worker: $*"
 echo "begins at step $first, token $HF_TOKEN"
+echo "$LAMINATE_JOB_TOKEN" > "$CLOUD/token-$worker"
 case $fate in
   runs) touch "$CLOUD/runs-$worker"; while :; do sleep 0.02; done ;;
   killed) kill -KILL $$ ;;

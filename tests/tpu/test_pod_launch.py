@@ -1,11 +1,14 @@
 """launch.sh, watch.sh and logs.sh against workers that are folders, and trainings that end as they are told."""
 
 import os
+import re
 import signal
 import subprocess
 import time
 
 import pytest
+
+from tests.tpu.conftest import executable
 
 TRAIN = "-- python experiments/vae.py --distributed --mesh 4x8 --run-dir gs://bucket/run"
 
@@ -26,6 +29,48 @@ def test_every_worker_runs_the_commit_and_the_first_is_followed(cloud):
     assert "ended well on all 4 workers" in done.stderr
     follow = [call for call in cloud.calls() if "--command=bash worker.sh follow +1" in call]
     assert len(follow) == 1 and {"--node=0", "--worker=0"} <= set(follow[0])
+
+
+def test_the_workers_of_a_launch_hold_one_token_that_nothing_else_shows(cloud):
+    cloud.begin(slices=2)
+    workers, seen = ("0-0", "0-1", "1-0", "1-1"), set()
+    for command in (f"launch.sh {TRAIN}", f"launch.sh --replace {TRAIN}"):
+        done = cloud.run(command, POD_SLICES="2")
+        assert done.returncode == 0, done.stderr
+        tokens = {(cloud.folder / f"token-{worker}").read_text().strip() for worker in workers}
+        assert len(tokens) == 1 and re.fullmatch("[0-9a-f]{64}", *tokens)
+        seen |= tokens
+    assert len(seen) == 2, "another launch is another job"
+    shown = [done.stdout, done.stderr, (cloud.folder / "calls").read_text()]
+    for worker in workers:
+        kept = cloud.home(worker) / "laminate" / "job.token"
+        assert kept.stat().st_mode & 0o777 == 0o600
+        assert not list(cloud.home(worker).glob("*.token"))
+        shown += [file.read_text() for file in kept.parent.glob("*.log")]
+    assert not [text for text in shown for token in seen if token in text]
+    assert not list((cloud.folder / "tmp").glob("*.token"))
+
+
+def test_the_token_is_a_file_of_its_owner_alone_while_it_is_copied(pod):
+    front = pod.folder / "front" / "gcloud"
+    stand_in = front.rename(front.with_name("stand-in"))
+    executable(
+        front,
+        f'#!/bin/bash\nstat -c %a "$TMPDIR"/*.token >>"$CLOUD/modes" 2>/dev/null\nexec {stand_in} "$@"\n',
+    )
+    planted = pod.folder / "tmp" / f"laminate-{pod.git('rev-parse', '--short=12', 'HEAD')}.token"
+    planted.touch(0o666)  # somebody else's, to be written to
+    with planted.open() as theirs:
+        assert pod.run(f"launch.sh {TRAIN}").returncode == 0
+        assert theirs.read() == ""
+    modes = (pod.folder / "modes").read_text().split()
+    assert "600" in modes and set(modes[modes.index("600") :]) == {"600"}
+
+
+def test_a_launch_that_cannot_make_a_token_starts_nothing(pod):
+    executable(pod.folder / "front" / "openssl", "#!/bin/bash\nexit 1\n")
+    assert pod.run(f"launch.sh {TRAIN}").returncode == 1
+    assert pod.verbs() == ["describe", "list"]
 
 
 def test_arguments_arrive_as_they_were_given(pod):

@@ -1,8 +1,8 @@
 """The processes of one training: one on each host of a pod, a single one on a laptop.
 
-The only place that initialises `jax.distributed`. JAX alone waits minutes for a host that is missing, killed or
-stuck, and does not say which. So the hosts first meet by themselves (`hub`, `channel`) and keep that connection: it
-tells at once who is missing or gone, and lets all agree on when to stop. JAX's own heartbeat is the second line.
+The only place that initialises `jax.distributed`. The hosts first meet by themselves (`channel` says why JAX's own
+service is not enough) and keep that connection: it tells at once who is missing or gone, and lets all agree on when to
+stop. JAX's own heartbeat is the second line.
 
 In a process that is alone every function here does the obvious thing.
 """
@@ -21,7 +21,7 @@ from typing import Any
 import jax
 
 from laminate.parallel.channel import ARRIVAL, GATHERING, Channel
-from laminate.parallel.cluster import Place
+from laminate.parallel.cluster import HostPlace
 
 HEARTBEAT = 25  # seconds; longer than the channel's, which can name the host
 SHUTDOWN = 20
@@ -38,10 +38,10 @@ class _Together:
     checks = 0
 
 
-def start(place: Place | None, *, seconds: float = ARRIVAL) -> None:
+def start(place: HostPlace | None, *, seconds: float = ARRIVAL) -> None:
     """Meet the other hosts and join them by JAX. Must come before any device use; None is a process that is alone.
 
-    Raises OSError if they do not all arrive within `seconds`.
+    Raises OSError if they do not all arrive within `seconds`, ValueError if they need a token and have none.
     """
     if place is None or _Together.channel is not None:
         return
@@ -50,11 +50,14 @@ def start(place: Place | None, *, seconds: float = ARRIVAL) -> None:
     atexit.register(_Together.channel.close)
     # It would take SIGTERM for itself; `check` agrees on a step to stop at, in evaluation too.
     jax.config.update("jax_enable_preemption_service", False)
+    own = f"[{place.own_address}]" if ":" in place.own_address else place.own_address
+    address = f"{own or place.coordinator.rpartition(':')[0]}:{_Together.channel.welcome['port']}"
     jax.distributed.initialize(
-        f"{place.coordinator.rpartition(':')[0]}:{_Together.channel.welcome['port']}",
+        address,
         place.hosts,
         place.host,
         local_device_ids=place.local_devices,
+        coordinator_bind_address=address if own else None,  # JAX's own service knows no token
         cluster_detection_method="deactivate",
         initialization_timeout=JOINING,
         heartbeat_timeout_seconds=HEARTBEAT,

@@ -5,23 +5,29 @@ It knows who has arrived, who has gone, and what each has said. Nothing of the t
 
 import contextlib
 import dataclasses
+import hmac
 import selectors
 import socket
 import threading
 import time
 from typing import Any
 
-from laminate.parallel.wire import Line, Message
+from laminate.parallel.cluster import TOKEN, HostPlace
+from laminate.parallel.wire import PROOF, Line, Message, proof_of
 
 TICK = 0.5  # seconds between two looks at the clock
 BEAT = 1.0  # seconds between two signs of life
 SILENCE = 15.0  # seconds without one after which a host counts as lost
+SHOWING = 5.0  # seconds in which a connection has to show that it is of this job
+STRANGERS = 256  # connections at a time that have not shown it yet
 ADVICE = "start all workers with tpu/launch.sh"
 
 
 @dataclasses.dataclass(eq=False)
 class _Peer:
     line: Line
+    proof: bytes = b""
+    known: bool = False  # holds the token of the job
     host: int | None = None
     name: str = ""
     left: bool = False
@@ -41,16 +47,18 @@ class _Round:
 
 
 class Hub:
-    """Waits `seconds` for `hosts` hosts at `port`, then passes on what they say, until all have left.
+    """Waits `seconds` for all hosts at the port of `place`, then passes on what they say, until all have left.
 
-    `greeting` is told to every host when all have arrived.
+    A connection that does not show at once that it holds the token of `place` is dropped, and nothing that it sends
+    is interpreted. `greeting` is told to every host when all have arrived.
 
     Raises OSError if the port cannot be had.
     """
 
-    def __init__(self, port: int, hosts: int, *, seconds: float, greeting: Message):
-        self._hosts, self._seconds, self._greeting = hosts, seconds, greeting
-        self._listener = _listen(port)
+    def __init__(self, place: HostPlace, *, seconds: float, greeting: Message):
+        self._hosts, self._seconds, self._greeting = place.hosts, seconds, greeting
+        self._proof, self._turned_away = proof_of(place.token), 0
+        self._listener = _listen(place)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._listener, selectors.EVENT_READ)
         self._strangers: set[_Peer] = set()
@@ -67,9 +75,11 @@ class Hub:
             for key, _ in self._selector.select(TICK):
                 if key.fileobj is self._listener:
                     self._accept()
-                else:
+                elif key.data.line.socket.fileno() >= 0:  # it was not dropped a moment ago
                     self._read(key.data)
             self._tick(time.monotonic())
+        if self._refusal is not None and 0 in self._peers:
+            _tell(self._peers[0], self._refusal)  # its process, and this thread with it, ends when it knows
         for peer in [*self._peers.values(), *self._strangers]:
             peer.line.close()
         self._listener.close()
@@ -77,13 +87,36 @@ class Hub:
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
             connection, _ = self._listener.accept()
+            waiting = [one for one in self._strangers if not one.known]
+            if len(waiting) >= STRANGERS:
+                self._turn_away(min(waiting, key=lambda one: one.heard))
             peer = _Peer(Line(connection))
             self._strangers.add(peer)
             self._selector.register(connection, selectors.EVENT_READ, peer)
+
+    def _examine(self, peer: _Peer) -> None:
+        """Read no more than a proof, and nothing else before it has been found right."""
+        shown = peer.line.shown(PROOF - len(peer.proof))
+        peer.proof += shown
+        if not shown:
+            self._turn_away(peer)
+        elif len(peer.proof) == PROOF:
+            peer.known = hmac.compare_digest(peer.proof, self._proof)
+            if not peer.known:
+                self._turn_away(peer)
+                return
+            _tell(peer, {"kind": "known"})
             if self._refusal is not None:
                 _tell(peer, self._refusal)
 
+    def _turn_away(self, peer: _Peer) -> None:
+        self._turned_away += 1
+        self._drop(peer)
+
     def _read(self, peer: _Peer) -> None:
+        if not peer.known:
+            self._examine(peer)
+            return
         messages = peer.line.receive()
         if messages is None:
             self._drop(peer)
@@ -125,6 +158,8 @@ class Hub:
         self._open = True
         self._selector.unregister(self._listener)
         self._listener.close()
+        for stranger in list(self._strangers):
+            self._drop(stranger)
         names = [self._peers[host].name for host in range(self._hosts)]
         self._tell_all({"kind": "welcome", "names": names, **self._greeting})
 
@@ -133,7 +168,8 @@ class Hub:
         self._refusal = {"kind": "refused", "reason": reason}
         self._end = time.monotonic() + BEAT
         for peer in [*self._peers.values(), *self._strangers]:
-            _tell(peer, self._refusal)
+            if peer.known and peer is not self._peers.get(0):
+                _tell(peer, self._refusal)
 
     def _gather(self, host: int, message: Message) -> None:
         round_ = self._rounds.setdefault(
@@ -152,6 +188,8 @@ class Hub:
         if slept:  # this process was stopped: that says nothing about the others
             for peer in self._peers.values():
                 peer.heard = now
+        for peer in [one for one in self._strangers if not one.known and now - one.heard > SHOWING]:
+            self._turn_away(peer)
         if not self._open:
             if now > self._end and self._refusal is None:
                 self._refuse(self._missing())
@@ -169,9 +207,10 @@ class Hub:
 
     def _missing(self) -> str:
         absent = [f"host {host}" for host in range(self._hosts) if host not in self._peers]
+        strangers = f" ({self._turned_away} connections without this job's {TOKEN} were dropped)"
         return (
             f"{len(self._peers)} of {self._hosts} hosts arrived within {self._seconds:.0f} s; "
-            f"missing: {', '.join(absent)}; {ADVICE}"
+            f"missing: {', '.join(absent)}{strangers if self._turned_away else ''}; {ADVICE}"
         )
 
     def _drop(self, peer: _Peer) -> None:
@@ -194,8 +233,9 @@ class Hub:
         self._tell_all({"kind": "given up", "reason": reason})
 
     def _tell_all(self, message: Message, last: _Peer | None = None) -> None:
-        """To every host that is still there; to `last` when all the others know."""
-        for peer in sorted(self._peers.values(), key=lambda peer: peer is last):
+        """To every host that is still there; to `last` when all the others know, but for host 0, with whose process
+        this thread may end."""
+        for peer in sorted(self._peers.values(), key=lambda peer: (peer.host == 0, peer is last)):
             _tell(peer, message)
 
 
@@ -204,10 +244,14 @@ def _tell(peer: _Peer, message: Message) -> None:
         peer.line.send(message)
 
 
-def _listen(port: int) -> socket.socket:
-    """A socket that takes connections to any address of this machine."""
+def _listen(place: HostPlace) -> socket.socket:
+    """A socket that takes connections from this machine alone if all hosts are on it, else to any of its addresses."""
+    port, own = place.address[1], place.own_address
     options: dict[str, Any] = {"reuse_port": False, "backlog": 1024}
     try:
+        if own:
+            family = socket.AF_INET6 if ":" in own else socket.AF_INET
+            return socket.create_server((own, port), family=family, **options)
         if socket.has_dualstack_ipv6():
             return socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True, **options)
         return socket.create_server(("", port), **options)

@@ -14,6 +14,7 @@ from jax.sharding import AxisType, Mesh
 
 from laminate.parallel.hosts import hosts_that_joined
 from laminate.parallel.places import in_rings, places
+from laminate.parallel.platforms import skip_missing_tpu
 
 DATA = "data"
 FSDP = "fsdp"
@@ -85,6 +86,7 @@ def prepare_devices(shape: MeshShape | None) -> tuple[MeshShape, str]:
                 f"a multiple of {hosts} devices."
             )
         _simulate(shape.devices // hosts)
+    skip_missing_tpu()
     found = jax.devices()
     if shape is None:
         shape = MeshShape(data=len(found))
@@ -104,6 +106,7 @@ def local_mesh(shape: MeshShape | None) -> Mesh:
     """
     if shape is not None:
         _simulate(shape.devices)
+    skip_missing_tpu()
     found = jax.local_devices()
     shape = MeshShape(data=len(found)) if shape is None else shape
     _check_fit(shape, len(found), exact=False)

@@ -9,7 +9,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Place:
+class ChipPlace:
     """The host and slice of one device, and its coordinates in the torus of that slice."""
 
     host: int
@@ -17,10 +17,10 @@ class Place:
     coordinates: tuple[int, ...]
 
 
-def places(devices: Iterable[Any]) -> list[Place]:
+def places(devices: Iterable[Any]) -> list[ChipPlace]:
     """The places of TPU devices, in their order. A device of a single slice does not say which: it is slice 0."""
     return [
-        Place(device.process_index, getattr(device, "slice_index", None) or 0, tuple(device.coords))
+        ChipPlace(device.process_index, getattr(device, "slice_index", None) or 0, tuple(device.coords))
         for device in devices
     ]
 

@@ -9,7 +9,7 @@ from jax.sharding import Mesh
 from jaxtyping import PyTree
 
 from laminate.parallel.mesh import MeshShape, build_mesh
-from laminate.parallel.places import Place, places
+from laminate.parallel.places import ChipPlace, places
 from laminate.planning.chips import Topology
 from laminate.planning.collectives import (
     Collective,
@@ -198,7 +198,7 @@ def _held(job: Job) -> tuple[Held, int]:
     return held, sum(leaf.size for leaf in jax.tree.leaves([one.params for one in players]))
 
 
-def measure(compiled: Compiled, topology: Topology, standing: list[Place]) -> Measured:
+def measure(compiled: Compiled, topology: Topology, standing: list[ChipPlace]) -> Measured:
     """Counts and times, read from the program. `standing` are the devices in the order of the mesh."""
     program = compiled.program
     collectives = find_collectives(program)

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from laminate.parallel.places import Place
+from laminate.parallel.places import ChipPlace
 from laminate.planning.chips import Chip, Topology
 from laminate.planning.collectives import Collective
 from laminate.planning.hlo import Program
@@ -50,7 +50,7 @@ def roofline(
     program: Program,
     collectives: list[Collective],
     topology: Topology,
-    places: list[Place],
+    places: list[ChipPlace],
     *,
     flops: int,
     traffic: int,
@@ -77,7 +77,7 @@ def roofline(
     )
 
 
-def _bandwidth(one: Collective, chip: Chip, places: list[Place]) -> float:
+def _bandwidth(one: Collective, chip: Chip, places: list[ChipPlace]) -> float:
     """Bytes per second one way: a link along each axis of the torus that the group spans, or the network's share."""
     if one.network:
         return chip.of_device(chip.network)

@@ -60,7 +60,8 @@ class RunFlags:
     mesh: str = "auto"
     """Devices: auto, 8 (data), 4x8 (data x fsdp) or 2x4x8 (slices x data x fsdp). Simulated on a CPU."""
     coordinator: str | None = None
-    """ADDRESS:PORT of host 0, when several processes train together and neither a TPU slice nor Slurm says so."""
+    """ADDRESS:PORT of host 0, when several processes train together and neither a TPU slice nor Slurm says so.
+    On several machines all need the same secret in LAMINATE_JOB_TOKEN; tpu/launch.sh sees to it."""
     hosts: int | None = None
     """How many processes train together; 1 trains alone on one host of many. Default: what the TPU slice or the
     Slurm job says; else one."""

@@ -1,0 +1,56 @@
+"""Which kinds of devices JAX looks for: no TPU where there is none.
+
+With libtpu installed (`laminate.planning` compiles with it) JAX starts it on every machine to find out whether there is
+a TPU. Where there is none it writes warnings, or waits for a metadata server that does not answer.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+from jax._src import hardware_utils, xla_bridge  # pyright: ignore[reportPrivateUsage]
+from jax.extend.backend import register_backend_factory
+
+# Set by those who run JAX on a TPU, which need not be one of the devices of this machine.
+_TELLING = (
+    "JAX_FORCE_TPU_INIT",
+    "TPU_NAME",
+    "TPU_ACCELERATOR_TYPE",
+    "TPU_WORKER_ID",
+    "TPU_WORKER_HOSTNAMES",
+    "TPU_PROCESS_ADDRESSES",
+    "TPU_VISIBLE_CHIPS",
+    "TPU_VISIBLE_DEVICES",
+)
+_FILES = ("accel[0-9]*", "vfio/[0-9]*")
+
+
+def may_have_tpu(environment: Mapping[str, str] = os.environ, devices: Path = Path("/dev")) -> bool:
+    """Whether anything says that this process has a TPU: a chip on the PCI bus, a device file, or a variable."""
+    return (
+        hardware_utils.num_available_tpu_chips_and_device_id()[0] > 0
+        or any(name in environment for name in _TELLING)
+        or any(True for pattern in _FILES for _ in devices.glob(pattern))
+    )
+
+
+def skip_missing_tpu() -> None:
+    """Do not look for a TPU on a machine without one. Comes before JAX starts its backend; afterwards it does nothing.
+
+    All other platforms are looked for as ever, a GPU before the CPU. Where the user names platforms (`JAX_PLATFORMS`),
+    those are taken.
+    """
+    if _named() or xla_bridge.backends_are_initialized() or may_have_tpu():
+        return
+    # Not by `jax_platforms`: JAX ends if a platform that is named there is not found, and looks for no other.
+    register_backend_factory("tpu", _no_tpu, priority=300, fail_quietly=True)
+
+
+def _named() -> str | None:
+    return jax.config.jax_platforms  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _no_tpu() -> Any:
+    raise RuntimeError("there is no TPU on this machine; JAX_PLATFORMS=tpu has it looked for all the same")
