@@ -9,12 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from laminate.cli.command import decoder_command
+from laminate.cli.command import training_command
 from laminate.cli.encode_flags import EncodeFlags
 from laminate.recipes.families import to_tree
 from laminate.recipes.image_decoder.family import IMAGE_DECODER
+from laminate.recipes.image_decoder.modules import MODULES
 from laminate.recipes.image_decoder.recipe import for_tokenizer
 from laminate.recipes.latent import TokenizerId
+from laminate.recipes.network import PLAIN
 from laminate.runs.load_tokenizer import load_tokenizer
 from laminate.runs.pretrained import load_pretrained
 from tests.experiments.jobs import (
@@ -122,17 +124,16 @@ def test_a_discriminator_that_diverges_is_named_with_the_last_good_checkpoint(jo
 
 
 def test_without_an_adversary_one_player_is_trained_by_the_plain_step(job, tokenizer):
-    flags, recipe = job.command("--adversary", "none")
+    _, recipe = job.command("--adversary", "none")
     speaking = load_tokenizer(tokenizer)
-    recipe = for_tokenizer(recipe, speaking.recipe, speaking.identity)
-    decoder = experiment("decoder")
-    frozen = decoder.make_frozen(recipe, tokenizer=speaking)
+    recipe = for_tokenizer(recipe, speaking.latent, speaking.identity)
+    frozen = MODULES.frozen(recipe, tokenizer=speaking)
     assert frozen.backbone is None and frozen.perceptual is None
-    work = decoder.make_work(flags, recipe, frozen, F32)
+    task = experiment("decoder").make_task(recipe, frozen, PLAIN)
     key, example = jax.random.key(0), {"image": jnp.zeros((16, 16, 3), jnp.uint8)}
     loss, terms = jax.eval_shape(
-        lambda example, key: work.objective(
-            work.build(key), frozen, example, step=jnp.zeros((), jnp.int32), key=key
+        lambda example, key: task.objective(
+            task.build(key=key), frozen, example, step=jnp.zeros((), jnp.int32), key=key
         ),
         example,
         key,
@@ -172,12 +173,11 @@ def test_another_tokenizer_than_the_one_it_was_trained_on_is_refused(refused, fi
 
 def test_latents_of_whole_numbers_are_read_without_the_noise_that_they_have_not(tmp_path):
     fsq = load_tokenizer(write_tokenizer(tmp_path / "fsq", recipe=TINY_FSQ), codes=True)
-    recipe = for_tokenizer(TINY_DECODER, fsq.recipe, fsq.identity)
-    decoder = experiment("decoder")
-    frozen, reading = decoder.make_frozen(recipe, tokenizer=fsq), decoder.make_reading(recipe, F32)
+    recipe = for_tokenizer(TINY_DECODER, fsq.latent, fsq.identity)
+    frozen, inputs = MODULES.frozen(recipe, tokenizer=fsq), experiment("decoder").make_inputs(recipe, F32)
     example = {"image": jnp.zeros((16, 16, 3), jnp.uint8)}
     read = jax.eval_shape(
-        lambda e, k: reading.prepared(frozen, e, key=k, fresh=False), example, jax.random.key(0)
+        lambda e, k: inputs.prepared(frozen, e, key=k, fresh=False), example, jax.random.key(0)
     )
     assert recipe.noise.kind == "none" and read.inputs.shape == read.clean.shape == (3, 3)
 
@@ -222,7 +222,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_started(refused, photos
 def test_flags_that_mean_nothing_are_refused(job, capsys, arguments, expected):
     given = arguments if "--experiment" in arguments else job.arguments(*arguments)
     with pytest.raises(SystemExit) as caught:
-        decoder_command(None, IMAGE_DECODER.names.recipe, default="embedded-decoder", arguments=given)
+        training_command(None, IMAGE_DECODER, arguments=given)
     assert caught.value.code == 2
     assert expected in " ".join(capsys.readouterr().err.split())
 

@@ -15,7 +15,8 @@ import pytest
 from safetensors.numpy import load_file
 
 import laminate
-from laminate.cli.encode_flags import EncodeFlags, encode_command
+from laminate.cli.command import flags_command
+from laminate.cli.encode_flags import EncodeFlags
 from laminate.data.array_schema import ReadArray
 from laminate.data.array_writer import STATISTICS, ArrayFolder
 from laminate.data.augment import RandomResizedCrop, Squash
@@ -233,7 +234,7 @@ def test_a_folder_of_something_else_and_flags_that_mean_nothing_are_refused(
         (["x", "--shard-images", "0"], "--shard-images must be at least 1"),
     ):
         with pytest.raises(SystemExit) as caught:
-            encode_command(None, arguments)
+            flags_command(None, EncodeFlags, arguments=arguments)
         assert caught.value.code == 2 and words in " ".join(capsys.readouterr().err.split())
 
 

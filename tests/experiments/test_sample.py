@@ -185,7 +185,7 @@ def drawn_through(places, *arguments):
     given = flags(places, "--total", "4", *arguments)
     sample = experiment("sample")
     sampler, recipe, _ = sample.open_sampler(given, str(places[1]))
-    batches = list(sampler.draw(sample.make_labels(given, recipe), sample.make_knobs(given, recipe)))
+    batches = list(sampler.draw(sample.make_labels(given, recipe), sample.make_params(given, recipe)))
     latents, images = (np.concatenate([getattr(b, name) for b in batches]) for name in ("latents", "images"))
     normalization = load_tokenizer(places[0]).model.normalization
     return latents * np.asarray(normalization.std.value) + np.asarray(normalization.mean.value), images

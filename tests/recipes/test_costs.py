@@ -7,15 +7,15 @@ import jax
 import numpy as np
 import pytest
 
-from laminate.recipes import costs
-from laminate.recipes import modules as build
+from laminate.recipes.flatdino.costs import bottleneck_parameters, decoder_cost, encoder_cost, parameters
 from laminate.recipes.flatdino.family import FSQ, VAE
+from laminate.recipes.flatdino.modules import flatdino
 from laminate.recipes.flatdino.presets import embedded_fsq, embedded_vae
 from laminate.recipes.network import VitConfig, patch_teacher
 
 
 def shapes(recipe):
-    return eqx.filter_eval_shape(lambda key: build.flatdino(recipe, key=key), jax.random.key(0))
+    return eqx.filter_eval_shape(lambda key: flatdino(recipe, key=key), jax.random.key(0))
 
 
 def trained(module):
@@ -41,8 +41,8 @@ def test_networks_have_the_parameters_of_the_released_ones(name, encoder, decode
     recipe = VAE.names.recipe(name, variant="released")
     tokenizer = shapes(recipe)
     assert (trained(tokenizer.encoder), trained(tokenizer.decoder)) == (encoder, decoder)
-    assert costs.encoder_cost(recipe).parameters == encoder
-    assert costs.decoder_cost(recipe).parameters == decoder
+    assert encoder_cost(recipe).parameters == encoder
+    assert decoder_cost(recipe).parameters == decoder
 
 
 RECIPES = [
@@ -60,10 +60,10 @@ RECIPES = [
 def test_counted_parameters_are_those_of_the_modules(recipe):
     tokenizer = shapes(recipe)
     nested = 0 if tokenizer.nested is None else trained(tokenizer.nested)
-    assert costs.encoder_cost(recipe).parameters == trained(tokenizer.encoder)
-    assert costs.decoder_cost(recipe).parameters == trained(tokenizer.decoder)
-    assert costs.bottleneck_parameters(recipe) == nested
-    assert costs.parameters(recipe) == count_of_trained(tokenizer)
+    assert encoder_cost(recipe).parameters == trained(tokenizer.encoder)
+    assert decoder_cost(recipe).parameters == trained(tokenizer.decoder)
+    assert bottleneck_parameters(recipe) == nested
+    assert parameters(recipe) == count_of_trained(tokenizer)
 
 
 def count_of_trained(tokenizer):
@@ -75,9 +75,9 @@ def count_of_trained(tokenizer):
 )
 def test_flops_are_those_of_the_paper_s_appendix_h(variant, encoder, decoder):
     recipe = VAE.names.recipe("long-32-bl-128", variant=variant)
-    assert costs.encoder_cost(recipe).sequence == costs.decoder_cost(recipe).sequence == 288
-    assert costs.encoder_cost(recipe).flops == pytest.approx(encoder, rel=2e-3)
-    assert costs.decoder_cost(recipe).flops == pytest.approx(decoder, rel=2e-3)
+    assert encoder_cost(recipe).sequence == decoder_cost(recipe).sequence == 288
+    assert encoder_cost(recipe).flops == pytest.approx(encoder, rel=2e-3)
+    assert decoder_cost(recipe).flops == pytest.approx(decoder, rel=2e-3)
 
 
 def test_a_recipe_s_tokenizer_encodes_and_decodes_its_teacher_s_features():
@@ -88,9 +88,9 @@ def test_a_recipe_s_tokenizer_encodes_and_decodes_its_teacher_s_features():
     )
 
     def round_trip(key):
-        latents = (tokenizer := build.flatdino(recipe, key=key)).encode(jax.random.normal(key, (25, 48)))
+        latents = (tokenizer := flatdino(recipe, key=key)).encode(jax.random.normal(key, (25, 48)))
         return tokenizer, latents, tokenizer.decode(latents)
 
     tokenizer, latents, features = eqx.filter_eval_shape(round_trip, jax.random.key(0))
     assert (latents.shape, features.shape) == ((4, 3), (25, 48))
-    assert count_of_trained(tokenizer) == costs.parameters(recipe)
+    assert count_of_trained(tokenizer) == parameters(recipe)

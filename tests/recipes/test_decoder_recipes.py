@@ -12,15 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from laminate.recipes import __main__ as command
-from laminate.recipes import modules as build
 from laminate.recipes.families import from_json, to_json
 from laminate.recipes.flatdino.family import VAE, latent_of
 from laminate.recipes.flatdino.presets import embedded_fsq, embedded_vae
 from laminate.recipes.image_decoder.costs import decoder_parameters
 from laminate.recipes.image_decoder.family import IMAGE_DECODER
-from laminate.recipes.image_decoder.presets import named_decoder
+from laminate.recipes.image_decoder.modules import image_decoder
+from laminate.recipes.image_decoder.presets import RAE_SIZES, named_decoder
 from laminate.recipes.image_decoder.recipe import (
-    RAE_SIZES,
     Adversary,
     AdversaryKind,
     Noise,
@@ -50,7 +49,7 @@ PARAMETERS = {
 @pytest.mark.parametrize("name", NAMES)
 def test_networks_have_the_stated_parameters_whether_built_or_counted(name):
     recipe = named_decoder(name)
-    network = eqx.filter_eval_shape(lambda key: build.image_decoder(recipe, key=key), jax.random.key(0))
+    network = eqx.filter_eval_shape(lambda key: image_decoder(recipe, key=key), jax.random.key(0))
     trained = [leaf for leaf in jax.tree.leaves(network, is_leaf=is_buffer) if not is_buffer(leaf)]
     assert sum(int(np.prod(leaf.shape)) for leaf in trained) == decoder_parameters(recipe) == PARAMETERS[name]
 

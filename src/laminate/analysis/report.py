@@ -34,7 +34,7 @@ class RunReport:
     visualised: Batches
     title: str
     summary: str
-    facts: tuple[tuple[str, ...], ...]
+    facts: tuple[tuple[str, str], ...]
     command: str
     step: int
     save: Callable[[epath.Path, Any, dict[str, float]], object]
@@ -82,7 +82,7 @@ class Report:
     title: str
     summary: str
     headlines: tuple[tuple[str, str], ...]
-    facts: tuple[tuple[str, ...], ...]
+    facts: tuple[tuple[str, str], ...]
     command: str
     pictures: tuple[Picture, ...]
     files: tuple[tuple[str, str], ...] = ()

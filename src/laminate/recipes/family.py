@@ -17,6 +17,7 @@ from laminate.recipes.training import Optimizer, Schedule
 
 Kind = Literal["tokenizer", "generator", "image-decoder"]
 Rows = tuple[tuple[str, ...], ...]
+Facts = tuple[tuple[str, str], ...]
 
 Shapes = Mapping[str, tuple[tuple[int, ...], str]]
 
@@ -114,9 +115,9 @@ class Text:
 
     title: str
     """Of a run and its report."""
-    header: Rows
+    header: Facts
     """(what, value): the first lines of a run."""
-    rows: Rows
+    rows: Facts
     """(what, value) of everything that it resolves to, costs included."""
     summary: str
     """One sentence under the title of a report."""
@@ -194,6 +195,11 @@ def accept_images(recipe: Any, records: Records, *, tokenizer: LoadedTokenizer |
     return recipe
 
 
+def the_model_itself(recipe: Any, model: Any, *, encodes: bool = True, weights: bool = True) -> Any:
+    """The model is an `ImageTokenizer`: no frozen network stands before it."""
+    return model
+
+
 def image_and_label(recipe: Any) -> Shapes:
     """The arrays of an example of an image family, (shape, dtype)."""
     side = recipe.augment.image_size
@@ -209,7 +215,7 @@ class Modules:
     accept: Accept = accept_images
     example_shapes: Callable[[Any], Shapes] = image_and_label
     """The arrays of one example as the loader gives it, for a plan."""
-    tokenizer: AsTokenizer | None = None
+    tokenizer: AsTokenizer = the_model_itself
     """For families of kind `tokenizer`."""
 
 

@@ -74,22 +74,25 @@ class ReadsLatents(Protocol):
 R = TypeVar("R", bound=ReadsLatents)
 
 
-def for_latents(recipe: R, latent: LatentSpec, identity: TokenizerId | None = None) -> R:
+def for_latents(
+    recipe: R, latent: LatentSpec, identity: TokenizerId | None = None, *, what: str = "generator"
+) -> R:
     """`recipe` for the latents of a tokenizer; without `identity`, for any tokenizer with latents of that shape.
 
-    Raises ValueError if `recipe` was trained on the latents of another one, or on latents of another shape.
+    Raises ValueError if `recipe`, which is that of a `what`, was trained on the latents of another one, or on latents
+    of another shape.
     """
     before, shape = recipe.tokenizer, (latent.tokens, latent.latent_dim)
     if before is not None and (recipe.tokens, recipe.features) != shape:
         raise ValueError(
-            f"{recipe.name!r} is for {recipe.tokens} tokens of {recipe.features} numbers, and this tokenizer has "
-            f"{latent.tokens} of {latent.latent_dim}: give the tokenizer {before.name}."
+            f"The {what} {recipe.name!r} is for {recipe.tokens} tokens of {recipe.features} numbers, and this "
+            f"tokenizer has {latent.tokens} of {latent.latent_dim}: give the tokenizer {before.name}."
         )
     if before is not None and identity is not None and before.sha256 != identity.sha256:
         raise ValueError(
-            f"{recipe.name!r} belongs to the tokenizer {before.name} with the hash {before.sha256[:12]}, and this one "
-            f"is {identity.name} with {identity.sha256[:12]}: its latents mean something else. Give that tokenizer, or "
-            "train anew on this one."
+            f"The {what} {recipe.name!r} belongs to the tokenizer {before.name} with the hash {before.sha256[:12]}, "
+            f"and this one is {identity.name} with {identity.sha256[:12]}: its latents mean something else. Give that "
+            f"tokenizer, or train a {what} on this one."
         )
     changed: dict[str, Any] = {
         "tokens": latent.tokens,

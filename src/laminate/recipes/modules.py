@@ -140,7 +140,6 @@ def image_tokenizer(
     """
     recipe = tokenizer_like(like) if loaded is None else loaded.recipe
     made = family_of(recipe).modules()
-    assert made.tokenizer is not None
     model = (
         eqx.filter_eval_shape(made.build, recipe, key=jax.random.key(0)) if loaded is None else loaded.model
     )

@@ -54,7 +54,7 @@ def _fields(tree: dict[str, Any], cls: type, prefix: str) -> Iterable[Field]:
         if not field.init or field.name not in tree:
             continue
         path, hint, held = prefix + field.name, hints[field.name], tree[field.name]
-        classes = [one for one in _members(hint) if dataclasses.is_dataclass(one)]
+        classes = _classes(hint)
         if not classes or held is None:
             yield Field(path, hint, held)
             continue
@@ -117,7 +117,7 @@ def _with_classes(tree: dict[str, Any], cls: type, typed: Mapping[str, str]) -> 
 def _class_of(cls: type, part: str, tag: str) -> type:
     """The class of the part at a path whose tag is `tag`."""
     first, _, rest = part.partition(".")
-    classes = [one for one in _members(get_type_hints(cls)[first]) if dataclasses.is_dataclass(one)]
+    classes = _classes(get_type_hints(cls)[first])
     return tagged(classes)[1][tag] if not rest else _class_of(classes[0], rest, tag)
 
 
@@ -149,7 +149,7 @@ def _put(tree: Any, path: str, value: Any) -> None:
 def with_name(recipe: R, changed: Mapping[str, str]) -> R:
     """`recipe` under a name that says what was changed: `NAME+schedule.peak=3e-4`, each path once, the latest value."""
     base, *earlier = str(getattr(recipe, _NAME)).split("+")
-    said = dict(word.partition("=")[::2] for word in earlier) | dict(changed)
+    said = {path: text for path, _, text in (word.partition("=") for word in earlier)} | dict(changed)
     words = [base, *(f"{path}={_plain_text(text)}" for path, text in said.items())]
     return dataclasses.replace(recipe, **{_NAME: "+".join(words)})  # pyright: ignore[reportArgumentType, reportCallIssue, reportUnknownVariableType, reportReturnType]
 
@@ -221,6 +221,10 @@ def _refuse_constant(word: str) -> Any:
 
 def _members(hint: Any) -> tuple[Any, ...]:
     return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+
+
+def _classes(hint: Any) -> list[type]:
+    return [one for one in _members(hint) if isinstance(one, type) and dataclasses.is_dataclass(one)]
 
 
 def _kind_text(hint: Any) -> str:

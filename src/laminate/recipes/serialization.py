@@ -33,7 +33,7 @@ def tag_of(cls: type) -> tuple[str, str] | None:
     hints = get_type_hints(cls)
     for field in dataclasses.fields(cls):
         if not field.init and get_origin(hints[field.name]) is Literal:
-            return field.name, field.default
+            return field.name, str(field.default)
     return None
 
 

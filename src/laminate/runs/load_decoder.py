@@ -66,8 +66,9 @@ def find_decoder(
         return _own(tokenizer, f" ({beside} has not ended)")
     try:
         recipe = recipe_at(beside)
-        is_decoder = recipe is not None and family_of(recipe).kind == "image-decoder"
-        reads = recipe.tokenizer if is_decoder else None
+        reads = None
+        if recipe is not None and family_of(recipe).kind == "image-decoder":
+            reads = recipe.tokenizer
         if reads is None or reads.sha256 != tokenizer.identity.sha256:
             return _own(tokenizer, f" ({beside} is of another one)")
         return _given(beside, tokenizer, kernel)
@@ -105,7 +106,7 @@ def _given(where: str, tokenizer: LoadedTokenizer, kernel: AttentionKernel) -> D
     if recipe.reads == "latents":
         if recipe.tokenizer is None:
             raise ValueError(f"--decoder: {where} does not say which tokenizer's latents it reads.")
-        for_latents(recipe, tokenizer.latent, tokenizer.identity)
+        for_latents(recipe, tokenizer.latent, tokenizer.identity, what="decoder")
     else:
         _require_features(where, recipe, tokenizer)
     return DecoderChoice(load_pretrained(where, kernel=kernel).model, recipe.reads == "latents", where)
@@ -128,6 +129,6 @@ def _require_features(where: str, recipe: Any, tokenizer: LoadedTokenizer) -> No
     if given is None or not same_teacher(recipe.teacher, given):
         of = "images themselves" if given is None else f"of {teacher_text(given)}"
         raise ValueError(
-            f"--decoder: {where} decodes the features of the teacher {teacher_text(recipe.teacher)}, and those of the "
+            f"--decoder: {where} paints the features of the teacher {teacher_text(recipe.teacher)}, and those of the "
             f"tokenizer {tokenizer.recipe.name} are {of}: give a decoder that was trained on that teacher."
         )

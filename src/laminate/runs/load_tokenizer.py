@@ -1,12 +1,11 @@
 """A trained tokenizer for whoever reads its latents: found, loaded, and seen to be one."""
 
 import os
-from pathlib import Path
 
 from laminate.recipes.families import family_of
 from laminate.recipes.latent import LoadedTokenizer, TokenizerId
 from laminate.recipes.network import AttentionKernel
-from laminate.runs.pretrained import exported, load_pretrained, require_there
+from laminate.runs.pretrained import load_pretrained, require_there
 from laminate.train.export import content_hash
 
 

@@ -19,7 +19,7 @@ from laminate.parallel.feeding import feed
 from laminate.parallel.hosts import check, is_first, of_first, watched
 from laminate.parallel.sharding import initialize
 from laminate.recipes.families import to_tree
-from laminate.recipes.family import Rows
+from laminate.recipes.family import Facts
 from laminate.runs.evaluations import Evaluation, ask_all
 from laminate.runs.exit_codes import say
 from laminate.runs.model_card import Card
@@ -238,7 +238,7 @@ def _trackers(run: Run) -> list[Tracker]:
     return trackers
 
 
-def _facts(run: Run, first: int) -> Rows:
+def _facts(run: Run, first: int) -> Facts:
     recipe, manifest = run.recipe, run.training.manifest
     parts = "" if run.micro_batches == 1 else f" in {run.micro_batches} parts"
     share = recipe.global_batch_size // run.shape.devices

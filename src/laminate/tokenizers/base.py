@@ -21,14 +21,14 @@ class ImageTokenizer(eqx.Module):
     """
 
     @property
-    @abc.abstractmethod
     def normalization(self) -> Normalization | None:
         """The measured statistics of the latents; None for a tokenizer that needs none."""
+        return None
 
     @property
-    @abc.abstractmethod
     def shows_images(self) -> bool:
         """Whether `image` can be asked for: some tokenizers give back features that are no pixels."""
+        return True
 
     @abc.abstractmethod
     def encode_raw(
@@ -37,19 +37,21 @@ class ImageTokenizer(eqx.Module):
         """The raw latents of an example, and the by-product of the bottleneck; `key=None` takes no sample."""
 
     @abc.abstractmethod
+    def image(self, latents: Float[Array, "latents features"], *, dtype: jnp.dtype) -> Image:
+        """The float32 image in [0, 1] of raw latents. Raises ValueError if these are no images."""
+
     def around(self, aux: Any, *, key: RandomKey, scale: float) -> Latents:
         """Raw latents drawn from the posterior that `encode_raw` gave, its deviation times `scale`.
 
         Raises ValueError if this tokenizer has none.
         """
+        raise ValueError("noise.kind posterior needs a tokenizer with a posterior: take uniform, or none.")
 
-    @abc.abstractmethod
-    def image(self, latents: Float[Array, "latents features"], *, dtype: jnp.dtype) -> Image:
-        """The float32 image in [0, 1] of raw latents. Raises ValueError if these are no images."""
-
-    @abc.abstractmethod
     def features(self, latents: Float[Array, "latents features"], *, dtype: jnp.dtype) -> Tokens:
         """The teacher's features that raw latents stand for. Raises ValueError for a tokenizer of images themselves."""
+        raise ValueError(
+            f"A {type(self).__name__} compresses images and gives back no features of a teacher."
+        )
 
     def encode(self, example: Example, *, dtype: jnp.dtype, key: RandomKey | None = None) -> Latents:
         """Normalised latents of an example."""

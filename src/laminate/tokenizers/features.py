@@ -29,10 +29,6 @@ class TeacherFeatures(ImageTokenizer):
     teacher: Any
 
     @property
-    def normalization(self) -> Normalization | None:
-        return None
-
-    @property
     def shows_images(self) -> bool:
         return isinstance(self.teacher, FeatureDecoder)
 
@@ -40,9 +36,6 @@ class TeacherFeatures(ImageTokenizer):
         self, example: Example, *, dtype: jnp.dtype, key: RandomKey | None = None
     ) -> tuple[Latents, Any]:
         return features_of(self.teacher, example, dtype=dtype).final.astype(jnp.float32), None
-
-    def around(self, aux: Any, *, key: RandomKey, scale: float) -> Latents:
-        raise ValueError("The features of a teacher have no posterior: take noise of another kind, or none.")
 
     def features(self, latents: Float[Array, "latents features"], *, dtype: jnp.dtype) -> Tokens:
         return latents.astype(dtype)
@@ -75,9 +68,7 @@ class FeatureTokenizer(ImageTokenizer):
     def around(self, aux: Any, *, key: RandomKey, scale: float) -> Latents:
         bottleneck = self.tokenizer.bottleneck
         if not isinstance(bottleneck, Gaussian):
-            raise ValueError(
-                "noise.kind posterior needs a tokenizer with a posterior: take uniform, or none."
-            )
+            return super().around(aux, key=key, scale=scale)
         return bottleneck.squash(aux.sample(key, scale=scale))
 
     def features(self, latents: Float[Array, "latents features"], *, dtype: jnp.dtype) -> Tokens:

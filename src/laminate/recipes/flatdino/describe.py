@@ -8,7 +8,7 @@ from laminate.recipes.describe import (
     training_rows,
     transformer_text,
 )
-from laminate.recipes.family import CardText, Rows, Text
+from laminate.recipes.family import CardText, Facts, Rows, Text
 from laminate.recipes.flatdino import fsq_names, vae_names
 from laminate.recipes.flatdino.costs import decoder_cost, encoder_cost, parameters
 from laminate.recipes.flatdino.grammar import EPOCHS, Grammar, match_option, split
@@ -42,7 +42,7 @@ def describe(recipe: FlatDinoRecipe) -> Text:
     )
 
 
-def _rows(recipe: FlatDinoRecipe) -> Rows:
+def _rows(recipe: FlatDinoRecipe) -> Facts:
     teacher = recipe.teacher
     encoder, decoder = encoder_cost(recipe), decoder_cost(recipe)
     return (
@@ -66,7 +66,7 @@ def _rows(recipe: FlatDinoRecipe) -> Rows:
     )
 
 
-def _bottleneck_rows(recipe: FlatDinoRecipe) -> Rows:
+def _bottleneck_rows(recipe: FlatDinoRecipe) -> Facts:
     bottleneck = recipe.bottleneck
     if isinstance(bottleneck, FsqBottleneck):
         dropout = ", nested dropout" if bottleneck.nested_dropout else ""

@@ -1,7 +1,7 @@
 """What a generator's recipe says to a person."""
 
 from laminate.recipes.describe import optimizer_text, shape_text, training_rows, transformer_text
-from laminate.recipes.family import CardText, Rows, Text
+from laminate.recipes.family import CardText, Facts, Text
 from laminate.recipes.generator.costs import generator_flops, generator_parameters
 from laminate.recipes.generator.recipe import GeneratorRecipe
 
@@ -27,7 +27,7 @@ def describe(recipe: GeneratorRecipe) -> Text:
     )
 
 
-def _header(recipe: GeneratorRecipe) -> Rows:
+def _header(recipe: GeneratorRecipe) -> Facts:
     source = "" if recipe.tokenizer is None else f" of {recipe.tokenizer}"
     normalised = "normalised" if recipe.normalize else "not normalised"
     classes = f"{recipe.classes} classes, dropped at {recipe.class_dropout:g}"
@@ -39,7 +39,7 @@ def _header(recipe: GeneratorRecipe) -> Rows:
     )
 
 
-def _rows(recipe: GeneratorRecipe) -> Rows:
+def _rows(recipe: GeneratorRecipe) -> Facts:
     guidance = recipe.guidance
     return (
         *_header(recipe),

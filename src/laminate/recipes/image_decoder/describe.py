@@ -1,7 +1,7 @@
 """What the recipe of an image decoder says to a person."""
 
 from laminate.recipes.describe import optimizer_text, shape_text, training_rows, transformer_text
-from laminate.recipes.family import CardText, Rows, Text
+from laminate.recipes.family import CardText, Facts, Text
 from laminate.recipes.image_decoder.costs import decoder_flops, decoder_parameters, decoder_sequence
 from laminate.recipes.image_decoder.recipe import Adversary, DecoderRecipe
 
@@ -23,7 +23,7 @@ def describe(recipe: DecoderRecipe) -> Text:
         title=f"Image decoder {recipe.name}{on}",
         header=_header(recipe),
         rows=_rows(recipe),
-        summary=f"Decodes images of {recipe.image_size} pixels from {recipe.tokens} {recipe.reads} of "
+        summary=f"Paints images of {recipe.image_size} pixels from {recipe.tokens} {recipe.reads} of "
         f"{recipe.features} numbers.",
         card=CardText(
             task="image-to-image",
@@ -36,11 +36,11 @@ def describe(recipe: DecoderRecipe) -> Text:
     )
 
 
-def _header(recipe: DecoderRecipe) -> Rows:
+def _header(recipe: DecoderRecipe) -> Facts:
     return (
         ("reads", _source(recipe)),
         (
-            "decodes to",
+            "paints",
             f"{recipe.image_size} x {recipe.image_size} pixels, {recipe.grid**2} patches of {recipe.patch_size}",
         ),
         ("losses", f"{recipe.pixels.upper()} + {_perceptual(recipe)}"),
@@ -48,7 +48,7 @@ def _header(recipe: DecoderRecipe) -> Rows:
     )
 
 
-def _rows(recipe: DecoderRecipe) -> Rows:
+def _rows(recipe: DecoderRecipe) -> Facts:
     noise = recipe.noise
     cost = (
         f"{decoder_parameters(recipe):,} parameters; {decoder_flops(recipe) / 1e9:.2f} GFLOPs forward over "
@@ -65,7 +65,7 @@ def _rows(recipe: DecoderRecipe) -> Rows:
     )
 
 
-def _optimizer_rows(recipe: DecoderRecipe) -> Rows:
+def _optimizer_rows(recipe: DecoderRecipe) -> Facts:
     own = (("optimiser", optimizer_text(recipe.optimizer)),)
     if recipe.adversary.kind == "none":
         return own
@@ -112,7 +112,7 @@ def _use(recipe: DecoderRecipe) -> tuple[str, ...]:
             "and of no other"
         )
     return (
-        "An image decoder of the Python library laminate (distribution `laminate-jax`): it makes images, trained by "
+        "An image decoder of the Python library laminate (distribution `laminate-jax`): it paints images, trained by "
         "reconstruction and against a discriminator.",
         "## Use",
         "```sh\npython experiments/sample.py --decoder PATH\n```",

@@ -241,7 +241,7 @@ def for_tokenizer(recipe: DecoderRecipe, latent: LatentSpec, identity: Tokenizer
     Raises ValueError if it was trained on those of another one.
     """
     silent = recipe.noise.kind == "posterior" and not latent.posterior
-    fitted = for_latents(recipe, latent, identity)
+    fitted = for_latents(recipe, latent, identity, what="decoder")
     return replace(fitted, noise=Noise("none", 0.0)) if silent else fitted
 
 
