@@ -90,8 +90,7 @@ class PatchAutoencoder(ImageTokenizer):
 
 
 def build(recipe, compute=PLAIN, *, key):
-    k_encoder, k_decoder = jax.random.split(key)
-    pixels = 3 * recipe.patch**2
+    (k_encoder, k_decoder), pixels = jax.random.split(key), 3 * recipe.patch**2
     encoder, decoder = Linear(pixels, recipe.dim, key=k_encoder), Linear(recipe.dim, pixels, key=k_decoder)
     return PatchAutoencoder(encoder, decoder, recipe.patch, recipe.grid)
 
@@ -122,16 +121,16 @@ def objective(model, frozen, example, *, step=None, key=None, dtype):
 
 
 def make_task(recipe, frozen, compute):
-    dtype = jnp.dtype(compute.dtype)
-    return Task(partial(build, recipe, compute), frozen, partial(objective, dtype=dtype), recipe.optimizer)
+    loss = partial(objective, dtype=jnp.dtype(compute.dtype))
+    return Task(partial(build, recipe, compute), frozen, loss, recipe.optimizer)
 
 
 def report(run, model):
     apply = make_map(partial(rebuilt, dtype=run.dtype), model, None, mesh=run.mesh, compute_dtype=run.dtype)
     pairs = joined(map_batches(apply, model, None, run.visualised()))
     run.save(run.folder / "tokenizer", model, {})
-    images = np.clip(np.concatenate(list(pairs.values())), 0.0, 1.0)
-    (run.folder / "pairs.png").write_bytes(sample_grid(images, columns=len(pairs["image"])))
+    drawn = sample_grid(np.clip(np.concatenate([*pairs.values()]), 0.0, 1.0), columns=len(pairs["image"]))
+    (run.folder / "pairs.png").write_bytes(drawn)
     return run.page(headlines=(), pictures=(Picture("pairs.png", "Held-out images"),), files=())
 
 

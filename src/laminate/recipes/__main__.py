@@ -62,9 +62,8 @@ def show_list() -> None:
         names = family.names
         rows = (*((name, "fixed name") for name in names.presets), *names.options)
         usage = f": {names.usage}" if names.usage else ""
-        console.print(
-            table(f"experiments/{family.script} (--family {family.name}){usage}", ("part", "means"), rows)
-        )
+        console.print(f"experiments/{family.script} (--family {family.name}){usage}", markup=False)
+        console.print(table("", ("part", "means"), rows))
         for word, meanings in names.glossary.items():
             console.print(table(word, ("name", *("",) * (max(map(len, meanings)) - 1)), meanings))
 

@@ -11,7 +11,7 @@ from laminate.recipes.overrides import fields_of
 
 def table(title: str, columns: tuple[str, ...], rows: Rows) -> Table:
     """Rows of plain text under headings; what is missing at the end of a row is left empty."""
-    made = Table(*columns, title=title, title_justify="left")
+    made = Table(*columns, title=title or None, title_justify="left")
     for row in rows:
         made.add_row(*(cell.replace("[", "\\[") for cell in row))
     return made
