@@ -76,7 +76,7 @@ def same_teacher(wanted: TeacherConfig, given: TeacherConfig) -> bool:
 def teacher_text(teacher: TeacherConfig) -> str:
     """A teacher and what tells it from another one."""
     return (
-        f"{teacher.name!r} ({teacher.patches} features of {teacher.dim} numbers, weights "
+        f"{teacher.name} ({teacher.patches} features of {teacher.dim} numbers, weights "
         f"{teacher.weights[:12] or 'none'})"
     )
 
