@@ -37,7 +37,7 @@ from laminate.losses.adversarial import (
     r1_penalty,
     vanilla_loss,
 )
-from laminate.losses.diffaug import diffaug, draw
+from laminate.losses.diffaug import diffaug, draw_augmentation
 from laminate.losses.perceptual import lpips_loss
 from laminate.losses.pyramid import pyramid_distance
 from laminate.losses.reconstruction import charbonnier_loss, l1_loss, mse_loss
@@ -119,7 +119,9 @@ def make_views(recipe, dtype):
 
     def views(image, frozen, *, key):
         signed = 2.0 * (jnp.clip(image, 0.0, 1.0) if recipe.clip else image) - 1.0
-        moved = diffaug(signed, draw(key), probability=adversary.augment_rate, cutout=adversary.cutout)
+        moved = diffaug(
+            signed, draw_augmentation(key), probability=adversary.augment_rate, cutout=adversary.cutout
+        )
         shown = (moved, signed) if adversary.consistency else (moved,)
         return tuple(frozen.backbone(view.astype(dtype)) for view in shown)
 

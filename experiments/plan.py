@@ -30,10 +30,10 @@ from rich.console import Console
 from laminate.parallel.mesh import MeshShape, parse_mesh, split_batch
 from laminate.parallel.sharding import abstract, batch_sharding
 from laminate.planning.chips import parse_topology
-from laminate.planning.devices import describe
-from laminate.planning.figure import draw
+from laminate.planning.devices import describe_slice
+from laminate.planning.figure import draw_plan
 from laminate.planning.loader_speed import images_per_second
-from laminate.planning.plan import Job, Setting, held_bytes, make_plan
+from laminate.planning.plan import AbstractStep, Setting, held_bytes, make_plan
 from laminate.planning.suggest import suggest
 from laminate.planning.table import markdown, show
 from laminate.recipes.decoder_flags import DecoderFlags, resolve_decoder
@@ -82,20 +82,20 @@ def job_maker(experiment, flags, recipe):
         )
         side = planned.augment.image_size
         shapes = {"image": ((side, side, 3), jnp.uint8), "label": ((), jnp.int32)}
-        return Job(step, state, frozen, batch_of(shapes, setting.global_batch_size, mesh))
+        return AbstractStep(step, state, frozen, batch_of(shapes, setting.global_batch_size, mesh))
 
     return make
 
 
 def drawing_job(experiment, recipe, state, frozen, mesh):
     """Every step of the sampler of a generator, on the averaged weights alone."""
-    draw = experiment.make_drawing(recipe, state.model, frozen, mesh=mesh, dtype=DTYPE)
+    draw_plan = experiment.make_drawing(recipe, state.model, frozen, mesh=mesh, dtype=DTYPE)
     held = eqx.tree_at(  # the constructor is for arrays, and these are shapes
         lambda state: (state.opt_state, state.ema), state, ((), None), is_leaf=lambda node: node is None
     )
-    step = jax.jit(lambda state, frozen, batch: draw(state.model, frozen, batch))
+    step = jax.jit(lambda state, frozen, batch: draw_plan(state.model, frozen, batch))
     shapes = {"label": ((), jnp.int32), "index": ((), jnp.uint32)}
-    return Job(step, held, frozen, batch_of(shapes, recipe.global_batch_size, mesh))
+    return AbstractStep(step, held, frozen, batch_of(shapes, recipe.global_batch_size, mesh))
 
 
 def batch_of(shapes, global_batch_size, mesh):
@@ -110,7 +110,7 @@ def main(flags):
         experiment = load_experiment(script_of(flags))
         recipe = resolve(flags.training, experiment)
         topology = parse_topology(flags.topology, slices=flags.slices)
-        place = describe(topology)
+        place = describe_slice(topology)
         shape = parse_mesh(flags.mesh) or MeshShape(len(place.devices) // topology.slices, 1, topology.slices)
         parts = split_batch(recipe.global_batch_size, shape.devices, flags.device_batch_size)
         setting = Setting(shape, recipe.global_batch_size, parts, flags.remat)
@@ -139,7 +139,7 @@ def main(flags):
     out.mkdir(parents=True, exist_ok=True)
     (out / "plan.json").write_text(json.dumps({**plan.as_dict(), "loader_images_per_second": rate}, indent=2))
     (out / "plan.md").write_text(markdown(plan, loader_rate=rate))
-    draw(plan, out / "plan.png")
+    draw_plan(plan, out / "plan.png")
     say(f"{out}/plan.json, plan.md, plan.png", primary=True)
 
 

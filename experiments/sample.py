@@ -42,7 +42,7 @@ from laminate.recipes.drawing import load_generator, require_alike, tokenizer_of
 from laminate.recipes.endings import FAILED, say, training_errors, user_errors
 from laminate.recipes.flags import GeneratorFlags
 from laminate.recipes.picturing import find_pictures, require_images
-from laminate.train.progress import Header, Progress
+from laminate.train.progress import Progress, RunHeader
 
 SOLVERS = {"euler": EULER, "heun": HEUN, "rk4": RK4, "adaptive": None}
 GENERATOR = "runs/embedded-dit"
@@ -241,7 +241,7 @@ def print_check(images, labels, recipe, flags):
         ),
         ("closer", f"{found.closer:+.1%} than training images are to each other"),
     ]
-    Header(f"Check of {len(images)} samples", tuple(rows)).show(primary=is_first())
+    RunHeader(f"Check of {len(images)} samples", tuple(rows)).show(primary=is_first())
 
 
 def main(flags):

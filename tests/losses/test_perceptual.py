@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from laminate.losses.perceptual import Perceptual, lpips_loss
+from laminate.losses.perceptual import PerceptualDistance, lpips_loss
 from laminate.losses.pyramid import collapse, doubled, halved, laplacian_pyramid, pyramid_distance
 from laminate.models.vgg import Lpips
 from tests.oracles.arrays import filled, normal
@@ -123,4 +123,4 @@ def test_lpips_is_one_more_perceptual_term_that_sees_clipped_images_and_spares_t
     np.testing.assert_array_equal(np.asarray(of_image)[outside], 0)
     assert np.any(np.asarray(of_image)[~outside] != 0)
     np.testing.assert_array_equal(of_target, 0)
-    assert isinstance(partial(lpips_loss, network=network), Perceptual)
+    assert isinstance(partial(lpips_loss, network=network), PerceptualDistance)

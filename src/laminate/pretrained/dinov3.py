@@ -6,7 +6,7 @@ import jax
 
 from laminate.models.vit import Trunk, Vit
 from laminate.nn import LayerNorm, PatchEmbed, SwiGlu
-from laminate.pretrained.family import Facts, Family, activation_of, mlp_of
+from laminate.pretrained.family import Facts, PublishedFamily, activation_of, mlp_of
 from laminate.pretrained.keymaps.vit import BlockNames, VitNames
 from laminate.types import RandomKey
 
@@ -99,7 +99,7 @@ def _aligned(hidden: int, step: int) -> int:
     return -(-hidden // step) * step
 
 
-DINOV3 = Family(
+DINOV3 = PublishedFamily(
     name="dinov3",
     title="DINOv3",
     names=VitNames(
@@ -151,7 +151,7 @@ DINOV3 = Family(
     model_types=("dinov3_vit",),
 )
 
-DINOV3_ORIGINAL = Family(
+DINOV3_ORIGINAL = PublishedFamily(
     name="dinov3-original",
     title="DINOv3 (layout of the original release)",
     names=VitNames(

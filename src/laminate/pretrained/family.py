@@ -34,7 +34,7 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Family:
+class PublishedFamily:
     """What the checkpoints of one family have in common.
 
     `build(facts, affine, key)` makes the network from a configuration in which the fields that it lacks are those

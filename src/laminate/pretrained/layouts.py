@@ -14,7 +14,7 @@ _SIZES = {192: "T", 384: "S", 768: "B", 1024: "L", 1152: "XL", 1280: "H", 1536: 
 
 
 @dataclass(frozen=True)
-class Layout:
+class FileLayout:
     """How the files of one family are recognised.
 
     Every pattern of `marks` is found in some name. `width` is the name of a tensor and the axis of it that is as
@@ -36,7 +36,7 @@ class Layout:
 class Guess:
     """The layout of a file, and the size of its network where the names tell."""
 
-    layout: Layout
+    layout: FileLayout
     width: int | None
     depth: int | None
 
@@ -57,36 +57,36 @@ def size_text(width: int | None, depth: int | None) -> str:
 
 
 # The first layout that fits is the guess, so the particular stand in front of the general.
-LAYOUTS: tuple[Layout, ...] = (
-    Layout(
+LAYOUTS: tuple[FileLayout, ...] = (
+    FileLayout(
         "laminate-flatdino",
         "a FlatDINO tokenizer of this library",
         (r"^encoder\.stack\.layers\.attention\.qkv\.weight$", r"^decoder\.stack\.layers\."),
         (r"^encoder\.norm\.scale$", 0),
         r"^$()",
     ),
-    Layout(
+    FileLayout(
         "flatdino",
         "FlatDINO as its authors store it",
         (r"encoder/blocks/0/attention/qkv_proj/kernel$", r"decoder/blocks/0/attention/qkv_proj/kernel$"),
         (r"encoder/norm/norm/scale$", 0),
         r"encoder/blocks/(\d+)/",
     ),
-    Layout(
+    FileLayout(
         "rae",
         "a whole representation autoencoder",
         (r"^encoder\.(?:encoder|model)\.", r"^decoder\.decoder_embed\.weight$"),
         (r"^decoder\.decoder_embed\.bias$", 0),
         r"^decoder\.decoder_layers\.(\d+)\.",
     ),
-    Layout(
+    FileLayout(
         "dino-sae",
         "DINO-SAE",
         (r"dino_model\.patch_embed\.cnn\.0\.conv\.weight$",),
         (r"dino_model\.norm\.weight$", 0),
         r"dino_model\.blocks\.(\d+)\.",
     ),
-    Layout(
+    FileLayout(
         "dinov3",
         "DINOv3 in its authors' layout",
         (
@@ -98,7 +98,7 @@ LAYOUTS: tuple[Layout, ...] = (
         r"blocks\.(\d+)\.",
         reader="dinov3-original",
     ),
-    Layout(
+    FileLayout(
         "dinov3",
         "DINOv3",
         (r"layer\.0\.attention\.q_proj\.weight$", r"layer\.0\.layer_scale1\.lambda1$"),
@@ -106,7 +106,7 @@ LAYOUTS: tuple[Layout, ...] = (
         r"layer\.(\d+)\.",
         reader="dinov3",
     ),
-    Layout(
+    FileLayout(
         "dinov2",
         "DINOv2 with registers",
         (r"embeddings\.register_tokens$", r"encoder\.layer\.0\.layer_scale1\.lambda1$"),
@@ -114,7 +114,7 @@ LAYOUTS: tuple[Layout, ...] = (
         r"encoder\.layer\.(\d+)\.",
         reader="dinov2",
     ),
-    Layout(
+    FileLayout(
         "dinov2-plain",
         "DINOv2 without registers",
         (r"embeddings\.position_embeddings$", r"encoder\.layer\.0\.layer_scale1\.lambda1$"),
@@ -122,14 +122,14 @@ LAYOUTS: tuple[Layout, ...] = (
         r"encoder\.layer\.(\d+)\.",
         reader="dinov2-plain",
     ),
-    Layout(
+    FileLayout(
         "dinov2",
         "DINOv2 in its authors' layout",
         (r"pos_embed$", r"blocks\.0\.attn\.qkv\.weight$", r"blocks\.0\.ls1\.gamma$"),
         (r"cls_token$", -1),
         r"blocks\.(\d+)\.",
     ),
-    Layout(
+    FileLayout(
         "vit-mae",
         "ViT-MAE",
         (r"encoder\.layer\.0\.layernorm_before\.weight$", r"decoder\.decoder_layers\.0\."),
@@ -137,7 +137,7 @@ LAYOUTS: tuple[Layout, ...] = (
         r"encoder\.layer\.(\d+)\.",
         reader="vit-mae",
     ),
-    Layout(
+    FileLayout(
         "vit-mae",
         "ViT-MAE",
         (r"^(?:.*\.)?vit\.encoder\.layer\.0\.layernorm_before\.weight$",),
@@ -145,7 +145,7 @@ LAYOUTS: tuple[Layout, ...] = (
         r"encoder\.layer\.(\d+)\.",
         reader="vit-mae",
     ),
-    Layout(
+    FileLayout(
         "vit",
         "a plain ViT, such as DINO or the encoder of ViT-MAE",
         (r"embeddings\.position_embeddings$", r"encoder\.layer\.0\.layernorm_before\.weight$"),
@@ -153,7 +153,7 @@ LAYOUTS: tuple[Layout, ...] = (
         r"encoder\.layer\.(\d+)\.",
         reader="dino",
     ),
-    Layout(
+    FileLayout(
         "siglip2",
         "SigLIP or SigLIP2",
         (r"embeddings\.patch_embedding\.weight$", r"encoder\.layers\.0\.self_attn\.q_proj\.weight$"),
@@ -161,14 +161,14 @@ LAYOUTS: tuple[Layout, ...] = (
         r"(?:^|vision_model\.|encoder\.model\.)encoder\.layers\.(\d+)\.",
         reader="siglip2",
     ),
-    Layout(
+    FileLayout(
         "rae-decoder",
         "an RAE decoder as diffusers stores it",
         (r"decoder_embed\.weight$", r"decoder_layers\.0\..*to_q\.weight$"),
         (r"decoder_embed\.bias$", 0),
         r"decoder_layers\.(\d+)\.",
     ),
-    Layout(
+    FileLayout(
         "rae-decoder",
         "an RAE decoder",
         (
@@ -179,28 +179,28 @@ LAYOUTS: tuple[Layout, ...] = (
         (r"decoder_embed\.bias$", 0),
         r"decoder_layers\.(\d+)\.",
     ),
-    Layout(
+    FileLayout(
         "dit-dh",
         "DiT^DH",
         (r"s_embedder[./](?:proj[./])?(?:weight|kernel)$", r"x_embedder[./]"),
         (r"s_embedder[./](?:proj[./])?bias$", 0),
         r"(?:^|encoder_)blocks[./](\d+)[./]",
     ),
-    Layout(
+    FileLayout(
         "lightningdit",
         "LightningDiT",
         (r"x_embedder[./]", r"t_embedder[./]", r"blocks[./]0[./]adaLN_modulation[./]"),
         (r"x_embedder[./](?:proj[./])?bias$", 0),
         r"blocks[./](\d+)[./]",
     ),
-    Layout(
+    FileLayout(
         "vitok",
         "ViTok",
         (r"(?:encoder|decoder)_blocks\.0\.attn\.qkv_proj\.weight$",),
         (r"(?:patch_embed|decoder_embed)\.bias$", 0),
         r"(?:encoder|decoder)_blocks\.(\d+)\.",
     ),
-    Layout(
+    FileLayout(
         "dino",
         "DINO in its authors' layout",
         (r"cls_token$", r"pos_embed$", r"blocks\.0\.attn\.qkv\.weight$"),
@@ -209,49 +209,49 @@ LAYOUTS: tuple[Layout, ...] = (
         absent=(r"ls1\.gamma$",),
         reader="dino-original",
     ),
-    Layout(
+    FileLayout(
         "lpips",
         "the linear heads of LPIPS",
         (r"lin0\.model\.1\.weight$|lins\.0\.model\.1\.weight$",),
         (r"^$", 0),
         r"lins?\.?(\d+)\.",
     ),
-    Layout(
+    FileLayout(
         "dino-discriminator",
         "heads of a discriminator over DINO, as RAE stores them",
         (r"heads\.0\.0\.0\.weight_orig$", r"heads\.0\.1\.fn\.0\.weight_orig$"),
         (r"heads\.0\.0\.0\.bias$", 0),
         r"^$()",
     ),
-    Layout(
+    FileLayout(
         "dino-discriminator",
         "heads of a discriminator over DINO, as FlatDINO stores them",
         (r"heads/0/layers/1/fn/conv/layer_instance/kernel$",),
         (r"heads/0/layers/0/conv/layer_instance/bias$", 0),
         r"^$()",
     ),
-    Layout(
+    FileLayout(
         "patchgan",
         "a PatchGAN discriminator",
         (r"main\.0\.weight(?:_orig)?$", r"main\.2\.weight(?:_orig)?$"),
         (r"^$", 0),
         r"^$()",
     ),
-    Layout(
+    FileLayout(
         "vgg16",
         "VGG-16",
         (r"features\.0\.weight$", r"features\.28\.weight$"),
         (r"features\.28\.bias$", 0),
         r"^$()",
     ),
-    Layout(
+    FileLayout(
         "inception",
         "Inception-v3",
         (r"Conv2d_1a_3x3\.", r"Mixed_7c\."),
         (r"^$", 0),
         r"^$()",
     ),
-    Layout(
+    FileLayout(
         "vavae",
         "VA-VAE or another KL autoencoder of latent diffusion",
         (r"encoder\.conv_in\.weight$", r"decoder\.conv_out\.weight$"),
@@ -320,7 +320,7 @@ def _finds(pattern: str, shapes: Shapes) -> bool:
     return any(re.search(pattern, name) for name in shapes)
 
 
-def _width(layout: Layout, shapes: Shapes) -> int | None:
+def _width(layout: FileLayout, shapes: Shapes) -> int | None:
     pattern, axis = layout.width
     for name, shape in shapes.items():
         if shape and re.search(pattern, name):
@@ -328,6 +328,6 @@ def _width(layout: Layout, shapes: Shapes) -> int | None:
     return None
 
 
-def _depth(layout: Layout, shapes: Shapes) -> int | None:
+def _depth(layout: FileLayout, shapes: Shapes) -> int | None:
     layers = {int(found[1]) for name in shapes if (found := re.search(layout.layer, name)) and found[1]}
     return max(layers) + 1 if layers else None

@@ -13,7 +13,7 @@ import numpy as np
 from laminate.models.vit import Vit
 from laminate.pretrained.dinov2 import DINOV2, DINOV2_REGISTERS
 from laminate.pretrained.dinov3 import DINOV3, DINOV3_ORIGINAL
-from laminate.pretrained.family import Family
+from laminate.pretrained.family import PublishedFamily
 from laminate.pretrained.plain import DINO, DINO_ORIGINAL, MAE
 from laminate.pretrained.siglip2 import SIGLIP2
 
@@ -23,7 +23,7 @@ class Published:
     """One network as it was published. `image_size` is the usual side of its images."""
 
     title: str
-    family: Family
+    family: PublishedFamily
     config: Mapping[str, Any]
     image_size: int
 
@@ -36,7 +36,7 @@ class Published:
         dtype: jnp.dtype = jnp.dtype(jnp.float32),
         on_host: bool = False,
     ) -> Vit:
-        """The network with published weights; see `Family.load`."""
+        """The network with published weights; see `PublishedFamily.load`."""
         family = dataclasses.replace(self.family, title=self.title)
         return family.load(self.config, weights, affine=affine, prefix=prefix, dtype=dtype, on_host=on_host)
 
@@ -68,7 +68,7 @@ def _sized(letter: str, **more: Any) -> dict[str, Any]:
     return {"hidden_size": dim, "num_hidden_layers": depth, "num_attention_heads": heads, **more}
 
 
-def _dinov2(family: Family, letter: str) -> Published:
+def _dinov2(family: PublishedFamily, letter: str) -> Published:
     config = _sized(letter, image_size=518, patch_size=14, use_swiglu_ffn=letter == "g")
     title = f"DINOv2-{letter}" + (" with registers" if family is DINOV2_REGISTERS else "")
     return Published(title, family, config, 224)
@@ -93,7 +93,7 @@ def _dinov3_original(letter: str) -> Published:
     return Published(f"DINOv3-{letter} (original layout)", DINOV3_ORIGINAL, config, 256)
 
 
-def _plain(title: str, family: Family, letter: str, patch: int, image_size: int = 224) -> Published:
+def _plain(title: str, family: PublishedFamily, letter: str, patch: int, image_size: int = 224) -> Published:
     hidden = 4 * _SIZES[letter][0]
     config = _sized(letter, intermediate_size=hidden, image_size=224, patch_size=patch)
     return Published(title, family, config, image_size)

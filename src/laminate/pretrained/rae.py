@@ -208,7 +208,7 @@ def decoder_slots(decoder: RaeDecoder) -> list[Slot | Fixed]:
     return slots + linear_slots(decoder.last, ("decoder_pred",), lambda m: m.last)
 
 
-class Parts(NamedTuple):
+class RaeParts(NamedTuple):
     """The weights of encoder and decoder under the names of their own files; `buffers` is what else a file of the
     diffusers library holds."""
 
@@ -217,9 +217,9 @@ class Parts(NamedTuple):
     buffers: dict[str, np.ndarray]
 
 
-def split_autoencoder(weights: Mapping[str, np.ndarray]) -> Parts:
+def split_autoencoder(weights: Mapping[str, np.ndarray]) -> RaeParts:
     """The two parts of a whole autoencoder's checkpoint. Raises KeyMapError for names that belong to neither."""
-    parts, strangers = Parts({}, {}, {}), list[str]()
+    parts, strangers = RaeParts({}, {}, {}), list[str]()
     for name, array in published_names(weights).items():
         prefix = next((p for p in _ENCODER_PREFIXES if name.startswith(p)), None)
         if prefix is not None:

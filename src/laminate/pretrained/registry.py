@@ -17,7 +17,7 @@ _UNSTATED = "see the model page"
 
 
 @dataclass(frozen=True)
-class Weights:
+class KnownWeights:
     """Known weights: the files of one repository of the Hugging Face hub."""
 
     name: str
@@ -44,7 +44,7 @@ class Weights:
         return any(file.endswith(PICKLES) for file in self.files)
 
 
-def find(name: str) -> Weights:
+def find(name: str) -> KnownWeights:
     """The known weights of that name. Raises ValueError with the nearest names."""
     if name not in KNOWN:
         near = difflib.get_close_matches(name, KNOWN, n=3, cutoff=0.5)
@@ -59,8 +59,8 @@ _VIT_SIZES = (("s", "small", 384, 12, 88), ("b", "base", 768, 12, 346), ("l", "l
 _GIANT = ("g", "giant", 1536, 40, 4546)
 
 
-def _dinov2() -> list[Weights]:
-    found: list[Weights] = []
+def _dinov2() -> list[KnownWeights]:
+    found: list[KnownWeights] = []
     for letter, size, width, depth, megabytes in (*_VIT_SIZES, _GIANT):
         for suffix, between, family in (("", "-with-registers", "dinov2"), ("-plain", "", "dinov2-plain")):
             name, repository = f"dinov2-{letter}{suffix}", f"facebook/dinov2{between}-{size}"
@@ -68,16 +68,16 @@ def _dinov2() -> list[Weights]:
                 " with registers (arXiv:2309.16588)" if between else " (arXiv:2304.07193)"
             )
             found.append(
-                Weights(
+                KnownWeights(
                     name, repository, (MODEL,), _APACHE, source, family, megabytes, width=width, depth=depth
                 )
             )
     return found
 
 
-def _dinov3() -> list[Weights]:
+def _dinov3() -> list[KnownWeights]:
     return [
-        Weights(
+        KnownWeights(
             f"dinov3-{letter}",
             f"facebook/dinov3-vit{letter}16-pretrain-lvd1689m",
             (MODEL,),
@@ -96,10 +96,10 @@ def _dinov3() -> list[Weights]:
     ]
 
 
-def _rae() -> list[Weights]:
+def _rae() -> list[KnownWeights]:
     source = "NYU VISIONx, representation autoencoders"
     raw = "nyu-visionx/RAE-collections"
-    found: list[Weights] = []
+    found: list[KnownWeights] = []
     for name, folder, converted in (
         ("dinov2-b", "dinov2/wReg_base/ViTXL_n08", "dinov2-wReg-base-ViTXL-n08"),
         ("dinov2-b-512", "dinov2/wReg_base/ViTXL_n08_i512", "dinov2-wReg-base-ViTXL-n08-i512"),
@@ -110,12 +110,12 @@ def _rae() -> list[Weights]:
     ):
         files = (f"decoders/{folder}/model.pt",)
         found.append(
-            Weights(
+            KnownWeights(
                 f"rae-decoder-{name}", raw, files, _UNSTATED, source, "rae-decoder", config=None, width=1152
             )
         )
         found.append(
-            Weights(
+            KnownWeights(
                 f"rae-{name}-diffusers",
                 f"nyu-visionx/RAE-{converted}",
                 ("diffusion_pytorch_model.safetensors",),
@@ -131,7 +131,7 @@ def _rae() -> list[Weights]:
         ("siglip2-b", "siglip2/base_p16_i256/ImageNet1k"),
     ):
         files = (f"stats/{folder}/stat.pt",)
-        found.append(Weights(f"rae-stats-{name}", raw, files, _UNSTATED, source, "", 1, config=None))
+        found.append(KnownWeights(f"rae-stats-{name}", raw, files, _UNSTATED, source, "", 1, config=None))
     for name, folder in (
         ("xl", "ImageNet256/DiTDH-XL"),
         ("s", "ImageNet256/DiTDH-S_ep14"),
@@ -139,14 +139,14 @@ def _rae() -> list[Weights]:
         ("s-512", "ImageNet512/DiTDH-S_ep20"),
     ):
         files = (f"DiTs/Dinov2/wReg_base/{folder}/stage2_model.pt",)
-        found.append(Weights(f"dit-dh-{name}", raw, files, _UNSTATED, source, "dit-dh", config=None))
+        found.append(KnownWeights(f"dit-dh-{name}", raw, files, _UNSTATED, source, "dit-dh", config=None))
     return found
 
 
-def _vitok() -> list[Weights]:
+def _vitok() -> list[KnownWeights]:
     source = "P. Hansen-Estruch, ViTok-v2"
     return [
-        Weights(
+        KnownWeights(
             f"vitok-{name.lower()}",
             f"philippehansen/ViTok-v2-{name}",
             ("encoder.safetensors", "decoder.safetensors"),
@@ -166,10 +166,10 @@ def _vitok() -> list[Weights]:
     ]
 
 
-def _lightningdit() -> list[Weights]:
+def _lightningdit() -> list[KnownWeights]:
     source = "HUST Vision Lab, LightningDiT and VA-VAE (arXiv:2501.01423)"
     return [
-        Weights(name, f"hustvl/{repository}", (file,), "MIT", source, family, megabytes, config=None)
+        KnownWeights(name, f"hustvl/{repository}", (file,), "MIT", source, family, megabytes, config=None)
         for name, repository, file, family, megabytes in (
             (
                 "vavae-f16d32",
@@ -193,7 +193,7 @@ def _lightningdit() -> list[Weights]:
 
 
 _OTHERS = (
-    Weights(
+    KnownWeights(
         "mae-b",
         "facebook/vit-mae-base",
         (MODEL,),
@@ -204,7 +204,7 @@ _OTHERS = (
         width=768,
         depth=12,
     ),
-    Weights(
+    KnownWeights(
         "siglip2-b",
         "google/siglip2-base-patch16-256",
         (MODEL,),
@@ -213,7 +213,7 @@ _OTHERS = (
         "siglip2",
         width=768,
     ),
-    Weights(
+    KnownWeights(
         "dino-s8",
         "facebook/dino-vits8",
         (MODEL,),
@@ -224,7 +224,7 @@ _OTHERS = (
         width=384,
         depth=12,
     ),
-    Weights(
+    KnownWeights(
         "dino-s8-original",
         "nyu-visionx/RAE-collections",
         ("discs/dino_vit_small_patch8_224.pth",),
@@ -236,7 +236,7 @@ _OTHERS = (
         width=384,
         depth=12,
     ),
-    Weights(
+    KnownWeights(
         "vgg16",
         "timm/vgg16.tv_in1k",
         (MODEL,),
@@ -245,7 +245,7 @@ _OTHERS = (
         "vgg16",
         553,
     ),
-    Weights(
+    KnownWeights(
         "dino-sae",
         "wkdgnsgo/dino-sae",
         ("ema_model_step_470000.pt",),
@@ -256,6 +256,6 @@ _OTHERS = (
     ),
 )
 
-KNOWN: dict[str, Weights] = {
+KNOWN: dict[str, KnownWeights] = {
     known.name: known for known in (*_dinov2(), *_dinov3(), *_OTHERS, *_rae(), *_vitok(), *_lightningdit())
 }

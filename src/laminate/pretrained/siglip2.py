@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from laminate.models.attention_pool import AttentionPool
 from laminate.models.vit import Trunk, Vit
 from laminate.nn import LayerNorm, PatchEmbed
-from laminate.pretrained.family import HALF, Facts, Family, activation_of, mlp_of
+from laminate.pretrained.family import HALF, Facts, PublishedFamily, activation_of, mlp_of
 from laminate.pretrained.keymaps.base import LEADING_ONE, SAME, Fixed, KeyMapError, Slot, load_new
 from laminate.pretrained.keymaps.vit import BlockNames, VitNames, linear_slots, norm_slots, vit_slots
 from laminate.pretrained.layouts import looks_like
@@ -42,7 +42,7 @@ def _build(facts: Facts, affine: bool, key: RandomKey) -> Vit:
     return Vit(trunk, patch=patch, resampling="bicubic", norm=norm, key=k_vit)
 
 
-SIGLIP2 = Family(
+SIGLIP2 = PublishedFamily(
     name="siglip2",
     title="SigLIP2 vision tower",
     names=VitNames(

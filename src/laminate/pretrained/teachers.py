@@ -20,7 +20,7 @@ from jaxtyping import Array, Float
 from laminate.models.vit import Vit
 from laminate.nn import Resampling, resize
 from laminate.pretrained import hub
-from laminate.pretrained.family import Family, Rgb
+from laminate.pretrained.family import PublishedFamily, Rgb
 from laminate.pretrained.files import read
 from laminate.pretrained.identify import identify, identity, split_name
 from laminate.pretrained.published import PUBLISHED, Published
@@ -117,7 +117,7 @@ class VitTeacher(eqx.Module):
 
 
 def vision_teacher(
-    family: Family,
+    family: PublishedFamily,
     config: Mapping[str, Any],
     weights: Mapping[str, np.ndarray],
     *,

@@ -27,8 +27,8 @@ from laminate.recipes.json_text import to_tree
 from laminate.recipes.opening import Run
 from laminate.recipes.sharing import save_pretrained
 from laminate.recipes.work import AdversarialWork, Work, learning_rate
-from laminate.train.loop import Plan, Sinks, fit
-from laminate.train.progress import Header, Progress
+from laminate.train.loop import LoopPlan, Sinks, fit
+from laminate.train.progress import Progress, RunHeader
 from laminate.train.signals import StopRequest, stop_requests
 from laminate.train.state import TrainState
 from laminate.train.step import Measure, make_evaluation
@@ -77,7 +77,7 @@ def train(
     init_key, run_key = jax.random.split(jax.random.key(run.flags.seed))
     state: Any = run.restored(initialize(work.fresh(optimizer), run.mesh, init_key, run_key))
     first = int(state.step)
-    Header(title, _rows(run, first)).show(primary=is_first())
+    RunHeader(title, _rows(run, first)).show(primary=is_first())
     run.folder.rewind_metrics(first)
     step = work.step(
         optimizer,
@@ -212,10 +212,10 @@ def _say_where(run: Run, report: epath.Path) -> None:
 
 def _plan(
     run: Run, schedule: optax.Schedule, validate: Callable[[TrainState], Any], metric: str, highest: bool
-) -> Plan:
+) -> LoopPlan:
     batch = run.recipe.global_batch_size
     every = run.flags.validate_every or run.counts.validate_every
-    return Plan(
+    return LoopPlan(
         steps=run.counts.total,
         log_every=run.flags.log_every,
         validate_every=every,

@@ -6,7 +6,7 @@ from typing import Any
 from laminate.models.dino_discriminator import DinoDiscriminator
 from laminate.models.patchgan import PatchGan
 from laminate.nn import ActNorm, BatchNorm, SpectralNorm
-from laminate.pretrained.keymaps.base import LEADING_ONE, Layout, Slot
+from laminate.pretrained.keymaps.base import LEADING_ONE, ArrayLayout, Slot
 
 Place = Callable[[Any], Any]
 
@@ -16,11 +16,11 @@ FLATDINO_IGNORED = ("*'sigma')", "*/rngs/count", "*/rngs/key")
 """Estimates that follow from the weight and its vector, and counters of random streams."""
 PATCHGAN_IGNORED = ("*.num_batches_tracked", "*.initialized")
 
-_OUT_LAST = Layout(lambda a: a.transpose(2, 1, 0), lambda a: a.transpose(2, 1, 0))
-_CHANNELS = Layout(lambda a: a.reshape(-1), lambda a: a.reshape(1, -1, 1, 1))
+_OUT_LAST = ArrayLayout(lambda a: a.transpose(2, 1, 0), lambda a: a.transpose(2, 1, 0))
+_CHANNELS = ArrayLayout(lambda a: a.reshape(-1), lambda a: a.reshape(1, -1, 1, 1))
 
 
-def rae_slots(discriminator: DinoDiscriminator) -> list[Slot]:
+def rae_head_slots(discriminator: DinoDiscriminator) -> list[Slot]:
     """The heads as RAE stores them, `heads.I.{0.0, 0.1, 1.fn.0, 1.fn.1, 2}`."""
     slots: list[Slot] = []
     for i in range(len(discriminator.heads)):
@@ -32,7 +32,7 @@ def rae_slots(discriminator: DinoDiscriminator) -> list[Slot]:
     return slots
 
 
-def flatdino_slots(discriminator: DinoDiscriminator) -> list[Slot]:
+def flatdino_head_slots(discriminator: DinoDiscriminator) -> list[Slot]:
     """The heads as FlatDINO stores them, with kernels `(k, in, out)`; `v` is not stored, it follows from `u`."""
     slots: list[Slot] = []
     for i in range(len(discriminator.heads)):

@@ -13,7 +13,7 @@ import numpy as np
 from laminate.models.pixel_decoder import RegisterDecoder
 from laminate.models.vit import Vit
 from laminate.nn import Block, ConditionedBlock, LayerNorm, Linear, RMSNorm, SwiGlu
-from laminate.pretrained.keymaps.base import LEADING_ONE, SAME, TRANSPOSED, Fixed, Layout, Slot
+from laminate.pretrained.keymaps.base import LEADING_ONE, SAME, TRANSPOSED, ArrayLayout, Fixed, Slot
 from laminate.types import Buffer
 
 Place = Callable[[Any], Any]
@@ -54,7 +54,7 @@ def vit_slots(vit: Vit, *, prefix: str = "", place: Place = lambda tree: tree) -
 
 
 @runtime_checkable
-class Tokenizer(Protocol):
+class FlatDinoParts(Protocol):
     """What a checkpoint holds of `tokenizers.flatdino.FlatDino`, which lies beside this package, not below it."""
 
     @property
@@ -67,7 +67,7 @@ class Tokenizer(Protocol):
     def nested(self) -> Any: ...
 
 
-def flatdino_slots(tokenizer: Tokenizer) -> list[Slot]:
+def flatdino_slots(tokenizer: FlatDinoParts) -> list[Slot]:
     """The slots of a whole VAE or VQ checkpoint; `IGNORED` names what it holds beside them."""
     slots = vit_slots(tokenizer.encoder, prefix="encoder/", place=lambda m: m.encoder)
     slots += vit_slots(tokenizer.decoder, prefix="decoder/", place=lambda m: m.decoder)
@@ -140,6 +140,6 @@ def norm_slots(
     return slots
 
 
-def _behind_zero_rows(prefix: int) -> Layout:
+def _behind_zero_rows(prefix: int) -> ArrayLayout:
     """A table published as `[1, prefix + patches, dim]` whose first `prefix` rows are zero."""
-    return Layout(lambda a: a[0, prefix:], lambda a: np.pad(a, ((prefix, 0), (0, 0)))[None])
+    return ArrayLayout(lambda a: a[0, prefix:], lambda a: np.pad(a, ((prefix, 0), (0, 0)))[None])

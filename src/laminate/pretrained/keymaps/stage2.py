@@ -27,13 +27,13 @@ from laminate.nn import (
     SwiGlu,
     TimeEmbed,
 )
-from laminate.pretrained.keymaps.base import LEADING_ONE, SAME, Layout, Slot, export, load
+from laminate.pretrained.keymaps.base import LEADING_ONE, SAME, ArrayLayout, Slot, export, load
 from laminate.pretrained.keymaps.flatdino import Place
 from laminate.types import Buffer
 
 M = TypeVar("M", bound=Dit | Ddt)
 
-NEGATED = Layout(lambda a: -a, lambda a: -a)
+NEGATED = ArrayLayout(lambda a: -a, lambda a: -a)
 
 _FUSED, _GATE, _UP = ".mlp.w12.", ".mlp.w12[gate].", ".mlp.w12[up]."
 
@@ -114,7 +114,7 @@ def _embedding(embedding: Embedding, name: str, place: Place) -> list[Slot]:
     if not isinstance(embedding, PatchEmbed):
         raise ValueError(f"{name}: these checkpoints are of images of features, build the network for them.")
     patch, channels = embedding.patch, embedding.channels
-    kernel = Layout(lambda a: a.reshape(a.shape[0], -1), lambda a: a.reshape(-1, channels, patch, patch))
+    kernel = ArrayLayout(lambda a: a.reshape(a.shape[0], -1), lambda a: a.reshape(-1, channels, patch, patch))
     return [
         Slot((f"{name}.proj.weight",), lambda m: place(m).projection.weight, kernel),
         Slot((f"{name}.proj.bias",), lambda m: place(m).projection.bias),
@@ -159,7 +159,7 @@ def _stack(stack: Stack, first: int, place: Place) -> list[Slot]:
     return slots
 
 
-def _output(output: ConditionedOutput, layout: Layout) -> list[Slot]:
+def _output(output: ConditionedOutput, layout: ArrayLayout) -> list[Slot]:
     modulation = output.modulation.linear
     slots = _linear(output.linear, ("final_layer.linear",), lambda m: m.output.linear, layout=layout)
     slots += _norm(output.norm, ("final_layer.norm_final",), lambda m: m.output.norm)
@@ -169,7 +169,7 @@ def _output(output: ConditionedOutput, layout: Layout) -> list[Slot]:
 
 
 def _linear(
-    linear: Linear, names: tuple[str, ...], place: Place, *, layout: Layout = SAME, stacked: bool = False
+    linear: Linear, names: tuple[str, ...], place: Place, *, layout: ArrayLayout = SAME, stacked: bool = False
 ) -> list[Slot]:
     weights, biases = (tuple(f"{name}.{part}" for name in names) for part in ("weight", "bias"))
     slots = [Slot(weights, lambda m: place(m).weight, layout, stacked=stacked)]

@@ -22,7 +22,7 @@ from laminate.nn import (
     SwiGlu,
     rotation_periods,
 )
-from laminate.pretrained.keymaps.base import AS_ROW, LEADING_ONE, SAME, Fixed, Layout, Slot
+from laminate.pretrained.keymaps.base import AS_ROW, LEADING_ONE, SAME, ArrayLayout, Fixed, Slot
 
 Place = Callable[[Any], Any]
 
@@ -109,7 +109,7 @@ def linear_slots(
     *,
     stacked: bool = False,
     joined: int = 1,
-    layout: Layout = SAME,
+    layout: ArrayLayout = SAME,
 ) -> list[Slot | Fixed]:
     """The slots of one linear map (or of one in each layer); `layout` is that of the weight."""
     weights, biases = (tuple(f"{name}.{part}" for name in names) for part in ("weight", "bias"))
@@ -135,10 +135,10 @@ def norm_slots(
     return slots
 
 
-def patch_layout(patch: PatchEmbed) -> Layout:
+def patch_layout(patch: PatchEmbed) -> ArrayLayout:
     """A convolution whose kernel is as large as its stride, as the linear map of a flattened patch."""
     kernel = (patch.channels, patch.patch, patch.patch)
-    return Layout(lambda a: a.reshape(len(a), -1), lambda a: a.reshape(len(a), *kernel))
+    return ArrayLayout(lambda a: a.reshape(len(a), -1), lambda a: a.reshape(len(a), *kernel))
 
 
 def _block_slots(
@@ -200,7 +200,7 @@ def _mlp_slots(
     return slots
 
 
-def _rows_of_three(has: tuple[bool, bool, bool]) -> Layout:
+def _rows_of_three(has: tuple[bool, bool, bool]) -> ArrayLayout:
     """Three parts in one row, of which those that are masked out are published as zeros."""
     rows = np.flatnonzero(has)
 
@@ -209,4 +209,4 @@ def _rows_of_three(has: tuple[bool, bool, bool]) -> Layout:
         whole[rows] = a
         return whole.reshape(-1)
 
-    return Layout(lambda a: a.reshape(3, -1)[rows], write)
+    return ArrayLayout(lambda a: a.reshape(3, -1)[rows], write)
