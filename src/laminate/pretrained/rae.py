@@ -12,7 +12,8 @@ from laminate.models.rae_decoder import RaeDecoder
 from laminate.models.vit import Trunk
 from laminate.pretrained.family import Facts, checked_facts, mlp_of
 from laminate.pretrained.keymaps.base import Fixed, KeyMapError, Slot, load_new
-from laminate.pretrained.keymaps.vit import VitNames, linear_slots, vit_slots
+from laminate.pretrained.keymaps.layers import TORCH
+from laminate.pretrained.keymaps.vit import VitNames, vit_slots
 from laminate.pretrained.layouts import looks_like
 from laminate.pretrained.plain import BLOCK_NAMES
 from laminate.types import RandomKey
@@ -204,8 +205,8 @@ def published_names(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def decoder_slots(decoder: RaeDecoder) -> list[Slot | Fixed]:
     """Which published name holds which leaf of the decoder."""
-    slots = vit_slots(decoder.vit, _NAMES, place=lambda m: m.vit)
-    return slots + linear_slots(decoder.last, ("decoder_pred",), lambda m: m.last)
+    slots = vit_slots(decoder.vit, _NAMES, pick=lambda m: m.vit)
+    return slots + TORCH.linear(decoder.last, "decoder_pred", lambda m: m.last)
 
 
 class RaeParts(NamedTuple):

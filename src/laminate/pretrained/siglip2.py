@@ -13,7 +13,8 @@ from laminate.models.vit import Trunk, Vit
 from laminate.nn import LayerNorm, PatchEmbed
 from laminate.pretrained.family import HALF, Facts, PublishedFamily, activation_of, mlp_of
 from laminate.pretrained.keymaps.base import LEADING_ONE, SAME, Fixed, KeyMapError, Slot, load_new
-from laminate.pretrained.keymaps.vit import BlockNames, VitNames, linear_slots, norm_slots, vit_slots
+from laminate.pretrained.keymaps.layers import TORCH
+from laminate.pretrained.keymaps.vit import BlockNames, VitNames, vit_slots
 from laminate.pretrained.layouts import looks_like
 from laminate.types import Image, RandomKey
 
@@ -121,15 +122,15 @@ def load_pooled(
 
 def pooled_slots(tower: PooledVision, *, prefix: str = SIGLIP2.prefix) -> list[Slot | Fixed]:
     """Which published name holds which leaf of the tower and its pooling head."""
-    slots = vit_slots(tower.vit, SIGLIP2.names, prefix=prefix, place=lambda m: m.vit)
+    slots = vit_slots(tower.vit, SIGLIP2.names, prefix=prefix, pick=lambda m: m.vit)
     head, pool = f"{prefix}head.", tower.pool
     slots.append(Slot((f"{head}probe",), lambda m: m.pool.probe, LEADING_ONE))
     slots.append(Slot((f"{head}attention.in_proj_weight",), lambda m: m.pool.qkv.weight, SAME))
     slots.append(Slot((f"{head}attention.in_proj_bias",), lambda m: m.pool.qkv.bias, SAME))
-    slots += linear_slots(pool.out, (f"{head}attention.out_proj",), lambda m: m.pool.out)
-    slots += norm_slots(pool.norm, (f"{head}layernorm",), lambda m: m.pool.norm)
-    slots += linear_slots(pool.mlp.up, (f"{head}mlp.fc1",), lambda m: m.pool.mlp.up)
-    return slots + linear_slots(pool.mlp.down, (f"{head}mlp.fc2",), lambda m: m.pool.mlp.down)
+    slots += TORCH.linear(pool.out, f"{head}attention.out_proj", lambda m: m.pool.out)
+    slots += TORCH.norm(pool.norm, f"{head}layernorm", lambda m: m.pool.norm)
+    slots += TORCH.linear(pool.mlp.up, f"{head}mlp.fc1", lambda m: m.pool.mlp.up)
+    return slots + TORCH.linear(pool.mlp.down, f"{head}mlp.fc2", lambda m: m.pool.mlp.down)
 
 
 def make_pooled(config: Facts, *, key: RandomKey) -> PooledVision:

@@ -15,6 +15,9 @@ from laminate.types import RandomKey, is_buffer
 
 M = TypeVar("M")
 
+Pick = Callable[[Any], Any]
+"""Picks a part out of the module that slots are for."""
+
 _CONSTANT_TOLERANCE = 1e-5  # constants are recomputed; a published copy differs in its last bits at most
 
 
