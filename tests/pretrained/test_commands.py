@@ -8,7 +8,8 @@ import pytest
 from safetensors.numpy import save, save_file
 
 from laminate.pretrained.__main__ import main
-from laminate.pretrained.registry import KNOWN, KnownWeights
+from laminate.pretrained.family import KnownWeights
+from laminate.pretrained.registry import KNOWN
 from tests.pretrained.hub_server import COMMIT, dinov2, serve
 
 

@@ -14,8 +14,9 @@ import pytest
 from safetensors.numpy import save, save_file
 
 from laminate.pretrained import download, hub, repository
+from laminate.pretrained.family import KnownWeights
 from laminate.pretrained.pins import PINS_FILE, read_pins
-from laminate.pretrained.registry import KNOWN, KnownWeights
+from laminate.pretrained.registry import KNOWN
 from laminate.pretrained.tensors import WeightsError
 from tests.pretrained.hub_server import COMMIT, FakeHub, dinov2, halved, serve, sharded
 

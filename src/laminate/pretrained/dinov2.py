@@ -4,8 +4,8 @@ import jax
 
 from laminate.models.vit import Trunk, Vit
 from laminate.nn import LayerNorm, PatchEmbed, SwiGlu
-from laminate.pretrained.family import Facts, PublishedFamily, mlp_of
 from laminate.pretrained.keymaps.vit import BlockNames, VitNames
+from laminate.pretrained.vit_reader import Facts, VitReader, mlp_of
 from laminate.types import RandomKey
 
 
@@ -96,7 +96,7 @@ _INERT = (
     "use_mask_token",
 )
 
-DINOV2 = PublishedFamily(
+DINOV2 = VitReader(
     name="dinov2-plain",
     title="DINOv2",
     names=_NAMES,
@@ -108,7 +108,7 @@ DINOV2 = PublishedFamily(
     beside=("classifier.*",),
     model_types=("dinov2",),
 )
-DINOV2_REGISTERS = PublishedFamily(
+DINOV2_REGISTERS = VitReader(
     name="dinov2",
     title="DINOv2 with registers",
     names=_NAMES,

@@ -42,7 +42,7 @@ def load(
 ) -> LoadedWeights:
     """The config and the weights that `source` names; see the module for what it can be.
 
-    `sha256` is what the one file must hash to. `family` is the layout (`layouts.FAMILIES`) that the caller can read.
+    `sha256` is what the one file must hash to. `family` is the layout (`layouts.LABELS`) that the caller can read.
     Weights of a known name, and those whose config states a hash, are compared with their hash every time.
 
     Raises:

@@ -10,12 +10,12 @@ import numpy as np
 
 from laminate.models.rae_decoder import RaeDecoder
 from laminate.models.vit import Trunk
-from laminate.pretrained.family import Facts, checked_facts, mlp_of
 from laminate.pretrained.keymaps.base import Fixed, KeyMapError, Slot, load_new
 from laminate.pretrained.keymaps.layers import TORCH
 from laminate.pretrained.keymaps.vit import VitNames, vit_slots
 from laminate.pretrained.layouts import looks_like
 from laminate.pretrained.plain import BLOCK_NAMES
+from laminate.pretrained.vit_reader import Facts, checked_facts, mlp_of
 from laminate.types import RandomKey
 
 DEFAULTS: Facts = {

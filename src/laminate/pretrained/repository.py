@@ -6,10 +6,10 @@ from etils import epath
 from huggingface_hub import constants
 
 from laminate.pretrained import download, layouts
+from laminate.pretrained.family import CONFIG, MODEL, KnownWeights
 from laminate.pretrained.files import INDEX, Files, read, shard_map
 from laminate.pretrained.pickles import PickleRefused, conversion
 from laminate.pretrained.pins import Pin, cache_folder, read_pins, sha256_of, write_pin
-from laminate.pretrained.registry import CONFIG, MODEL, KnownWeights
 from laminate.pretrained.tensors import SUFFIX, WeightsError
 
 _USUAL = (MODEL, f"model{INDEX}", f"diffusion_pytorch_model{SUFFIX}", f"diffusion_pytorch_model{INDEX}")

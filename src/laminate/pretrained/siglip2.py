@@ -11,11 +11,11 @@ from jaxtyping import Array, Float
 from laminate.models.attention_pool import AttentionPool
 from laminate.models.vit import Trunk, Vit
 from laminate.nn import LayerNorm, PatchEmbed
-from laminate.pretrained.family import HALF, Facts, PublishedFamily, activation_of, mlp_of
 from laminate.pretrained.keymaps.base import LEADING_ONE, SAME, Fixed, KeyMapError, Slot, load_new
 from laminate.pretrained.keymaps.layers import TORCH
 from laminate.pretrained.keymaps.vit import BlockNames, VitNames, vit_slots
 from laminate.pretrained.layouts import looks_like
+from laminate.pretrained.vit_reader import HALF, Facts, VitReader, activation_of, mlp_of
 from laminate.types import Image, RandomKey
 
 
@@ -43,7 +43,7 @@ def _build(facts: Facts, affine: bool, key: RandomKey) -> Vit:
     return Vit(trunk, patch=patch, resampling="bicubic", norm=norm, key=k_vit)
 
 
-SIGLIP2 = PublishedFamily(
+SIGLIP2 = VitReader(
     name="siglip2",
     title="SigLIP2 vision tower",
     names=VitNames(

@@ -15,8 +15,8 @@ from laminate.models.rae_decoder import RaeDecoder
 from laminate.nn import LayerNorm, Mlp, RMSNorm, SwiGlu, trunc_normal, xavier_uniform
 from laminate.nn.mlp import gelu_exact
 from laminate.pretrained import hub
-from laminate.pretrained.identify import READERS
 from laminate.pretrained.patches import IMAGENET_MEAN, IMAGENET_STD, Patches
+from laminate.pretrained.published import READERS
 from laminate.pretrained.rae import read_decoder
 from laminate.pretrained.teachers import VitTeacher, load_teacher, teacher_identity, teacher_shapes
 from laminate.recipes.bottleneck import FsqBottleneck, GaussianBottleneck

@@ -20,7 +20,7 @@ from laminate.recipes.latents import Tokenizer, load_tokenizer, speak
 from laminate.recipes.sample_flags import Weights
 from laminate.recipes.sharing import exported, load_pretrained, require_there
 from laminate.train.checkpoint import Checkpoints
-from laminate.train.manifest import read_checkpoint_manifest
+from laminate.train.manifest import read_manifest
 from laminate.train.run_folder import RunFolder
 from laminate.types import join_buffers, split_buffers
 
@@ -77,7 +77,7 @@ def _restored(
         held = f"it holds the steps {', '.join(map(str, steps))}" if steps else "it holds none"
         raise FileNotFoundError(f"There is no such checkpoint as {source}: {held}.")
     step = steps[-1] if step is None else step
-    manifest = read_checkpoint_manifest(checkpoints.folder / str(step))
+    manifest = read_manifest(checkpoints.folder / str(step))
     recipe = from_tree(manifest.recipe)
     if not isinstance(recipe, GeneratorRecipe):
         raise ValueError(f"{source} is a checkpoint of {script(recipe)}: give the run of generator.py.")

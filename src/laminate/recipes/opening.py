@@ -38,7 +38,7 @@ from laminate.recipes.training import StepCounts
 from laminate.recipes.views import random_view, require_features, require_latents, still_view
 from laminate.tokenizers.latent_decoders import FeatureDecoder
 from laminate.train.checkpoint import Checkpoints
-from laminate.train.manifest import read_checkpoint_manifest
+from laminate.train.manifest import read_manifest
 from laminate.train.run_folder import RunFolder
 from laminate.train.state import TrainState
 from laminate.train.trackers import require_packages
@@ -284,7 +284,7 @@ def _origin(
             "Give a longer --steps, or an earlier checkpoint: --restore RUN/checkpoints/STEP."
         )
     try:
-        loader.check_position(read_checkpoint_manifest(source.folder / str(step)).position)
+        loader.check_position(read_manifest(source.folder / str(step)).position)
     except ValueError as error:
         raise ValueError(f"--restore {flags.restore}: {error}") from error
     return Origin(source, step)

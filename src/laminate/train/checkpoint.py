@@ -43,11 +43,11 @@ from laminate.train.manifest import (
     check_recipe,
     damaged,
     is_complete,
-    read_checkpoint_manifest,
+    read_manifest,
     remove_checkpoint,
     remove_leftovers,
     seal_files,
-    write_checkpoint_manifest,
+    write_manifest,
 )
 from laminate.train.retention import best_steps, kept_steps
 
@@ -201,7 +201,7 @@ class Checkpoints:
         if step not in complete:
             raise FileNotFoundError(f"no checkpoint of step {step} in {self.folder}; there are: {complete}")
         place = self._place(step)
-        manifest = read_checkpoint_manifest(place)
+        manifest = read_manifest(place)
         check_recipe(place, manifest.recipe, self._recipe, self._differences)
         wanted = {within + name: restored_like(leaf) for name, leaf in named_leaves(like).items()}
         saved = {name: leaf for name, leaf in manifest.leaves.items() if name.startswith(within)}
@@ -295,7 +295,7 @@ class Checkpoints:
                 leaves = {
                     name: replace(leaf, fingerprint=found[name]) for name, leaf in manifest.leaves.items()
                 }
-                write_checkpoint_manifest(place, replace(manifest, leaves=leaves, files=seal_files(place)))
+                write_manifest(place, replace(manifest, leaves=leaves, files=seal_files(place)))
             undo.pop_all()
         if self._primary:
             self._retain()
@@ -335,7 +335,7 @@ class Checkpoints:
         metrics: dict[int, float | None] = {}
         for step in self.steps():
             try:
-                metrics[step] = read_checkpoint_manifest(self._place(step)).metric
+                metrics[step] = read_manifest(self._place(step)).metric
             except CheckpointError:
                 metrics[step] = None
         return metrics

@@ -78,13 +78,13 @@ def _checksum(body: dict[str, Any]) -> int:
     return zlib.crc32(json.dumps(body, sort_keys=True).encode())
 
 
-def write_checkpoint_manifest(folder: epath.Path, manifest: CheckpointManifest) -> None:
+def write_manifest(folder: epath.Path, manifest: CheckpointManifest) -> None:
     """Makes `folder` a checkpoint, in one atomic step. Everything else in it has to be on the disk before."""
     body = json.loads(json.dumps({"format": "laminate checkpoint", "version": _VERSION, **asdict(manifest)}))
     write_atomically(folder / MANIFEST, json.dumps({**body, "checksum": _checksum(body)}, indent=1) + "\n")
 
 
-def read_checkpoint_manifest(folder: epath.Path) -> CheckpointManifest:
+def read_manifest(folder: epath.Path) -> CheckpointManifest:
     """The manifest of `folder`. Raises `DamagedCheckpoint` if it is not as it was written."""
     path = folder / MANIFEST
     try:
@@ -145,7 +145,7 @@ def is_complete(folder: epath.Path) -> bool:
     if not (folder / MANIFEST).exists():
         return False
     try:
-        files = read_checkpoint_manifest(folder).files
+        files = read_manifest(folder).files
     except CheckpointError:
         return True
     return all((folder / name).exists() for name in files)
