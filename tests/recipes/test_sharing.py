@@ -23,7 +23,7 @@ from laminate.recipes.flatdino import FlatDinoRecipe
 from laminate.recipes.network import Vit, find_teacher, patch_teacher
 from laminate.recipes.sharing import FORMAT, load_pretrained
 from laminate.recipes.training import Schedule
-from laminate.train.export import fill, load_weights, named_weights, save_weights
+from laminate.train.export import fill, named_weights, save_weights
 
 VIT = Vit(dim=12, depth=2, heads=3, hidden=10, positions="sincos")
 RECIPE = FlatDinoRecipe(
@@ -277,7 +277,7 @@ def test_weights_of_another_size_or_type_are_refused_by_name(copy):
 
 def test_a_file_alone_is_loaded_into_the_structure_of_a_module(model, tmp_path):
     save_weights(tmp_path / "x.safetensors", model, metadata={"title": "a", "command": "b"})
-    assert same(load_weights(tmp_path / "x.safetensors", model), model)
+    assert same(fill(model, load_file(tmp_path / "x.safetensors"), "x"), model)
 
 
 def test_importing_the_package_imports_no_jax_and_knows_what_it_exports():

@@ -282,19 +282,15 @@ class Checkpoints:
         self._pending = _Pending(step, future)
         return True
 
-    def _commit(
-        self, arrays_written: Callable[[], None], manifest: CheckpointManifest, fingerprints: Started
-    ) -> None:
+    def _commit(self, written: Callable[[], None], manifest: CheckpointManifest, started: Started) -> None:
         """In the background: waits for the arrays, makes them a checkpoint, deletes those that must go."""
         place = self._place(manifest.step)
         with contextlib.ExitStack() as undo:
             undo.callback(self._free, manifest.step)
-            found = read_fingerprints(fingerprints)
-            arrays_written()
+            found = read_fingerprints(started)
+            written()
             if self._primary:
-                leaves = {
-                    name: replace(leaf, fingerprint=found[name]) for name, leaf in manifest.leaves.items()
-                }
+                leaves = {n: replace(leaf, fingerprint=found[n]) for n, leaf in manifest.leaves.items()}
                 write_manifest(place, replace(manifest, leaves=leaves, files=seal_files(place)))
             undo.pop_all()
         if self._primary:
