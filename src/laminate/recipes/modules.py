@@ -12,8 +12,8 @@ from laminate.models.vit import Trunk
 from laminate.nn import LayerNorm, Mlp, RMSNorm, SwiGlu
 from laminate.nn.mlp import gelu_exact
 from laminate.pretrained import hub
-from laminate.pretrained.identify import READERS
 from laminate.pretrained.patches import Patches
+from laminate.pretrained.published import READERS
 from laminate.pretrained.rae import read_decoder
 from laminate.pretrained.teachers import VitTeacher, load_teacher, teacher_identity, teacher_shapes
 from laminate.recipes.families import family_of, tokenizer_like
