@@ -58,16 +58,19 @@ def write_tokenizer_report(
         return folder / REPORT
     tokenizer = jax.tree.map(jnp.asarray, weights)
     records = read_metrics(folder / "metrics.jsonl")
-    best = max(record["val/r2"] for record in records if "val/r2" in record)
+    r2 = _measured(records, "val/r2", run.step)
     likeness, caption = _draw_reconstructions(examples, folder / "reconstructions.png")
-    run.save(folder / TOKENIZER, tokenizer, {"val/r2": best, likeness.metric: likeness.value})
+    run.save(folder / TOKENIZER, tokenizer, {**r2, likeness.metric: likeness.value})
     loss_curves(records, folder / "curves.png")
     ablation_map(_ablation(tokenizer, examples["z"]), folder / "ablation.png")
     numbers = tokenizer.latents * tokenizer.bottleneck.out_features
     features = int(np.prod(examples["features"].shape[1:]))
     return run.page(
         headlines=(
-            (f"{best:.1%}", "of the variance of held-out teacher features explained"),
+            *(
+                (f"{value:.1%}", "of the variance of held-out teacher features explained")
+                for value in r2.values()
+            ),
             (f"{features / numbers:.1f}x", f"fewer numbers: {features} in {tokenizer.latents} tokens"),
             (likeness.text, likeness.meaning),
         ),
@@ -80,6 +83,12 @@ def write_tokenizer_report(
         ),
         files=_FILES,
     )
+
+
+def _measured(records: list[dict[str, Any]], name: str, step: int) -> dict[str, float]:
+    """The figure `name` of the weights of `step`, by its name; nothing if it was not measured or is not finite."""
+    seen = [record[name] for record in records if name in record and record["step"] <= step]
+    return {name: seen[-1]} if seen and seen[-1] is not None else {}
 
 
 _FILES = (
