@@ -162,7 +162,7 @@ def make_evaluation(
     *,
     mesh: Mesh,
     compute_dtype: jnp.dtype = jnp.dtype(jnp.float32),
-) -> Callable[[Any, PyTree, GlobalBatch], dict[str, Array]]:
+) -> Callable[[Any, PyTree, GlobalBatch], dict[str, Any]]:
     """`evaluate(model, frozen, batch) -> sums`, compiled for the mesh.
 
     A batch has a boolean `valid` that is False in rows of padding. Measures are float32 arrays of any shape, or
@@ -170,7 +170,7 @@ def make_evaluation(
     and the number of these rows as `count`.
     """
 
-    def sums(model: Any, frozen: PyTree, batch: GlobalBatch) -> dict[str, Array]:
+    def sums(model: Any, frozen: PyTree, batch: GlobalBatch) -> dict[str, Any]:
         measured = jax.vmap(lambda example: measure(model, frozen, example))(batch)
         valid = batch["valid"].astype(jnp.float32)
         # Not a product with `valid`: what padding measures may not be finite.
@@ -190,7 +190,7 @@ def make_map(
     *,
     mesh: Mesh,
     compute_dtype: jnp.dtype = jnp.dtype(jnp.float32),
-) -> Callable[[Any, PyTree, GlobalBatch], dict[str, Array]]:
+) -> Callable[[Any, PyTree, GlobalBatch], dict[str, Any]]:
     """`apply(model, frozen, batch) -> arrays`: `function` of every example of a batch, cut over the mesh as it is."""
 
     def each(model: Any, frozen: PyTree, batch: GlobalBatch) -> dict[str, Array]:
@@ -223,17 +223,17 @@ def joined(parts: Iterable[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
 
 
 def _over_mesh(
-    body: Callable[[Any, PyTree, GlobalBatch], dict[str, Array]],
+    body: Callable[[Any, PyTree, GlobalBatch], dict[str, Any]],
     model: Any,
     frozen: PyTree,
     mesh: Mesh,
     compute_dtype: jnp.dtype,
     out: P,
-) -> Callable[[Any, PyTree, GlobalBatch], dict[str, Array]]:
+) -> Callable[[Any, PyTree, GlobalBatch], dict[str, Any]]:
     def resolved(tree: PyTree, like: PyTree) -> PyTree:
         return resolve_outside_scans(wrap_shards(tree, like, mesh, compute_dtype))
 
-    def call(m: Any, f: PyTree, batch: GlobalBatch) -> dict[str, Array]:
+    def call(m: Any, f: PyTree, batch: GlobalBatch) -> dict[str, Any]:
         return jax.shard_map(
             lambda m, f, b: body(resolved(m, model), resolved(f, frozen), b),
             mesh=mesh,

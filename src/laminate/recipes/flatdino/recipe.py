@@ -67,7 +67,8 @@ class FlatDinoRecipe:
 
     def in_steps(self, steps: int) -> "FlatDinoRecipe":
         """The same training squeezed or stretched to `steps`."""
-        return replace(self, schedule=self.schedule.in_steps(steps))
+        optimizer = self.optimizer.in_steps(steps, self.schedule)
+        return replace(self, schedule=self.schedule.in_steps(steps), optimizer=optimizer)
 
     @property
     def encoder_registers(self) -> int:

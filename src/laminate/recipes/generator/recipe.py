@@ -53,7 +53,8 @@ class GeneratorRecipe:
     class_names: tuple[str, ...] = ()
     """What the classes are called, in the order of their numbers; empty if nobody said."""
     class_dropout: float = 0.1
-    """Chance that a label is replaced by the null class in training; 0 leaves no null class, and no guidance."""
+    """Chance that a label is replaced by the null class in training; 0 leaves no null class, and no guidance: images
+    without a label then have a condition of time alone."""
     kappa: float | None = None
     """Time shift in training and sampling; None derives it from the latent's size."""
     kappa_base: int | None = 4096
@@ -114,7 +115,8 @@ class GeneratorRecipe:
 
     def in_steps(self, steps: int) -> "GeneratorRecipe":
         """The same training squeezed or stretched to `steps`."""
-        return replace(self, schedule=self.schedule.in_steps(steps))
+        optimizer = self.optimizer.in_steps(steps, self.schedule)
+        return replace(self, schedule=self.schedule.in_steps(steps), optimizer=optimizer)
 
     @property
     def shift(self) -> float:

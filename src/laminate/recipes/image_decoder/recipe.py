@@ -231,8 +231,10 @@ class DecoderRecipe:
             self.adversary,
             discriminator_start=share(self.adversary.discriminator_start),
             adversarial_start=share(self.adversary.adversarial_start),
+            optimizer=self.adversary.optimizer.in_steps(steps, self.schedule),
         )
-        return replace(self, schedule=self.schedule.in_steps(steps), adversary=adversary)
+        optimizer = self.optimizer.in_steps(steps, self.schedule)
+        return replace(self, schedule=self.schedule.in_steps(steps), optimizer=optimizer, adversary=adversary)
 
 
 def for_tokenizer(recipe: DecoderRecipe, latent: LatentSpec, identity: TokenizerId) -> DecoderRecipe:
