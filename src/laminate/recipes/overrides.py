@@ -99,7 +99,7 @@ def override(recipe: R, settings: Iterable[str], *, named: bool = True) -> R:
         raise ValueError(f"--set {said}: {error}") from error
     was = {path: field.value for path, field in _known(before, type(recipe)).items()}
     now = {path: field.value for path, field in _known(tree, type(recipe)).items()}
-    changed = {path: text for path, text in typed.items() if path not in was or was[path] != now[path]}
+    changed = {path: text for path, text in typed.items() if path not in was or was[path] != now.get(path)}
     return with_name(made, changed) if named else made
 
 
