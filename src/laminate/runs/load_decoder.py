@@ -41,7 +41,11 @@ class DecoderChoice:
         """The way from raw latents of `tokenizer` to images; None if there is none."""
         if self.decoder is None:
             return OwnLatentDecoder(tokenizer) if tokenizer.shows_images else None
-        return DirectLatentDecoder(self.decoder) if self.reads_latents else FeatureLatentDecoder(tokenizer, self.decoder)
+        return (
+            DirectLatentDecoder(self.decoder)
+            if self.reads_latents
+            else FeatureLatentDecoder(tokenizer, self.decoder)
+        )
 
 
 def find_decoder(

@@ -39,7 +39,9 @@ class Task:
         """A function of two keys, those of the initial weights and of the run, to the state before the first step."""
 
         def init(init_key: Any, run_key: Any) -> TrainState:
-            return init_state(self.build(key=init_key), optimizer, averaged=_is_averaged(self.optim), key=run_key)
+            return init_state(
+                self.build(key=init_key), optimizer, averaged=_is_averaged(self.optim), key=run_key
+            )
 
         return init
 
@@ -104,7 +106,9 @@ class GanTask:
         def init(init_key: Any, run_key: Any) -> GanState:
             k_decoder, k_discriminator = jax.random.split(init_key)
             averaged = _is_averaged(self.optim), _is_averaged(self.discriminator_optim)
-            decoder = init_state(self.build(key=k_decoder), optimizer.decoder, averaged=averaged[0], key=run_key)
+            decoder = init_state(
+                self.build(key=k_decoder), optimizer.decoder, averaged=averaged[0], key=run_key
+            )
             discriminator = init_state(
                 self.build_discriminator(key=k_discriminator),
                 optimizer.discriminator,
