@@ -85,8 +85,8 @@ def require_images(way: LatentDecoder | None, tokenizer: LoadedTokenizer) -> Non
     if way is None:
         of = "" if tokenizer.latent.teacher is None else f" of the teacher {tokenizer.latent.teacher.name}"
         raise ValueError(
-            f"The features{of} are no pixels: give --decoder the run of decoder.py on this tokenizer, or the decoder of "
-            "a published autoencoder on this teacher."
+            f"The features{of} are no pixels: give --decoder the run of decoder.py on this tokenizer, or the decoder "
+            "of a published autoencoder on this teacher."
         )
 
 

@@ -270,8 +270,8 @@ def _origin(
     found = find_checkpoint(flags.restore, flag="--restore")
     if found.step >= counts.total:
         raise ValueError(
-            f"--restore {flags.restore}: its step {found.step} is not before the end of this run of {counts.total} steps. "
-            "Give a longer --steps, or an earlier checkpoint: --restore RUN/checkpoints/STEP."
+            f"--restore {flags.restore}: its step {found.step} is not before the end of this run of {counts.total} "
+            "steps. Give a longer --steps, or an earlier checkpoint: --restore RUN/checkpoints/STEP."
         )
     try:
         loader.check_position(read_manifest(found.checkpoints.folder / str(found.step)).position)

@@ -19,7 +19,7 @@ FILE = "tokenizer.json"
 
 
 def note_tokenizer(folder: epath.Path, tokenizer: LoadedTokenizer) -> None:
-    """Write into a run folder which tokenizer it reads and where that lies, seen from the folder where both are local."""
+    """Write into a run folder which tokenizer it reads and where that lies, seen from the folder if both are local."""
     place, there = tokenizer.source, Path(os.path.expanduser(tokenizer.source))
     if is_local(folder) and there.exists():
         place = os.path.relpath(there.resolve(), Path(os.fspath(folder)).resolve())
