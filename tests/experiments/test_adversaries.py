@@ -73,7 +73,7 @@ def test_a_training_leaves_weights_pictures_and_a_report(finished):
     shared = load_pretrained(finished.run)
     written = json.loads((finished.run / "recipe.json").read_text())
     assert to_tree(shared.recipe).items() <= written.items()
-    assert (shared.recipe.tokens, shared.recipe.features, written["tokenizer"]["name"]) == (3, 6, "tiny")
+    assert (shared.recipe.tokens, shared.recipe.latent_dim, written["tokenizer"]["name"]) == (3, 6, "tiny")
     assert jax.eval_shape(shared.model, jnp.zeros((3, 6))).shape == (16, 16, 3)
     lines = metrics(finished.run)
     validated = [line for line in lines if "val/loss" in line]

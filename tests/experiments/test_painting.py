@@ -69,7 +69,7 @@ def of_features(weights):
         reads="features",
         teacher=find_teacher(str(weights / "dinov2")),
         tokens=16,
-        features=12,
+        latent_dim=12,
         noise=Noise("uniform", 0.8),
         clip=False,
     )
