@@ -11,7 +11,7 @@ from jaxtyping import Int
 
 from laminate.analysis.curves import Panel, loss_curves, read_metrics
 from laminate.analysis.figures import sample_grid
-from laminate.analysis.report import REPORT, Picture, RunReport
+from laminate.analysis.report import REPORT_FILE, Picture, RunReport
 from laminate.analysis.sampling import NotFiniteError, Sampler, SamplerParams
 from laminate.parallel.feeding import whole
 from laminate.parallel.hosts import is_first
@@ -83,7 +83,7 @@ def write_generator_report(run: RunReport, network: Any, /, *, grids: SampleGrid
     drawn = grids.finish(network, folder / "samples.png")
     weights = whole(network)
     if not is_first():
-        return folder / REPORT
+        return folder / REPORT_FILE
     records = read_metrics(folder / "metrics.jsonl")
     losses = [record["val/loss"] for record in records if record.get("val/loss") is not None]
     run.save(folder / GENERATOR, jax.tree.map(jnp.asarray, weights), {"val/loss": losses[-1]})

@@ -87,9 +87,13 @@ def _restored(source: str, weights: Weights, mesh: Mesh, compute: Compute) -> Ge
 
 def _read_as(recipe: Any) -> dict[str, Any]:
     """All that decides what the output of a generator of `recipe` means, by the names of its fields."""
-    fields = ("tokens", "features", "classes", "normalize", "prediction", "shift", "steps", "tokenizer")
-    path = FlowConfig.of(recipe, jnp.dtype(jnp.float32)).path
-    return {"path": path, "floor": recipe.data_floor, **{name: getattr(recipe, name) for name in fields}}
+    fields = ("tokens", "latent_dim", "classes", "normalize", "prediction", "steps", "tokenizer")
+    return {
+        "path": FlowConfig.of(recipe, jnp.dtype(jnp.float32)).path,
+        "shift": recipe.resolved_time_shift,
+        "floor": recipe.resolved_min_one_minus_t,
+        **{name: getattr(recipe, name) for name in fields},
+    }
 
 
 def tokenizer_of(
