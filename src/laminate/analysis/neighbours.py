@@ -23,8 +23,8 @@ _FEW = 4  # images whose patches are compared at a time
 
 @dataclasses.dataclass(frozen=True)
 class Recognised:
-    """A classifier fitted on the training images: on samples (`right`), beside on held-out images of their classes (`real`, NaN if
-    there are none)."""
+    """A classifier fitted on the training images: on samples (`right`), beside on held-out images of the classes asked
+    for (`real`, NaN if there are none)."""
 
     right: float
     real: float

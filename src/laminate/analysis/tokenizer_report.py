@@ -1,5 +1,6 @@
 """What a finished tokenizer training leaves in its run folder: weights with statistics, pictures, the report."""
 
+import dataclasses
 from collections.abc import Iterable
 from functools import partial
 from typing import Any, NamedTuple
@@ -52,6 +53,7 @@ def write_tokenizer_report(
     """
     folder, mesh, dtype = run.folder, run.mesh, run.dtype
     tokenizer = with_statistics(tokenizer, teacher, run.training(), mesh=mesh, dtype=dtype)
+    run = dataclasses.replace(run, facts=(*run.facts, ("statistics", run.statistics)))
     examples = _examples(tokenizer, (teacher, place(decoder, mesh)), run.visualised(), mesh=mesh, dtype=dtype)
     weights = whole(tokenizer)
     if not is_first():

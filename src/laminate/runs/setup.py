@@ -80,12 +80,13 @@ class Run:
         """Number format of the computation."""
         return jnp.dtype(self.compute.dtype)
 
-    def evaluation_batches(self, records: Records) -> Iterator[dict[str, Any]]:
-        """Every record once, on the mesh, without randomness."""
+    def evaluation_batches(self, records: Records, view: Augment | None = None) -> Iterator[dict[str, Any]]:
+        """Every record once, on the mesh, without randomness: in the view of validation, or as `view` draws it for the
+        number of the record."""
         batches = evaluation_batches(
             records,
             global_batch_size=self.recipe.global_batch_size,
-            augment=still_view(self.recipe, records),
+            augment=still_view(self.recipe, records) if view is None else view,
             share=self.loader.share,
             threads=self.loader.threads,
             max_bad_images=self.flags.max_bad_images,

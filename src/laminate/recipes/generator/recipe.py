@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
-from laminate.recipes.augment import RandomResizedCropConfig, ViewConfig
+from laminate.recipes.augment import CenterCropConfig, ViewConfig
 from laminate.recipes.checks import above, at_least, folder_name, one_of, rate, within
 from laminate.recipes.latent import TokenizerId
 from laminate.recipes.network import VitConfig
@@ -81,8 +81,8 @@ class GeneratorRecipe:
     """How it is sampled unless told otherwise."""
     tokenizer: TokenizerId | None = None
     """The tokenizer whose latents it is trained on; None before one is chosen."""
-    augment: ViewConfig = field(default_factory=RandomResizedCropConfig)
-    """Random crop and flip; the image size is that of the tokenizer's teacher."""
+    augment: ViewConfig = field(default_factory=lambda: CenterCropConfig(flip_rate=0.5))
+    """Centre crop and flip, as RAE and the paper have it; the image size is that of the tokenizer's teacher."""
     optimizer: Optimizer = field(
         default_factory=lambda: Optimizer(
             betas=(0.9, 0.95), weight_decay=1e-4, clip_norm=1.0, ema_decay=0.9995
