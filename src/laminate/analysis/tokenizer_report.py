@@ -35,10 +35,23 @@ def with_statistics(
     tokenizer: FlatDino, teacher: Any, batches: Iterable[dict[str, Array]], *, mesh: Mesh, dtype: jnp.dtype
 ) -> FlatDino:
     """`tokenizer` with the mean and variance of its latents over `batches`, for `encode` and `decode`."""
+    return _normalised(
+        tokenizer, latent_statistics(tokenizer, teacher, batches, mesh=mesh, dtype=dtype), mesh
+    )
+
+
+def latent_statistics(
+    tokenizer: FlatDino, teacher: Any, batches: Iterable[dict[str, Array]], *, mesh: Mesh, dtype: jnp.dtype
+) -> RunningStatistics:
+    """Mean, variance and number of the raw latents over `batches`; every host has them."""
     apply = make_map(partial(latents, dtype=dtype), tokenizer, teacher, mesh=mesh, compute_dtype=dtype)
     statistics = RunningStatistics(tokenizer.latents, tokenizer.bottleneck.out_features)
     for rows in map_batches(apply, tokenizer, teacher, batches):
         statistics.update(rows["z"])
+    return statistics
+
+
+def _normalised(tokenizer: FlatDino, statistics: RunningStatistics, mesh: Mesh) -> FlatDino:
     mean, variance = place([np.asarray(x, np.float32) for x in (statistics.mean, statistics.variance)], mesh)
     return eqx.tree_at(lambda t: t.normalization, tokenizer, tokenizer.normalization.measured(mean, variance))
 
@@ -52,8 +65,10 @@ def write_tokenizer_report(
     measure, the first one writes.
     """
     folder, mesh, dtype = run.folder, run.mesh, run.dtype
-    tokenizer = with_statistics(tokenizer, teacher, run.training(), mesh=mesh, dtype=dtype)
-    run = dataclasses.replace(run, facts=(*run.facts, ("statistics", run.statistics)))
+    statistics = latent_statistics(tokenizer, teacher, run.training(), mesh=mesh, dtype=dtype)
+    tokenizer = _normalised(tokenizer, statistics, mesh)
+    said = f"of the latents of {statistics.count:,} training images, {run.statistics}"
+    run = dataclasses.replace(run, facts=(*run.facts, ("statistics", said)))
     examples = _examples(tokenizer, (teacher, place(decoder, mesh)), run.visualised(), mesh=mesh, dtype=dtype)
     weights = whole(tokenizer)
     if not is_first():
@@ -62,7 +77,11 @@ def write_tokenizer_report(
     records = read_metrics(folder / "metrics.jsonl")
     r2 = _measured(records, "val/r2", run.step)
     likeness, caption = _draw_reconstructions(examples, folder / "reconstructions.png")
-    run.save(folder / TOKENIZER, tokenizer, {**r2, likeness.metric: likeness.value})
+    found = {
+        likeness.metric: likeness.value,
+        "training images of the latent statistics": float(statistics.count),
+    }
+    run.save(folder / TOKENIZER, tokenizer, {**r2, **found})
     loss_curves(records, folder / "curves.png")
     ablation_map(_ablation(tokenizer, examples["z"]), folder / "ablation.png")
     numbers = tokenizer.latents * tokenizer.bottleneck.out_features

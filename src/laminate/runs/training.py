@@ -156,7 +156,7 @@ def conclude(
     say(f"{trained.note}; measuring and drawing the report", primary=is_first())
     measured = spread(run.training, STATISTICS_IMAGES)
     view, seen = statistics_view(run.recipe, run.training)
-    statistics = f"of latents: {len(measured):,} of {len(run.training):,} records, spread over all; {seen}"
+    statistics = f"spread over all {len(run.training):,}; {seen}"
     last = (trained.state.averaged, int(trained.state.step))
     model, step = run.best(trained.state) if best else last
     report = RunReport(
