@@ -26,7 +26,7 @@ from laminate.analysis.decoder_input import DecoderInput
 from laminate.analysis.decoder_report import ReconstructionFid, write_decoder_report
 from laminate.analysis.decoding import decoding_measures, summarise_decoding
 from laminate.losses import adversarial
-from laminate.losses.diffaug import diffaug, draw
+from laminate.losses.diffaug import diffaug, draw_augmentation
 from laminate.losses.perceptual import lpips_loss
 from laminate.losses.pyramid import pyramid_distance
 from laminate.losses.reconstruction import charbonnier_loss, l1_loss, mse_loss
@@ -86,7 +86,9 @@ def reconstruct_alone(recipe, inputs, decoder, frozen, example, *, step, key):
 def views(recipe, dtype, image, frozen, *, key):
     adversary = recipe.adversary
     signed = 2.0 * (jnp.clip(image, 0.0, 1.0) if recipe.clip else image) - 1.0
-    moved = diffaug(signed, draw(key), probability=adversary.augment_rate, cutout=adversary.cutout)
+    moved = diffaug(
+        signed, draw_augmentation(key), probability=adversary.augment_rate, cutout=adversary.cutout
+    )
     seen = (moved, signed) if adversary.consistency else (moved,)
     return tuple(frozen.backbone(view.astype(dtype)) for view in seen)
 

@@ -24,8 +24,8 @@ from rich.console import Console
 
 from laminate.parallel.mesh import MeshShape, parse_mesh, split_batch
 from laminate.planning.chips import parse_topology
-from laminate.planning.devices import describe
-from laminate.planning.figure import draw
+from laminate.planning.devices import describe_slice
+from laminate.planning.figure import draw_plan
 from laminate.planning.loader_speed import images_per_second
 from laminate.planning.plan import Setting, held_bytes, make_plan
 from laminate.planning.suggest import suggest
@@ -41,7 +41,7 @@ def main(flags):
         experiment = load_experiment(flags.script_name, beside=__file__)
         recipe = resolve_recipe(flags.training, flags.family)
         topology = parse_topology(flags.topology, slices=flags.slices)
-        place = describe(topology)
+        place = describe_slice(topology)
         shape = parse_mesh(flags.mesh) or MeshShape(len(place.devices) // topology.slices, 1, topology.slices)
         parts = split_batch(recipe.global_batch_size, shape.devices, flags.device_batch_size)
         setting = Setting(shape, recipe.global_batch_size, parts, flags.remat)
@@ -70,7 +70,7 @@ def main(flags):
     out.mkdir(parents=True, exist_ok=True)
     (out / "plan.json").write_text(json.dumps({**plan.as_dict(), "loader_images_per_second": rate}, indent=2))
     (out / "plan.md").write_text(markdown(plan, loader_rate=rate))
-    draw(plan, out / "plan.png")
+    draw_plan(plan, out / "plan.png")
     say(f"{out}/plan.json, plan.md, plan.png", primary=True)
 
 

@@ -45,7 +45,7 @@ from laminate.runs.experiment import trained_first
 from laminate.runs.find_checkpoint import run_of
 from laminate.runs.load_decoder import find_decoder, require_images
 from laminate.runs.load_generator import load_generator, require_alike, tokenizer_of
-from laminate.train.progress import Header, Progress
+from laminate.train.progress import Progress, RunHeader
 
 SOLVERS = {"euler": EULER, "heun": HEUN, "rk4": RK4, "adaptive": None}
 LOOKED_AT = 400  # images of the grid, and of the interpolation
@@ -220,7 +220,7 @@ def print_check(images, labels, recipe, flags):
         ),
         ("closer", f"{found.closer:+.1%} than training images are to each other"),
     ]
-    Header(f"Check of {len(images)} samples", tuple(rows)).show(primary=is_first())
+    RunHeader(f"Check of {len(images)} samples", tuple(rows)).show(primary=is_first())
 
 
 def main(flags):

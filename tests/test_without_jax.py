@@ -51,6 +51,8 @@ def test_data_recipes_and_the_hub_import_without_jax():
     hub = (
         "__main__",
         "download",
+        "families",
+        "family",
         "files",
         "hub",
         "layouts",

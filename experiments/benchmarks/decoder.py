@@ -18,7 +18,7 @@ from benchmarks.teacher import forward_flops
 from laminate.parallel.mesh import MeshShape, build_mesh
 from laminate.parallel.sharding import batch_sharding, initialize, place
 from laminate.planning.flops import count_flops, flops_by_scope
-from laminate.planning.hlo import parse
+from laminate.planning.hlo import parse_hlo
 from laminate.pretrained.discriminators import VitBackbone
 from laminate.pretrained.teachers import VitTeacher
 from laminate.recipes.image_decoder.family import IMAGE_DECODER
@@ -48,7 +48,7 @@ def measure(*, experiment: str, depth: int, images: int, turns: int, precision: 
     batch = {"image": jax.device_put(pixels, batch_sharding(mesh))}
     step = task.step(optimizer, state, mesh=mesh, micro_batches=1, compute_dtype=dtype)
     compiled = step.lower(state, frozen, batch).compile()
-    program = parse(compiled.as_text())
+    program = parse_hlo(compiled.as_text())
     flops = count_flops(program).total
     scopes = flops_by_scope(program, (*DISCRIMINATORS, *SCOPES))
     passes = {

@@ -6,12 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jaxtyping import Array
-from laminate.tokenizers.painters import Painter
 
 from laminate.analysis.generation import FlowConfig, flow_loss
 from laminate.analysis.sampling import NotFiniteError, Sampler, SamplerConfig, SamplerParams
 from laminate.flow import EULER, STRAIGHT, time_grid
 from laminate.parallel.mesh import MeshShape, build_mesh
+from laminate.tokenizers.latent_decoders import LatentDecoder
 from laminate.tokenizers.normalization import Normalization
 from tests.flow.circle import Circle, Turn
 from tests.oracles.arrays import normal
@@ -30,7 +30,7 @@ class Targets(eqx.Module):
         return self.of_class[label].astype(x.dtype)
 
 
-class Plain(Painter):
+class Plain(LatentDecoder):
     """Pixels are the numbers of a latent."""
 
     def __call__(self, latents, *, dtype):

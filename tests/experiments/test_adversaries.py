@@ -12,6 +12,7 @@ import pytest
 from laminate.cli.command import training_command
 from laminate.cli.encode_flags import EncodeFlags
 from laminate.recipes.families import to_tree
+from laminate.recipes.flatdino.family import latent_of
 from laminate.recipes.image_decoder.family import IMAGE_DECODER
 from laminate.recipes.image_decoder.modules import MODULES
 from laminate.recipes.image_decoder.recipe import for_tokenizer
@@ -159,7 +160,7 @@ def refused(job, capsys):
 
 
 def test_another_tokenizer_than_the_one_it_was_trained_on_is_refused(refused, finished):
-    trained = for_tokenizer(TINY_DECODER, TINY, TokenizerId("before", "0123456789abcdef"))
+    trained = for_tokenizer(TINY_DECODER, latent_of(TINY), TokenizerId("before", "0123456789abcdef"))
     said = refused(recipe=trained)
     assert said.startswith(
         "decoder.py: The decoder 'tiny-decoder' belongs to the tokenizer before with the hash 0123456789ab, and this "

@@ -11,6 +11,7 @@ import pytest
 
 from laminate.recipes.families import to_json
 from laminate.recipes.flatdino.presets import embedded_fsq
+from laminate.recipes.modules import feature_decoder
 from laminate.recipes.network import find_teacher
 from laminate.runs.setup import setup
 from tests.experiments.jobs import TINY, one_line, tree
@@ -29,7 +30,7 @@ def refused(job):
         flags, resolved = job.command(*arguments, recipe=recipe)
         before = written(job)
         with pytest.raises((ValueError, OSError)) as caught:
-            setup(flags, resolved)
+            setup(flags, resolved, beside=lambda recipe: feature_decoder(recipe.teacher, flags.pixel_decoder))
         assert written(job) == before
         assert not job.run.exists() or "run/recipe.json" in before
         return str(caught.value)
@@ -64,9 +65,9 @@ def test_an_unknown_experiment_is_refused_at_once_with_the_nearest_names(job):
 
 def test_an_experiment_that_is_refused_by_its_name_never_imports_jax():
     code = (
-        "import sys; from laminate.cli.command import train_command; "
-        "from laminate.recipes.flatdino.presets import flatdino_vae\n"
-        "try: train_command('', flatdino_vae, default='embedded-16-128', arguments=['--experiment', 'x'])\n"
+        "import sys; from laminate.cli.command import training_command; "
+        "from laminate.recipes.flatdino.family import VAE\n"
+        "try: training_command('', VAE, arguments=['--experiment', 'x'])\n"
         "except SystemExit: print('jax' in sys.modules, 'grain' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

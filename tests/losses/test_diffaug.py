@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from laminate.losses.diffaug import Draws, diffaug, draw
+from laminate.losses.diffaug import AugmentDraws, diffaug, draw_augmentation
 from tests.oracles.arrays import normal
 
 NEUTRAL = jnp.full(7, 0.5)
@@ -20,7 +20,7 @@ uniform = st.floats(0, 255 / 256, width=32)
 
 @partial(jax.jit, static_argnames=("probability", "translation", "cutout"))
 def run(image, switches, amounts, **options):
-    return diffaug(image, Draws(switches, amounts), **options)
+    return diffaug(image, AugmentDraws(switches, amounts), **options)
 
 
 def amounts(**changed):
@@ -82,16 +82,16 @@ def test_a_switch_above_the_probability_turns_its_change_off(which):
 def test_what_happens_to_an_image_does_not_depend_on_those_beside_it():
     keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(3), i))(jnp.arange(6))
     images = normal(1, 6, 8, 8, 3)
-    augment = lambda image, key: diffaug(image, draw(key), probability=0.7, cutout=0.5)
+    augment = lambda image, key: diffaug(image, draw_augmentation(key), probability=0.7, cutout=0.5)
     whole = jax.jit(jax.vmap(augment))(images, keys)
     for i in (0, 4):
         np.testing.assert_allclose(jax.jit(augment)(images[i], keys[i]), whole[i], atol=1e-6)
-    assert len({float(x) for x in jax.vmap(lambda k: draw(k).amounts[0])(keys)}) == 6
+    assert len({float(x) for x in jax.vmap(lambda k: draw_augmentation(k).amounts[0])(keys)}) == 6
 
 
 def test_the_gradient_goes_back_to_where_a_pixel_came_from():
     moved = amounts(rows=0.99, columns=0.0)
-    picked = jax.jit(jax.grad(lambda x: jnp.sum(diffaug(x, Draws(ON, moved))[3, 9])))(IMAGE)
+    picked = jax.jit(jax.grad(lambda x: jnp.sum(diffaug(x, AugmentDraws(ON, moved))[3, 9])))(IMAGE)
     where = np.argwhere(np.asarray(picked).any(-1))
     np.testing.assert_array_equal(where, [[3 + 2, 9 - 3]])
 
@@ -100,4 +100,4 @@ def test_the_dtype_stays_and_fractions_beyond_one_are_refused():
     assert run(IMAGE.astype(jnp.bfloat16), ON, NEUTRAL).dtype == jnp.bfloat16
     for options in ({"cutout": 1.5}, {"probability": -0.5}, {"translation": 2.0}):
         with pytest.raises(ValueError, match="must lie between 0 and 1"):
-            diffaug(IMAGE, Draws(ON, NEUTRAL), **options)
+            diffaug(IMAGE, AugmentDraws(ON, NEUTRAL), **options)

@@ -10,10 +10,11 @@ import signal
 import sys
 import time
 
+from laminate.cli.command import training_command
 from laminate.data import loader
 from laminate.runs.setup import Run
 from laminate.train import checkpoint
-from tests.experiments.jobs import FAMILIES, experiment, train_command
+from tests.experiments.jobs import FAMILIES, experiment
 
 
 def hang_in_reading() -> None:
@@ -69,8 +70,7 @@ def main() -> None:
         else:
             arguments.append(argument)
     for family, *flags in jobs:
-        from_name, default = FAMILIES[family]
-        experiment(family).main(*train_command(None, from_name, default=default, arguments=flags))
+        experiment(family).main(*training_command(None, FAMILIES[family], arguments=flags))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """A plan that was not compiled, for tests of what is made from one."""
 
 from laminate.parallel.mesh import MeshShape
-from laminate.planning.collectives import Summary
+from laminate.planning.collectives import CollectiveSummary
 from laminate.planning.memory import Held
 from laminate.planning.plan import Measured, Plan, Setting
 from laminate.planning.roofline import Roofline
@@ -14,7 +14,10 @@ MEASURED = Measured(
     flops=15 * 10**12,
     recomputed_flops=3 * 10**12,
     traffic_bytes=87 * 10**9,
-    collectives=(Summary("all-gather", 367, 2 * 10**9, 0.95), Summary("all-reduce", 7, 10**9, 0.0)),
+    collectives=(
+        CollectiveSummary("all-gather", 367, 2 * 10**9, 0.95),
+        CollectiveSummary("all-reduce", 7, 10**9, 0.0),
+    ),
     collective_bytes=3 * 10**9,
     overlapped=0.63,
     bytes_in_loops=2 * 10**9,

@@ -14,7 +14,7 @@ import pytest
 from laminate.cli.plan_flags import plan_command
 from laminate.parallel.mesh import MeshShape, build_mesh
 from laminate.planning.chips import parse_topology
-from laminate.planning.devices import CompilerMissing, describe, has_compiler
+from laminate.planning.devices import CompilerMissing, describe_slice, has_compiler
 from laminate.planning.plan import Setting, held_bytes
 from laminate.recipes.families import to_json
 from laminate.recipes.flatdino.presets import embedded_vae
@@ -63,16 +63,16 @@ def plan(tmp_path, *arguments):
 def test_every_kind_of_slice_can_be_described(text, devices, hosts):
     if not has_compiler():
         with pytest.raises(CompilerMissing):
-            describe(parse_topology(text))
+            describe_slice(parse_topology(text))
         return
-    place = describe(parse_topology(text))
+    place = describe_slice(parse_topology(text))
     assert (len(place.devices), place.hosts) == (devices, hosts)
 
 
 def test_a_slice_that_cannot_be_built_is_refused():
     expected, words = (ValueError, "knows no such slice") if has_compiler() else (CompilerMissing, "libtpu")
     with pytest.raises(expected, match=words):
-        describe(parse_topology("v5e:3x5"))
+        describe_slice(parse_topology("v5e:3x5"))
 
 
 def test_the_vae_is_planned_on_a_mesh_that_cuts_its_parameters(tmp_path, capsys):
@@ -148,9 +148,9 @@ def test_an_image_decoders_step_is_made_for_a_slice_with_both_players_and_withou
     flags = plan_command(None, ["--experiment", "embedded-decoder", "--topology", "v5e:2x2", "--mesh", "2x2"])
     if not has_compiler():
         with pytest.raises(CompilerMissing):
-            describe(parse_topology(flags.topology))
+            describe_slice(parse_topology(flags.topology))
         return
-    place = describe(parse_topology(flags.topology))
+    place = describe_slice(parse_topology(flags.topology))
     experiment = load_experiment(str(EXPERIMENTS / flags.script_name), beside=__file__)
     setting = Setting(MeshShape(2, 2), 16, 1, "dots")
     alone = replace(small, adversary=replace(small.adversary, kind="none"))

@@ -9,8 +9,13 @@ from laminate.parallel.collectives import gather, gather_by_hops
 from laminate.parallel.mesh import AXES, MeshShape, build_mesh
 from laminate.parallel.places import ChipPlace
 from laminate.planning.chips import parse_topology
-from laminate.planning.collectives import blocking_in_loops, find_collectives, overlapped_share, summarise
-from laminate.planning.hlo import parse
+from laminate.planning.collectives import (
+    blocking_in_loops,
+    find_collectives,
+    overlapped_share,
+    summarise_collectives,
+)
+from laminate.planning.hlo import parse_hlo
 from laminate.planning.memory import gathered_bytes
 from laminate.planning.roofline import roofline
 
@@ -21,7 +26,7 @@ MESH = build_mesh(MeshShape(2, 4))
 def compiled(local, *specs, out=None):
     shapes = [jax.ShapeDtypeStruct((DEPTH, ROWS, DIM), jnp.float32)] * len(specs)
     step = jax.shard_map(local, mesh=MESH, in_specs=specs, out_specs=out or P(), check_vma=False)
-    return parse(jax.jit(step).lower(*shapes).compile().as_text())
+    return parse_hlo(jax.jit(step).lower(*shapes).compile().as_text())
 
 
 def test_gathers_in_a_scan_count_every_layer():
@@ -94,9 +99,9 @@ ENTRY %main (a: bf16[4,8], x.1: bf16[6,8], w.1: bf16[8,9]) -> bf16[32,8] {
 
 def test_a_chain_of_fusions_is_one_collective_and_is_overlapped_if_a_link_computes():
     link = "%f = bf16[6,9]{1,0} fusion(%a, %x.1, %w.1), kind=kOutput, calls=%middle"
-    (one,) = find_collectives(parse(CHAIN.replace("MIDDLE", link)))
+    (one,) = find_collectives(parse_hlo(CHAIN.replace("MIDDLE", link)))
     assert (one.kind, one.bytes, one.overlapped) == ("all-gather", 32 * 8 * 2, True)
-    (alone,) = find_collectives(parse(CHAIN.replace("MIDDLE", "")))
+    (alone,) = find_collectives(parse_hlo(CHAIN.replace("MIDDLE", "")))
     assert not alone.overlapped
 
 
@@ -117,7 +122,7 @@ DOT = "%dot = f32[6,9]{1,0} dot(%x, %w), lhs_contracting_dims={1}, rhs_contracti
 
 @pytest.mark.parametrize(("before", "between", "overlapped"), [("", DOT, True), (DOT, "", False)])
 def test_a_pair_is_overlapped_if_something_is_computed_between(before, between, overlapped):
-    (one,) = find_collectives(parse(PAIR.replace("BEFORE", before).replace("BETWEEN", between)))
+    (one,) = find_collectives(parse_hlo(PAIR.replace("BEFORE", before).replace("BETWEEN", between)))
     assert (one.kind, one.bytes, one.overlapped) == ("collective-permute", 4 * 8 * 4, overlapped)
     assert one.wire_bytes == one.bytes
 
@@ -127,17 +132,17 @@ def test_groups_written_as_a_transposed_grid_are_those_of_its_columns():
         "HloModule m\n\nENTRY %main (a: f32[4]) -> f32[4] {\n  %a = f32[4]{0} parameter(0)\n"
         "  ROOT %r = f32[4]{0} all-reduce(%a), replica_groups=[3,2]<=[2,3]T(1,0), to_apply=%add\n}\n"
     )
-    (one,) = find_collectives(parse(text))
+    (one,) = find_collectives(parse_hlo(text))
     assert one.groups == ((0, 3), (1, 4), (2, 5))
 
 
 def test_shares_and_waiting_are_by_bytes_and_size():
     text = PAIR.replace("BETWEEN", DOT).replace("BEFORE", "")
-    overlapped = find_collectives(parse(text))
-    waited = find_collectives(parse(text.replace(DOT, "")))
+    overlapped = find_collectives(parse_hlo(text))
+    waited = find_collectives(parse_hlo(text.replace(DOT, "")))
     assert overlapped_share([]) == 1.0
     assert overlapped_share(overlapped + waited) == 0.5
-    (line,) = summarise(overlapped + waited)
+    (line,) = summarise_collectives(overlapped + waited)
     assert (line.count, line.bytes, line.overlapped) == (2, 256, 0.5)
     assert blocking_in_loops(waited, above=0) == []  # not in a loop
 
@@ -151,7 +156,7 @@ def test_time_is_bytes_over_the_links_that_a_group_spans():
     )
 
     def line(groups):
-        program = parse(reduce.format(groups=groups))
+        program = parse_hlo(reduce.format(groups=groups))
         return roofline(program, find_collectives(program), topology, places, flops=0, traffic=0)
 
     one_axis = line("{{0,4},{1,5},{2,6},{3,7}}")
@@ -178,7 +183,7 @@ ENTRY %main (a: f32[4,8], x: f32[6,8], w: f32[8,9]) -> f32[4,8] {
 
 @pytest.mark.parametrize(("between", "overlapped"), [(DOT, True), ("", False)])
 def test_what_is_sent_to_other_slices_goes_over_the_network(between, overlapped):
-    program = parse(ACROSS.replace("BETWEEN", between))
+    program = parse_hlo(ACROSS.replace("BETWEEN", between))
     (one,) = find_collectives(program)
     assert (one.kind, one.bytes, one.network) == ("all-reduce", 128, True)
     assert one.overlapped == overlapped
@@ -200,4 +205,4 @@ ENTRY %main (a: f32[4]) -> f32[8] {
   ROOT %s = f32[8]{0} add(%g3, %g4)
 }
 """
-    assert gathered_bytes(parse(text)) == 2 * 8 * 4
+    assert gathered_bytes(parse_hlo(text)) == 2 * 8 * 4

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import pytest
 
 from laminate.planning.flops import count_flops, flops_by_scope
-from laminate.planning.hlo import parse
+from laminate.planning.hlo import parse_hlo
 
 DEPTH, ROWS, DIM, HIDDEN = 5, 6, 8, 12
 W1, W2 = (
@@ -26,7 +26,7 @@ def layers(x, weights, *, remat=False):
 
 
 def flops_of(function, *shapes):
-    return count_flops(parse(jax.jit(function).lower(*shapes).compile().as_text()))
+    return count_flops(parse_hlo(jax.jit(function).lower(*shapes).compile().as_text()))
 
 
 def test_a_scan_of_products_counts_every_layer():
@@ -51,7 +51,9 @@ def test_products_over_a_batch_count_each():
 def product_as_convolution(left, right, out, window, labels):
     operands = f"  %l = {left} parameter(0)\n  %r = {right} parameter(1)\n"
     result = f"  ROOT %c = {out} convolution(%l, %r), window={{{window}}}, dim_labels={labels}"
-    return count_flops(parse(f"HloModule m\n\nENTRY %main () -> f32[] {{\n{operands}{result}\n}}\n")).total
+    return count_flops(
+        parse_hlo(f"HloModule m\n\nENTRY %main () -> f32[] {{\n{operands}{result}\n}}\n")
+    ).total
 
 
 def test_a_convolution_that_is_a_batched_product_counts_as_one():
@@ -92,7 +94,7 @@ def test_a_convolution_counts_the_taps_that_meet_the_image(stride, padding, grou
     )
     taps = inside(height) * inside(width)
     lowered = jax.jit(conv).lower(x, w).compiler_ir("hlo").as_hlo_module().to_string()
-    assert count_flops(parse(lowered)).total == 2 * 2 * taps * (in_channels // groups) * out_channels
+    assert count_flops(parse_hlo(lowered)).total == 2 * 2 * taps * (in_channels // groups) * out_channels
 
 
 def test_operations_are_told_apart_by_scope_forward_and_backward():
@@ -104,7 +106,7 @@ def test_operations_are_told_apart_by_scope_forward_and_backward():
         return jnp.sum(jnp.tanh(jax.named_scope("outer")(lambda h: h @ weights[1])(hidden)))
 
     step = jax.jit(lambda weights, x: (jax.grad(loss)(weights, x), x @ x.T))
-    program = parse(step.lower((first, second), X).compile().as_text())
+    program = parse_hlo(step.lower((first, second), X).compile().as_text())
     product = 2 * ROWS * DIM * HIDDEN
     # The data have no gradient: the first map is passed twice, the second three times.
     expected = {"inner": 2 * product, "outer": 3 * product, "": 2 * ROWS * DIM * ROWS}

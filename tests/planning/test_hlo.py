@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from laminate.planning.hlo import Shape, parse
+from laminate.planning.hlo import Shape, parse_hlo
 
 LOOP = """
 HloModule loop, is_scheduled=true
@@ -36,7 +36,7 @@ ENTRY %main (x.2: bf16[4,6]) -> (s32[], bf16[4,6]) {
 
 def loop(*, limit=12, first=0, direction="LT"):
     text = LOOP.replace("LIMIT", str(limit)).replace("FIRST", str(first)).replace("DIRECTION", direction)
-    return parse(text)
+    return parse_hlo(text)
 
 
 def test_shapes_operands_and_attributes_are_read():
@@ -68,7 +68,7 @@ def test_a_loop_of_unknown_length_is_refused():
 
 def test_text_without_an_entry_is_refused():
     with pytest.raises(ValueError, match="no compiled program"):
-        parse("HloModule empty")
+        parse_hlo("HloModule empty")
 
 
 def test_nested_scans_multiply():
@@ -79,5 +79,5 @@ def test_nested_scans_multiply():
         return jax.lax.scan(inner, x, jnp.ones((3, 4, 4)))[0], None
 
     step = jax.jit(lambda x: jax.lax.scan(outer, x, None, length=5)[0])
-    program = parse(step.lower(jax.ShapeDtypeStruct((2, 4), jnp.float32)).compile().as_text())
+    program = parse_hlo(step.lower(jax.ShapeDtypeStruct((2, 4), jnp.float32)).compile().as_text())
     assert sorted({times for _, times, _ in program.runs()}) == [1, 5, 15]

@@ -8,7 +8,7 @@ import pytest
 from matplotlib import image
 from rich.console import Console
 
-from laminate.planning.figure import draw
+from laminate.planning.figure import draw_plan
 from laminate.planning.loader_speed import images_per_second
 from laminate.planning.table import markdown, rows, show
 from tests.planning.plans import FITS, GIB, MEASURED
@@ -68,7 +68,7 @@ def test_the_json_holds_the_derived_figures_too():
 
 @pytest.mark.parametrize("plan", [FITS, TOO_LARGE], ids=["fits", "too-large"])
 def test_the_picture_is_drawn(plan, tmp_path):
-    draw(plan, tmp_path / "plan.png")
+    draw_plan(plan, tmp_path / "plan.png")
     pixels = image.imread(tmp_path / "plan.png")
     assert pixels.shape[:2] == (380, 840) and pixels[..., :3].std() > 0.05
 

@@ -55,7 +55,7 @@ def test_a_device_has_its_share_of_a_chip():
 def test_without_the_compiler_it_is_said_what_to_install(monkeypatch):
     monkeypatch.setattr(devices, "find_spec", lambda name: None)
     with pytest.raises(devices.CompilerMissing, match=r"libtpu.*pip install 'laminate-jax\[tpu\]'"):
-        devices.describe(parse_topology("v5e:4x8"))
+        devices.describe_slice(parse_topology("v5e:4x8"))
 
 
 HIDDEN = """

@@ -1,6 +1,6 @@
 """Bytes through main memory: operands and results, of which slices touch only themselves."""
 
-from laminate.planning.hlo import parse
+from laminate.planning.hlo import parse_hlo
 from laminate.planning.traffic import count_traffic
 
 HEAD = "HloModule m, is_scheduled=true\n"
@@ -8,7 +8,7 @@ HEAD = "HloModule m, is_scheduled=true\n"
 
 def entry(*lines, before=""):
     body = "\n".join(f"  {line}" for line in lines)
-    return count_traffic(parse(f"{HEAD}{before}\nENTRY %main () -> f32[] {{\n{body}\n}}\n"))
+    return count_traffic(parse_hlo(f"{HEAD}{before}\nENTRY %main () -> f32[] {{\n{body}\n}}\n"))
 
 
 A = "%a = f32[10,8]{1,0} parameter(0)"

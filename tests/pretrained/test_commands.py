@@ -8,7 +8,8 @@ import pytest
 from safetensors.numpy import save, save_file
 
 from laminate.pretrained.__main__ import main
-from laminate.pretrained.registry import KNOWN, Weights
+from laminate.pretrained.family import KnownWeights
+from laminate.pretrained.registry import KNOWN
 from tests.pretrained.hub_server import COMMIT, dinov2, serve
 
 
@@ -16,7 +17,7 @@ from tests.pretrained.hub_server import COMMIT, dinov2, serve
 def fake(tmp_path, monkeypatch):
     with serve(monkeypatch, tmp_path) as running:
         running.files["somebody/tiny", "model.safetensors"] = save(dinov2())
-        tiny = Weights(
+        tiny = KnownWeights(
             "tiny", "somebody/tiny", ("model.safetensors",), "CC0-1.0", "a test", "dinov2", config=None
         )
         monkeypatch.setitem(KNOWN, "tiny", tiny)

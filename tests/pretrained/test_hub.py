@@ -14,8 +14,9 @@ import pytest
 from safetensors.numpy import save, save_file
 
 from laminate.pretrained import download, hub, repository
+from laminate.pretrained.family import KnownWeights
 from laminate.pretrained.pins import PINS_FILE, read_pins
-from laminate.pretrained.registry import KNOWN, Weights
+from laminate.pretrained.registry import KNOWN
 from laminate.pretrained.tensors import WeightsError
 from tests.pretrained.hub_server import COMMIT, FakeHub, dinov2, halved, serve, sharded
 
@@ -23,7 +24,9 @@ TINY = dinov2()
 CONFIG = {"hidden_size": 24}
 REPOSITORY = "somebody/tiny"
 NAME = "tiny-dinov2"
-PINNED = Weights(NAME, REPOSITORY, ("model.safetensors",), "CC0-1.0", "a test", "dinov2", width=24, depth=2)
+PINNED = KnownWeights(
+    NAME, REPOSITORY, ("model.safetensors",), "CC0-1.0", "a test", "dinov2", width=24, depth=2
+)
 
 
 @pytest.fixture
@@ -35,12 +38,12 @@ def fake(tmp_path, monkeypatch) -> Iterator[FakeHub]:
 
 
 @pytest.fixture
-def known(monkeypatch) -> Weights:
+def known(monkeypatch) -> KnownWeights:
     monkeypatch.setitem(KNOWN, NAME, PINNED)
     return PINNED
 
 
-def same(loaded: hub.Loaded, weights: dict[str, np.ndarray]) -> bool:
+def same(loaded: hub.LoadedWeights, weights: dict[str, np.ndarray]) -> bool:
     return loaded.weights.keys() == weights.keys() and all(
         np.array_equal(loaded.weights[name], array) for name, array in weights.items()
     )
@@ -350,7 +353,7 @@ def test_weights_that_are_not_what_the_name_says_are_neither_pinned_nor_kept(
 
 def test_a_hash_that_the_owner_states_is_compared_at_once(fake, tmp_path, monkeypatch):
     stated = {"model.safetensors": "0" * 64}
-    monkeypatch.setitem(KNOWN, NAME, Weights(**{**vars(PINNED), "sha256": stated}))
+    monkeypatch.setitem(KNOWN, NAME, KnownWeights(**{**vars(PINNED), "sha256": stated}))
     with pytest.raises(WeightsError, match=f"{'0' * 64} was expected"):
         hub.load(NAME)
     assert kept(tmp_path) == []
@@ -378,7 +381,7 @@ def test_several_files_of_a_name_are_one_set_of_weights(fake, monkeypatch):
     }
     for file, tensors in parts.items():
         fake.files["somebody/pair", file] = save(tensors)
-    pair = Weights("pair", "somebody/pair", tuple(parts), "CC0-1.0", "a test", "", config=None)
+    pair = KnownWeights("pair", "somebody/pair", tuple(parts), "CC0-1.0", "a test", "", config=None)
     monkeypatch.setitem(KNOWN, "pair", pair)
     assert set(hub.load("pair").weights) == {"a", "b"}
     with pytest.raises(ValueError, match=r"sha256 is of one file, and these weights are 2 files"):

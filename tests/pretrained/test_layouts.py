@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from laminate.pretrained.layouts import FAMILIES, guess, require
+from laminate.pretrained.layouts import LABELS, guess, require
 from laminate.pretrained.registry import KNOWN
 from laminate.pretrained.tensors import WeightsError
 
@@ -104,6 +104,6 @@ def test_another_family_or_size_is_called_what_it_is():
 def test_known_weights_name_layouts_that_exist_and_say_whose_they_are():
     for name, known in KNOWN.items():
         assert known.name == name and known.licence and known.source and known.files
-        assert not known.family or known.family in FAMILIES
+        assert not known.family or known.family in LABELS
         assert "/" in known.repository and "/" not in name
         assert known.sha256.keys() <= set(known.files)

@@ -9,9 +9,9 @@ import pytest
 from safetensors.numpy import save_file
 
 from laminate.pretrained.dinov2 import DINOV2_REGISTERS
-from laminate.pretrained.identify import READERS, identity, of_config
+from laminate.pretrained.identify import identity, of_config
 from laminate.pretrained.layouts import LAYOUTS
-from laminate.pretrained.published import PUBLISHED
+from laminate.pretrained.published import PUBLISHED, READERS
 from laminate.pretrained.registry import KNOWN
 from laminate.pretrained.teachers import (
     load_teacher,

@@ -11,7 +11,7 @@ from laminate.models.patchgan import PatchGan
 from laminate.nn import iterated
 from laminate.pretrained.discriminators import VitBackbone, load_backbone, load_heads, load_patchgan
 from laminate.pretrained.keymaps.base import KeyMapError, export
-from laminate.pretrained.keymaps.discriminator import flatdino_slots, patchgan_slots, rae_slots
+from laminate.pretrained.keymaps.discriminator import flatdino_head_slots, patchgan_slots, rae_head_slots
 from laminate.pretrained.plain import DINO_ORIGINAL
 from laminate.pretrained.teachers import VitTeacher
 from tests.oracles.arrays import filled, normal
@@ -28,7 +28,7 @@ def same(a, b):
 
 
 def test_rae_heads_come_back_as_they_were_written():
-    weights = export(HEADS, rae_slots(HEADS))
+    weights = export(HEADS, rae_head_slots(HEADS))
     assert weights["heads.1.1.fn.0.weight_orig"].shape == (6, 6, 3)
     assert weights["heads.1.1.fn.0.weight_v"].shape == (18,)
     found = load_heads({**weights, "dino.norm.weight": np.ones(6, np.float32)})
@@ -36,7 +36,7 @@ def test_rae_heads_come_back_as_they_were_written():
 
 
 def test_flatdino_heads_have_made_the_step_that_its_evaluation_makes():
-    weights = export(HEADS, flatdino_slots(HEADS))
+    weights = export(HEADS, flatdino_head_slots(HEADS))
     assert weights["heads/1/layers/1/fn/conv/layer_instance/kernel"].shape == (3, 6, 6)
     sigma = {name.replace("'u'", "'sigma'"): np.ones((), np.float32) for name in weights if "'u'" in name}
     found, wanted = load_heads({**weights, **sigma}), jax.jit(iterated)(HEADS)
@@ -56,7 +56,7 @@ def test_the_names_of_a_patchgan_tell_its_norm_and_its_shapes_the_rest(norm):
 
 def test_other_weights_are_refused_by_what_they_look_like():
     heads, network = (
-        export(HEADS, rae_slots(HEADS)),
+        export(HEADS, rae_head_slots(HEADS)),
         filled(lambda key: PatchGan(layers=1, width=4, norm="none", key=key)),
     )
     patches = export(network, patchgan_slots(network))

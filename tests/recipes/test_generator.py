@@ -203,7 +203,7 @@ def test_a_trained_generator_takes_no_other_tokenizer():
     with pytest.raises(ValueError, match="belongs to the tokenizer mine with the hash 111111111111"):
         for_latents(recipe, latent, other)
     with pytest.raises(
-        ValueError, match="is for 5 tokens of 7 numbers, and this tokenizer has 6 of 7: give the"
+        ValueError, match="is for 5 tokens of 7 numbers, and the tokenizer has 6 of 7: give the"
     ):
         for_latents(recipe, LatentSpec(6, 7, 32), mine)
 

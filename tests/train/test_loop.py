@@ -11,7 +11,7 @@ from rich.console import Console
 
 from laminate.train import loop
 from laminate.train.checkpoint import Checkpoints
-from laminate.train.loop import DivergedError, Plan, Sinks, fit
+from laminate.train.loop import DivergedError, LoopPlan, Sinks, fit
 from laminate.train.manifest import CheckpointError
 from laminate.train.progress import Progress
 from laminate.train.run_folder import RunFolder
@@ -76,7 +76,7 @@ class Run:
         start = options.pop("start", 0)
         self.state = TrainState({"w": jnp.zeros(())}, {}, (), None, jnp.int32(start), jax.random.key(0))
         plan = {"steps": 10, "log_every": 4, "validate_every": 100, "checkpoint_every": 100} | options
-        self.plan = Plan(
+        self.plan = LoopPlan(
             validate=lambda state: self._validate(),
             position=lambda step: {"row": 8 * step},
             learning_rate=lambda step: step / 10,

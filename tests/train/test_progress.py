@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from laminate.train.progress import Header, Progress, duration
+from laminate.train.progress import Progress, RunHeader, duration
 
 
 def plain() -> tuple[io.StringIO, Console]:
@@ -61,7 +61,7 @@ def test_on_a_terminal_the_bar_shows_the_same_numbers_and_notes_stay():
 def test_only_the_primary_process_writes():
     for make in (plain, terminal):
         stream, console = make()
-        Header("laminate", (("mesh", "4x8"),)).show(primary=False, console=console)
+        RunHeader("laminate", (("mesh", "4x8"),)).show(primary=False, console=console)
         with Progress(9, global_batch_size=2, primary=False, console=console) as progress:
             progress.at(1)
             progress.log(3, METRICS, seconds=1.0)
@@ -100,7 +100,7 @@ def test_a_log_without_new_steps_states_no_speed():
 def test_header_states_every_row_on_and_off_a_terminal():
     for make in (plain, terminal):
         stream, console = make()
-        Header("VAE fast-32-64", (("mesh", "data 4 x fsdp 8"), ("batch", "[512]"))).show(console=console)
+        RunHeader("VAE fast-32-64", (("mesh", "data 4 x fsdp 8"), ("batch", "[512]"))).show(console=console)
         text = stream.getvalue()
         for part in ("VAE fast-32-64", "mesh", "data 4 x fsdp 8", "batch", "[512]"):
             assert part in text

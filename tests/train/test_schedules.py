@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors import safe_open
 
-from laminate.train.phases import Phases, decay_start, phases_from_epochs, steps_from_epochs
+from laminate.train.phases import Phases, phases_from_epochs, steps_from_epochs
 from laminate.train.schedules import constant, linear_decay, warmup_cosine, wsd
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "04_flatdino_schedules.safetensors"
@@ -107,7 +107,7 @@ def test_wsd_rises_then_stays_then_falls_and_never_jumps(run, peak, shape):
     schedule = wsd(steps, peak, 0.0, 0.0, warmup_steps=warmup, decay_steps=decay, shape=shape)
     values = over_the_run(schedule)[: steps + 3]
     change, slack = np.diff(values), 1e-6 * peak
-    fall_from = decay_start(steps, warmup_steps=warmup, decay_steps=decay)
+    fall_from = Phases(steps, warmup, steps if decay is None else decay).decay_start
     assert (values >= -slack).all() and (values <= peak + slack).all()
     assert (change[: min(warmup, steps)] >= -slack).all()
     assert (np.abs(change[warmup:fall_from]) <= slack).all()
@@ -149,7 +149,7 @@ def test_a_peak_of_zero_trains_nothing():
 def test_epochs_become_the_papers_steps(epochs, decay_epochs, total, warmup, decay, start):
     phases = phases_from_epochs(IMAGENET, epochs, 512, warmup_epochs=5, decay_epochs=decay_epochs)
     assert phases == Phases(total, warmup, decay)
-    assert phases.decay_start == start == decay_start(total, warmup_steps=warmup, decay_steps=decay)
+    assert phases.decay_start == start
     assert steps_from_epochs(IMAGENET, epochs, 512) // epochs == 2502
 
 
@@ -159,9 +159,9 @@ def test_decay_epochs_default_to_the_warmup_epochs():
 
 @given(st.integers(1, 50), st.integers(0, 80), st.integers(0, 80))
 def test_decay_never_starts_inside_the_warmup(steps, warmup, decay):
-    start = decay_start(steps, warmup_steps=warmup, decay_steps=decay)
+    start = Phases(steps, warmup, decay).decay_start
     assert min(warmup, steps) <= start <= steps
-    assert decay_start(steps, warmup_steps=warmup) == min(warmup, steps)
+    assert Phases(steps, warmup, steps).decay_start == min(warmup, steps)
 
 
 @pytest.mark.parametrize(

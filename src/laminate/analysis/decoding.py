@@ -8,7 +8,7 @@ from jaxtyping import Array
 
 from laminate.evals.psnr import psnr
 from laminate.evals.sharpness import high_frequency_energy
-from laminate.losses.perceptual import Perceptual
+from laminate.losses.perceptual import PerceptualDistance
 from laminate.losses.reconstruction import l1_loss
 from laminate.losses.structural import ssim
 from laminate.types import Image
@@ -17,7 +17,7 @@ _DETAIL, _DETAIL_OF_ORIGINAL = "high_frequencies", "high_frequencies_of_original
 
 
 def decoding_measures(
-    original: Image, rebuilt: Image, *, perceptual: Mapping[str, Perceptual]
+    original: Image, rebuilt: Image, *, perceptual: Mapping[str, PerceptualDistance]
 ) -> dict[str, Array]:
     """Of an image in [0, 1] and what the decoder made of it, clipped to [0, 1]: float32 scalars to be summed.
 

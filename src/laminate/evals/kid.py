@@ -9,14 +9,14 @@ from jaxtyping import Float
 
 from laminate.evals.distances import squared_distances
 
-Kernel = Literal["polynomial", "gaussian"]
+KidKernel = Literal["polynomial", "gaussian"]
 
 
 def kid(
     features: Float[np.ndarray, "images dim"],
     others: Float[np.ndarray, "others dim"],
     *,
-    kernel: Kernel = "polynomial",
+    kernel: KidKernel = "polynomial",
     sigma: float = 10.0,
 ) -> float:
     """The unbiased squared maximum mean discrepancy of two sets, in float64 (Gretton et al. 2012; Bińkowski et al.

@@ -13,11 +13,11 @@ from jaxtyping import Array, Float
 
 from laminate.types import Scalar
 
-Reduction = Literal["mean", "sum"]
+LogitReduction = Literal["mean", "sum"]
 
 
 def hinge_loss(
-    real: Float[Array, " logits"], fake: Float[Array, " logits"], *, reduction: Reduction = "mean"
+    real: Float[Array, " logits"], fake: Float[Array, " logits"], *, reduction: LogitReduction = "mean"
 ) -> Scalar:
     """The discriminator's hinge loss (Lim & Ye 2017): `(mean max(0, 1 - real) + mean max(0, 1 + fake)) / 2`.
 
@@ -29,7 +29,7 @@ def hinge_loss(
 
 
 def vanilla_loss(
-    real: Float[Array, " logits"], fake: Float[Array, " logits"], *, reduction: Reduction = "mean"
+    real: Float[Array, " logits"], fake: Float[Array, " logits"], *, reduction: LogitReduction = "mean"
 ) -> Scalar:
     """The discriminator's cross entropy (Goodfellow et al. 2014): `(mean softplus(-real) + mean softplus(fake)) / 2`.
 
@@ -85,7 +85,7 @@ def consistency_loss(logits: Float[Array, " logits"], augmented: Float[Array, " 
 
 
 def _half_of_both(
-    real: Float[Array, " logits"], fake: Float[Array, " logits"], reduction: Reduction
+    real: Float[Array, " logits"], fake: Float[Array, " logits"], reduction: LogitReduction
 ) -> Scalar:
     if reduction not in ("mean", "sum"):
         raise ValueError(f"reduction={reduction!r} is neither mean nor sum.")

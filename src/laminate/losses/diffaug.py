@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from laminate.types import Image, RandomKey, Scalar
 
 
-class Draws(NamedTuple):
+class AugmentDraws(NamedTuple):
     """Uniform numbers in [0, 1) for one image.
 
     `switches`: translation, colour, cutout. `amounts`: row and column shift, brightness, saturation, contrast, row
@@ -24,18 +24,23 @@ class Draws(NamedTuple):
     amounts: Float[Array, "7"]
 
 
-def draw(key: RandomKey) -> Draws:
+def draw_augmentation(key: RandomKey) -> AugmentDraws:
     """The draws of one image.
 
     The published implementations throw the three switches once for a whole batch; here every image has its own, so that
     what happens to it does not depend on the images beside it. At `probability=1` there is no difference.
     """
     numbers = jax.random.uniform(key, (10,), jnp.float32)
-    return Draws(numbers[:3], numbers[3:])
+    return AugmentDraws(numbers[:3], numbers[3:])
 
 
 def diffaug(
-    image: Image, draws: Draws, *, probability: float = 1.0, translation: float = 0.125, cutout: float = 0.0
+    image: Image,
+    draws: AugmentDraws,
+    *,
+    probability: float = 1.0,
+    translation: float = 0.125,
+    cutout: float = 0.0,
 ) -> Image:
     """An image in [-1, 1] translated, recoloured, and with a square cut out, in this order.
 

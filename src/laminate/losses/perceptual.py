@@ -12,13 +12,13 @@ from laminate.types import Image, Scalar
 
 
 @runtime_checkable
-class Perceptual(Protocol):
+class PerceptualDistance(Protocol):
     """How different two images in [0, 1] look."""
 
     def __call__(self, image: Image, target: Image, /) -> Scalar: ...
 
 
-def lpips_loss(image: Image, target: Image, *, network: Perceptual, clip: bool = True) -> Scalar:
+def lpips_loss(image: Image, target: Image, *, network: PerceptualDistance, clip: bool = True) -> Scalar:
     """The distance that `network` (`models.vgg.Lpips`, Zhang et al. 2018) sees between two images in [0, 1].
 
     `clip` brings both into [0, 1] first, as FlatDINO does: a pixel beyond has no gradient then. RAE does not clip.

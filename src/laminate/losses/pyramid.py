@@ -43,14 +43,6 @@ def laplacian_pyramid(image: Image, *, levels: int | None = None) -> Pyramid:
     return (*bands, rest)
 
 
-def collapse(pyramid: Pyramid) -> Image:
-    """The image of a Laplacian pyramid."""
-    *bands, image = pyramid
-    for band in reversed(bands):
-        image = band + doubled(image, (band.shape[0], band.shape[1]))
-    return image
-
-
 def halved(image: Image) -> Float[Array, "half_height half_width channels"]:
     """Every second row and column of the blurred image."""
     height, width = image.shape[:2]

@@ -12,9 +12,9 @@ from jaxtyping import Array, Float
 
 from laminate.nn import (
     Attention,
+    AttentionKernel,
     Block,
     Initializer,
-    Kernel,
     LayerNorm,
     Linear,
     Mask,
@@ -67,7 +67,7 @@ class Trunk:
     mlp_dropout_rate: float = 0.0
     drop_path_rate: float = 0.0
     init: Initializer = trunc_normal(0.02)
-    kernel: Kernel = "xla"
+    kernel: AttentionKernel = "xla"
     remat: Remat | Literal["attention"] = "none"
 
     def block(self, key: RandomKey) -> Block:

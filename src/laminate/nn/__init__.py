@@ -1,7 +1,7 @@
 """Layers: each works on one example, holds only arrays and static fields, and takes its dtype from its input."""
 
 from laminate.nn.attention import Attention as Attention
-from laminate.nn.attention import Kernel as Kernel
+from laminate.nn.attention import AttentionKernel as AttentionKernel
 from laminate.nn.attention import Mask as Mask
 from laminate.nn.attention import Rotation as Rotation
 from laminate.nn.block import Block as Block

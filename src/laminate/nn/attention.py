@@ -16,7 +16,7 @@ from laminate.nn.linear import Linear
 from laminate.nn.norm import LayerNorm, RMSNorm
 from laminate.types import RandomKey
 
-Kernel = Literal["xla", "cudnn"]
+AttentionKernel = Literal["xla", "cudnn"]
 Mask = Bool[Array, "queries keys"]
 Rotation = Callable[[Float[Array, "heads tokens head_dim"]], Float[Array, "heads tokens head_dim"]]
 QkNorm = type[LayerNorm] | type[RMSNorm] | Callable[[int], LayerNorm | RMSNorm]
@@ -47,7 +47,7 @@ class Attention(eqx.Module):
     head_dim: int = eqx.field(static=True)
     biased: tuple[bool, bool, bool] = eqx.field(static=True)
     dropout_rate: float = eqx.field(static=True)
-    kernel: Kernel = eqx.field(static=True)
+    kernel: AttentionKernel = eqx.field(static=True)
     remat: bool = eqx.field(static=True)
 
     def __init__(
@@ -61,7 +61,7 @@ class Attention(eqx.Module):
         qk_norm: QkNorm | None = None,
         dropout_rate: float = 0.0,
         init: Initializer = trunc_normal(0.02),
-        kernel: Kernel = "xla",
+        kernel: AttentionKernel = "xla",
         remat: bool = False,
         key: RandomKey,
     ):
@@ -131,7 +131,7 @@ def _attend(
     v: Float[Array, "h t d"],
     mask: Mask | None,
     *,
-    kernel: Kernel,
+    kernel: AttentionKernel,
 ) -> Float[Array, "t inner"]:
     if kernel == "xla":
         y = jnp.einsum("hqk,hkd->hqd", _probabilities(q, k, mask).astype(v.dtype), v)

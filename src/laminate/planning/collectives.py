@@ -217,7 +217,7 @@ def _group_size(one: Instruction) -> int:
 
 
 @dataclass(frozen=True)
-class Summary:
+class CollectiveSummary:
     """All collectives of one kind: how many executions, their bytes, the share of bytes beside compute."""
 
     kind: str
@@ -226,14 +226,16 @@ class Summary:
     overlapped: float
 
 
-def summarise(collectives: list[Collective]) -> list[Summary]:
+def summarise_collectives(collectives: list[Collective]) -> list[CollectiveSummary]:
     """One line per kind that occurs."""
-    lines: list[Summary] = []
+    lines: list[CollectiveSummary] = []
     for kind in KINDS:
         of_kind = [one for one in collectives if one.kind == kind]
         total = sum(one.total_bytes for one in of_kind)
         if of_kind:
-            lines.append(Summary(kind, sum(one.times for one in of_kind), total, overlapped_share(of_kind)))
+            lines.append(
+                CollectiveSummary(kind, sum(one.times for one in of_kind), total, overlapped_share(of_kind))
+            )
     return lines
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from laminate.planning.hlo import Program, parse
+from laminate.planning.hlo import Program, parse_hlo
 
 _SIZE = re.compile(r"([\d.]+)([KMGT]?)")
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
@@ -57,7 +57,7 @@ def compile_step(step: Any, *arguments: Any, options: dict[str, str] | None = No
     ended, used = time.perf_counter(), time.process_time() - used
     memory = compiled.memory_analysis()
     return Compiled(
-        program=parse(compiled.as_text()),
+        program=parse_hlo(compiled.as_text()),
         temporaries=memory.temp_size_in_bytes,
         peak=memory.peak_memory_in_bytes,
         trace_seconds=traced - began,

@@ -44,7 +44,7 @@ def has_compiler() -> bool:
     return find_spec("libtpu") is not None
 
 
-def describe(topology: Topology) -> Slice:
+def describe_slice(topology: Topology) -> Slice:
     """The devices of `topology`. The process's own backend should be the CPU; no accelerator is touched.
 
     Raises:

@@ -17,7 +17,7 @@ COLOURS = ("#1f6feb", "#e8710a", "#2a9d6f", "#8b5cf6", "#d4a72c", "#67727e", "#c
 GIB = 2**30
 
 
-def draw(plan: Plan, path: str | os.PathLike[str]) -> None:
+def draw_plan(plan: Plan, path: str | os.PathLike[str]) -> None:
     """Write the picture of `plan` as a PNG."""
     from matplotlib.figure import Figure
 

@@ -180,7 +180,7 @@ class Program:
         return int(start.arguments) if start is not None and is_number else 0
 
 
-def parse(text: str) -> Program:
+def parse_hlo(text: str) -> Program:
     """The program in the text that `compiled.as_text()` returns.
 
     Raises ValueError for text without an entry computation.

@@ -13,11 +13,11 @@ from laminate.parallel.places import ChipPlace, places
 from laminate.planning.chips import Topology
 from laminate.planning.collectives import (
     Collective,
-    Summary,
+    CollectiveSummary,
     blocking_in_loops,
     find_collectives,
     overlapped_share,
-    summarise,
+    summarise_collectives,
 )
 from laminate.planning.compiled import Compiled, DoesNotFit, compile_step
 from laminate.planning.devices import Slice
@@ -51,7 +51,7 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Job:
+class AbstractStep:
     """A jitted training step with the shapes, in their layout, that it is called on; `note` is what it leaves out."""
 
     step: Any
@@ -65,7 +65,7 @@ class Job:
 class MakeJob(Protocol):
     """The training step of an experiment in a setting, on a mesh of any devices."""
 
-    def __call__(self, setting: Setting, mesh: Mesh, /) -> Job: ...
+    def __call__(self, setting: Setting, mesh: Mesh, /) -> AbstractStep: ...
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Measured:
     flops: int
     recomputed_flops: int
     traffic_bytes: int
-    collectives: tuple[Summary, ...]
+    collectives: tuple[CollectiveSummary, ...]
     collective_bytes: int
     overlapped: float
     bytes_in_loops: int
@@ -185,7 +185,7 @@ def held_bytes(place: Slice, setting: Setting, make_job: MakeJob) -> int:
     return _held(make_job(setting, build_mesh(setting.mesh, place.devices)))[0].total
 
 
-def _held(job: Job) -> tuple[Held, int]:
+def _held(job: AbstractStep) -> tuple[Held, int]:
     """Bytes that are held on one device, and the number of trained parameters on all of them, of both players."""
     players = [job.state, *([job.state.discriminator] if isinstance(job.state, GanState) else [])]
     held = Held(
@@ -211,7 +211,7 @@ def measure(compiled: Compiled, topology: Topology, standing: list[ChipPlace]) -
         flops=flops.total,
         recomputed_flops=flops.recomputed,
         traffic_bytes=traffic,
-        collectives=tuple(summarise(collectives)),
+        collectives=tuple(summarise_collectives(collectives)),
         collective_bytes=_bytes(collectives, lambda one: True),
         overlapped=overlapped_share(collectives),
         bytes_in_loops=_bytes(collectives, lambda one: one.in_loop),

@@ -6,7 +6,7 @@ from rich.table import Table
 from laminate.planning.plan import Measured, Plan
 
 GIB, MIB = 2**30, 2**20
-Row = tuple[str, str]
+PlanRow = tuple[str, str]
 
 
 def gib(count: int) -> str:
@@ -27,7 +27,7 @@ def ms(seconds: float) -> str:
     return f"{1000 * seconds:.1f} ms" if seconds >= 1e-4 else f"{1000 * seconds:.3f} ms"
 
 
-def rows(plan: Plan, *, loader_rate: float | None = None) -> list[Row]:
+def rows(plan: Plan, *, loader_rate: float | None = None) -> list[PlanRow]:
     """Name and value of everything in the table. `loader_rate` is what one core's loader makes, images per second."""
     setting = plan.setting
     parts = "" if setting.micro_batches == 1 else f" in {setting.micro_batches} parts"
@@ -45,7 +45,7 @@ def rows(plan: Plan, *, loader_rate: float | None = None) -> list[Row]:
     ]
 
 
-def _memory(plan: Plan) -> list[Row]:
+def _memory(plan: Plan) -> list[PlanRow]:
     held = plan.held
     verdict = "fits" if plan.fits else "DOES NOT FIT"
     lines = [
@@ -65,7 +65,7 @@ def _memory(plan: Plan) -> list[Row]:
     ]
 
 
-def _work(plan: Plan, measured: Measured, loader_rate: float | None) -> list[Row]:
+def _work(plan: Plan, measured: Measured, loader_rate: float | None) -> list[PlanRow]:
     lines = measured.roofline
     recomputed = measured.recomputed_flops / max(1, measured.flops)
     table = [

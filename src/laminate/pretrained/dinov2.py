@@ -4,8 +4,8 @@ import jax
 
 from laminate.models.vit import Trunk, Vit
 from laminate.nn import LayerNorm, PatchEmbed, SwiGlu
-from laminate.pretrained.family import Facts, Family, mlp_of
 from laminate.pretrained.keymaps.vit import BlockNames, VitNames
+from laminate.pretrained.vit_reader import Facts, VitReader, mlp_of
 from laminate.types import RandomKey
 
 
@@ -96,7 +96,7 @@ _INERT = (
     "use_mask_token",
 )
 
-DINOV2 = Family(
+DINOV2 = VitReader(
     name="dinov2-plain",
     title="DINOv2",
     names=_NAMES,
@@ -108,7 +108,7 @@ DINOV2 = Family(
     beside=("classifier.*",),
     model_types=("dinov2",),
 )
-DINOV2_REGISTERS = Family(
+DINOV2_REGISTERS = VitReader(
     name="dinov2",
     title="DINOv2 with registers",
     names=_NAMES,

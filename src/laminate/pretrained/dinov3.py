@@ -6,8 +6,8 @@ import jax
 
 from laminate.models.vit import Trunk, Vit
 from laminate.nn import LayerNorm, PatchEmbed, SwiGlu
-from laminate.pretrained.family import Facts, Family, activation_of, mlp_of
 from laminate.pretrained.keymaps.vit import BlockNames, VitNames
+from laminate.pretrained.vit_reader import Facts, VitReader, activation_of, mlp_of
 from laminate.types import RandomKey
 
 _NORM_EPS = {"layernorm": 1e-6, "layernormbf16": 1e-5}
@@ -99,7 +99,7 @@ def _aligned(hidden: int, step: int) -> int:
     return -(-hidden // step) * step
 
 
-DINOV3 = Family(
+DINOV3 = VitReader(
     name="dinov3",
     title="DINOv3",
     names=VitNames(
@@ -151,7 +151,7 @@ DINOV3 = Family(
     model_types=("dinov3_vit",),
 )
 
-DINOV3_ORIGINAL = Family(
+DINOV3_ORIGINAL = VitReader(
     name="dinov3-original",
     title="DINOv3 (layout of the original release)",
     names=VitNames(

@@ -21,9 +21,9 @@ from laminate.pretrained.keymaps.discriminator import (
     FLATDINO_IGNORED,
     PATCHGAN_IGNORED,
     RAE_IGNORED,
-    flatdino_slots,
+    flatdino_head_slots,
     patchgan_slots,
-    rae_slots,
+    rae_head_slots,
 )
 from laminate.pretrained.layouts import looks_like
 from laminate.pretrained.teachers import VitTeacher, load_teacher
@@ -130,8 +130,8 @@ def load_heads(weights: Mapping[str, np.ndarray], *, norm: TokenNorm = "bn") -> 
     made = _hollow(make)
     try:
         if published == "rae":
-            return load(made, rae_slots(made), weights, ignored=RAE_IGNORED)
-        return iterated(load(made, flatdino_slots(made), weights, ignored=FLATDINO_IGNORED))
+            return load(made, rae_head_slots(made), weights, ignored=RAE_IGNORED)
+        return iterated(load(made, flatdino_head_slots(made), weights, ignored=FLATDINO_IGNORED))
     except KeyMapError as error:
         raise KeyMapError(f"{looks_like(weights, 'dino-discriminator', _HEADS)} {error}") from error
 

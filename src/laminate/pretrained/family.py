@@ -1,155 +1,140 @@
-"""A family of published vision transformers: its configuration as a `Vit`, and the names in its files."""
+"""What is known of a family of published weights, before any of them is read; nothing here needs JAX.
 
-import dataclasses
+A new family is one value of `PublishedFamily`, in `families`, and one line in its list. What reads its files is beside
+it: a `VitReader` for a vision transformer, or functions of its own.
+"""
+
 from collections.abc import Callable, Mapping
-from functools import partial
+from dataclasses import dataclass, field
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
+from laminate.pretrained.pickles import PICKLES
 
-from laminate.models.vit import Vit
-from laminate.nn import Mlp, gelu_exact, gelu_tanh
-from laminate.pretrained.keymaps.base import Fixed, KeyMapError, Slot, export, load_new
-from laminate.pretrained.keymaps.vit import VitNames, vit_slots
-from laminate.pretrained.layouts import looks_like
-from laminate.pretrained.patches import IMAGENET_MEAN, IMAGENET_STD
-from laminate.types import RandomKey
-
-Facts = Mapping[str, Any]
-Rgb = tuple[float, float, float]
-
-HALF: Rgb = (0.5, 0.5, 0.5)
-
-ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
-    "gelu": gelu_exact,
-    "gelu_new": gelu_tanh,
-    "gelu_pytorch_tanh": gelu_tanh,
-    "quick_gelu": lambda x: x * jax.nn.sigmoid(1.702 * x),
-    "relu": jax.nn.relu,
-    "silu": jax.nn.silu,
-    "swish": jax.nn.silu,
-}
+MODEL = "model.safetensors"
+CONFIG = "config.json"
+APACHE = "Apache-2.0"
+UNSTATED = "see the model page"
 
 
-@dataclasses.dataclass(frozen=True)
-class Family:
-    """What the checkpoints of one family have in common.
+@dataclass(frozen=True)
+class FileLayout:
+    """How the files of one family are recognised.
 
-    `build(facts, affine, key)` makes the network from a configuration in which the fields that it lacks are those
-    of `defaults`. `inert` fields cannot change what the network computes. `affine=False` leaves the final norm
-    without scale and bias, and the published ones are passed over. `prefix` stands in front of every name in a
-    published file; `ignored` are patterns of names (after it) that hold nothing of this network, and `beside` are
-    patterns of names without that prefix. `section` is the field of a larger configuration that this one may be in.
+    Every pattern of `marks` is found in some name. `width` is the name of a tensor and the axis of it that is as
+    long as the network is wide; the first group of `layer` is the number of a layer. Patterns are searched for, so a
+    prefix in front of all names does not matter. A `whole` model holds networks of other families inside, so its layout
+    is tried before theirs. `reader` is the name of the `VitReader` that reads such files as a vision transformer, "" if
+    none does; `also` are families that such files may be of as well, for they do not say of which.
+    """
+
+    family: str
+    label: str
+    marks: tuple[str, ...]
+    width: tuple[str, int]
+    layer: str
+    absent: tuple[str, ...] = ()
+    reader: str = ""
+    also: tuple[str, ...] = ()
+    whole: bool = False
+
+
+@dataclass(frozen=True)
+class KnownWeights:
+    """Known weights: the files of one repository of the Hugging Face hub."""
+
+    name: str
+    repository: str
+    files: tuple[str, ...]
+    """The file of the weights, or the files that make them up together."""
+    licence: str
+    source: str
+    """Who made them."""
+    family: str
+    """The layout that the files must have (`FileLayout.family`); "" if it is not checked."""
+    megabytes: int | None = None
+    """Size of the download, about; None where it is not known."""
+    config: str | None = CONFIG
+    revision: str = "main"
+    sha256: dict[str, str] = field(default_factory=dict[str, str])
+    """Hash by file, where the owners state it."""
+    width: int | None = None
+    depth: int | None = None
+
+    @property
+    def pickled(self) -> bool:
+        """Whether the weights are published as a pickle, which has to be converted first."""
+        return any(file.endswith(PICKLES) for file in self.files)
+
+
+@dataclass(frozen=True)
+class PublishedNetwork:
+    """A vision transformer in a size in which it was published, for files that come without a configuration.
+
+    `config` is what its `config.json` would say, of sizes at least; `image_size` is the usual side of its images.
     """
 
     name: str
+    """That of its weights among the known ones, if they are there."""
     title: str
-    names: VitNames
-    defaults: Facts
-    build: Callable[[Facts, bool, RandomKey], Vit]
-    inert: tuple[str, ...] = ()
-    prefix: str = ""
-    ignored: tuple[str, ...] = ()
-    beside: tuple[str, ...] = ()
-    model_types: tuple[str, ...] = ()
-    section: str = ""
-    mean: Rgb = IMAGENET_MEAN
-    std: Rgb = IMAGENET_STD
+    reader: str
+    """The name of the `VitReader` that reads its files."""
+    config: Mapping[str, Any]
+    image_size: int
 
-    def make(self, config: Facts, *, affine: bool = True, key: RandomKey) -> Vit:
-        """The network of a configuration with freshly drawn weights.
+    @property
+    def width(self) -> int:
+        return self.config["hidden_size" if "hidden_size" in self.config else "embed_dim"]
 
-        Raises ValueError for a configuration of another family or with a value that is not understood.
-        """
-        return self.build(self.facts(config), affine, key)
+    @property
+    def depth(self) -> int:
+        return self.config["num_hidden_layers" if "num_hidden_layers" in self.config else "depth"]
 
-    def load(
-        self,
-        config: Facts,
-        weights: Mapping[str, np.ndarray],
-        *,
-        affine: bool = True,
-        prefix: str | None = None,
-        dtype: jnp.dtype = jnp.dtype(jnp.float32),
-        on_host: bool = False,
-    ) -> Vit:
-        """The network of a configuration (the content of a `config.json`) with published weights, stored in `dtype`.
-
-        `prefix=None` is that of the family's published files, or none if no name begins with it. `on_host` leaves
-        the weights in NumPy arrays. Raises ValueError for a configuration that is not understood, KeyMapError for
-        weights that do not fit it.
-        """
-        start = self._prefix_of(weights) if prefix is None else prefix
-        ignored = tuple(start + name for name in self.ignored) + self.beside
-        ignored = ignored if affine else (*ignored, f"{start}{self.names.norm}.*")
-        facts = self.facts(config)
-        try:
-            return load_new(
-                partial(self._build, facts, affine),
-                lambda vit: self.slots(vit, prefix=start),
-                weights,
-                ignored=ignored,
-                dtype=dtype,
-                on_host=on_host,
-            )
-        except KeyMapError as error:
-            raise KeyMapError(f"{looks_like(weights, self.name, self.title)} {error}") from error
-
-    def export(self, vit: Vit, *, prefix: str | None = None) -> dict[str, np.ndarray]:
-        """The weights of `vit` under the names of the published files."""
-        return export(vit, self.slots(vit, prefix=self.prefix if prefix is None else prefix))
-
-    def slots(self, vit: Vit, *, prefix: str = "") -> list[Slot | Fixed]:
-        """Which published name holds which leaf of `vit`."""
-        return vit_slots(vit, self.names, prefix=prefix)
-
-    def facts(self, config: Facts) -> dict[str, Any]:
-        """The fields that `build` reads, each checked to be of the kind of its default."""
-        config = config.get(self.section, config)
-        given = config.get("model_type")
-        if self.model_types and given is not None and given not in self.model_types:
-            raise ValueError(
-                f"This configuration has model_type={given!r}, and {self.title} has "
-                f"{' or '.join(self.model_types)}: choose the family that the weights belong to."
-            )
-        return checked_facts(config, self.defaults)
-
-    def _build(self, facts: Facts, affine: bool, key: RandomKey) -> Vit:
-        return self.build(facts, affine, key)
-
-    def _prefix_of(self, weights: Mapping[str, np.ndarray]) -> str:
-        return self.prefix if any(name.startswith(self.prefix) for name in weights) else ""
+    @property
+    def patch(self) -> int:
+        """Side of a patch, in pixels."""
+        return self.config["patch_size"]
 
 
-def checked_facts(config: Facts, defaults: Facts) -> dict[str, Any]:
-    """The fields of `defaults` as `config` has them. Raises ValueError for a value of another type or below zero."""
-    return {
-        field: _checked(field, config.get(field, default), default) for field, default in defaults.items()
-    }
+@dataclass(frozen=True)
+class VitSize:
+    """What a letter stands for."""
+
+    letter: str
+    width: int
+    depth: int
+    heads: int
+
+    def facts(self, more: Mapping[str, Any]) -> dict[str, Any]:
+        """The fields of a configuration for it, and `more`."""
+        sizes = {
+            "hidden_size": self.width,
+            "num_hidden_layers": self.depth,
+            "num_attention_heads": self.heads,
+        }
+        return {**sizes, **more}
 
 
-def mlp_of(name: str) -> partial[Mlp]:
-    """The MLP with an activation by the name that configurations use."""
-    return partial(Mlp, activation=activation_of(name))
+VIT_SIZES = {
+    size.letter.lower(): size
+    for size in (
+        VitSize("S", 384, 12, 6),
+        VitSize("B", 768, 12, 12),
+        VitSize("L", 1024, 24, 16),
+        VitSize("H", 1280, 32, 16),
+        VitSize("g", 1536, 40, 24),
+    )
+}
 
 
-def activation_of(name: str) -> Callable[[jax.Array], jax.Array]:
-    """The function of that name. Raises ValueError for an unknown one."""
-    if name not in ACTIVATIONS:
-        raise ValueError(f"hidden_act={name!r} is not known; the known ones are {', '.join(ACTIVATIONS)}.")
-    return ACTIVATIONS[name]
+@dataclass(frozen=True)
+class PublishedFamily:
+    """Everything about one family: how its files look, where they lie, in which sizes, and what reads them.
 
+    `readers()` are the `VitReader`s that the layouts and networks name; they need JAX, so they are imported when it is
+    called.
+    """
 
-def _checked(field: str, value: Any, default: Any) -> Any:
-    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if default is not None and type(value) is not type(default):
-        kind = type(default).__name__
-        raise ValueError(
-            f"The configuration has {field}={value!r}; it should be of type {kind}, for example {default!r}."
-        )
-    if isinstance(value, int) and not isinstance(value, bool) and value < 0:
-        raise ValueError(f"The configuration has {field}={value}; it cannot be negative.")
-    return value
+    layouts: tuple[FileLayout, ...]
+    weights: tuple[KnownWeights, ...] = ()
+    networks: tuple[PublishedNetwork, ...] = ()
+    readers: Callable[[], tuple[Any, ...]] = tuple

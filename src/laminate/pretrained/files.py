@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from etils import epath
 
+from laminate.pretrained.family import CONFIG, MODEL
 from laminate.pretrained.pickles import PICKLES, refuse_pickle
-from laminate.pretrained.registry import CONFIG, MODEL
 from laminate.pretrained.tensors import SUFFIX, WeightsError, open_tensors
 
 INDEX = ".safetensors.index.json"

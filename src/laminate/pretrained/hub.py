@@ -26,7 +26,7 @@ from laminate.pretrained.tensors import SUFFIX, WeightsError, require_finite
 _HUB_ID = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 
 
-class Loaded(NamedTuple):
+class LoadedWeights(NamedTuple):
     """The `config.json` that lies beside the weights (None without one), and the weights by published name."""
 
     config: dict[str, Any] | None
@@ -39,10 +39,10 @@ def load(
     sha256: str | None = None,
     family: str | None = None,
     cache: Path | None = None,
-) -> Loaded:
+) -> LoadedWeights:
     """The config and the weights that `source` names; see the module for what it can be.
 
-    `sha256` is what the one file must hash to. `family` is the layout (`layouts.FAMILIES`) that the caller can read.
+    `sha256` is what the one file must hash to. `family` is the layout (`layouts.LABELS`) that the caller can read.
     Weights of a known name, and those whose config states a hash, are compared with their hash every time.
 
     Raises:
@@ -57,7 +57,7 @@ def load(
     if family is not None:
         layouts.require(weights, family, name)
     require_finite(weights, name)
-    return Loaded(config, weights)
+    return LoadedWeights(config, weights)
 
 
 def locate(source: str | os.PathLike[str], *, cache: Path | None = None) -> Files:

@@ -9,19 +9,11 @@ from typing import Any
 import numpy as np
 
 from laminate.pretrained import layouts
-from laminate.pretrained.dinov2 import DINOV2, DINOV2_REGISTERS
-from laminate.pretrained.dinov3 import DINOV3, DINOV3_ORIGINAL
-from laminate.pretrained.family import Family
 from laminate.pretrained.layouts import size_text
-from laminate.pretrained.plain import DINO, DINO_ORIGINAL, MAE
-from laminate.pretrained.published import PUBLISHED, Published
-from laminate.pretrained.siglip2 import SIGLIP2
-from laminate.pretrained.tensors import WeightsError, content_hash
+from laminate.pretrained.published import PUBLISHED, READERS, Published
+from laminate.pretrained.tensors import WeightsError, weights_hash
+from laminate.pretrained.vit_reader import VitReader
 
-READERS: dict[str, Family] = {
-    family.name: family
-    for family in (DINOV2, DINOV2_REGISTERS, DINOV3, DINOV3_ORIGINAL, DINO, DINO_ORIGINAL, MAE, SIGLIP2)
-}
 _BY_TYPE = {kind: family for family in READERS.values() for kind in family.model_types}
 _USUAL_GRID = 16  # patches along a side, for a network that does not say what images it was made for
 
@@ -68,7 +60,7 @@ def identify(
     return one
 
 
-def described_family(config: Mapping[str, Any] | None) -> Family | None:
+def described_family(config: Mapping[str, Any] | None) -> VitReader | None:
     """The family that a `config.json` says it is of; None if it says nothing, or nothing known here."""
     if config is None:
         return None
@@ -77,7 +69,7 @@ def described_family(config: Mapping[str, Any] | None) -> Family | None:
     return next((_BY_TYPE[kind] for kind in kinds if isinstance(kind, str) and kind in _BY_TYPE), None)
 
 
-def of_config(config: Mapping[str, Any], family: Family) -> Published:
+def of_config(config: Mapping[str, Any], family: VitReader) -> Published:
     """The network of a `config.json`, with the images that it usually sees.
 
     Raises ValueError for a configuration that is not understood.
@@ -96,7 +88,7 @@ def identity(one: Published, weights: Mapping[str, np.ndarray]) -> str:
     """What tells two networks apart: the SHA-256 of all that decides what they compute, which the names of files and
     the cut into shards do not."""
     facts = json.dumps([one.family.name, one.family.facts(one.config)], sort_keys=True)
-    return hashlib.sha256(f"{facts}{content_hash(weights)}".encode()).hexdigest()
+    return hashlib.sha256(f"{facts}{weights_hash(weights)}".encode()).hexdigest()
 
 
 def split_name(text: str) -> tuple[str | None, str]:

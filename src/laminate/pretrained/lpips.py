@@ -8,14 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from laminate.models.vgg import SCALE, SHIFT, WIDTHS, Lpips
-from laminate.pretrained.keymaps.base import Fixed, KeyMapError, Layout, Slot, load_new
+from laminate.pretrained.keymaps.base import ArrayLayout, Fixed, KeyMapError, Slot, load_new
 from laminate.pretrained.layouts import looks_like
 
 Naming = Literal["torchvision", "lpips"]
 
 # Numbers of the convolutions in torchvision's list of layers, which counts ReLUs and poolings too.
 _NUMBERS = ((0, 2), (5, 7), (10, 12, 14), (17, 19, 21), (24, 26, 28))
-_HEAD = Layout(lambda a: a.reshape(-1), lambda a: a.reshape(1, -1, 1, 1))
+_HEAD = ArrayLayout(lambda a: a.reshape(-1), lambda a: a.reshape(1, -1, 1, 1))
 
 
 def load_lpips(

@@ -4,8 +4,8 @@ import jax
 
 from laminate.models.vit import Trunk, Vit
 from laminate.nn import LayerNorm, PatchEmbed
-from laminate.pretrained.family import Facts, Family, mlp_of
 from laminate.pretrained.keymaps.vit import BlockNames, VitNames
+from laminate.pretrained.vit_reader import Facts, VitReader, mlp_of
 from laminate.types import RandomKey
 
 
@@ -83,7 +83,7 @@ _DEFAULTS: Facts = {
 }
 _INERT = ("attention_probs_dropout_prob", "hidden_dropout_prob", "initializer_range")
 
-DINO = Family(
+DINO = VitReader(
     name="dino",
     title="DINO ViT",
     names=_NAMES,
@@ -94,7 +94,7 @@ DINO = Family(
     beside=("classifier.*",),
     model_types=("vit",),
 )
-DINO_ORIGINAL = Family(
+DINO_ORIGINAL = VitReader(
     name="dino-original",
     title="DINO ViT (layout of the original release)",
     names=VitNames(
@@ -125,7 +125,7 @@ DINO_ORIGINAL = Family(
     },
     build=_build_original,
 )
-MAE = Family(
+MAE = VitReader(
     name="vit-mae",
     title="ViT-MAE",
     names=_NAMES,

@@ -10,11 +10,12 @@ import numpy as np
 
 from laminate.models.rae_decoder import RaeDecoder
 from laminate.models.vit import Trunk
-from laminate.pretrained.family import Facts, checked_facts, mlp_of
 from laminate.pretrained.keymaps.base import Fixed, KeyMapError, Slot, load_new
-from laminate.pretrained.keymaps.vit import VitNames, linear_slots, vit_slots
+from laminate.pretrained.keymaps.layers import TORCH
+from laminate.pretrained.keymaps.vit import VitNames, vit_slots
 from laminate.pretrained.layouts import looks_like
 from laminate.pretrained.plain import BLOCK_NAMES
+from laminate.pretrained.vit_reader import Facts, checked_facts, mlp_of
 from laminate.types import RandomKey
 
 DEFAULTS: Facts = {
@@ -204,11 +205,11 @@ def published_names(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def decoder_slots(decoder: RaeDecoder) -> list[Slot | Fixed]:
     """Which published name holds which leaf of the decoder."""
-    slots = vit_slots(decoder.vit, _NAMES, place=lambda m: m.vit)
-    return slots + linear_slots(decoder.last, ("decoder_pred",), lambda m: m.last)
+    slots = vit_slots(decoder.vit, _NAMES, pick=lambda m: m.vit)
+    return slots + TORCH.linear(decoder.last, "decoder_pred", lambda m: m.last)
 
 
-class Parts(NamedTuple):
+class RaeParts(NamedTuple):
     """The weights of encoder and decoder under the names of their own files; `buffers` is what else a file of the
     diffusers library holds."""
 
@@ -217,9 +218,9 @@ class Parts(NamedTuple):
     buffers: dict[str, np.ndarray]
 
 
-def split_autoencoder(weights: Mapping[str, np.ndarray]) -> Parts:
+def split_autoencoder(weights: Mapping[str, np.ndarray]) -> RaeParts:
     """The two parts of a whole autoencoder's checkpoint. Raises KeyMapError for names that belong to neither."""
-    parts, strangers = Parts({}, {}, {}), list[str]()
+    parts, strangers = RaeParts({}, {}, {}), list[str]()
     for name, array in published_names(weights).items():
         prefix = next((p for p in _ENCODER_PREFIXES if name.startswith(p)), None)
         if prefix is not None:

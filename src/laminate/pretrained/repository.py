@@ -6,10 +6,10 @@ from etils import epath
 from huggingface_hub import constants
 
 from laminate.pretrained import download, layouts
+from laminate.pretrained.family import CONFIG, MODEL, KnownWeights
 from laminate.pretrained.files import INDEX, Files, read, shard_map
 from laminate.pretrained.pickles import PickleRefused, conversion
 from laminate.pretrained.pins import Pin, cache_folder, read_pins, sha256_of, write_pin
-from laminate.pretrained.registry import CONFIG, MODEL, Weights
 from laminate.pretrained.tensors import SUFFIX, WeightsError
 
 _USUAL = (MODEL, f"model{INDEX}", f"diffusion_pytorch_model{SUFFIX}", f"diffusion_pytorch_model{INDEX}")
@@ -60,7 +60,7 @@ def _of_commit(repository: str, path: Path, cache: Path | None, *, offline: bool
     return Files(tuple(fetch(name) for name in sorted(set(shard_map(main).values()))), main, config)
 
 
-def known_files(known: Weights, cache: Path | None) -> Files:
+def known_files(known: KnownWeights, cache: Path | None) -> Files:
     """The files of known weights: of the pinned commit, and with the pinned hashes."""
     if known.pickled:
         refuse_published_pickle(known)
@@ -82,7 +82,7 @@ def known_files(known: Weights, cache: Path | None) -> Files:
     return files
 
 
-def _fetch_all(known: Weights, pin: Pin | None, cache: Path | None) -> dict[str, Path]:
+def _fetch_all(known: KnownWeights, pin: Pin | None, cache: Path | None) -> dict[str, Path]:
     """Paths by file: all of one commit, and the config only if the repository has one."""
     revision = known.revision if pin is None else pin.commit
     paths: dict[str, Path] = {}
@@ -109,7 +109,7 @@ def _differing(hashes: dict[str, str], stated: dict[str, str], name: str) -> str
     return ""
 
 
-def forget(known: Weights, *, cache: Path | None = None) -> None:
+def forget(known: KnownWeights, *, cache: Path | None = None) -> None:
     """Remove the files of known weights from the cache; what they must hash to stays pinned."""
     pin = read_pins(cache_folder(cache)).get(known.name)
     revision = known.revision if pin is None else pin.commit
@@ -124,7 +124,7 @@ def _forget_all(paths: dict[str, Path]) -> None:
         download.forget(path)
 
 
-def _first_look(known: Weights, files: Files, paths: dict[str, Path]) -> None:
+def _first_look(known: KnownWeights, files: Files, paths: dict[str, Path]) -> None:
     """Weights that cannot be used are not pinned, nor kept."""
     try:
         weights = read(files)
@@ -135,7 +135,7 @@ def _first_look(known: Weights, files: Files, paths: dict[str, Path]) -> None:
         raise
 
 
-def refuse_published_pickle(known: Weights) -> None:
+def refuse_published_pickle(known: KnownWeights) -> None:
     """Raises PickleRefused with the commands that fetch and convert known weights that are pickled."""
     file = known.files[0]
     get = f"hf download {known.repository} {file} --revision {known.revision} --local-dir ."

@@ -11,10 +11,11 @@ from jaxtyping import Array, Float
 from laminate.models.attention_pool import AttentionPool
 from laminate.models.vit import Trunk, Vit
 from laminate.nn import LayerNorm, PatchEmbed
-from laminate.pretrained.family import HALF, Facts, Family, activation_of, mlp_of
 from laminate.pretrained.keymaps.base import LEADING_ONE, SAME, Fixed, KeyMapError, Slot, load_new
-from laminate.pretrained.keymaps.vit import BlockNames, VitNames, linear_slots, norm_slots, vit_slots
+from laminate.pretrained.keymaps.layers import TORCH
+from laminate.pretrained.keymaps.vit import BlockNames, VitNames, vit_slots
 from laminate.pretrained.layouts import looks_like
+from laminate.pretrained.vit_reader import HALF, Facts, VitReader, activation_of, mlp_of
 from laminate.types import Image, RandomKey
 
 
@@ -42,7 +43,7 @@ def _build(facts: Facts, affine: bool, key: RandomKey) -> Vit:
     return Vit(trunk, patch=patch, resampling="bicubic", norm=norm, key=k_vit)
 
 
-SIGLIP2 = Family(
+SIGLIP2 = VitReader(
     name="siglip2",
     title="SigLIP2 vision tower",
     names=VitNames(
@@ -121,15 +122,15 @@ def load_pooled(
 
 def pooled_slots(tower: PooledVision, *, prefix: str = SIGLIP2.prefix) -> list[Slot | Fixed]:
     """Which published name holds which leaf of the tower and its pooling head."""
-    slots = vit_slots(tower.vit, SIGLIP2.names, prefix=prefix, place=lambda m: m.vit)
+    slots = vit_slots(tower.vit, SIGLIP2.names, prefix=prefix, pick=lambda m: m.vit)
     head, pool = f"{prefix}head.", tower.pool
     slots.append(Slot((f"{head}probe",), lambda m: m.pool.probe, LEADING_ONE))
     slots.append(Slot((f"{head}attention.in_proj_weight",), lambda m: m.pool.qkv.weight, SAME))
     slots.append(Slot((f"{head}attention.in_proj_bias",), lambda m: m.pool.qkv.bias, SAME))
-    slots += linear_slots(pool.out, (f"{head}attention.out_proj",), lambda m: m.pool.out)
-    slots += norm_slots(pool.norm, (f"{head}layernorm",), lambda m: m.pool.norm)
-    slots += linear_slots(pool.mlp.up, (f"{head}mlp.fc1",), lambda m: m.pool.mlp.up)
-    return slots + linear_slots(pool.mlp.down, (f"{head}mlp.fc2",), lambda m: m.pool.mlp.down)
+    slots += TORCH.linear(pool.out, f"{head}attention.out_proj", lambda m: m.pool.out)
+    slots += TORCH.norm(pool.norm, f"{head}layernorm", lambda m: m.pool.norm)
+    slots += TORCH.linear(pool.mlp.up, f"{head}mlp.fc1", lambda m: m.pool.mlp.up)
+    return slots + TORCH.linear(pool.mlp.down, f"{head}mlp.fc2", lambda m: m.pool.mlp.down)
 
 
 def make_pooled(config: Facts, *, key: RandomKey) -> PooledVision:

@@ -20,10 +20,10 @@ from jaxtyping import Array, Float
 from laminate.models.vit import Vit
 from laminate.nn import Resampling, resize
 from laminate.pretrained import hub
-from laminate.pretrained.family import Family, Rgb
 from laminate.pretrained.files import read
 from laminate.pretrained.identify import identify, identity, split_name
 from laminate.pretrained.published import PUBLISHED, Published
+from laminate.pretrained.vit_reader import Rgb, VitReader
 from laminate.types import Image, RandomKey, Tokens
 
 
@@ -117,7 +117,7 @@ class VitTeacher(eqx.Module):
 
 
 def vision_teacher(
-    family: Family,
+    family: VitReader,
     config: Mapping[str, Any],
     weights: Mapping[str, np.ndarray],
     *,

@@ -60,7 +60,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Header:
+class TensorHeader:
     """The head of a safetensors file: its tensors, its free text, and where the numbers begin."""
 
     entries: dict[str, Entry]
@@ -87,7 +87,7 @@ def open_tensors(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     }
 
 
-def read_header(path: str | os.PathLike[str]) -> Header:
+def read_header(path: str | os.PathLike[str]) -> TensorHeader:
     """The checked header of the file at `path`; the numbers are not touched. Raises as `open_tensors` does."""
     buffer = _mapped(path)
     return parse_header(buffer, len(buffer), os.fspath(path))
@@ -104,7 +104,7 @@ def require_finite(weights: Mapping[str, np.ndarray], where: str) -> None:
         )
 
 
-def content_hash(weights: Mapping[str, np.ndarray]) -> str:
+def weights_hash(weights: Mapping[str, np.ndarray]) -> str:
     """The SHA-256 of names, dtypes, shapes and numbers: the same for one file and for shards of it."""
     digest = hashlib.sha256()
     for name in sorted(weights):
@@ -114,7 +114,7 @@ def content_hash(weights: Mapping[str, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-def parse_header(buffer: Any, size: int, where: str) -> Header:
+def parse_header(buffer: Any, size: int, where: str) -> TensorHeader:
     """The header at the beginning of `buffer`, which stands for a file of `size` bytes.
 
     Raises WeightsError unless the tensors cover the rest of the file exactly, without a hole or an overlap.
@@ -130,7 +130,7 @@ def parse_header(buffer: Any, size: int, where: str) -> Header:
         )
     entries, metadata = _entries(_json(bytes(buffer[8 : 8 + length]), where), where)
     _require_covered(entries, size - 8 - length, where)
-    return Header(entries, metadata, 8 + length)
+    return TensorHeader(entries, metadata, 8 + length)
 
 
 def _mapped(path: str | os.PathLike[str]) -> np.ndarray:
@@ -210,7 +210,7 @@ def _require_covered(entries: Mapping[str, Entry], size: int, where: str) -> Non
         raise WeightsError(f"{where} is damaged: {size - end} bytes follow the last tensor. Fetch it again.")
 
 
-def _readable(header: Header, where: str) -> dict[str, Entry]:
+def _readable(header: TensorHeader, where: str) -> dict[str, Entry]:
     foreign = {name: entry.stored for name, entry in header.entries.items() if entry.stored not in _DTYPES}
     if foreign:
         raise WeightsError(

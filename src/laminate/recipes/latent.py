@@ -85,7 +85,7 @@ def for_latents(
     before, shape = recipe.tokenizer, (latent.tokens, latent.latent_dim)
     if before is not None and (recipe.tokens, recipe.features) != shape:
         raise ValueError(
-            f"The {what} {recipe.name!r} is for {recipe.tokens} tokens of {recipe.features} numbers, and this "
+            f"The {what} {recipe.name!r} is for {recipe.tokens} tokens of {recipe.features} numbers, and the "
             f"tokenizer has {latent.tokens} of {latent.latent_dim}: give the tokenizer {before.name}."
         )
     if before is not None and identity is not None and before.sha256 != identity.sha256:

@@ -12,8 +12,8 @@ from laminate.models.vit import Trunk
 from laminate.nn import LayerNorm, Mlp, RMSNorm, SwiGlu
 from laminate.nn.mlp import gelu_exact
 from laminate.pretrained import hub
-from laminate.pretrained.identify import READERS
 from laminate.pretrained.patches import Patches
+from laminate.pretrained.published import READERS
 from laminate.pretrained.rae import read_decoder
 from laminate.pretrained.teachers import VitTeacher, load_teacher, teacher_identity, teacher_shapes
 from laminate.recipes.families import family_of, tokenizer_like
@@ -76,7 +76,7 @@ def same_teacher(wanted: TeacherConfig, given: TeacherConfig) -> bool:
 def teacher_text(teacher: TeacherConfig) -> str:
     """A teacher and what tells it from another one."""
     return (
-        f"{teacher.name!r} ({teacher.patches} features of {teacher.dim} numbers, weights "
+        f"{teacher.name} ({teacher.patches} features of {teacher.dim} numbers, weights "
         f"{teacher.weights[:12] or 'none'})"
     )
 

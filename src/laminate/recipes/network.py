@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
-from laminate.pretrained.registry import KNOWN
+from laminate.pretrained.registry import KNOWN, NETWORKS
 from laminate.recipes.checks import above, at_least, one_of, rate
 
 Mlp = Literal["swiglu", "gelu", "gelu-exact"]
@@ -144,25 +144,13 @@ class TeacherConfig:
         return self.patches * self.dim
 
 
-# Of each family that can teach: the side of the image that its networks usually see, and of a patch.
-_VIEWS = {
-    "dinov2": (224, 14),
-    "dinov2-plain": (224, 14),
-    "dinov3": (256, 16),
-    "vit-mae": (256, 16),
-    "siglip2": (256, 16),
-    "dino": (224, 8),
-}
-_SIGLIP2_DEPTH = 12  # its file holds a text tower too, so the registry does not say
-
-
 def _known_teachers() -> dict[str, TeacherConfig]:
     found: dict[str, TeacherConfig] = {}
     for name, known in KNOWN.items():
-        if known.family in _VIEWS and known.width is not None and not known.pickled:
-            size, patch = _VIEWS[known.family]
-            depth = _SIGLIP2_DEPTH if known.depth is None else known.depth
-            found[name] = TeacherConfig(name, size, (size // patch) ** 2, known.width, depth, known.family)
+        one = NETWORKS.get(name)
+        if one is not None and not known.pickled:
+            patches = (one.image_size // one.patch) ** 2
+            found[name] = TeacherConfig(name, one.image_size, patches, one.width, one.depth, known.family)
     return found
 
 

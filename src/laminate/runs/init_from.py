@@ -91,7 +91,7 @@ def started(state: TrainState, start: Start) -> TrainState:
     return dataclasses.replace(state, params=replaced(state.params), ema=ema)
 
 
-def _decoder_weights(found: hub.Loaded, model: RaeDecoder) -> dict[str, np.ndarray] | None:
+def _decoder_weights(found: hub.LoadedWeights, model: RaeDecoder) -> dict[str, np.ndarray] | None:
     """The weights of a published decoder under our names; None if these are no published ones.
 
     Raises ValueError for attention cut into other heads than the model's: the shapes would be the same.

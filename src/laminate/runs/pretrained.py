@@ -18,7 +18,7 @@ from etils import epath
 
 from laminate import __version__
 from laminate.pretrained import hub, layouts
-from laminate.pretrained.registry import CONFIG, MODEL
+from laminate.pretrained.family import CONFIG, MODEL
 from laminate.pretrained.tensors import require_finite
 from laminate.recipes.families import family_of, from_tree, to_tree
 from laminate.recipes.family import Recipe

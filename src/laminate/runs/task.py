@@ -16,10 +16,10 @@ from laminate.train.gan_objectives import GanObjectives
 from laminate.train.gan_step import make_gan_step
 from laminate.train.optim import adamw, muon, schedule_free
 from laminate.train.state import GanState, TrainState, init_gan_state, init_state
-from laminate.train.step import Batch, Objective, make_step
+from laminate.train.step import GlobalBatch, Objective, make_step
 from laminate.types import Metrics
 
-Step = Callable[[Any, PyTree, Batch], tuple[Any, Metrics]]
+Step = Callable[[Any, PyTree, GlobalBatch], tuple[Any, Metrics]]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -26,8 +26,8 @@ from laminate.runs.model_card import Card
 from laminate.runs.pretrained import save_pretrained
 from laminate.runs.setup import Run
 from laminate.runs.task import GanTask, Task, learning_rate
-from laminate.train.loop import Plan, Sinks, fit
-from laminate.train.progress import Header, Progress
+from laminate.train.loop import LoopPlan, Sinks, fit
+from laminate.train.progress import Progress, RunHeader
 from laminate.train.signals import StopRequest, stop_requests
 from laminate.train.state import TrainState
 from laminate.train.trackers import TensorBoard, Tracker, Trackers, Wandb
@@ -74,7 +74,7 @@ def train(
     init_key, run_key = jax.random.split(jax.random.key(run.flags.seed))
     state: Any = run.restored(initialize(task.init_state(optimizer), run.mesh, init_key, run_key))
     first = int(state.step)
-    Header(title(run), _facts(run, first)).show(primary=is_first())
+    RunHeader(title(run), _facts(run, first)).show(primary=is_first())
     run.folder.rewind_metrics(first)
     step = task.step(
         optimizer,
@@ -202,9 +202,9 @@ def _say_where(run: Run, report: epath.Path) -> None:
 
 def _plan(
     run: Run, schedule: optax.Schedule, validate: Callable[[TrainState], Any], every: int, best: Best
-) -> Plan:
+) -> LoopPlan:
     batch = run.recipe.global_batch_size
-    return Plan(
+    return LoopPlan(
         steps=run.counts.total,
         log_every=run.flags.log_every,
         validate_every=every,

@@ -15,7 +15,7 @@ from laminate.tokenizers.normalization import Normalization
 from laminate.types import Latents, RandomKey, Tokens
 
 
-class Reconstruction(NamedTuple):
+class FeatureReconstruction(NamedTuple):
     """What the decoder gives back: the final features, and those of an intermediate layer if it was trained to."""
 
     final: Tokens
@@ -118,7 +118,7 @@ class FlatDino(eqx.Module):
         *,
         keep: Int[Array, ""] | int | None = None,
         dtype: jnp.dtype | None = None,
-    ) -> Reconstruction:
+    ) -> FeatureReconstruction:
         """The reconstruction from raw latents, computed in `dtype` (that of `z` if None).
 
         `keep` replaces all but the first so many latents by the mask token; only a tokenizer with nested dropout
@@ -131,9 +131,9 @@ class FlatDino(eqx.Module):
             raise ValueError(f"keep={keep} needs a tokenizer built with nested dropout; this one has none.")
         tokens = self.decoder(x)[self.decoder_disposable : self.decoder.prefix]
         if not self.intermediate:
-            return Reconstruction(tokens, None)
+            return FeatureReconstruction(tokens, None)
         final, intermediate = jnp.split(tokens, 2, axis=-1)
-        return Reconstruction(final, intermediate)
+        return FeatureReconstruction(final, intermediate)
 
     def encode(self, features: Float[Array, "patches width"], *, key: RandomKey | None = None) -> Latents:
         """Normalised latents `[latents, features]`: the posterior's mean, or a sample of it with a key."""

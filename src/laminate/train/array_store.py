@@ -48,7 +48,7 @@ def load_arrays(place: epath.Path, wanted: dict[str, jax.ShapeDtypeStruct]) -> d
     return {name: (loaded | empty)[name] for name in wanted}
 
 
-def abstract(leaf: Any) -> jax.ShapeDtypeStruct:
+def restored_like(leaf: Any) -> jax.ShapeDtypeStruct:
     if not isinstance(leaf, jax.ShapeDtypeStruct | jax.Array):
         raise ValueError(
             f"a leaf to restore is a {type(leaf).__name__}; give a jax.ShapeDtypeStruct with a sharding"

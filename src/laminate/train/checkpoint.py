@@ -28,15 +28,15 @@ from typing import Any, NamedTuple
 import jax
 from etils import epath
 
-from laminate.train.array_store import abstract, load_arrays, save_arrays
+from laminate.train.array_store import load_arrays, restored_like, save_arrays
 from laminate.train.durable import absolute, differences, plain_json, remove_tree
 from laminate.train.fingerprint import Started, named_leaves, read_fingerprints, start_fingerprints
 from laminate.train.manifest import (
     CheckpointError,
+    CheckpointManifest,
     DamagedCheckpoint,
     Differences,
     Leaf,
-    Manifest,
     check_files,
     check_fingerprints,
     check_leaves,
@@ -203,7 +203,7 @@ class Checkpoints:
         place = self._place(step)
         manifest = read_manifest(place)
         check_recipe(place, manifest.recipe, self._recipe, self._differences)
-        wanted = {within + name: abstract(leaf) for name, leaf in named_leaves(like).items()}
+        wanted = {within + name: restored_like(leaf) for name, leaf in named_leaves(like).items()}
         saved = {name: leaf for name, leaf in manifest.leaves.items() if name.startswith(within)}
         check_leaves(place, saved, {name: (leaf.shape, str(leaf.dtype)) for name, leaf in wanted.items()})
         loaded = self._load(place, manifest, wanted)
@@ -246,7 +246,7 @@ class Checkpoints:
         return self.folder / str(step)
 
     def _load(
-        self, place: epath.Path, manifest: Manifest, wanted: dict[str, jax.ShapeDtypeStruct]
+        self, place: epath.Path, manifest: CheckpointManifest, wanted: dict[str, jax.ShapeDtypeStruct]
     ) -> dict[str, jax.Array]:
         """The arrays, seen to be readable by all processes before any of them goes on to compare values."""
         loaded, failure = dict[str, jax.Array](), None
@@ -270,7 +270,7 @@ class Checkpoints:
         except OSError as error:
             self._note_failure(step, error)
             return False
-        manifest = Manifest(
+        manifest = CheckpointManifest(
             step=step,
             metric=metric if metric is not None and math.isfinite(metric) else None,
             position=position,
@@ -282,17 +282,15 @@ class Checkpoints:
         self._pending = _Pending(step, future)
         return True
 
-    def _commit(self, arrays_written: Callable[[], None], manifest: Manifest, fingerprints: Started) -> None:
+    def _commit(self, written: Callable[[], None], manifest: CheckpointManifest, started: Started) -> None:
         """In the background: waits for the arrays, makes them a checkpoint, deletes those that must go."""
         place = self._place(manifest.step)
         with contextlib.ExitStack() as undo:
             undo.callback(self._free, manifest.step)
-            found = read_fingerprints(fingerprints)
-            arrays_written()
+            found = read_fingerprints(started)
+            written()
             if self._primary:
-                leaves = {
-                    name: replace(leaf, fingerprint=found[name]) for name, leaf in manifest.leaves.items()
-                }
+                leaves = {n: replace(leaf, fingerprint=found[n]) for n, leaf in manifest.leaves.items()}
                 write_manifest(place, replace(manifest, leaves=leaves, files=seal_files(place)))
             undo.pop_all()
         if self._primary:

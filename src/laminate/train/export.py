@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
 from etils import epath
@@ -71,15 +70,6 @@ def save_weights(path: epath.PathLike, module: Any, *, metadata: dict[str, str])
         epath.Path(partial).unlink(missing_ok=True)
     sync_folder(place.parent)
     return digest
-
-
-def load_weights(path: epath.PathLike, like: Any) -> Any:
-    """The module that `save_weights` wrote, in the structure of `like` (arrays or their shapes).
-
-    Raises ValueError naming every array that is missing, unexpected, or of another shape or dtype.
-    """
-    filled = fill(like, safetensors.numpy.load(epath.Path(path).read_bytes()), os.fspath(path))
-    return jax.tree.map(jnp.array, filled)
 
 
 def fill(

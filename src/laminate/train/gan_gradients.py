@@ -13,11 +13,11 @@ from laminate.parallel.collectives import mesh_mean, rows_of_this_device, zeros_
 from laminate.parallel.sharding import mesh_norm, per_device, resolve_outside_scans, wrap_shards
 from laminate.train.gan_objectives import DecoderExample, DiscriminatorInputs, GanObjectives
 from laminate.train.state import GanState, TrainState
-from laminate.train.step import Batch, accumulate, cut
+from laminate.train.step import GlobalBatch, accumulate, in_parts
 from laminate.types import Image, Metrics, RandomKey, Scalar, join_buffers, split_buffers
 
 
-class Setting(NamedTuple):
+class GanSetting(NamedTuple):
     """What both halves of the step need beside their arguments."""
 
     objectives: GanObjectives
@@ -72,7 +72,7 @@ class _Pulled(NamedTuple):
 
 
 def decoder_gradients(
-    setting: Setting, state: GanState, frozen: PyTree, batch: Batch, *, adversarial: bool
+    setting: GanSetting, state: GanState, frozen: PyTree, batch: GlobalBatch, *, adversarial: bool
 ) -> tuple[PyTree, Metrics, DecoderExample]:
     """Of this device's share: the global gradients, the metrics, and what the frozen networks said."""
     objectives, parts = setting.objectives, setting.parts
@@ -84,7 +84,7 @@ def decoder_gradients(
     local, sum_over_devices = jax.vjp(lambda p: per_device(p, like.params, setting.mesh), own.params)
     model = lambda params: setting.model(_Halves(params, own.buffers), like)
 
-    def one_part(batch: Batch, keys: _Keys) -> tuple[Any, Any, Metrics, DecoderExample]:
+    def one_part(batch: GlobalBatch, keys: _Keys) -> tuple[Any, Any, Metrics, DecoderExample]:
         with jax.named_scope("prepare"):
             examples = jax.vmap(lambda e, k: objectives.prepare(frozen, e, key=k))(batch, keys.prepare)
         examples = jax.lax.stop_gradient(examples)
@@ -125,7 +125,7 @@ def decoder_gradients(
             return jax.tree.map(jnp.add, sums, pulled), (metrics, examples)
 
         start = jax.tree.map(jnp.zeros_like, local)
-        sums, (metrics, examples) = jax.lax.scan(body, _Pulled(start, start), cut((batch, keys), parts))
+        sums, (metrics, examples) = jax.lax.scan(body, _Pulled(start, start), in_parts((batch, keys), parts))
         pulled = jax.tree.map(lambda g: g / parts, sums)
         balance = _balance(setting, pulled, like.params) if adversarial else jnp.zeros(())
         grads = jax.tree.map(partial(_balanced, objectives.weight * balance), *pulled)
@@ -163,7 +163,7 @@ def _balanced(weight: Scalar, rebuild: Array, adversarial: Array) -> Array:
     return wide.astype(rebuild.dtype)
 
 
-def _balance(setting: Setting, pulled: _Pulled, like: PyTree) -> Scalar:
+def _balance(setting: GanSetting, pulled: _Pulled, like: PyTree) -> Scalar:
     """The adaptive balance of the two gradients, by their norms at the decoder's last layer over the whole mesh."""
     last = setting.objectives.last
     return setting.objectives.balance(*(mesh_norm(last(grads), last(like), setting.mesh) for grads in pulled))
@@ -210,7 +210,7 @@ def _fool(
 
 
 def discriminator_gradients(
-    setting: Setting, state: GanState, frozen: PyTree, examples: DecoderExample
+    setting: GanSetting, state: GanState, frozen: PyTree, examples: DecoderExample
 ) -> tuple[PyTree, PyTree, Metrics]:
     """Of this device's share: the global gradients, the new buffers, and the metrics."""
     objectives = setting.objectives

@@ -17,10 +17,10 @@ from jaxtyping import PyTree
 
 from laminate.parallel.mesh import AXES, compiler_options
 from laminate.parallel.sharding import layout, replicated, specs
-from laminate.train.gan_gradients import Setting, decoder_gradients, discriminator_gradients
+from laminate.train.gan_gradients import GanSetting, decoder_gradients, discriminator_gradients
 from laminate.train.gan_objectives import DecoderExample, GanObjectives
 from laminate.train.state import GanState, TrainState
-from laminate.train.step import Batch, update
+from laminate.train.step import GlobalBatch, update
 from laminate.types import Metrics
 
 SCOPES = (
@@ -63,7 +63,7 @@ def make_gan_step(
 
     In profiles and in the compiled program the parts are the named scopes of `SCOPES`.
     """
-    setting = Setting(objectives, (state, frozen), mesh, micro_batches, compute_dtype)
+    setting = GanSetting(objectives, (state, frozen), mesh, micro_batches, compute_dtype)
     discriminate = jax.shard_map(
         lambda s, f, examples: discriminator_gradients(setting, s, f, examples),
         mesh=mesh,
@@ -87,7 +87,7 @@ def make_gan_step(
             out_specs=(specs(state.params, mesh), P(), P(AXES)),
         )
 
-        def step(state: GanState, frozen: PyTree, batch: Batch) -> tuple[GanState, Metrics]:
+        def step(state: GanState, frozen: PyTree, batch: GlobalBatch) -> tuple[GanState, Metrics]:
             grads, metrics, examples = decode(state, frozen, batch)
             metrics = {**metrics, "grad_norm": optax.tree.norm(grads)}
             new = update(state, grads, optimizer, ema_decay)
@@ -134,7 +134,7 @@ class GanStep:
         self._returned: GanState | None = None
         self._number = 0
 
-    def __call__(self, state: GanState, frozen: PyTree, batch: Batch) -> tuple[GanState, Metrics]:
+    def __call__(self, state: GanState, frozen: PyTree, batch: GlobalBatch) -> tuple[GanState, Metrics]:
         # Of a state that came from here the number is known, and the device need not be waited for.
         number = self._number if state is self._returned else int(state.step)
         acting = _Acting(

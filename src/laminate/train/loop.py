@@ -27,7 +27,7 @@ class DivergedError(ArithmeticError):
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class LoopPlan:
     """How long, and what happens every so many completed updates. `extra_saves` are steps with a checkpoint too.
 
     `validate` returns the host's metrics, of which `metric` (the lowest, or the `highest`) chooses the best checkpoint,
@@ -74,7 +74,7 @@ def fit(
     frozen: PyTree,
     batches: Iterator[dict[str, Array]],
     *,
-    plan: Plan,
+    plan: LoopPlan,
     sinks: Sinks,
     stop: StopRequest,
 ) -> TrainState:
@@ -121,7 +121,7 @@ def fit(
 class _Log:
     """Metrics on their way from the device to the log, and the wall time that belongs to training."""
 
-    def __init__(self, plan: Plan, sinks: Sinks):
+    def __init__(self, plan: LoopPlan, sinks: Sinks):
         self._plan, self._sinks = plan, sinks
         self._held: tuple[int, Metrics] | None = None
         self._since = time.perf_counter()
@@ -187,7 +187,7 @@ def _last_good(sinks: Sinks) -> str:
     return f"The last good checkpoint is {sinks.checkpoints.folder / str(latest)}."
 
 
-def _validate(state: TrainState, step: int, plan: Plan, sinks: Sinks) -> dict[str, float] | None:
+def _validate(state: TrainState, step: int, plan: LoopPlan, sinks: Sinks) -> dict[str, float] | None:
     values = plan.validate(state)
     if values is not None:
         sinks.write(step, values)
@@ -197,7 +197,7 @@ def _validate(state: TrainState, step: int, plan: Plan, sinks: Sinks) -> dict[st
 
 
 def _save(
-    state: TrainState, step: int, values: dict[str, float] | None, plan: Plan, sinks: Sinks, *, wait: bool
+    state: TrainState, step: int, values: dict[str, float] | None, plan: LoopPlan, sinks: Sinks, *, wait: bool
 ) -> bool:
     """Whether the checkpoint is written or on its way; True in a run that keeps none."""
     checkpoints = sinks.checkpoints
@@ -222,7 +222,7 @@ def _save(
     return started
 
 
-def _profile(plan: Plan, sinks: Sinks, step: int) -> None:
+def _profile(plan: LoopPlan, sinks: Sinks, step: int) -> None:
     if plan.profile is None:
         return
     if step == plan.profile[0]:
@@ -231,6 +231,6 @@ def _profile(plan: Plan, sinks: Sinks, step: int) -> None:
         jax.profiler.stop_trace()
 
 
-def _end_profile(plan: Plan, first: int, done: int) -> None:
+def _end_profile(plan: LoopPlan, first: int, done: int) -> None:
     if plan.profile is not None and first <= plan.profile[0] < done <= plan.profile[1]:
         jax.profiler.stop_trace()

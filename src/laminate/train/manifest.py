@@ -56,7 +56,7 @@ class Leaf:
 
 
 @dataclass(frozen=True)
-class Manifest:
+class CheckpointManifest:
     """The contents of one ``manifest.json``; `metric` is None for a checkpoint that was not evaluated."""
 
     step: int
@@ -78,13 +78,13 @@ def _checksum(body: dict[str, Any]) -> int:
     return zlib.crc32(json.dumps(body, sort_keys=True).encode())
 
 
-def write_manifest(folder: epath.Path, manifest: Manifest) -> None:
+def write_manifest(folder: epath.Path, manifest: CheckpointManifest) -> None:
     """Makes `folder` a checkpoint, in one atomic step. Everything else in it has to be on the disk before."""
     body = json.loads(json.dumps({"format": "laminate checkpoint", "version": _VERSION, **asdict(manifest)}))
     write_atomically(folder / MANIFEST, json.dumps({**body, "checksum": _checksum(body)}, indent=1) + "\n")
 
 
-def read_manifest(folder: epath.Path) -> Manifest:
+def read_manifest(folder: epath.Path) -> CheckpointManifest:
     """The manifest of `folder`. Raises `DamagedCheckpoint` if it is not as it was written."""
     path = folder / MANIFEST
     try:
@@ -102,7 +102,9 @@ def read_manifest(folder: epath.Path) -> Manifest:
         name: Leaf(tuple(leaf["shape"]), leaf["dtype"], leaf["fingerprint"])
         for name, leaf in body["leaves"].items()
     }
-    return Manifest(body["step"], body["metric"], body["position"], body["recipe"], leaves, body["files"])
+    return CheckpointManifest(
+        body["step"], body["metric"], body["position"], body["recipe"], leaves, body["files"]
+    )
 
 
 def seal_files(folder: epath.Path) -> dict[str, dict[str, int]]:
@@ -149,7 +151,7 @@ def is_complete(folder: epath.Path) -> bool:
     return all((folder / name).exists() for name in files)
 
 
-def check_files(folder: epath.Path, manifest: Manifest) -> None:
+def check_files(folder: epath.Path, manifest: CheckpointManifest) -> None:
     """Raises `DamagedCheckpoint`, with the file's name, unless all files have their sizes and checksums."""
     for name, entry in manifest.files.items():
         path = folder / name

@@ -63,8 +63,3 @@ def phases_from_epochs(
     steps_per_epoch = steps // epochs
     decay_epochs = warmup_epochs if decay_epochs is None else decay_epochs
     return Phases(steps, steps_per_epoch * warmup_epochs, steps_per_epoch * decay_epochs)
-
-
-def decay_start(steps: int, *, warmup_steps: int, decay_steps: int | None = None) -> int:
-    """The update from which a schedule falls; None decays over all that the warm-up leaves."""
-    return Phases(steps, warmup_steps, steps if decay_steps is None else decay_steps).decay_start

@@ -16,7 +16,7 @@ SMOOTHING = 0.3  # weight of the newest interval in the time per step behind the
 
 
 @dataclasses.dataclass(frozen=True)
-class Header:
+class RunHeader:
     """What runs, where, how big and how long: (label, value) rows under a title, shown once."""
 
     title: str

@@ -29,7 +29,7 @@ from laminate.train.optim import evaluation_params
 from laminate.train.state import TrainState
 from laminate.types import Metrics, RandomKey, Scalar, join_buffers
 
-Batch = dict[str, Array]
+GlobalBatch = dict[str, Array]
 
 
 @runtime_checkable
@@ -58,7 +58,7 @@ def make_step(
     micro_batches: int = 1,
     ema_decay: float | None = None,
     compute_dtype: jnp.dtype = jnp.dtype(jnp.float32),
-) -> Callable[[TrainState, PyTree, Batch], tuple[TrainState, Metrics]]:
+) -> Callable[[TrainState, PyTree, GlobalBatch], tuple[TrainState, Metrics]]:
     """`step(state, frozen, batch) -> (state, metrics)`, compiled for the mesh; `state` is donated.
 
     `state` and `frozen` here are examples (arrays or their shapes). A batch is a dictionary of global arrays, cut
@@ -68,7 +68,7 @@ def make_step(
     """
 
     def gradients(
-        state: TrainState, frozen: PyTree, batch: Batch, like: tuple[TrainState, PyTree]
+        state: TrainState, frozen: PyTree, batch: GlobalBatch, like: tuple[TrainState, PyTree]
     ) -> tuple[PyTree, Metrics]:
         share = next(iter(batch.values())).shape[0]
         rows = rows_of_this_device(share)
@@ -76,7 +76,7 @@ def make_step(
         frozen = resolve_outside_scans(wrap_shards(frozen, like[1], mesh, compute_dtype))
         local, sum_over_devices = jax.vjp(lambda p: per_device(p, like[0].params, mesh), state.params)
 
-        def mean_loss(params: PyTree, batch: Batch, rows: Array) -> tuple[Scalar, Metrics]:
+        def mean_loss(params: PyTree, batch: GlobalBatch, rows: Array) -> tuple[Scalar, Metrics]:
             shards = wrap_shards(params, like[0].params, mesh, compute_dtype)
             # What is not trained may be cut as well.
             buffers = wrap_shards(state.buffers, like[0].buffers, mesh, compute_dtype)
@@ -94,7 +94,7 @@ def make_step(
         # Once, after the last part: between slices even a scalar is slow.
         return sum_over_devices(grads)[0], mesh_mean(metrics)
 
-    def step(state: TrainState, frozen: PyTree, batch: Batch) -> tuple[TrainState, Metrics]:
+    def step(state: TrainState, frozen: PyTree, batch: GlobalBatch) -> tuple[TrainState, Metrics]:
         like = (state, frozen)
         sharded = jax.shard_map(
             lambda s, f, b: gradients(s, f, b, like),
@@ -144,12 +144,12 @@ def accumulate(
         return jax.tree.map(jnp.add, total, grads), aux
 
     zeros = jax.tree.map(jnp.zeros_like, params)
-    total, aux = jax.lax.scan(body, zeros, cut(inputs, parts))
+    total, aux = jax.lax.scan(body, zeros, in_parts(inputs, parts))
     mean = lambda x: jnp.mean(x, axis=0)
     return jax.tree.map(lambda g: g / parts, total), jax.tree.map(mean, aux)
 
 
-def cut(tree: PyTree, parts: int) -> PyTree:
+def in_parts(tree: PyTree, parts: int) -> PyTree:
     """Every array in `parts` equal parts along its first axis, which a new one in front counts."""
     return jax.tree.map(lambda x: x.reshape(parts, x.shape[0] // parts, *x.shape[1:]), tree)
 
@@ -161,14 +161,14 @@ def make_evaluation(
     *,
     mesh: Mesh,
     compute_dtype: jnp.dtype = jnp.dtype(jnp.float32),
-) -> Callable[[Any, PyTree, Batch], dict[str, Array]]:
+) -> Callable[[Any, PyTree, GlobalBatch], dict[str, Array]]:
     """`evaluate(model, frozen, batch) -> sums`, compiled for the mesh.
 
     A batch has a boolean `valid` that is False in rows of padding. Measures are float32 arrays of any shape; returns
     the sum of each over the valid rows of the global batch, and the number of these rows as `count`.
     """
 
-    def sums(model: Any, frozen: PyTree, batch: Batch) -> dict[str, Array]:
+    def sums(model: Any, frozen: PyTree, batch: GlobalBatch) -> dict[str, Array]:
         measured = jax.vmap(lambda example: measure(model, frozen, example))(batch)
         valid = batch["valid"].astype(jnp.float32)
         # Not a product with `valid`: what padding measures may not be finite.
@@ -185,20 +185,20 @@ def make_map(
     *,
     mesh: Mesh,
     compute_dtype: jnp.dtype = jnp.dtype(jnp.float32),
-) -> Callable[[Any, PyTree, Batch], dict[str, Array]]:
+) -> Callable[[Any, PyTree, GlobalBatch], dict[str, Array]]:
     """`apply(model, frozen, batch) -> arrays`: `function` of every example of a batch, cut over the mesh as it is."""
 
-    def each(model: Any, frozen: PyTree, batch: Batch) -> dict[str, Array]:
+    def each(model: Any, frozen: PyTree, batch: GlobalBatch) -> dict[str, Array]:
         return jax.vmap(lambda example: function(model, frozen, example))(batch)
 
     return _over_mesh(each, model, frozen, mesh, compute_dtype, P(AXES))
 
 
 def map_batches(
-    apply: Callable[[Any, PyTree, Batch], dict[str, Array]],
+    apply: Callable[[Any, PyTree, GlobalBatch], dict[str, Array]],
     model: Any,
     frozen: PyTree,
-    batches: Iterable[Batch],
+    batches: Iterable[GlobalBatch],
 ) -> Iterator[dict[str, np.ndarray]]:
     """What `apply`, of `make_map`, gives of each batch, on every host, without its rows of padding.
 
@@ -218,17 +218,17 @@ def joined(parts: Iterable[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
 
 
 def _over_mesh(
-    body: Callable[[Any, PyTree, Batch], dict[str, Array]],
+    body: Callable[[Any, PyTree, GlobalBatch], dict[str, Array]],
     model: Any,
     frozen: PyTree,
     mesh: Mesh,
     compute_dtype: jnp.dtype,
     out: P,
-) -> Callable[[Any, PyTree, Batch], dict[str, Array]]:
+) -> Callable[[Any, PyTree, GlobalBatch], dict[str, Array]]:
     def resolved(tree: PyTree, like: PyTree) -> PyTree:
         return resolve_outside_scans(wrap_shards(tree, like, mesh, compute_dtype))
 
-    def call(m: Any, f: PyTree, batch: Batch) -> dict[str, Array]:
+    def call(m: Any, f: PyTree, batch: GlobalBatch) -> dict[str, Array]:
         return jax.shard_map(
             lambda m, f, b: body(resolved(m, model), resolved(f, frozen), b),
             mesh=mesh,

@@ -15,7 +15,7 @@ from laminate.losses.adversarial import (
     non_saturating_loss,
     vanilla_loss,
 )
-from laminate.losses.diffaug import Draws, diffaug
+from laminate.losses.diffaug import AugmentDraws, diffaug
 
 from ..options import Options
 from ..reader import CannotRun, Golden
@@ -81,7 +81,7 @@ def _augmented(
     @jax.jit
     @jax.vmap
     def run(image: jax.Array, amounts: jax.Array) -> jax.Array:
-        draws = Draws(jnp.asarray(switches), amounts)
+        draws = AugmentDraws(jnp.asarray(switches), amounts)
         return diffaug(image, draws, probability=probability, cutout=cutout)
 
     return np.asarray(run(images, amounts))

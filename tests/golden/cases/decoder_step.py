@@ -11,7 +11,7 @@ import numpy as np
 import optax
 
 from laminate.losses.adversarial import adaptive_weight, generator_loss, hinge_loss
-from laminate.losses.diffaug import Draws, diffaug
+from laminate.losses.diffaug import AugmentDraws, diffaug
 from laminate.losses.reconstruction import l1_loss
 from laminate.models.pixel_decoder import RegisterDecoder
 from laminate.nn import zeros
@@ -102,7 +102,7 @@ def _decoded(decoder: RegisterDecoder, latents: jax.Array) -> tuple[jax.Array, j
     return tokens, jax.vmap(decoder)(latents)
 
 
-def _draws(golden: Golden, images: int) -> Draws:
+def _draws(golden: Golden, images: int) -> AugmentDraws:
     """Of each image; the switches of the reference are those of the batch, and it cuts nothing out."""
     amounts = golden.input("diffaug_rand01").reshape(7, images).T
     switches = np.ones((images, 3), np.float32)
@@ -110,7 +110,7 @@ def _draws(golden: Golden, images: int) -> Draws:
     if given.shape not in ((2,), (3,)):
         raise CannotRun(f"inputs/diffaug_select has shape {given.shape}, expected two or three switches")
     switches[:, : len(given)] = given
-    return Draws(switches, amounts)
+    return AugmentDraws(switches, amounts)
 
 
 def _keys(images: int) -> np.ndarray:
@@ -125,7 +125,7 @@ def _view(image: Image, frozen: Any, *, key: Any, probability: float) -> tuple[A
     backbone, draws, keys = frozen
     row = jnp.argmax(jnp.any(jnp.all(keys == jax.random.key_data(key)[None, None], axis=-1), axis=-1))
     signed = 2.0 * jnp.clip(image, 0.0, 1.0) - 1.0
-    moved = diffaug(signed, Draws(draws.switches[row], draws.amounts[row]), probability=probability)
+    moved = diffaug(signed, AugmentDraws(draws.switches[row], draws.amounts[row]), probability=probability)
     return (backbone(moved),)
 
 

@@ -14,7 +14,7 @@ from laminate.models.patchgan import PatchGan
 from laminate.nn import ActNorm, SpectralNorm
 from laminate.pretrained.discriminators import VitBackbone, load_heads, load_patchgan
 from laminate.pretrained.keymaps.base import export
-from laminate.pretrained.keymaps.discriminator import flatdino_slots, patchgan_slots, rae_slots
+from laminate.pretrained.keymaps.discriminator import flatdino_head_slots, patchgan_slots, rae_head_slots
 from laminate.pretrained.plain import DINO, DINO_ORIGINAL
 from laminate.pretrained.teachers import VitTeacher
 
@@ -46,7 +46,9 @@ def flatdino(golden: Golden) -> dict[str, np.ndarray]:
     produced |= _states("train1", stored)
     loss, gradient, second, third = _hinge(stored, features, of_fake)
     produced["train23/hinge_loss"] = loss
-    produced |= {f"train23/grad/{name}": a for name, a in export(gradient, flatdino_slots(heads)).items()}
+    produced |= {
+        f"train23/grad/{name}": a for name, a in export(gradient, flatdino_head_slots(heads)).items()
+    }
     produced |= _states("train3", _divided(third, by=second))
     return {name: np.asarray(value) for name, value in produced.items() if name in golden.outputs}
 
@@ -225,7 +227,9 @@ def _divided(heads: DinoDiscriminator, by: DinoDiscriminator | None = None) -> D
 
 def _states(at: str, heads: DinoDiscriminator) -> dict[str, np.ndarray]:
     """`u` and sigma of every layer, under FlatDINO's names."""
-    vectors = {name: a for name, a in export(heads, flatdino_slots(heads)).items() if name.endswith("'u')")}
+    vectors = {
+        name: a for name, a in export(heads, flatdino_head_slots(heads)).items() if name.endswith("'u')")
+    }
     sigmas = {
         name.replace("'u'", "'sigma'"): layer.sigma()
         for name, layer in zip(vectors, _layers(heads), strict=True)
@@ -239,7 +243,7 @@ def _layers(heads: DinoDiscriminator) -> list[SpectralNorm]:
 
 
 def _named(at: str, tree: Any, heads: DinoDiscriminator) -> dict[str, np.ndarray]:
-    return {f"{at}/{name}": a for name, a in export(tree, rae_slots(heads)).items()}
+    return {f"{at}/{name}": a for name, a in export(tree, rae_head_slots(heads)).items()}
 
 
 def require_described(tag: str, network: PatchGan, options: Options) -> None:

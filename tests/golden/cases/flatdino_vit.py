@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from laminate.pretrained.keymaps.base import load
-from laminate.pretrained.keymaps.flatdino import IGNORED, vit_slots
+from laminate.pretrained.keymaps.flatdino import IGNORED, flatdino_vit_slots
 
 from ..options import Options, causal_mask, vit
 from ..reader import Golden
@@ -25,7 +25,7 @@ def produce(golden: Golden) -> dict[str, np.ndarray]:
 def _tokens(golden: Golden, config: dict[str, object], prefix: str) -> np.ndarray:
     weights = {k.removeprefix(prefix): a for k, a in golden.weights.items() if k.startswith(prefix)}
     made, causal = vit(prefix or "config", config)
-    network = load(made, vit_slots(made), weights, ignored=IGNORED)
+    network = load(made, flatdino_vit_slots(made), weights, ignored=IGNORED)
     image = jnp.asarray(golden.input(f"{prefix}image_nhwc"))
     mask = None
     if causal:

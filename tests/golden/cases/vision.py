@@ -12,9 +12,9 @@ from laminate.models.vit import Vit
 from laminate.nn import LayerNorm, Rotary, centred_grid_angles
 from laminate.pretrained.dinov2 import DINOV2, DINOV2_REGISTERS
 from laminate.pretrained.dinov3 import DINOV3, DINOV3_ORIGINAL
-from laminate.pretrained.family import Family
 from laminate.pretrained.plain import DINO, MAE
 from laminate.pretrained.siglip2 import SIGLIP2, load_pooled
+from laminate.pretrained.vit_reader import VitReader
 
 from ..options import Options
 from ..reader import CannotRun, Golden
@@ -67,7 +67,7 @@ def by_model(golden: Golden) -> dict[str, Golden]:
     return parts
 
 
-def family_of(name: str, config: Mapping[str, Any]) -> Family:
+def family_of(name: str, config: Mapping[str, Any]) -> VitReader:
     """The family that a configuration's `model_type` names, once every field of it is known to be understood."""
     options = Options(name, config)
     family = options.choose("model_type", _BY_MODEL_TYPE, "")

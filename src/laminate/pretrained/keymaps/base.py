@@ -15,6 +15,9 @@ from laminate.types import RandomKey, is_buffer
 
 M = TypeVar("M")
 
+Pick = Callable[[Any], Any]
+"""Picks a part out of the module that slots are for."""
+
 _CONSTANT_TOLERANCE = 1e-5  # constants are recomputed; a published copy differs in its last bits at most
 
 
@@ -23,17 +26,17 @@ class KeyMapError(ValueError):
 
 
 @dataclasses.dataclass(frozen=True)
-class Layout:
+class ArrayLayout:
     """How an array is laid out: `read` turns the published one into the module's, `write` turns it back."""
 
     read: Callable[[np.ndarray], np.ndarray]
     write: Callable[[np.ndarray], np.ndarray]
 
 
-SAME = Layout(lambda a: a, lambda a: a)
-TRANSPOSED = Layout(lambda a: a.T, lambda a: a.T)
-LEADING_ONE = Layout(lambda a: a[0], lambda a: a[None])
-AS_ROW = Layout(lambda a: a[None], lambda a: a[0])
+SAME = ArrayLayout(lambda a: a, lambda a: a)
+TRANSPOSED = ArrayLayout(lambda a: a.T, lambda a: a.T)
+LEADING_ONE = ArrayLayout(lambda a: a[0], lambda a: a[None])
+AS_ROW = ArrayLayout(lambda a: a[None], lambda a: a[0])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +54,7 @@ class Slot:
 
     keys: tuple[str, ...]
     leaf: Callable[[Any], Any]
-    layout: Layout = SAME
+    layout: ArrayLayout = SAME
     stacked: bool = False
     constant: bool = False
     joined: int = 1

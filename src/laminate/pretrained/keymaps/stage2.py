@@ -22,18 +22,17 @@ from laminate.nn import (
     Linear,
     PatchEmbed,
     RMSNorm,
-    Rotary,
     Stack,
     SwiGlu,
     TimeEmbed,
 )
-from laminate.pretrained.keymaps.base import LEADING_ONE, SAME, Layout, Slot, export, load
-from laminate.pretrained.keymaps.flatdino import Place
+from laminate.pretrained.keymaps.base import LEADING_ONE, SAME, ArrayLayout, Pick, Slot, export, load
+from laminate.pretrained.keymaps.layers import TORCH, patch_layout
 from laminate.types import Buffer
 
 M = TypeVar("M", bound=Dit | Ddt)
 
-NEGATED = Layout(lambda a: -a, lambda a: -a)
+NEGATED = ArrayLayout(lambda a: -a, lambda a: -a)
 
 _FUSED, _GATE, _UP = ".mlp.w12.", ".mlp.w12[gate].", ".mlp.w12[up]."
 
@@ -61,14 +60,14 @@ def stage2_slots(network: Dit | Ddt, *, velocity: bool = True) -> list[Slot]:
     slots = _conditions(network.time) + _positions(network.positions) + _output(network.output, layout)
     if isinstance(network, Dit):
         slots += _embedding(network.embed, "x_embedder", lambda m: m.embed)
-        slots += _rotary(network.rotary, "feat_rope", lambda m: m.rotary)
+        slots += TORCH.rotary(network.rotary, "feat_rope", lambda m: m.rotary)
         return slots + _stack(network.stack, 0, lambda m: m.stack.layers)
     slots += _embedding(network.encoder_embed, "s_embedder", lambda m: m.encoder_embed)
     slots += _embedding(network.head_embed, "x_embedder", lambda m: m.head_embed)
-    slots += _rotary(network.encoder_rotary, "enc_feat_rope", lambda m: m.encoder_rotary)
-    slots += _rotary(network.head_rotary, "dec_feat_rope", lambda m: m.head_rotary)
+    slots += TORCH.rotary(network.encoder_rotary, "enc_feat_rope", lambda m: m.encoder_rotary)
+    slots += TORCH.rotary(network.head_rotary, "dec_feat_rope", lambda m: m.head_rotary)
     if network.project is not None:
-        slots += _linear(network.project, ("s_projector",), lambda m: m.project)
+        slots += TORCH.linear(network.project, "s_projector", lambda m: m.project)
     slots += _stack(network.encoder, 0, lambda m: m.encoder.layers)
     return slots + _stack(network.head, network.encoder.depth, lambda m: m.head.layers)
 
@@ -95,8 +94,8 @@ def _joined(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _conditions(time: TimeEmbed) -> list[Slot]:
-    slots = _linear(time.first, ("t_embedder.mlp.0",), lambda m: m.time.first)
-    slots += _linear(time.second, ("t_embedder.mlp.2",), lambda m: m.time.second)
+    slots = TORCH.linear(time.first, "t_embedder.mlp.0", lambda m: m.time.first)
+    slots += TORCH.linear(time.second, "t_embedder.mlp.2", lambda m: m.time.second)
     if isinstance(time.features, FourierFeatures):
         slots.append(Slot(("t_embedder.W",), lambda m: m.time.features.frequencies.value))
     return [*slots, Slot(("y_embedder.embedding_table.weight",), lambda m: m.label.table)]
@@ -110,81 +109,49 @@ def _positions(table: Table) -> list[Slot]:
     return [Slot(("pos_embed",), lambda m: m.positions.value if fixed else m.positions, LEADING_ONE)]
 
 
-def _embedding(embedding: Embedding, name: str, place: Place) -> list[Slot]:
+def _embedding(embedding: Embedding, name: str, pick: Pick) -> list[Slot]:
     if not isinstance(embedding, PatchEmbed):
         raise ValueError(f"{name}: these checkpoints are of images of features, build the network for them.")
-    patch, channels = embedding.patch, embedding.channels
-    kernel = Layout(lambda a: a.reshape(a.shape[0], -1), lambda a: a.reshape(-1, channels, patch, patch))
-    return [
-        Slot((f"{name}.proj.weight",), lambda m: place(m).projection.weight, kernel),
-        Slot((f"{name}.proj.bias",), lambda m: place(m).projection.bias),
-    ]
+    return TORCH.linear(
+        embedding.projection, f"{name}.proj", lambda m: pick(m).projection, layout=patch_layout(embedding)
+    )
 
 
-def _rotary(rotary: Rotary | None, name: str, place: Place) -> list[Slot]:
-    if rotary is None:
-        return []
-    return [
-        Slot((f"{name}.freqs_cos",), lambda m: place(m).cos.value, constant=True),
-        Slot((f"{name}.freqs_sin",), lambda m: place(m).sin.value, constant=True),
-    ]
-
-
-def _stack(stack: Stack, first: int, place: Place) -> list[Slot]:
+def _stack(stack: Stack, first: int, pick: Pick) -> list[Slot]:
     block = stack.layers
     names = tuple(f"blocks.{first + layer}" for layer in range(stack.depth))
-    parts: list[tuple[str, Linear | LayerNorm | RMSNorm | None, Place]] = [
-        ("norm1", block.attention_norm, lambda m: place(m).attention_norm),
-        ("norm2", block.mlp_norm, lambda m: place(m).mlp_norm),
-        ("attn.qkv", block.attention.qkv, lambda m: place(m).attention.qkv),
-        ("attn.proj", block.attention.out, lambda m: place(m).attention.out),
-        ("attn.q_norm", block.attention.q_norm, lambda m: place(m).attention.q_norm),
-        ("attn.k_norm", block.attention.k_norm, lambda m: place(m).attention.k_norm),
-        ("adaLN_modulation.1", block.modulation.linear, lambda m: place(m).modulation.linear),
+    parts: list[tuple[str, Linear | LayerNorm | RMSNorm | None, Pick]] = [
+        ("norm1", block.attention_norm, lambda m: pick(m).attention_norm),
+        ("norm2", block.mlp_norm, lambda m: pick(m).mlp_norm),
+        ("attn.qkv", block.attention.qkv, lambda m: pick(m).attention.qkv),
+        ("attn.proj", block.attention.out, lambda m: pick(m).attention.out),
+        ("attn.q_norm", block.attention.q_norm, lambda m: pick(m).attention.q_norm),
+        ("attn.k_norm", block.attention.k_norm, lambda m: pick(m).attention.k_norm),
+        ("adaLN_modulation.1", block.modulation.linear, lambda m: pick(m).modulation.linear),
     ]
     if isinstance(block.mlp, SwiGlu):
-        parts.append((_GATE.strip("."), block.mlp.gate, lambda m: place(m).mlp.gate))
-        parts.append((_UP.strip("."), block.mlp.up, lambda m: place(m).mlp.up))
-        parts.append(("mlp.w3", block.mlp.down, lambda m: place(m).mlp.down))
+        parts.append((_GATE.strip("."), block.mlp.gate, lambda m: pick(m).mlp.gate))
+        parts.append((_UP.strip("."), block.mlp.up, lambda m: pick(m).mlp.up))
+        parts.append(("mlp.w3", block.mlp.down, lambda m: pick(m).mlp.down))
     else:
-        parts.append(("mlp.fc1", block.mlp.up, lambda m: place(m).mlp.up))
-        parts.append(("mlp.fc2", block.mlp.down, lambda m: place(m).mlp.down))
+        parts.append(("mlp.fc1", block.mlp.up, lambda m: pick(m).mlp.up))
+        parts.append(("mlp.fc2", block.mlp.down, lambda m: pick(m).mlp.down))
     slots: list[Slot] = []
     for part, layer, where in parts:
         under = tuple(f"{name}.{part}" for name in names)
         if isinstance(layer, Linear):
-            slots += _linear(layer, under, where, stacked=True)
+            slots += TORCH.linear(layer, under, where)
         elif layer is not None:
-            slots += _norm(layer, under, where, stacked=True)
+            slots += TORCH.norm(layer, under, where)
     return slots
 
 
-def _output(output: ConditionedOutput, layout: Layout) -> list[Slot]:
+def _output(output: ConditionedOutput, layout: ArrayLayout) -> list[Slot]:
     modulation = output.modulation.linear
-    slots = _linear(output.linear, ("final_layer.linear",), lambda m: m.output.linear, layout=layout)
-    slots += _norm(output.norm, ("final_layer.norm_final",), lambda m: m.output.norm)
-    return slots + _linear(
-        modulation, ("final_layer.adaLN_modulation.1",), lambda m: m.output.modulation.linear
+    slots = TORCH.linear(
+        output.linear, "final_layer.linear", lambda m: m.output.linear, layout=layout, bias_layout=layout
     )
-
-
-def _linear(
-    linear: Linear, names: tuple[str, ...], place: Place, *, layout: Layout = SAME, stacked: bool = False
-) -> list[Slot]:
-    weights, biases = (tuple(f"{name}.{part}" for name in names) for part in ("weight", "bias"))
-    slots = [Slot(weights, lambda m: place(m).weight, layout, stacked=stacked)]
-    if linear.bias is not None:
-        slots.append(Slot(biases, lambda m: place(m).bias, layout, stacked=stacked))
-    return slots
-
-
-def _norm(
-    norm: LayerNorm | RMSNorm, names: tuple[str, ...], place: Place, *, stacked: bool = False
-) -> list[Slot]:
-    weights, biases = (tuple(f"{name}.{part}" for name in names) for part in ("weight", "bias"))
-    slots: list[Slot] = []
-    if norm.scale is not None:
-        slots.append(Slot(weights, lambda m: place(m).scale, stacked=stacked))
-    if isinstance(norm, LayerNorm) and norm.bias is not None:
-        slots.append(Slot(biases, lambda m: place(m).bias, stacked=stacked))
-    return slots
+    slots += TORCH.norm(output.norm, "final_layer.norm_final", lambda m: m.output.norm)
+    return slots + TORCH.linear(
+        modulation, "final_layer.adaLN_modulation.1", lambda m: m.output.modulation.linear
+    )

@@ -6,7 +6,6 @@ Linear weights are published `(out, in)` and patch embeddings `(out, channels, r
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -14,17 +13,12 @@ from laminate.models.vit import Vit
 from laminate.nn import (
     Attention,
     Block,
-    LayerNorm,
-    Linear,
     Mlp,
-    PatchEmbed,
-    RMSNorm,
     SwiGlu,
     rotation_periods,
 )
-from laminate.pretrained.keymaps.base import AS_ROW, LEADING_ONE, SAME, Fixed, Layout, Slot
-
-Place = Callable[[Any], Any]
+from laminate.pretrained.keymaps.base import AS_ROW, LEADING_ONE, SAME, ArrayLayout, Fixed, Pick, Slot
+from laminate.pretrained.keymaps.layers import TORCH, patch_layout
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,139 +62,94 @@ class VitNames:
 
 
 def vit_slots(
-    vit: Vit, names: VitNames, *, prefix: str = "", place: Place = lambda tree: tree
+    vit: Vit, names: VitNames, *, prefix: str = "", pick: Pick = lambda tree: tree
 ) -> list[Slot | Fixed]:
     """The slots of `vit`, which itself says what parts there are.
 
-    `prefix` stands in front of every name; `place` finds the `Vit` in the module that the slots are for.
+    `prefix` stands in front of every name; `pick` finds the `Vit` in the module that the slots are for.
     """
     slots: list[Slot | Fixed] = []
     if vit.patch is not None:
-        slots += linear_slots(
+        slots += TORCH.linear(
             vit.patch.projection,
-            (prefix + names.patch,),
-            lambda m: place(m).patch.projection,
+            prefix + names.patch,
+            lambda m: pick(m).patch.projection,
             layout=patch_layout(vit.patch),
         )
     if vit.input is not None:
-        slots += linear_slots(vit.input, (prefix + names.input,), lambda m: place(m).input)
+        slots += TORCH.linear(vit.input, prefix + names.input, lambda m: pick(m).input)
     if vit.positions is not None:
         layout = SAME if names.bare_positions else LEADING_ONE
-        slots.append(Slot((prefix + names.positions,), lambda m: place(m).positions, layout))
+        slots.append(Slot((prefix + names.positions,), lambda m: pick(m).positions, layout))
     if vit.cls is not None:
-        slots.append(Slot((prefix + names.cls,), lambda m: place(m).cls, LEADING_ONE))
+        slots.append(Slot((prefix + names.cls,), lambda m: pick(m).cls, LEADING_ONE))
     if vit.registers is not None:
-        slots.append(Slot((prefix + names.registers,), lambda m: place(m).registers, LEADING_ONE))
+        slots.append(Slot((prefix + names.registers,), lambda m: pick(m).registers, LEADING_ONE))
     if vit.rotary_base is not None and names.periods:
         periods = rotation_periods(vit.stack.layers.attention.head_dim, base=vit.rotary_base)
         slots.append(Fixed(prefix + names.periods, periods.astype(np.float32)))
     layers = tuple(prefix + names.block.format(layer) + "." for layer in range(vit.stack.depth))
-    slots += _block_slots(vit.stack.layers, names.inside, layers, lambda m: place(m).stack.layers)
-    slots += norm_slots(vit.norm, (prefix + names.norm,), lambda m: place(m).norm)
+    slots += _block_slots(vit.stack.layers, names.inside, layers, lambda m: pick(m).stack.layers)
+    slots += TORCH.norm(vit.norm, prefix + names.norm, lambda m: pick(m).norm)
     if vit.output is not None:
-        slots += linear_slots(vit.output, (prefix + names.output,), lambda m: place(m).output)
+        slots += TORCH.linear(vit.output, prefix + names.output, lambda m: pick(m).output)
     return slots
 
 
-def linear_slots(
-    linear: Linear,
-    names: tuple[str, ...],
-    place: Place,
-    *,
-    stacked: bool = False,
-    joined: int = 1,
-    layout: Layout = SAME,
-) -> list[Slot | Fixed]:
-    """The slots of one linear map (or of one in each layer); `layout` is that of the weight."""
-    weights, biases = (tuple(f"{name}.{part}" for name in names) for part in ("weight", "bias"))
-    slots: list[Slot | Fixed] = [
-        Slot(weights, lambda m: place(m).weight, layout, stacked=stacked, joined=joined)
-    ]
-    if linear.bias is not None:
-        slots.append(Slot(biases, lambda m: place(m).bias, SAME, stacked=stacked, joined=joined))
-    return slots
-
-
-def norm_slots(
-    norm: LayerNorm | RMSNorm, names: tuple[str, ...], place: Place, *, stacked: bool = False
-) -> list[Slot | Fixed]:
-    """The slots of one norm (or of one in each layer)."""
-    slots: list[Slot | Fixed] = []
-    if norm.scale is not None:
-        scales = tuple(f"{name}.weight" for name in names)
-        slots.append(Slot(scales, lambda m: place(m).scale, SAME, stacked=stacked))
-    if isinstance(norm, LayerNorm) and norm.bias is not None:
-        biases = tuple(f"{name}.bias" for name in names)
-        slots.append(Slot(biases, lambda m: place(m).bias, SAME, stacked=stacked))
-    return slots
-
-
-def patch_layout(patch: PatchEmbed) -> Layout:
-    """A convolution whose kernel is as large as its stride, as the linear map of a flattened patch."""
-    kernel = (patch.channels, patch.patch, patch.patch)
-    return Layout(lambda a: a.reshape(len(a), -1), lambda a: a.reshape(len(a), *kernel))
-
-
-def _block_slots(
-    block: Block, names: BlockNames, layers: tuple[str, ...], place: Place
-) -> list[Slot | Fixed]:
+def _block_slots(block: Block, names: BlockNames, layers: tuple[str, ...], pick: Pick) -> list[Slot | Fixed]:
     def each(*inside: str) -> tuple[str, ...]:
         return tuple(layer + name for layer in layers for name in inside)
 
-    slots = norm_slots(
-        block.attention_norm, each(names.attention_norm), lambda m: place(m).attention_norm, stacked=True
-    )
-    slots += norm_slots(block.mlp_norm, each(names.mlp_norm), lambda m: place(m).mlp_norm, stacked=True)
-    slots += _attention_slots(block.attention, names, each, lambda m: place(m).attention)
-    slots += _mlp_slots(block.mlp, names, each, lambda m: place(m).mlp)
+    slots: list[Slot | Fixed] = []
+    slots += TORCH.norm(block.attention_norm, each(names.attention_norm), lambda m: pick(m).attention_norm)
+    slots += TORCH.norm(block.mlp_norm, each(names.mlp_norm), lambda m: pick(m).mlp_norm)
+    slots += _attention_slots(block.attention, names, each, lambda m: pick(m).attention)
+    slots += _mlp_slots(block.mlp, names, each, lambda m: pick(m).mlp)
     if block.attention_scale is not None:
-        slots.append(Slot(each(names.scales[0]), lambda m: place(m).attention_scale, stacked=True))
-        slots.append(Slot(each(names.scales[1]), lambda m: place(m).mlp_scale, stacked=True))
+        slots.append(Slot(each(names.scales[0]), lambda m: pick(m).attention_scale, stacked=True))
+        slots.append(Slot(each(names.scales[1]), lambda m: pick(m).mlp_scale, stacked=True))
     return slots
 
 
 def _attention_slots(
-    attention: Attention, names: BlockNames, each: Callable[..., tuple[str, ...]], place: Place
+    attention: Attention, names: BlockNames, each: Callable[..., tuple[str, ...]], pick: Pick
 ) -> list[Slot | Fixed]:
-    slots = linear_slots(
-        attention.qkv, each(*names.qkv), lambda m: place(m).qkv, stacked=True, joined=len(names.qkv)
-    )
-    slots += linear_slots(attention.out, each(names.out), lambda m: place(m).out, stacked=True)
+    slots: list[Slot | Fixed] = []
+    slots += TORCH.linear(attention.qkv, each(*names.qkv), lambda m: pick(m).qkv, joined=len(names.qkv))
+    slots += TORCH.linear(attention.out, each(names.out), lambda m: pick(m).out)
     if attention.partial_bias is not None and len(names.qkv) == 1:
         layout = _rows_of_three(attention.biased)
         biases = each(f"{names.qkv[0]}.bias")
-        slots.append(Slot(biases, lambda m: place(m).partial_bias, layout, stacked=True))
+        slots.append(Slot(biases, lambda m: pick(m).partial_bias, layout, stacked=True))
         mask = np.repeat(np.asarray(attention.biased, np.float32), attention.heads * attention.head_dim)
         slots += [Fixed(name, mask) for name in each(names.bias_mask)]
     elif attention.partial_bias is not None:
         biased = [name for name, has in zip(names.qkv, attention.biased, strict=True) if has]
         biases = each(*(f"{name}.bias" for name in biased))
-        slots.append(Slot(biases, lambda m: place(m).partial_bias, AS_ROW, stacked=True, joined=len(biased)))
+        slots.append(Slot(biases, lambda m: pick(m).partial_bias, AS_ROW, stacked=True, joined=len(biased)))
     return slots
 
 
 def _mlp_slots(
-    mlp: Mlp | SwiGlu, names: BlockNames, each: Callable[..., tuple[str, ...]], place: Place
-) -> list[Slot | Fixed]:
+    mlp: Mlp | SwiGlu, names: BlockNames, each: Callable[..., tuple[str, ...]], pick: Pick
+) -> list[Slot]:
     if not isinstance(mlp, SwiGlu):
-        slots = linear_slots(mlp.up, each(names.mlp[0]), lambda m: place(m).up, stacked=True)
-        return slots + linear_slots(mlp.down, each(names.mlp[1]), lambda m: place(m).down, stacked=True)
-    slots = linear_slots(mlp.down, each(names.gated[-1]), lambda m: place(m).down, stacked=True)
+        slots = TORCH.linear(mlp.up, each(names.mlp[0]), lambda m: pick(m).up)
+        return slots + TORCH.linear(mlp.down, each(names.mlp[1]), lambda m: pick(m).down)
+    slots = TORCH.linear(mlp.down, each(names.gated[-1]), lambda m: pick(m).down)
     if len(names.gated) == 3:
-        slots += linear_slots(mlp.gate, each(names.gated[0]), lambda m: place(m).gate, stacked=True)
-        return slots + linear_slots(mlp.up, each(names.gated[1]), lambda m: place(m).up, stacked=True)
+        slots += TORCH.linear(mlp.gate, each(names.gated[0]), lambda m: pick(m).gate)
+        return slots + TORCH.linear(mlp.up, each(names.gated[1]), lambda m: pick(m).up)
     both = names.gated[0]
     slots.append(
-        Slot(each(f"{both}.weight"), lambda m: (place(m).gate.weight, place(m).up.weight), stacked=True)
+        Slot(each(f"{both}.weight"), lambda m: (pick(m).gate.weight, pick(m).up.weight), stacked=True)
     )
     if mlp.up.bias is not None:
-        slots.append(
-            Slot(each(f"{both}.bias"), lambda m: (place(m).gate.bias, place(m).up.bias), stacked=True)
-        )
+        slots.append(Slot(each(f"{both}.bias"), lambda m: (pick(m).gate.bias, pick(m).up.bias), stacked=True))
     return slots
 
 
-def _rows_of_three(has: tuple[bool, bool, bool]) -> Layout:
+def _rows_of_three(has: tuple[bool, bool, bool]) -> ArrayLayout:
     """Three parts in one row, of which those that are masked out are published as zeros."""
     rows = np.flatnonzero(has)
 
@@ -209,4 +158,4 @@ def _rows_of_three(has: tuple[bool, bool, bool]) -> Layout:
         whole[rows] = a
         return whole.reshape(-1)
 
-    return Layout(lambda a: a.reshape(3, -1)[rows], write)
+    return ArrayLayout(lambda a: a.reshape(3, -1)[rows], write)

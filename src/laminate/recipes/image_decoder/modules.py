@@ -21,10 +21,10 @@ from laminate.nn import trunc_normal
 from laminate.pretrained import hub
 from laminate.pretrained.details import Details
 from laminate.pretrained.discriminators import VitBackbone, load_backbone
-from laminate.pretrained.identify import READERS
 from laminate.pretrained.inception import load_inception
 from laminate.pretrained.lpips import load_lpips
 from laminate.pretrained.patches import IMAGENET_MEAN, IMAGENET_STD
+from laminate.pretrained.published import READERS
 from laminate.pretrained.teachers import teacher_identity, teacher_shapes
 from laminate.recipes.family import Modules
 from laminate.recipes.image_decoder.recipe import Adversary, DecoderRecipe, for_tokenizer

@@ -1,0 +1,90 @@
+"""The slots of single layers, in the words that PyTorch's checkpoints use and in those of FlatDINO's.
+
+Names are whole names of layers: one, or, for a layer that is stacked over depth, a tuple of one for each of them.
+"""
+
+import dataclasses
+from typing import Any, Protocol, runtime_checkable
+
+from laminate.nn import LayerNorm, PatchEmbed, RMSNorm, Rotary
+from laminate.pretrained.keymaps.base import SAME, TRANSPOSED, ArrayLayout, Pick, Slot
+
+Names = str | tuple[str, ...]
+
+
+@runtime_checkable
+class Weighted(Protocol):
+    """A linear map or a convolution."""
+
+    @property
+    def weight(self) -> Any: ...
+
+    @property
+    def bias(self) -> Any: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Words:
+    """What stands behind the name of a layer: `join`, and the word for each of its arrays.
+
+    `weight_layout` is how the weight of a linear map is laid out.
+    """
+
+    join: str
+    weight: str
+    scale: str
+    weight_layout: ArrayLayout = SAME
+    bias: str = "bias"
+
+    def slot(
+        self, names: Names, word: str, leaf: Pick, layout: ArrayLayout = SAME, *, joined: int = 1
+    ) -> Slot:
+        """The slot of the array `word` of a layer, which `leaf` picks out of the module."""
+        stacked = isinstance(names, tuple)
+        keys = tuple(f"{name}{self.join}{word}" for name in (names if stacked else (names,)))
+        return Slot(keys, leaf, layout, stacked=stacked, joined=joined)
+
+    def linear(
+        self,
+        layer: Weighted,
+        names: Names,
+        pick: Pick,
+        *,
+        joined: int = 1,
+        layout: ArrayLayout | None = None,
+        bias_layout: ArrayLayout = SAME,
+    ) -> list[Slot]:
+        """Weight and, if the layer has one, bias; `layout` is that of the weight, if it is not the usual one."""
+        layout = self.weight_layout if layout is None else layout
+        slots = [self.slot(names, self.weight, lambda m: pick(m).weight, layout, joined=joined)]
+        if layer.bias is not None:
+            slots.append(self.slot(names, self.bias, lambda m: pick(m).bias, bias_layout, joined=joined))
+        return slots
+
+    def norm(self, norm: LayerNorm | RMSNorm, names: Names, pick: Pick) -> list[Slot]:
+        """Scale and bias, as far as the norm has them."""
+        slots: list[Slot] = []
+        if norm.scale is not None:
+            slots.append(self.slot(names, self.scale, lambda m: pick(m).scale))
+        if isinstance(norm, LayerNorm) and norm.bias is not None:
+            slots.append(self.slot(names, self.bias, lambda m: pick(m).bias))
+        return slots
+
+    def rotary(self, rotary: Rotary | None, name: str, pick: Pick) -> list[Slot]:
+        """The two tables of a rotary embedding, which the module computes itself; none without one."""
+        if rotary is None:
+            return []
+        cos = Slot((f"{name}{self.join}freqs_cos",), lambda m: pick(m).cos.value, constant=True)
+        return [cos, Slot((f"{name}{self.join}freqs_sin",), lambda m: pick(m).sin.value, constant=True)]
+
+
+TORCH = Words(".", "weight", "weight")
+"""Linear weights are `(out, in)`, which is how `nn.Linear` has them."""
+FLAX = Words("/", "kernel", "scale", TRANSPOSED)
+"""Linear weights are `(in, out)`."""
+
+
+def patch_layout(patch: PatchEmbed) -> ArrayLayout:
+    """A convolution whose kernel is as large as its stride, as the linear map of a flattened patch."""
+    kernel = (patch.channels, patch.patch, patch.patch)
+    return ArrayLayout(lambda a: a.reshape(len(a), -1), lambda a: a.reshape(len(a), *kernel))
