@@ -12,7 +12,7 @@ from etils import epath
 from jax.sharding import Mesh
 from jaxtyping import Array
 
-from laminate.analysis.curves import loss_curves, read_metrics
+from laminate.analysis.curves import finite_values, loss_curves, read_metrics
 from laminate.analysis.false_colours import false_colours
 from laminate.analysis.figures import ablation_map, reconstruction_grid
 from laminate.analysis.reconstruction import latents, rebuilt_example
@@ -58,16 +58,20 @@ def write_tokenizer_report(
         return folder / REPORT
     tokenizer = jax.tree.map(jnp.asarray, weights)
     records = read_metrics(folder / "metrics.jsonl")
-    best = max(record["val/r2"] for record in records if "val/r2" in record)
+    explained = finite_values(records, "val/r2")
+    best = {"val/r2": max(explained)} if explained else {}
     likeness, caption = _draw_reconstructions(examples, folder / "reconstructions.png")
-    run.save(folder / TOKENIZER, tokenizer, {"val/r2": best, likeness.metric: likeness.value})
+    run.save(folder / TOKENIZER, tokenizer, {**best, likeness.metric: likeness.value})
     loss_curves(records, folder / "curves.png")
     ablation_map(_ablation(tokenizer, examples["z"]), folder / "ablation.png")
     numbers = tokenizer.latents * tokenizer.bottleneck.out_features
     features = int(np.prod(examples["features"].shape[1:]))
     return run.page(
         headlines=(
-            (f"{best:.1%}", "of the variance of held-out teacher features explained"),
+            *(
+                (f"{share:.1%}", "of the variance of held-out teacher features explained")
+                for share in best.values()
+            ),
             (f"{features / numbers:.1f}x", f"fewer numbers: {features} in {tokenizer.latents} tokens"),
             (likeness.text, likeness.meaning),
         ),
