@@ -99,20 +99,20 @@ def test_counted_parameters_are_those_of_the_modules(tokens, features, classes, 
 
 
 def test_the_shift_is_the_names_or_that_of_the_latent():
-    assert named_generator("ditxl-kappa3").shift == 3.0
+    assert named_generator("ditxl-kappa3").resolved_time_shift == 3.0
     recipe = latent_recipe("ditb", 64, 768)
-    assert recipe.shift == dimension_shift(64 * 768) == pytest.approx(3.46410162)
-    assert replace(recipe, kappa_base=None).shift == 1.0
-    assert recipe.data_floor == pytest.approx(1 / (50 * recipe.shift))
-    assert replace(recipe, floor=0.05).data_floor == 0.05
+    assert recipe.resolved_time_shift == dimension_shift(64 * 768) == pytest.approx(3.46410162)
+    assert replace(recipe, time_shift_base=None).resolved_time_shift == 1.0
+    assert recipe.resolved_min_one_minus_t == pytest.approx(1 / (50 * recipe.resolved_time_shift))
+    assert replace(recipe, min_one_minus_t=0.05).resolved_min_one_minus_t == 0.05
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"kappa": 0.0}, "kappa"),
+        ({"time_shift": 0.0}, "kappa"),
         ({"steps": 0}, "steps"),
-        ({"floor": 0.0}, "floor"),
+        ({"min_one_minus_t": 0.0}, "floor"),
         ({"classes": -1}, "classes"),
         ({"class_dropout": 1.0}, "class_dropout"),
         ({"classes": 0, "class_dropout": 0.0}, "null class"),
@@ -198,7 +198,7 @@ def test_a_trained_generator_takes_no_other_tokenizer():
     mine, other = TokenizerId("mine", "1" * 64), TokenizerId("other", "2" * 64)
     latent = LatentSpec(5, 7, 32)
     recipe = for_latents(named_generator("dits"), latent, mine)
-    assert (recipe.tokens, recipe.features, recipe.augment.image_size) == (5, 7, 32)
+    assert (recipe.tokens, recipe.latent_dim, recipe.augment.image_size) == (5, 7, 32)
     assert for_latents(recipe, latent, mine) == recipe
     with pytest.raises(ValueError, match="belongs to the tokenizer mine with the hash 111111111111"):
         for_latents(recipe, latent, other)

@@ -48,7 +48,7 @@ def test_the_paper_s_recipe_is_tables_5_and_6():
     assert (recipe.schedule.start, recipe.schedule.peak, recipe.schedule.final) == (1e-6, 1e-4, 1e-8)
     assert (recipe.schedule.kind, recipe.schedule.decay_shape) == ("wsd", "cosine")
     assert (recipe.global_batch_size, recipe.reconstruction) == (512, "mse")
-    assert recipe.bottleneck == GaussianBottleneck(features=128)
+    assert recipe.bottleneck == GaussianBottleneck(latent_dim=128)
     assert recipe.compression == 48.0
 
 
@@ -193,8 +193,8 @@ def test_whole_numbers_stand_for_floats_in_json():
         (lambda: TeacherConfig("patches", image_size=64, patches=64, dim=64), "must be 3 x 8²"),
         (lambda: patch_teacher(64, 7), "must divide the image size"),
         (lambda: find_teacher("dino"), "Unknown teacher 'dino'. Known: patches"),
-        (lambda: GaussianBottleneck(features=0), "features must be at least 1"),
-        (lambda: GaussianBottleneck(features=3, kl_weight=-1.0), "kl_weight must be at least 0"),
+        (lambda: GaussianBottleneck(latent_dim=0), "features must be at least 1"),
+        (lambda: GaussianBottleneck(latent_dim=3, kl_weight=-1.0), "kl_weight must be at least 0"),
         (lambda: FsqBottleneck(levels=()), "at least one level"),
         (lambda: FsqBottleneck(levels=(8, 1)), r"must lie in \[2, 1000\], got 1"),
         (lambda: FsqBottleneck(levels=(8,) * 11), r"below 2\^31, got 8589934592 from 11 levels"),

@@ -58,7 +58,7 @@ def test_deep_nesting_is_refused(opening, times):
 )
 @pytest.mark.parametrize("around", ["{}", "[{}]", '{{"b": [{}]}}'])
 def test_what_is_no_plain_value_is_refused_wherever_it_stands(text, around):
-    with pytest.raises(JsonError, match="^f"):
+    with pytest.raises(JsonError, match=r"^f"):
         parse_json(around.format(text) if around != "{}" else text, "f")
 
 

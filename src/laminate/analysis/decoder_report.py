@@ -14,7 +14,7 @@ from laminate.analysis.curves import Panel, finite_values, loss_curves, read_met
 from laminate.analysis.decoder_input import DecoderInput
 from laminate.analysis.decoding import decoding_measures, summarise_decoding
 from laminate.analysis.figures import sample_grid
-from laminate.analysis.report import REPORT, Batches, Picture, RunReport
+from laminate.analysis.report import REPORT_FILE, Batches, Picture, RunReport
 from laminate.evals.fid import FeatureMoments, fid, fid_features
 from laminate.models.inception import InceptionV3
 from laminate.parallel.feeding import whole
@@ -115,7 +115,7 @@ def write_decoder_report(
     images = joined(map_batches(decode, decoder, frozen, run.visualised()))
     weights = whole(decoder)
     if not is_first():
-        return folder / REPORT
+        return folder / REPORT_FILE
     figures = {name: _compared(images["original"], images[name]) for name in images if name != "original"}
     records = read_metrics(folder / "metrics.jsonl")
     looked = [record for record in records if "val/psnr" in record and record["step"] <= run.step]

@@ -12,7 +12,7 @@ from jaxtyping import Int
 
 from laminate.analysis.curves import Panel, finite_values, loss_curves, read_metrics
 from laminate.analysis.figures import sample_grid
-from laminate.analysis.report import REPORT, Picture, RunReport
+from laminate.analysis.report import REPORT_FILE, Picture, RunReport
 from laminate.analysis.sampling import NotFiniteError, Sampler, SamplerParams
 from laminate.parallel.feeding import whole
 from laminate.parallel.hosts import is_first
@@ -85,7 +85,7 @@ def write_generator_report(run: RunReport, network: Any, /, *, grids: SampleGrid
     drawn = grids.finish(network, folder / "samples.png")
     weights = whole(network)
     if not is_first():
-        return folder / REPORT
+        return folder / REPORT_FILE
     records = read_metrics(folder / "metrics.jsonl")
     losses = finite_values(records, "val/loss")
     measured = {"val/loss": losses[-1]} if losses else {}

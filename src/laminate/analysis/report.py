@@ -13,7 +13,7 @@ from jaxtyping import Array
 
 from laminate.analysis.figures import FilePath
 
-REPORT = "report.html"
+REPORT_FILE = "report.html"
 
 Batches = Callable[[], Iterable[dict[str, Array]]]
 
@@ -102,7 +102,7 @@ def write_report(folder: FilePath, report: Report) -> epath.Path:
             f"the report refers to {', '.join(missing)}, which {folder} does not hold; "
             "write the pictures before the report."
         )
-    path = folder / REPORT
+    path = folder / REPORT_FILE
     path.write_text(page(report))
     return path
 

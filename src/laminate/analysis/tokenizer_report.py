@@ -16,7 +16,7 @@ from laminate.analysis.curves import finite_values, loss_curves, read_metrics
 from laminate.analysis.false_colours import false_colours
 from laminate.analysis.figures import ablation_map, reconstruction_grid
 from laminate.analysis.reconstruction import latents, rebuilt_example
-from laminate.analysis.report import REPORT, Picture, RunReport
+from laminate.analysis.report import REPORT_FILE, Picture, RunReport
 from laminate.analysis.token_ablation import token_ablation
 from laminate.parallel.feeding import whole
 from laminate.parallel.hosts import is_first
@@ -55,7 +55,7 @@ def write_tokenizer_report(
     examples = _examples(tokenizer, (teacher, place(decoder, mesh)), run.visualised(), mesh=mesh, dtype=dtype)
     weights = whole(tokenizer)
     if not is_first():
-        return folder / REPORT
+        return folder / REPORT_FILE
     tokenizer = jax.tree.map(jnp.asarray, weights)
     records = read_metrics(folder / "metrics.jsonl")
     explained = finite_values(records, "val/r2")

@@ -58,8 +58,8 @@ class EncodingNetworks:
         if known is not None and given is not None:
             if not same_teacher(known, given):
                 raise ValueError(
-                    f"The tokenizer {loaded.recipe.name!r} was trained on the teacher {teacher_text(known)}, and this is "
-                    f"{teacher_text(given)}: give it the features that it knows."
+                    f"The tokenizer {loaded.recipe.name!r} was trained on the teacher {teacher_text(known)}, and this "
+                    f"is {teacher_text(given)}: give it the features that it knows."
                 )
             loaded = dataclasses.replace(loaded, recipe=dataclasses.replace(loaded.recipe, teacher=given))
         return image_tokenizer(loaded, like=loaded.latent, encodes=encodes)

@@ -71,7 +71,12 @@ class Looked(Evaluation):
 
 
 def ask_all(
-    evaluations: Sequence[Evaluation], run: Run, state: TrainState, frozen: PyTree, stop: StopRequest, every: int
+    evaluations: Sequence[Evaluation],
+    run: Run,
+    state: TrainState,
+    frozen: PyTree,
+    stop: StopRequest,
+    every: int,
 ) -> Ask:
     """All figures of a state at once, where a validation is due each `every` steps; None if asked to stop."""
     asks = [(one.every, one.asked(run, state, frozen, stop)) for one in evaluations]

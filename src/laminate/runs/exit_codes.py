@@ -47,8 +47,8 @@ def training_errors(program: str) -> Generator[None]:
     """The known ways in which a training ends early become one line on standard error and an exit code.
 
     1: it diverged, the data are damaged, checkpoints cannot be read, or something cannot be written. 2: the checkpoint
-    to begin with does not fit, or a tracker cannot be started. 0: Ctrl-C or SIGTERM outside the steps, where nothing is unsaved. Any other exception is a
-    fault of the program and keeps its traceback.
+    to begin with does not fit, or a tracker cannot be started. 0: Ctrl-C or SIGTERM outside the steps, where nothing
+    is unsaved. Any other exception is a fault of the program and keeps its traceback.
     """
     try:
         with _termination_as_interrupt():

@@ -41,7 +41,11 @@ class DecoderChoice:
         """The way from raw latents of `tokenizer` to images; None if there is none."""
         if self.decoder is None:
             return OwnLatentDecoder(tokenizer) if tokenizer.shows_images else None
-        return DirectLatentDecoder(self.decoder) if self.reads_latents else FeatureLatentDecoder(tokenizer, self.decoder)
+        return (
+            DirectLatentDecoder(self.decoder)
+            if self.reads_latents
+            else FeatureLatentDecoder(tokenizer, self.decoder)
+        )
 
 
 def find_decoder(
@@ -81,8 +85,8 @@ def require_images(way: LatentDecoder | None, tokenizer: LoadedTokenizer) -> Non
     if way is None:
         of = "" if tokenizer.latent.teacher is None else f" of the teacher {tokenizer.latent.teacher.name}"
         raise ValueError(
-            f"The features{of} are no pixels: give --decoder the run of decoder.py on this tokenizer, or the decoder of "
-            "a published autoencoder on this teacher."
+            f"The features{of} are no pixels: give --decoder the run of decoder.py on this tokenizer, or the decoder "
+            "of a published autoencoder on this teacher."
         )
 
 

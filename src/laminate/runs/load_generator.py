@@ -106,7 +106,7 @@ def tokenizer_of(
 def require_alike(generator: Generator, weak: Generator) -> None:
     """Raises ValueError unless `weak` can guide `generator`: the same latents, read in the same way."""
     mine, theirs = generator.recipe, weak.recipe
-    fields = ("tokens", "features", "classes", "normalize", "prediction", "tokenizer")
+    fields = ("tokens", "latent_dim", "classes", "normalize", "prediction", "tokenizer")
     differing = [name for name in fields if getattr(mine, name) != getattr(theirs, name)]
     if differing:
         raise ValueError(

@@ -14,7 +14,7 @@ import optax
 from etils import epath
 
 from laminate.analysis.curves import read_metrics
-from laminate.analysis.report import REPORT, RunReport
+from laminate.analysis.report import REPORT_FILE, RunReport
 from laminate.data.records import spread
 from laminate.parallel.feeding import feed
 from laminate.parallel.hosts import check, is_first, of_first, watched
@@ -67,7 +67,7 @@ def train(
     `progress_metrics` stand beside the progress bar.
     """
     complete = f"complete: all {run.counts.total} steps are in {run.folder.path}"
-    reported = of_first("report", "yes" if (run.folder.path / REPORT).exists() else "no") == "yes"
+    reported = of_first("report", "yes" if (run.folder.path / REPORT_FILE).exists() else "no") == "yes"
     if run.saved_step() >= run.counts.total and reported:
         return Trained(None, True, complete)
     schedule = learning_rate(run.recipe.schedule, run.counts)
@@ -150,7 +150,7 @@ def conclude(
         return
     if trained.state is None:
         say(f"{trained.note}; --fresh starts over", primary=is_first())
-        _say_where(run, run.folder.path / REPORT)
+        _say_where(run, run.folder.path / REPORT_FILE)
         return
     say(f"{trained.note}; measuring and drawing the report", primary=is_first())
     few = max(1, STATISTICS_IMAGES // run.recipe.global_batch_size)

@@ -68,7 +68,7 @@ def bottleneck(recipe: GaussianBottleneck | FsqBottleneck) -> Gaussian | Fsq:
     if isinstance(recipe, FsqBottleneck):
         return Fsq(recipe.levels)
     return Gaussian(
-        recipe.features,
+        recipe.latent_dim,
         tanh=recipe.tanh,
         deterministic=recipe.deterministic,
         initial_logvar=recipe.initial_logvar,

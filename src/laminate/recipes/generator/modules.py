@@ -19,7 +19,7 @@ def generator(recipe: GeneratorRecipe, compute: Compute = PLAIN, *, key: RandomK
     """The generator of `recipe` with freshly drawn float32 parameters."""
     layers = partial(trunk, kernel=compute.kernel, remat=compute.remat_of(recipe.network.depth))
     network = layers(recipe.network)
-    shape, null_class = FlatLatent(recipe.tokens, recipe.features), recipe.class_dropout > 0
+    shape, null_class = FlatLatent(recipe.tokens, recipe.latent_dim), recipe.class_dropout > 0
     if recipe.head is None:
         return Dit(
             network,
@@ -51,7 +51,7 @@ def _frozen(
     weights: bool = True,
 ) -> ImageTokenizer:
     """The tokenizer; of one that is not chosen yet, the shapes of one with such latents."""
-    latent = LatentSpec(recipe.tokens, recipe.features, recipe.augment.image_size)
+    latent = LatentSpec(recipe.tokens, recipe.latent_dim, recipe.augment.image_size)
     return image_tokenizer(tokenizer, like=latent, encodes=not stored, weights=weights)
 
 

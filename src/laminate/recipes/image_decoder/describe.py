@@ -24,7 +24,7 @@ def describe(recipe: DecoderRecipe) -> Text:
         header=_header(recipe),
         rows=_rows(recipe),
         summary=f"Paints images of {recipe.image_size} pixels from {recipe.tokens} {recipe.reads} of "
-        f"{recipe.features} numbers.",
+        f"{recipe.latent_dim} numbers.",
         card=CardText(
             task="image-to-image",
             tags=("image-decoder", "flatdino" if latents else "representation-autoencoder"),
@@ -73,7 +73,7 @@ def _optimizer_rows(recipe: DecoderRecipe) -> Facts:
 
 
 def _source(recipe: DecoderRecipe) -> str:
-    sizes = f"{recipe.tokens} tokens of {recipe.features}"
+    sizes = f"{recipe.tokens} tokens of {recipe.latent_dim}"
     if recipe.reads == "features":
         return f"{sizes}: the features of {'no teacher' if recipe.teacher is None else recipe.teacher.name}"
     tokenizer = recipe.tokenizer
@@ -118,7 +118,7 @@ def _use(recipe: DecoderRecipe) -> tuple[str, ...]:
         "```sh\npython experiments/sample.py --decoder PATH\n```",
         "```python\nimport laminate\n\n"
         'decoder = laminate.from_pretrained("PATH OR ORGANISATION/NAME")\n'
-        f"image = decoder(latents)  # latents {shape_text(recipe.tokens, recipe.features)}, image "
+        f"image = decoder(latents)  # latents {shape_text(recipe.tokens, recipe.latent_dim)}, image "
         f"{shape_text(recipe.image_size, recipe.image_size, 3)}, nominally in [0, 1]\n"
         "```",
         f"It reads {of}.",

@@ -26,7 +26,7 @@ def embedded_decoder() -> DecoderRecipe:
         patch_size=16,
         schedule=DECODER_SCHEDULE,
         tokens=16,
-        features=128,
+        latent_dim=128,
         perceptual=Perceptual("pyramid", weight=40.0),  # the L1 of pixels is least without detail
         adversary=Adversary(
             kind="details",
@@ -89,7 +89,7 @@ def _rae(name: str, dim: int, depth: int, heads: int, hidden: int) -> DecoderRec
         reads="features",
         teacher=teacher,
         tokens=teacher.patches,
-        features=teacher.dim,
+        latent_dim=teacher.dim,
         noise=Noise("uniform", 0.8),
         clip=False,
         adversary=Adversary(antialias=False),
