@@ -6,11 +6,13 @@ from typing import NamedTuple
 
 from laminate.data.batch import Arrays
 from laminate.data.decode import ImageError
-from laminate.data.records import RecordError, Records
+from laminate.data.records import RecordError, RecordFileError, Records
 
 logger = logging.getLogger("laminate.data")
 
 DEFAULT_MAX_BAD_IMAGES = 100
+BAD_IMAGE = (ImageError, RecordError, RecordFileError, OSError)
+"""What counts as a bad image once work has begun: a file that has vanished and a disk that fails too."""
 
 
 class TooManyBadImagesError(ValueError):
@@ -41,7 +43,7 @@ def load(records: Records, index: int, view: Callable[[bytes], Arrays]) -> Loade
         example = records[index]
         key = example.key
         return LoadedExample(view(example.image), example.label, ())
-    except (ImageError, RecordError) as error:
+    except BAD_IMAGE as error:
         return LoadedExample(None, -1, (Fault(index, key, str(error)),))
 
 

@@ -8,7 +8,6 @@ the others.
 
 import dataclasses
 import fcntl
-import json
 import os
 import re
 import shutil
@@ -27,15 +26,19 @@ from laminate.data.prepared import (
     Skipped,
     is_prepared,
     read_prepared,
+    read_shard,
+    read_skipped,
     sha256_of,
     write_json,
     write_prepared,
 )
-from laminate.data.records import ArrayRecords, Records, Subset, fingerprint, open_record_file, record_writer
+from laminate.data.records import ArrayRecords, Records, RecordWriter, Subset, fingerprint, open_record_file
 from laminate.data.schema import NO_LABEL, Example, example_serializer
 from laminate.data.sources import open_splits
 from laminate.data.tfds_metadata import write_tfds_metadata
 from laminate.data.vet import vet_record_files
+from laminate.storage.strict_json import JsonError, read_json
+from laminate.storage.writing import open_own, writing
 
 RECORDS_PER_SHARD = 2048
 
@@ -156,31 +159,27 @@ def _write_shard(
 ) -> Done:
     partial = out / JOURNAL / f"{job.file}.partial"
     skipped: list[Skipped] = []
-    writer = record_writer(partial)
     written = 0
     try:
-        for index in range(job.start, job.stop):
-            if tally.stop.is_set():
-                raise InterruptedError("stopped")
-            key = f"record {index}"
-            try:
-                example = job.records[index]
-                key = example.key
-                vet_example(example, classes, options)
-            except (ValueError, OSError) as error:
-                skipped.append(Skipped(job.split, key, str(error)[:300]))
-                tally.bad(skipped[-1:])
-                continue
-            writer.write(serialize(example))
-            written += 1
-            tally.good(1)
-    except RuntimeError as error:
-        raise OSError(f"cannot write {partial} ({str(error)[:200]}): is the disk full?") from error
+        with RecordWriter(partial) as writer:
+            for index in range(job.start, job.stop):
+                if tally.stop.is_set():
+                    raise InterruptedError("stopped")
+                key = f"record {index}"
+                try:
+                    example = job.records[index]
+                    key = example.key
+                    vet_example(example, classes, options)
+                except (ValueError, OSError) as error:
+                    skipped.append(Skipped(job.split, key, str(error)[:300]))
+                    tally.bad(skipped[-1:])
+                    continue
+                writer.write(serialize(example))
+                written += 1
+                tally.good(1)
     except BaseException:
         tally.stop.set()  # before this thread begins with the next shard
         raise
-    finally:
-        writer.close()
     sync_file(partial)
     open_record_file(partial, written).close()
     final = out / job.file
@@ -199,11 +198,16 @@ def sync_file(path: Path) -> None:
 
 def _finished(job: ShardJob, out: Path) -> Done | None:
     """What the journal says about a shard that an earlier run has finished and that is still there."""
+    return read_done(out / JOURNAL / f"{job.file}.json", out / job.file)
+
+
+def read_done(entry: Path, file: Path) -> Done | None:
+    """What the `entry` of a journal says about a shard, if it can be read and the `file` is still there."""
     try:
-        entry = json.loads((out / JOURNAL / f"{job.file}.json").read_text(encoding="utf-8"))
-        done = Done(RecordShard(**entry["shard"]), tuple(Skipped(**skip) for skip in entry["skipped"]))
-        return done if (out / job.file).stat().st_size == done.shard.size else None
-    except (OSError, ValueError, KeyError, TypeError):
+        read = read_json(entry)
+        done = Done(read_shard(read["shard"]), tuple(read_skipped(skip) for skip in read["skipped"].items()))
+        return done if file.stat().st_size == done.shard.size else None
+    except (OSError, JsonError):
         return None
 
 
@@ -217,8 +221,10 @@ def _journal(out: Path, plan: str) -> Generator[None]:
     journal = out / JOURNAL
     if out.exists() and not journal.is_dir() and any(out.iterdir()):
         raise FileExistsError(f"{out} is not empty and holds no prepared data: choose a new folder")
-    journal.mkdir(parents=True, exist_ok=True)
-    with (journal / "lock").open("w") as lock:
+    with writing(out):
+        journal.mkdir(parents=True, exist_ok=True)
+        descriptor = open_own(journal / "lock")
+    with os.fdopen(descriptor, "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -228,7 +234,7 @@ def _journal(out: Path, plan: str) -> Generator[None]:
         stated = journal / "plan.json"
         if not stated.exists():
             write_json(stated, {"plan": plan})
-        if json.loads(stated.read_text(encoding="utf-8")) != {"plan": plan}:
+        if read_json(stated).value != {"plan": plan}:
             raise FileExistsError(
                 f"{out} holds an unfinished preparation of another source or with other options: "
                 "choose a new folder, or remove that one"
@@ -305,7 +311,7 @@ def prepare(
     Raises:
       ValueError: the source cannot be used, or has too many bad images.
       FileExistsError: `out` holds something else.
-      OSError: writing failed.
+      UnwritableError: writing failed; what is finished stays, and the same call goes on from there.
     """
     splits = open_splits(source, held_out=options.held_out)
     classes = shared_classes(splits)
@@ -335,7 +341,8 @@ def prepare(
         for split in splits:
             if not any(shard.count for shard in prepared.shards_of(split)):
                 raise ValueError(f"no image of the split '{split}' of {source} can be used")
-        write_tfds_metadata(out, prepared)
+        with writing(out):
+            write_tfds_metadata(out, prepared)
         write_prepared(out, prepared)
     shutil.rmtree(out / JOURNAL)
     return prepared

@@ -29,11 +29,10 @@ from laminate.data.array_schema import ArrayFacts, ReadArray
 from laminate.data.array_writer import ArrayFolder, ArrayJob, plan_array_jobs
 from laminate.data.augment import Augment, RandomResizedCrop, Squash
 from laminate.data.batch import Arrays, stack
-from laminate.data.decode import ImageError
-from laminate.data.faults import Fault, FaultCount
+from laminate.data.faults import BAD_IMAGE, Fault, FaultCount
 from laminate.data.prepare import Done, shared_classes, tfds_name
 from laminate.data.prepared import Prepared, Skipped, read_prepared
-from laminate.data.records import RecordError, Records, fingerprint
+from laminate.data.records import Records, fingerprint
 from laminate.data.sources import SPLITS, open_records
 from laminate.parallel.hosts import barrier, host_count, host_index, is_first, of_first
 from laminate.parallel.sharding import batch_sharding
@@ -192,7 +191,7 @@ def _load(records: Records, index: int, number: int, view: Augment, seed: int) -
         key = example.key
         seen = view(example.image, np.random.default_rng([seed, index, number]))
         return View(seen, example.label, key)
-    except (ImageError, RecordError) as error:
+    except BAD_IMAGE as error:
         return Fault(index, key, str(error))
 
 

@@ -1,10 +1,10 @@
 """An opened run: train it, continue it, and leave a report."""
 
 import dataclasses
-import json
 import shlex
 import sys
 from collections.abc import Callable
+from functools import partial
 from itertools import repeat
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 import optax
 from etils import epath
 
+from laminate.analysis.curves import read_metrics
 from laminate.analysis.report import REPORT_FILE, RunReport
 from laminate.data.records import spread
 from laminate.parallel.feeding import feed
@@ -31,7 +32,7 @@ from laminate.train.loop import LoopPlan, Sinks, fit
 from laminate.train.progress import Progress, RunHeader
 from laminate.train.signals import StopRequest, stop_requests
 from laminate.train.state import TrainState
-from laminate.train.trackers import TensorBoard, Tracker, Trackers, Wandb
+from laminate.train.trackers import TensorBoard, Tracker, Trackers, Wandb, start_tracker
 
 STATISTICS_IMAGES = 50_000  # training images, spread over all, that the latent statistics are measured on
 SHOWN_IMAGES = 64  # validation images that are looked at one by one
@@ -120,8 +121,7 @@ def title(run: Run) -> str:
 
 def _is_validated(run: Run, step: int) -> bool:
     """Whether the metrics hold a validation of `step`: a run may have been stopped in its last one."""
-    text = run.folder.metrics_path.read_text() if run.folder.metrics_path.exists() else ""
-    entries = [json.loads(line) for line in text.splitlines()]
+    entries = read_metrics(run.folder.metrics_path) if run.folder.metrics_path.exists() else []
     mine = any(entry["step"] == step and any(name.startswith("val/") for name in entry) for entry in entries)
     return of_first("validated", str(mine)) == "True"
 
@@ -229,16 +229,17 @@ def _trackers(run: Run) -> list[Tracker]:
         return []
     trackers: list[Tracker] = []
     if run.flags.tensorboard:
-        trackers.append(TensorBoard(run.folder.path / "tensorboard"))
+        events = run.folder.path / "tensorboard"
+        trackers.append(start_tracker("TensorBoard", "--tensorboard", lambda: TensorBoard(events)))
     if run.flags.wandb:
-        trackers.append(
-            Wandb(
-                run.folder.path,
-                project=run.flags.wandb_project,
-                name=run.flags.wandb_name or run.recipe.name,
-                config=to_tree(run.recipe),
-            )
+        wandb = partial(
+            Wandb,
+            run.folder.path,
+            project=run.flags.wandb_project,
+            name=run.flags.wandb_name or run.recipe.name,
+            config=to_tree(run.recipe),
         )
+        trackers.append(start_tracker("Weights & Biases", "--wandb", wandb))
     return trackers
 
 
