@@ -19,8 +19,8 @@ from PIL import Image
 MAX_PIXELS = 2**26
 """The most pixels that `decode_image` accepts unless told otherwise: 8192 x 8192, 192 MiB when decoded.
 
-While it decodes, a format other than JPEG takes up to 12 bytes for each pixel, 768 MiB at this limit: what it stores (up
-to 4), as RGB (3), the result (3), and buffers.
+While it decodes, a format other than JPEG takes up to 12 bytes for each pixel, 768 MiB at this limit: what it stores
+(up to 4), as RGB (3), the result (3), and buffers.
 """
 
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
@@ -170,7 +170,9 @@ def _decode_by_pillow(data: bytes, header: ImageHeader, reduction: int) -> HostI
 
 def _to_rgb(picture: Image.Image) -> Image.Image:
     if picture.mode == "F":
-        raise ImageError("the image holds floating-point numbers, whose range nothing states: convert it to 8 bits")
+        raise ImageError(
+            "the image holds floating-point numbers, whose range nothing states: convert it to 8 bits"
+        )
     if picture.mode in _HIGH_DEPTH_MODES:
         # Pillow clips 16 bits to 255; the upper byte is what every 8-bit viewer shows.
         return _in_bands(picture, _upper_byte)

@@ -132,7 +132,9 @@ def read_prepared(folder: Path) -> Prepared:
     try:
         return _prepared(read_json(path))
     except JsonError as error:
-        raise RecordFileError(f"{path} is damaged ({error}): copy it again, or prepare the data again") from error
+        raise RecordFileError(
+            f"{path} is damaged ({error}): copy it again, or prepare the data again"
+        ) from error
 
 
 def _prepared(read: Field) -> Prepared:

@@ -324,12 +324,12 @@ class ArrayRecords:
             raise RecordError(f"record {within} of {file.path} is damaged ({_first_line(error)})") from error
         where = f"record {within} of {file.path}"
         if len(record) > MAX_IMAGE_BYTES:
-            raise RecordError(f"{where} has {len(record)} bytes, more than the {MAX_IMAGE_BYTES} that are read")
+            raise RecordError(
+                f"{where} has {len(record)} bytes, more than the {MAX_IMAGE_BYTES} that are read"
+            )
         try:
             parse = self._parse
-            example = (
-                parse_example(record) if parse is None else parse(record, f"{file.path.name}#{within}")
-            )
+            example = parse_example(record) if parse is None else parse(record, f"{file.path.name}#{within}")
         except SchemaError as error:
             raise RecordError(f"{where}: {error}") from error
         require_label(example.label, self.manifest.classes, where)
