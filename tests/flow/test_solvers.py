@@ -1,9 +1,9 @@
 """Samplers on a flow that is known exactly: order, compilation, broken states."""
 
-from dataclasses import itertools
+import itertools
+from dataclasses import dataclass
 from functools import partial
 
-import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
