@@ -1,0 +1,91 @@
+"""What a training is asked while it runs: measures of held-out data, and anything else that looks at its state."""
+
+import abc
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import PyTree
+
+from laminate.data.records import Records
+from laminate.runs.setup import Run
+from laminate.train.signals import StopRequest
+from laminate.train.state import TrainState
+from laminate.train.step import Measure, make_evaluation
+
+Metrics = dict[str, float]
+Ask = Callable[[TrainState], Metrics | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation(abc.ABC):
+    """One question, put to the state at every `every`-th validation and at the end, by all hosts."""
+
+    every: int = 1
+
+    @abc.abstractmethod
+    def asked(self, run: Run, state: TrainState, frozen: PyTree, stop: StopRequest) -> Ask:
+        """A function of a state like `state` to its figures; None if it was asked to stop on the way."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured(Evaluation):
+    """`measure` of every record, summed, of which `summarise` makes figures that bear names such as `val/loss`.
+
+    `records` are the run's held-out ones unless others are given.
+    """
+
+    measure: Measure
+    summarise: Callable[[dict[str, Any]], Metrics]
+    records: Records | None = None
+
+    def asked(self, run: Run, state: TrainState, frozen: PyTree, stop: StopRequest) -> Ask:
+        evaluate = make_evaluation(
+            self.measure, state.averaged, frozen, mesh=run.mesh, compute_dtype=run.dtype
+        )
+        records = run.validation if self.records is None else self.records
+
+        def ask(state: TrainState) -> Metrics | None:
+            total: dict[str, Any] = {}
+            for batch in run.evaluation_batches(records):
+                if stop.poll():
+                    return None
+                sums = jax.device_get(evaluate(state.averaged, frozen, batch))
+                for name, value in sums.items():
+                    total[name] = total.get(name, 0.0) + np.asarray(value, np.float64)
+            return self.summarise(total)
+
+        return ask
+
+
+@dataclass(frozen=True, kw_only=True)
+class Looked(Evaluation):
+    """`look` at the state, to draw how far it is or to measure what is no sum over records."""
+
+    look: Callable[[TrainState], Metrics | None]
+
+    def asked(self, run: Run, state: TrainState, frozen: PyTree, stop: StopRequest) -> Ask:
+        return lambda state: self.look(state) or {}
+
+
+def ask_all(
+    evaluations: Sequence[Evaluation], run: Run, state: TrainState, frozen: PyTree, stop: StopRequest, every: int
+) -> Ask:
+    """All figures of a state at once, where a validation is due each `every` steps; None if asked to stop."""
+    asks = [(one.every, one.asked(run, state, frozen, stop)) for one in evaluations]
+
+    def ask(state: TrainState) -> Metrics | None:
+        figures: Metrics = {}
+        step = int(state.step)
+        for period, one in asks:
+            if step % (period * every) and step != run.counts.total:
+                continue
+            found = one(state)
+            if found is None:
+                return None
+            figures |= found
+        return figures
+
+    return ask

@@ -1,0 +1,73 @@
+"""The step that an experiment compiles, on shapes, for a plan."""
+
+import dataclasses
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, cast
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from laminate.parallel.sharding import abstract, batch_sharding
+from laminate.planning.plan import Job, Setting
+from laminate.recipes.describe import IMAGENET_IMAGES
+from laminate.recipes.families import family_of
+from laminate.recipes.family import Shapes
+from laminate.recipes.network import AttentionKernel, Compute, Remat
+from laminate.runs.task import learning_rate
+
+DTYPE = "bfloat16"
+_SAMPLES: Shapes = {"label": ((), "int32"), "index": ((), "uint32")}
+
+
+def job_maker(
+    experiment: ModuleType, recipe: Any, *, kernel: AttentionKernel = "xla", draws: bool = False
+) -> Callable[[Setting, Mesh], Job]:
+    """`make(setting, mesh)` is the step of `experiment.make_task`, or, if it `draws`, of `experiment.make_drawing`."""
+    modules = family_of(recipe).modules()
+
+    def make(setting: Setting, mesh: Mesh) -> Job:
+        compute = Compute(DTYPE, kernel, cast(Remat, setting.remat))
+        planned = dataclasses.replace(recipe, global_batch_size=setting.global_batch_size)
+        frozen = abstract(modules.frozen(planned, weights=False), mesh)
+        task = experiment.make_task(planned, frozen, compute)
+        counts = planned.schedule.counts(
+            examples=IMAGENET_IMAGES, global_batch_size=setting.global_batch_size
+        )
+        optimizer = task.optimizer(learning_rate(planned.schedule, counts), counts)
+        key = jax.eval_shape(lambda: jax.random.key(0))
+        state = abstract(eqx.filter_eval_shape(task.init_state(optimizer), key, key), mesh)
+        if draws:
+            return _drawing(experiment, planned, state, frozen, mesh)
+        step = task.step(
+            optimizer,
+            state,
+            mesh=mesh,
+            micro_batches=setting.micro_batches,
+            compute_dtype=jnp.dtype(DTYPE),
+        )
+        shapes = modules.example_shapes(planned)
+        return Job(step, state, frozen, _batch(shapes, setting.global_batch_size, mesh))
+
+    return make
+
+
+def _drawing(experiment: ModuleType, recipe: Any, state: Any, frozen: Any, mesh: Mesh) -> Job:
+    """Every step of the sampler of a generator, on the averaged weights alone."""
+    draw = experiment.make_drawing(recipe, state.model, frozen, mesh=mesh, dtype=jnp.dtype(DTYPE))
+    held = eqx.tree_at(  # the constructor is for arrays, and these are shapes
+        lambda state: (state.opt_state, state.ema), state, ((), None), is_leaf=lambda node: node is None
+    )
+    step = jax.jit(lambda state, frozen, batch: draw(state.model, frozen, batch))
+    return Job(step, held, frozen, _batch(_SAMPLES, recipe.global_batch_size, mesh))
+
+
+def _batch(shapes: Shapes, global_batch_size: int, mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct]:
+    return {
+        name: jax.ShapeDtypeStruct(
+            (global_batch_size, *shape), jnp.dtype(dtype), sharding=batch_sharding(mesh)
+        )
+        for name, (shape, dtype) in shapes.items()
+    }

@@ -1,0 +1,81 @@
+"""Where the tokenizer of a run lies: noted when the run is opened, and looked for when its latents are decoded."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from etils import epath
+
+from laminate.recipes.latent import LoadedTokenizer, TokenizerId
+from laminate.recipes.network import AttentionKernel
+from laminate.runs.find_checkpoint import run_of
+from laminate.runs.load_tokenizer import load_tokenizer
+from laminate.runs.pretrained import exported
+from laminate.train.durable import is_local, write_atomically
+
+FILE = "tokenizer.json"
+
+
+def note_tokenizer(folder: epath.Path, tokenizer: LoadedTokenizer) -> None:
+    """Write into a run folder which tokenizer it reads and where that lies, seen from the folder where both are local."""
+    place, there = tokenizer.source, Path(os.path.expanduser(tokenizer.source))
+    if is_local(folder) and there.exists():
+        place = os.path.relpath(there.resolve(), Path(os.fspath(folder)).resolve())
+    noted = {"name": tokenizer.identity.name, "sha256": tokenizer.identity.sha256, "place": place}
+    write_atomically(folder / FILE, json.dumps(noted, indent=2) + "\n")
+
+
+def find_tokenizer(
+    source: str, identity: TokenizerId, *, codes: bool = False, kernel: AttentionKernel = "xla"
+) -> LoadedTokenizer:
+    """The tokenizer `identity` of what was trained in `source`: where its run noted it, else beside the run, else in
+    `runs` by name. Each is taken only if its weights have the right hash.
+
+    Raises FileNotFoundError with the places that were looked at, and what is wrong with each.
+    """
+    looked: list[str] = []
+    for place in dict.fromkeys(_places(source, identity)):
+        try:
+            found = load_tokenizer(place, codes=codes, kernel=kernel)
+        except FileNotFoundError:
+            looked.append(f"{place} is not there")
+            continue
+        except (ValueError, OSError) as error:
+            looked.append(f"{place} cannot be used ({error})")
+            continue
+        if found.identity.sha256 == identity.sha256:
+            return found
+        looked.append(f"{place} is another one, with the hash {found.identity.sha256[:12]}")
+    raise FileNotFoundError(
+        f"The tokenizer of {source}, {identity.name} with the hash {identity.sha256[:12]}, is not where it was looked "
+        f"for: {'; '.join(looked)}. Give --tokenizer."
+    )
+
+
+def _places(source: str, identity: TokenizerId) -> Iterator[str]:
+    for run in _runs(source):
+        noted = _read(epath.Path(run) / FILE)
+        if noted is not None and noted.get("sha256") == identity.sha256:
+            there = os.path.normpath(os.path.join(run, str(noted["place"])))
+            yield there if os.path.exists(there) or str(noted["place"]).startswith(".") else str(noted["place"])
+    for run in _runs(source):
+        yield os.path.join(os.path.dirname(os.path.normpath(run)) or ".", identity.name)
+    yield f"runs/{identity.name}"
+
+
+def _runs(source: str) -> tuple[str, ...]:
+    """The run folders that `source` may be, or may lie in."""
+    run, _ = run_of(os.path.expanduser(source))
+    inside = os.path.normpath(run)
+    return (inside, os.path.dirname(inside) or ".") if exported(run) == run else (inside,)
+
+
+def _read(file: epath.Path) -> dict[str, Any] | None:
+    """What a run noted; None if it noted nothing that can be read."""
+    try:
+        noted = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return None
+    return noted if isinstance(noted, dict) and isinstance(noted.get("place"), str) else None
