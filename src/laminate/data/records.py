@@ -16,6 +16,8 @@ import numpy as np
 from array_record.python import array_record_module  # pyright: ignore[reportAttributeAccessIssue]
 
 from laminate.data.array_schema import IMAGE_FIELD, ArrayFacts
+from laminate.data.left_out import LeftOut
+from laminate.data.options import MAX_PIXELS
 from laminate.data.schema import Example, SchemaError, parse_example
 
 __all__ = [
@@ -53,6 +55,9 @@ class RecordsManifest:
     `classes` is empty where there are no labels; `fingerprint` (hexadecimal) is equal exactly for equal
     content in equal order, as far as names, sizes and stored checksums tell. `arrays` says what the records hold in
     the place of images, if they do.
+
+    `max_pixels` is the most that an image may have to be read. `left_out` is what the source holds beside these
+    records, each file once over all splits; `locked` are its folders that may not be read; `notes` say how it was read.
     """
 
     name: str
@@ -63,6 +68,10 @@ class RecordsManifest:
     fingerprint: str
     licence: str = ""
     arrays: ArrayFacts | None = None
+    max_pixels: int = MAX_PIXELS
+    left_out: tuple[LeftOut, ...] = ()
+    locked: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def field(self) -> str:
@@ -156,6 +165,9 @@ def hold_out(records: KeyedRecords, split: str, fraction: float = HELD_OUT_FRACT
         count=len(indices),
         source=f"{whole.source} ({fraction:g} held out for validation by the hash of the key)",
         fingerprint=fingerprint((whole.fingerprint, "held out", fraction, split)),
+        left_out=whole.left_out if split == "train" else (),
+        locked=whole.locked if split == "train" else (),
+        notes=whole.notes if split == "train" else (),
     )
     return Subset(records, indices, manifest)
 
