@@ -47,7 +47,7 @@ def test_a_folder_of_mostly_loose_images_has_no_labels(tmp_path: Path, picture: 
     for number in range(20):
         (tmp_path / "set" / f"{number}.PNG").write_bytes(picture(number, "PNG"))
     (tmp_path / "set" / "more" / "one.png").write_bytes(picture(99, "PNG"))
-    records = open_splits(str(tmp_path / "set"), held_out=0)["train"]
+    records = open_splits(str(tmp_path / "set"), held_out=0.0)["train"]
     assert records.manifest.classes == () and len(records) == 21
     assert {records[i].label for i in range(len(records))} == {-1}
 
