@@ -5,6 +5,7 @@ into a journal; ``manifest.json`` comes last. Which process writes which shard i
 another number of them.
 """
 
+import contextlib
 import dataclasses
 import fcntl
 import json
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import safetensors.numpy
+from safetensors import SafetensorError
 
 from laminate.data.array_schema import array_record
 from laminate.data.prepare import Done, sync_file
@@ -31,6 +33,7 @@ from laminate.data.prepared import (
     write_prepared,
 )
 from laminate.data.records import open_record_file, record_writer
+from laminate.data.writing import close, written
 
 STATISTICS = "statistics.safetensors"
 """Mean and variance of every number of the arrays, as ``SPLIT.mean`` and ``SPLIT.variance``, float64."""
@@ -88,9 +91,10 @@ class ArrayFolder:
         """
         if self.out.exists() and not self.journal.is_dir() and any(self.out.iterdir()):
             raise FileExistsError(f"{self.out} is not empty and holds no encoded data: choose a new folder")
-        self.journal.mkdir(parents=True, exist_ok=True)
-        if not (self.journal / "plan.json").exists():
-            write_json(self.journal / "plan.json", {"plan": self.identity})
+        with written(self.out):
+            self.journal.mkdir(parents=True, exist_ok=True)
+            if not (self.journal / "plan.json").exists():
+                write_json(self.journal / "plan.json", {"plan": self.identity})
 
     @contextmanager
     def held(self, host: int) -> Generator[None]:
@@ -133,28 +137,27 @@ class ArrayFolder:
     ) -> RecordShard:
         """Write the `rows` (array, label, key) of one shard; `skipped` grows while they are drawn.
 
-        `note` makes it count. Raises OSError if it cannot be written.
+        `note` makes it count. Raises CannotWriteError if it cannot be written.
         """
         partial = self.journal / f"{job.file}.{host}.partial"
-        writer, written = record_writer(partial), 0
-        try:
-            for array, label, key in rows:
-                writer.write(array_record(array, label, key))
-                written += 1
-        except RuntimeError as error:
-            raise OSError(f"cannot write {partial} ({str(error)[:200]}): is the disk full?") from error
-        finally:
-            writer.close()
-        sync_file(partial)
-        open_record_file(partial, written).close()
-        shard = RecordShard(job.file, job.split, written, partial.stat().st_size, sha256_of(partial))
-        partial.replace(self.out / job.file)
+        with written(self.out, RuntimeError):
+            try:
+                count = _fill(partial, rows)
+                sync_file(partial)
+                open_record_file(partial, count).close()
+                shard = RecordShard(job.file, job.split, count, partial.stat().st_size, sha256_of(partial))
+                partial.replace(self.out / job.file)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    partial.unlink(missing_ok=True)
+                raise
         return shard
 
     def note(self, job: ArrayJob, done: Done, statistics: Mapping[str, np.ndarray]) -> None:
         """Note a written shard and its statistics: from now on it is kept."""
-        _save(self.journal / f"{job.file}.statistics", statistics)
-        write_json(self.journal / f"{job.file}.json", dataclasses.asdict(done))
+        with written(self.out, SafetensorError):
+            _save(self.journal / f"{job.file}.statistics", statistics)
+            write_json(self.journal / f"{job.file}.json", dataclasses.asdict(done))
 
     def statistics(self, job: ArrayJob) -> dict[str, np.ndarray]:
         """What was noted with a shard."""
@@ -162,9 +165,23 @@ class ArrayFolder:
 
     def finish(self, prepared: Prepared, statistics: Mapping[str, np.ndarray]) -> None:
         """Write statistics and manifest, and remove the journal; one process does, when all shards are written."""
-        _save(self.out / STATISTICS, statistics)
-        write_prepared(self.out, prepared)
+        with written(self.out, SafetensorError):
+            _save(self.out / STATISTICS, statistics)
+            write_prepared(self.out, prepared)
         shutil.rmtree(self.journal)
+
+
+def _fill(partial: Path, rows: Iterable[tuple[np.ndarray, int, str]]) -> int:
+    writer, count = record_writer(partial), 0
+    try:
+        for array, label, key in rows:
+            writer.write(array_record(array, label, key))
+            count += 1
+    except BaseException:
+        close(writer)
+        raise
+    writer.close()
+    return count
 
 
 def _save(path: Path, arrays: Mapping[str, np.ndarray]) -> None:

@@ -6,6 +6,7 @@ goes into a journal. Whatever stops the preparation, the next run keeps the shar
 the others.
 """
 
+import contextlib
 import dataclasses
 import fcntl
 import json
@@ -18,7 +19,16 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 
-from laminate.data.decode import MAX_PIXELS, check_size, decode_image, image_header
+from laminate.data.decode import (
+    MAX_PIXELS,
+    ImageError,
+    TooManyPixels,
+    check_size,
+    decode_image,
+    image_header,
+    noticed_cut_short,
+)
+from laminate.data.options import AS_IT_SAYS, SourceOptions
 from laminate.data.prepared import (
     FORMAT,
     JOURNAL,
@@ -36,6 +46,7 @@ from laminate.data.schema import NO_LABEL, Example, example_serializer
 from laminate.data.sources import open_splits
 from laminate.data.tfds_metadata import write_tfds_metadata
 from laminate.data.vet import vet_record_files
+from laminate.data.writing import close, written
 
 RECORDS_PER_SHARD = 2048
 
@@ -51,7 +62,8 @@ class Options:
     `shards` of each split (None: one per 2048 records), `workers` threads, the `held_out` fraction for a
     source without a validation split (0: none), how many bad images to leave out before stopping (`max_bad`),
     the most pixels of an image, whether every image is decoded once (`decode`) or only its header read, and
-    what the manifest says of `name`, `licence` and `origin` (None: taken from the source).
+    what the manifest says of `name`, `licence` and `origin` (None: taken from the source). `source` says how the source is
+    read; its limit on pixels wins, if it has one.
     """
 
     shards: int | None = None
@@ -63,6 +75,7 @@ class Options:
     name: str | None = None
     licence: str = ""
     origin: str | None = None
+    source: SourceOptions = AS_IT_SAYS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +95,7 @@ class Done:
 
     shard: RecordShard
     skipped: tuple[Skipped, ...]
+    cut_short: int = 0
 
 
 class Tally:
@@ -120,7 +134,7 @@ def tfds_name(name: str) -> str:
 def shared_classes(splits: dict[str, Records]) -> tuple[str, ...]:
     """The classes of all splits. Raises ValueError where they disagree on what a label means."""
     lists = sorted((records.manifest.classes for records in splits.values()), key=len)
-    if any(longest != lists[-1][: len(longest)] or bool(longest) != bool(lists[-1]) for longest in lists):
+    if any(longest != lists[-1][: len(longest)] for longest in lists):
         raise ValueError(f"the splits have different classes: {[list(names[:5]) for names in lists]} ...")
     return lists[-1]
 
@@ -137,13 +151,33 @@ def plan_jobs(splits: dict[str, Records], name: str, shards: int | None) -> list
     return jobs
 
 
-def vet_example(example: Example, classes: int, options: Options) -> None:
-    """Raises ValueError (`ImageError` among them) for an example that training could not use."""
+def vet_example(example: Example, classes: int, options: Options) -> bool:
+    """Raises ValueError (`ImageError` among them) for an example that training could not use.
+
+    Returns whether its last few bytes are missing.
+    """
     check_size(image_header(example.image), options.max_pixels)
-    if options.decode:
-        decode_image(example.image, max_pixels=options.max_pixels)
+    with noticed_cut_short() as sizes:
+        if options.decode:
+            decode_image(example.image, max_pixels=options.max_pixels)
     if not NO_LABEL <= example.label < max(classes, 0):
-        raise ValueError(f"its label {example.label} is outside 0..{classes - 1}")
+        raise WrongLabel(f"its label {example.label} is outside 0..{classes - 1}")
+    return bool(sizes)
+
+
+class WrongLabel(ValueError):
+    """A label that is no class."""
+
+
+def _kind(error: Exception, example: Example | None) -> str:
+    """Why an image cannot be used, in a few words."""
+    if isinstance(error, WrongLabel):
+        return "label outside the classes"
+    if isinstance(error, TooManyPixels):
+        return "more pixels than allowed (--max-pixels)"
+    if example is not None and not example.image:
+        return "empty file"
+    return "damaged, or no image" if isinstance(error, ImageError) else "cannot be read"
 
 
 def _write_shard(
@@ -155,38 +189,54 @@ def _write_shard(
     tally: Tally,
 ) -> Done:
     partial = out / JOURNAL / f"{job.file}.partial"
+    with written(out, RuntimeError):
+        try:
+            return _fill_shard(partial, job, out, classes, serialize, options, tally)
+        except BaseException:
+            tally.stop.set()  # before this thread begins with the next shard
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
+            raise
+
+
+def _fill_shard(
+    partial: Path,
+    job: ShardJob,
+    out: Path,
+    classes: int,
+    serialize: Callable[[Example], bytes],
+    options: Options,
+    tally: Tally,
+) -> Done:
     skipped: list[Skipped] = []
     writer = record_writer(partial)
-    written = 0
+    counted = cut_short = 0
     try:
         for index in range(job.start, job.stop):
             if tally.stop.is_set():
                 raise InterruptedError("stopped")
-            key = f"record {index}"
+            key, example = f"record {index}", None
             try:
                 example = job.records[index]
                 key = example.key
-                vet_example(example, classes, options)
+                cut_short += vet_example(example, classes, options)
             except (ValueError, OSError) as error:
-                skipped.append(Skipped(job.split, key, str(error)[:300]))
+                skipped.append(Skipped(job.split, key, str(error)[:300], _kind(error, example)))
                 tally.bad(skipped[-1:])
                 continue
             writer.write(serialize(example))
-            written += 1
+            counted += 1
             tally.good(1)
-    except RuntimeError as error:
-        raise OSError(f"cannot write {partial} ({str(error)[:200]}): is the disk full?") from error
     except BaseException:
-        tally.stop.set()  # before this thread begins with the next shard
+        close(writer)
         raise
-    finally:
-        writer.close()
+    writer.close()
     sync_file(partial)
-    open_record_file(partial, written).close()
+    open_record_file(partial, counted).close()
     final = out / job.file
-    shard = RecordShard(job.file, job.split, written, partial.stat().st_size, sha256_of(partial))
+    shard = RecordShard(job.file, job.split, counted, partial.stat().st_size, sha256_of(partial))
     partial.replace(final)
-    done = Done(shard, tuple(skipped))
+    done = Done(shard, tuple(skipped), cut_short)
     write_json(out / JOURNAL / f"{job.file}.json", dataclasses.asdict(done))
     return done
 
@@ -202,6 +252,7 @@ def _finished(job: ShardJob, out: Path) -> Done | None:
     try:
         entry = json.loads((out / JOURNAL / f"{job.file}.json").read_text(encoding="utf-8"))
         done = Done(RecordShard(**entry["shard"]), tuple(Skipped(**skip) for skip in entry["skipped"]))
+        done = dataclasses.replace(done, cut_short=int(entry.get("cut_short", 0)))
         return done if (out / job.file).stat().st_size == done.shard.size else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -305,9 +356,11 @@ def prepare(
     Raises:
       ValueError: the source cannot be used, or has too many bad images.
       FileExistsError: `out` holds something else.
-      OSError: writing failed.
+      CannotWriteError: the disk is full, or the place is gone; finished shards are kept.
     """
-    splits = open_splits(source, held_out=options.held_out)
+    splits = open_splits(source, held_out=options.held_out, options=options.source)
+    if options.source.max_pixels is not None:
+        options = dataclasses.replace(options, max_pixels=options.source.max_pixels)
     classes = shared_classes(splits)
     name = tfds_name(options.name or splits["train"].manifest.name)
     jobs = plan_jobs(splits, name, options.shards)
@@ -318,7 +371,7 @@ def prepare(
         if existing.plan != plan:
             raise FileExistsError(f"{out} holds other prepared data ({existing.name}): choose a new folder")
         return existing
-    with _journal(out, plan):
+    with written(out), _journal(out, plan):
         for records in splits.values():
             if foreign := _foreign_files(records):
                 vet_record_files(foreign.files, sample=False)
@@ -331,6 +384,10 @@ def prepare(
             shards=tuple(entry.shard for entry in done),
             skipped=tuple(skip for entry in done for skip in entry.skipped),
             plan=plan,
+            max_pixels=options.max_pixels,
+            cut_short=sum(entry.cut_short for entry in done),
+            left_out=tuple(one for records in splits.values() for one in records.manifest.left_out),
+            locked=tuple(one for records in splits.values() for one in records.manifest.locked),
         )
         for split in splits:
             if not any(shard.count for shard in prepared.shards_of(split)):

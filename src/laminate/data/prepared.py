@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from laminate.data.array_schema import ArrayFacts, parse_array
+from laminate.data.left_out import LeftOut, LeftOutCount
+from laminate.data.options import MAX_PIXELS, PIXEL_CEILING
 from laminate.data.records import (
     ArrayRecords,
     Example,
@@ -46,12 +48,17 @@ class Skipped:
     split: str
     key: str
     reason: str
+    kind: str = ""
+    """The reason in a few words, by which such images are counted."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Prepared:
     """What ``manifest.json`` says. `sources` names the origin of each split; `plan` identifies the
     preparation; `arrays` is None for images.
+
+    `skipped` are images that could not be used, `left_out` what else the source held, `locked` its folders that may not
+    be read; `cut_short` images are read without their last few bytes. `max_pixels` is what was allowed.
     """
 
     name: str
@@ -62,10 +69,23 @@ class Prepared:
     skipped: tuple[Skipped, ...]
     plan: str
     arrays: ArrayFacts | None = None
+    max_pixels: int = MAX_PIXELS
+    cut_short: int = 0
+    left_out: tuple[LeftOut, ...] = ()
+    locked: tuple[str, ...] = ()
 
     @property
     def format(self) -> str:
         return FORMAT if self.arrays is None else ARRAY_FORMAT
+
+    @property
+    def all_left_out(self) -> tuple[LeftOut, ...]:
+        """What the source held and is not here, by reason: what could not be used, and what was no image."""
+        count = LeftOutCount()
+        for skipped in self.skipped:
+            count.add(skipped.kind or "damaged, or no image", skipped.key)
+        count.add_all(self.left_out)
+        return count.entries()
 
     def shards_of(self, split: str) -> tuple[RecordShard, ...]:
         return tuple(shard for shard in self.shards if shard.split == split)
@@ -84,6 +104,9 @@ class Prepared:
             fingerprint=fingerprint([self.format, split, *self.classes, *(s.sha256 for s in shards)]),
             licence=self.licence,
             arrays=arrays,
+            max_pixels=self.max_pixels,
+            left_out=self.all_left_out if split == "train" else (),
+            locked=self.locked if split == "train" else (),
         )
 
 
@@ -141,6 +164,10 @@ def read_prepared(folder: Path) -> Prepared:
             skipped=tuple(Skipped(**entry) for entry in content["skipped"]),
             plan=str(content["plan"]),
             arrays=None if content["format"] == FORMAT else _arrays(content["arrays"]),
+            max_pixels=min(int(content.get("max_pixels", MAX_PIXELS)), PIXEL_CEILING),
+            cut_short=int(content.get("cut_short", 0)),
+            left_out=tuple(LeftOut(str(r), int(n), str(first)) for r, n, first in content.get("left_out", ())),
+            locked=tuple(str(folder) for folder in content.get("locked", ())),
         )
     except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
         raise RecordFileError(
