@@ -20,12 +20,13 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from laminate.data.left_out import LeftOut
+from laminate.data.left_out import LeftOut, shown
 from laminate.data.options import AS_IT_SAYS, MAX_BAD_IMAGES, SourceOptions
 from laminate.data.writing import CannotWriteError
 
 USER_ERROR, FAULTY, INTERRUPTED = 2, 1, 130
 _SHOWN_FAULTS = 20
+_SHOWN_CLASSES = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,6 +137,8 @@ def _prepare(command: Prepare, console: Console) -> int:
             highlight=False,
             soft_wrap=True,
         )
+    if prepared.classes:
+        console.print(escape(_class_line(prepared.classes)), highlight=False, soft_wrap=True)
     console.print(f"written to {escape(str(command.out))}", highlight=False, soft_wrap=True)
     return 0
 
@@ -143,13 +146,23 @@ def _prepare(command: Prepare, console: Console) -> int:
 def accounts(taken: int, cut_short: int, left_out: Sequence[LeftOut]) -> list[str]:
     """A table of all files of a source: those that were taken, and the others by reason; the last line is their sum."""
     rows = [("taken", taken, "")]
-    rows += [(f"left out: {entry.reason}", entry.count, f"as {entry.first}") for entry in left_out]
+    rows += [(f"left out: {entry.reason}", entry.count, _placed(entry.first)) for entry in left_out]
     rows += [("all", taken + sum(entry.count for entry in left_out), "")]
     width, digits = max(len(row[0]) for row in rows), max(len(str(row[1])) for row in rows)
     lines = [f"{name:<{width}}  {count:>{digits}}  {example}".rstrip() for name, count, example in rows]
     if cut_short:
         lines.append(f"{cut_short} of those taken lack their last few bytes and are read without them")
     return lines
+
+
+def _placed(path: str) -> str:
+    folder, _, name = path.rpartition("/")
+    return f"as {name} in '{folder}'" if folder else f"as {name}"
+
+
+def _class_line(classes: Sequence[str]) -> str:
+    named = ", ".join(f"'{shown(name)}'" for name in classes[:_SHOWN_CLASSES])
+    return f"classes: {named}" + (f" and {len(classes) - _SHOWN_CLASSES} more" if len(classes) > _SHOWN_CLASSES else "")
 
 
 def _check(command: Check, console: Console) -> int:

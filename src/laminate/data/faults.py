@@ -34,6 +34,7 @@ class LoadedExample(NamedTuple):
     label: int
     faults: tuple[Fault, ...]
     cut_short: Fault | None = None
+    key: str = ""
 
 
 def load(records: Records, index: int, view: Callable[[bytes], Arrays]) -> LoadedExample:
@@ -50,7 +51,7 @@ def load(records: Records, index: int, view: Callable[[bytes], Arrays]) -> Loade
         with noticed_cut_short() as sizes:
             arrays = view(example.image)
         cut = Fault(index, key, "its last few bytes are missing; it is read without them") if sizes else None
-        return LoadedExample(arrays, example.label, (), cut)
+        return LoadedExample(arrays, example.label, (), cut, key)
     except (ImageError, RecordError) as error:
         return LoadedExample(None, -1, (Fault(index, key, str(error)),))
 

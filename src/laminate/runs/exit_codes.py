@@ -14,6 +14,7 @@ from types import FrameType
 from laminate.data.batch_timeout import InputStalledError
 from laminate.data.faults import TooManyBadImagesError
 from laminate.data.records import RecordFileError
+from laminate.data.writing import CannotWriteError
 from laminate.parallel.hosts import finish, host_index, host_names, hosts_that_joined, leave
 from laminate.train.loop import DivergedError
 from laminate.train.manifest import CheckpointError, MismatchedCheckpoint
@@ -23,9 +24,11 @@ FAILED, REFUSED = 1, 2
 
 @contextlib.contextmanager
 def user_errors(program: str) -> Generator[None]:
-    """What a user can mend becomes one line on standard error and exit code 2."""
+    """What a user can mend becomes one line on standard error and exit code 2; a place that is full, exit code 1."""
     try:
         yield
+    except CannotWriteError as error:
+        raise _left(program, f"{error}", FAILED) from error
     except (ValueError, OSError) as error:
         raise _left(program, f"{error}", REFUSED) from error
 
@@ -42,7 +45,7 @@ def training_errors(program: str) -> Generator[None]:
         with _termination_as_interrupt():
             yield
             finish()
-    except (DivergedError, TooManyBadImagesError, RecordFileError, CheckpointError) as error:
+    except (DivergedError, TooManyBadImagesError, RecordFileError, CannotWriteError, CheckpointError) as error:
         code = REFUSED if isinstance(error, MismatchedCheckpoint) else FAILED
         raise _left(program, f"{error}", code) from error
     except InputStalledError as error:
