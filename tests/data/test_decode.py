@@ -103,7 +103,9 @@ def test_a_png_named_jpg_is_known_by_its_content():
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("reduction", [1, 2])
-def test_exif_orientation_is_applied_by_every_decoder_and_ignored_where_it_is_not_wanted(kind, orientation, reduction):
+def test_exif_orientation_is_applied_by_every_decoder_and_ignored_where_it_is_not_wanted(
+    kind, orientation, reduction
+):
     exif = Image.Exif()
     exif[0x0112] = orientation
     data = encoded(picture(46, 70), kind, exif=exif.tobytes())
@@ -125,7 +127,11 @@ def test_an_orientation_that_makes_no_sense_turns_nothing(orientation):
     exif[0x0112] = orientation
     data = encoded(picture(), exif=exif.tobytes())
     np.testing.assert_array_equal(decode_image(data), decode_image(encoded(picture())))
-    assert decode_image(data[:2] + b"\xff\xe1\x00\x20Exif\0\0MM\0*" + bytes(20) + data[2:]).shape == (45, 70, 3)
+    assert decode_image(data[:2] + b"\xff\xe1\x00\x20Exif\0\0MM\0*" + bytes(20) + data[2:]).shape == (
+        45,
+        70,
+        3,
+    )
 
 
 @pytest.mark.parametrize("missing", [1, 2, 3, 5, 8])
@@ -159,7 +165,9 @@ def test_tiff_is_read_as_pillow_reads_it(mode, compression):
 def test_a_truncated_or_floating_point_tiff_is_refused(fraction):
     data = encoded(picture(), "TIFF")
     assert "readable image" in error_of(data[: int(len(data) * fraction)])
-    assert "floating-point" in error_of(encoded(Image.fromarray(picture()[..., 0].astype(np.float32)), "TIFF"))
+    assert "floating-point" in error_of(
+        encoded(Image.fromarray(picture()[..., 0].astype(np.float32)), "TIFF")
+    )
 
 
 def test_transparency_shows_white():

@@ -162,7 +162,9 @@ def _placed(path: str) -> str:
 
 def _class_line(classes: Sequence[str]) -> str:
     named = ", ".join(f"'{shown(name)}'" for name in classes[:_SHOWN_CLASSES])
-    return f"classes: {named}" + (f" and {len(classes) - _SHOWN_CLASSES} more" if len(classes) > _SHOWN_CLASSES else "")
+    return f"classes: {named}" + (
+        f" and {len(classes) - _SHOWN_CLASSES} more" if len(classes) > _SHOWN_CLASSES else ""
+    )
 
 
 def _check(command: Check, console: Console) -> int:

@@ -199,9 +199,7 @@ def decode_window(
         if smaller >= candidate * size:
             reduction = candidate
             break
-    image = decode_image(
-        data, max_pixels=PIXEL_CEILING, reduction=reduction, fast=True, oriented=oriented
-    )
+    image = decode_image(data, max_pixels=PIXEL_CEILING, reduction=reduction, fast=True, oriented=oriented)
     if reduction == 1:
         return image, window
     height, width = window.height // reduction, window.width // reduction

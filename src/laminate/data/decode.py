@@ -10,7 +10,7 @@ import contextlib
 import io
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextvars import ContextVar
 from typing import Literal, NamedTuple
 
@@ -72,8 +72,9 @@ _cut_short: ContextVar[list[int] | None] = ContextVar("cut_short", default=None)
 
 
 @contextlib.contextmanager
-def noticed_cut_short() -> Iterator[list[int]]:
-    """Collects the sizes in bytes of the images that this thread reads inside though their last few bytes are missing."""
+def noticed_cut_short() -> Generator[list[int]]:
+    """Collects the sizes in bytes of the images that this thread reads inside though their last few bytes are
+    missing."""
     sizes: list[int] = []
     token = _cut_short.set(sizes)
     try:
@@ -177,7 +178,8 @@ def decode_image(
 
     `reduction` divides both sides, rounded up: for a JPEG inside the inverse cosine transform, which is
     quick, otherwise by box averages. `fast` lets a JPEG be decoded with a coarser cosine transform and plain
-    replication of the chroma: 8 % less time, about 42 dB from the exact pixels. `oriented` turns the picture as its EXIF
+    replication of the chroma: 8 % less time, about 42 dB from the exact pixels. `oriented` turns the picture
+    as its EXIF
     orientation says. Raises `ImageError`.
     """
     strict = _strict_jpeg_header(data)
@@ -192,7 +194,11 @@ def decode_image(
 
 
 def _decoded(
-    data: bytes, header: ImageHeader, strict: tuple[int, int, str] | None, reduction: DecodeReduction, fast: bool
+    data: bytes,
+    header: ImageHeader,
+    strict: tuple[int, int, str] | None,
+    reduction: DecodeReduction,
+    fast: bool,
 ) -> HostImage:
     """The pixels as they are stored."""
     if strict is None:
@@ -269,7 +275,9 @@ def _decode_by_pillow(data: bytes, header: ImageHeader, reduction: int) -> HostI
 
 def _to_rgb(picture: Image.Image) -> Image.Image:
     if picture.mode == "F":
-        raise ImageError("its pixels are floating-point numbers, whose range nothing states; save it as 8 or 16 bits")
+        raise ImageError(
+            "its pixels are floating-point numbers, whose range nothing states; save it as 8 or 16 bits"
+        )
     if picture.mode in _HIGH_DEPTH_MODES:
         # Pillow clips 16 bits to 255; the upper byte is what every 8-bit viewer shows.
         upper = (np.asarray(picture).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)

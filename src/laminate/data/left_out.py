@@ -1,10 +1,11 @@
 """What a source holds and is not taken from it: counted by reason, with one name for each."""
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from dataclasses import dataclass
 
 
-class LeftOut(NamedTuple):
+@dataclass(frozen=True)
+class LeftOut:
     """How many files (members, rows) were left out for one reason, and the first of them."""
 
     reason: str

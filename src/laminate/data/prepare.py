@@ -62,7 +62,8 @@ class Options:
     `shards` of each split (None: one per 2048 records), `workers` threads, the `held_out` fraction for a
     source without a validation split (0: none), how many bad images to leave out before stopping (`max_bad`),
     the most pixels of an image, whether every image is decoded once (`decode`) or only its header read, and
-    what the manifest says of `name`, `licence` and `origin` (None: taken from the source). `source` says how the source is
+    what the manifest says of `name`, `licence` and `origin` (None: taken from the source). `source` says how
+    the source is
     read; its limit on pixels wins, if it has one.
     """
 

@@ -166,7 +166,10 @@ def read_prepared(folder: Path) -> Prepared:
             arrays=None if content["format"] == FORMAT else _arrays(content["arrays"]),
             max_pixels=min(int(content.get("max_pixels", MAX_PIXELS)), PIXEL_CEILING),
             cut_short=int(content.get("cut_short", 0)),
-            left_out=tuple(LeftOut(str(r), int(n), str(first)) for r, n, first in content.get("left_out", ())),
+            left_out=tuple(
+                LeftOut(str(entry["reason"]), int(entry["count"]), str(entry["first"]))
+                for entry in content.get("left_out", ())
+            ),
             locked=tuple(str(folder) for folder in content.get("locked", ())),
         )
     except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:

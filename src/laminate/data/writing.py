@@ -14,9 +14,7 @@ class CannotWriteError(OSError):
 
 
 def _sentence(folder: Path, reason: str) -> str:
-    return (
-        f"cannot write {folder} ({reason}): is the disk full? Finished files are kept; the same command goes on from there"
-    )
+    return f"cannot write {folder} ({reason}): is the disk full? Finished files are kept; the same command goes on from there"
 
 
 @contextmanager
@@ -34,7 +32,9 @@ def written(folder: Path, *foreign: type[Exception]) -> Generator[None]:
             raise
         raise CannotWriteError(_sentence(folder, error.strerror or str(error))) from error
     except foreign as error:
-        raise CannotWriteError(_sentence(folder, (str(error).splitlines() or [type(error).__name__])[0][:200])) from error
+        raise CannotWriteError(
+            _sentence(folder, (str(error).splitlines() or [type(error).__name__])[0][:200])
+        ) from error
 
 
 def close(writer: Any) -> None:

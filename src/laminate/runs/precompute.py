@@ -24,6 +24,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from laminate.cli.encode_flags import EncodeFlags
 from laminate.data.array_schema import ArrayFacts, ReadArray
 from laminate.data.array_writer import ArrayFolder, ArrayJob, plan_array_jobs
 from laminate.data.augment import Augment, RandomResizedCrop, Squash
@@ -35,7 +36,6 @@ from laminate.data.records import Records, fingerprint
 from laminate.data.sources import open_splits
 from laminate.parallel.hosts import barrier, host_count, host_index, is_first, of_first
 from laminate.parallel.sharding import batch_sharding
-from laminate.cli.encode_flags import EncodeFlags
 from laminate.runs.preflight import require_same
 from laminate.tokenizers.statistics import RunningStatistics
 from laminate.train.step import Measure, make_map

@@ -104,7 +104,8 @@ def _require_same_classes(splits: dict[str, Records]) -> None:
     lists = sorted((records.manifest.classes for records in splits.values()), key=len)
     if any(longest != lists[-1][: len(longest)] for longest in lists):
         raise ValueError(
-            f"the splits have different classes: {[list(names[:5]) for names in lists]} ... Mend them, or take the images "
+            f"the splits have different classes: {[list(names[:5]) for names in lists]} ... Mend them, or take "
+            "the images "
             "without labels: --unlabelled"
         )
 

@@ -26,7 +26,9 @@ def choose_image(
     listed = f"{sorted(every)}"
     if options.image_key is not None:
         if options.image_key not in every:
-            raise RecordFileError(f"--image-key {options.image_key}: {where} has no such {what}; it has {listed}")
+            raise RecordFileError(
+                f"--image-key {options.image_key}: {where} has no such {what}; it has {listed}"
+            )
         if options.image_key not in candidates:
             raise RecordFileError(f"--image-key {options.image_key}: this {what} of {where} holds no images")
         return options.image_key
@@ -35,11 +37,13 @@ def choose_image(
         return found
     if not candidates:
         raise RecordFileError(
-            f"{where} has no image {what}: expected one of {', '.join(IMAGE_NAMES)}, found {listed}. So there is nothing "
+            f"{where} has no image {what}: expected one of {', '.join(IMAGE_NAMES)}, found {listed}. So there "
+            "is nothing "
             "to train on"
         )
     raise RecordFileError(
-        f"{where} has several {what}s of images and none with a usual name: {', '.join(candidates)}. Say which one with "
+        f"{where} has several {what}s of images and none with a usual name: {', '.join(candidates)}. Say which "
+        "one with "
         "--image-key"
     )
 
@@ -68,7 +72,8 @@ def choose_label(
     found = _usual(candidates, LABEL_NAMES) or (candidates[0] if len(candidates) == 1 else None)
     if found is None and candidates:
         raise RecordFileError(
-            f"{where} has several {what}s of classes and none with a usual name: {', '.join(candidates)}. Say which one "
+            f"{where} has several {what}s of classes and none with a usual name: {', '.join(candidates)}. Say "
+            "which one "
             "with --label-key, or take no labels with --unlabelled"
         )
     return found

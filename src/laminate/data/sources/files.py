@@ -69,7 +69,9 @@ def named_files(spec: str) -> list[Path]:
             missing.append(name)
     if not found:
         suffix = whole.suffix
-        raise FileNotFoundError(f"no {suffix} file matches '{spec}': check the path (quote a glob in the shell)")
+        raise FileNotFoundError(
+            f"no {suffix} file matches '{spec}': check the path (quote a glob in the shell)"
+        )
     if missing:
         raise FileNotFoundError(
             f"{len(missing)} of the files that '{spec}' names are missing, the first is {missing[0]}: copy them, or "
@@ -102,7 +104,9 @@ def _file_split(path: Path, root: Path | None) -> tuple[str, SplitName] | None:
             others = [part for part in parents if split_name(part) is None]  # train/train-0.tar
             return "/".join([*others, stem[: word.start()]]), SplitName(SPLIT_OF[text], text, number)
     for depth in range(len(parents) - 1, -1 if root is not None else len(parents) - 2, -1):
-        before, _, last = ("", "", parents[depth]) if split_name(parents[depth]) else parents[depth].rpartition("-")
+        before, _, last = (
+            ("", "", parents[depth]) if split_name(parents[depth]) else parents[depth].rpartition("-")
+        )
         found = split_name(last)
         if found is not None:
             return "/".join([*parents[:depth], before]), found
@@ -124,6 +128,9 @@ def by_split(paths: Sequence[Path], root: Path | None, options: SourceOptions) -
     others = [path for path, found in named.items() if found is None]
     if options.split_folders:
         return _by_words(named, paths)
+    weak = all(found[0].rpartition("/")[2] for found in named.values() if found is not None)
+    if len(splits) == 1 and weak:  # a class, or one name for all: nothing is lost either way
+        return SplitFiles({"train": list(paths)})
     one_of_each = not others and len(stems) == 1 and _numbered(named)
     # Files that the user names are what is to be trained on, whatever they are called.
     if not splits or (len(splits) == 1 and not others and (root is None or one_of_each)):
@@ -179,7 +186,8 @@ def _two_readings(paths: Sequence[Path], others: Sequence[Path], root: Path | No
     names = sorted(short[path] for path in first[:_SHOWN])
     listed = ", ".join(names) + (", ..." if len(paths) > _SHOWN else "")
     return (
-        f"{root or paths[0].parent} holds the {paths[0].suffix[1:]} files {listed}, whose names can be read in two ways: "
+        f"{root or paths[0].parent} holds the {paths[0].suffix[1:]} files {listed}, whose names can be read in "
+        "two ways: "
         "they say which are the splits, and the others are left out (--split-folders), or they say nothing and all are "
         "trained on (--classes). Give one of these flags, or name the files, such as 'FOLDER/train-*"
         f"{paths[0].suffix}'"

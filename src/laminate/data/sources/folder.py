@@ -59,7 +59,11 @@ def _open_part(
         classes=classes,
         source=f"folder {inside}",
         fingerprint=fingerprint(
-            ["folder", *own, *(each for path, file in zip(paths, chosen, strict=True) for each in (path, file.size))]
+            [
+                "folder",
+                *own,
+                *(each for path, file in zip(paths, chosen, strict=True) for each in (path, file.size)),
+            ]
         ),
     )
     return FolderRecords(inside, paths, labels, manifest)

@@ -1,6 +1,6 @@
 """What kind of source a folder is: decided by what it mostly holds, and refused where that is not clear."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,7 +51,14 @@ def splits(root: Path, options: SourceOptions) -> Splits:
         return folder.splits(root, options, found)
     facts = [path.relative_to(root).as_posix() for path in parquets.facts]
     others = [path.relative_to(root).as_posix() for path in parquets.images]
-    _leave_out(found, kind, kind, found.of("tar") if kind == "parquet" else [], others if kind == "tar" else [], facts)
+    _leave_out(
+        found,
+        kind,
+        kind,
+        found.of("tar") if kind == "parquet" else [],
+        others if kind == "tar" else [],
+        facts,
+    )
     stray = (*found.left_out.entries(),)
     if kind == "tar":
         return tar.splits(archives, root, options, stray)
@@ -94,7 +101,8 @@ def _main_kind(root: Path, found: Survey, archives: int, parquets: int) -> str:
         return most
     listed = ", ".join(f"{count} {_PLURAL[kind]}" for kind, count in present.items())
     raise RecordFileError(
-        f"{root} holds {listed}, and none of these is most of it: name those to read, such as '{root}/*.tar' (in quotes), "
+        f"{root} holds {listed}, and none of these is most of it: name those to read, such as '{root}/*.tar' "
+        "(in quotes), "
         "or the folder of the images; or move the others away"
     )
 
@@ -102,7 +110,9 @@ def _main_kind(root: Path, found: Survey, archives: int, parquets: int) -> str:
 _PLURAL = {"images": "images", "tar": "tar files", "parquet": "parquet files"}
 
 
-def _leave_out(found: Survey, kind: str, what: str, tars: list[str], parquets: list[str], facts: list[str] = []) -> None:
+def _leave_out(
+    found: Survey, kind: str, what: str, tars: list[str], parquets: list[str], facts: Sequence[str] = ()
+) -> None:
     """Count what lies beside files of `kind`."""
     beside = _PLURAL[what]
     strays = {
@@ -124,9 +134,11 @@ def _refuse_arrow(root: Path, found: Survey) -> None:
     arrows = found.of("arrow")
     if arrows:
         raise RecordFileError(
-            f"{root} holds {len(arrows)} Arrow files (as {arrows[0]}), as save_to_disk of Hugging Face's `datasets` and its "
-            "cache leave them, which are not read. Write parquet: python -c \"import datasets; "
-            f"datasets.load_from_disk('{root}').to_parquet('train.parquet')\" (of each split, if it holds several), and give "
+            f"{root} holds {len(arrows)} Arrow files (as {arrows[0]}), as save_to_disk of Hugging Face's "
+            "`datasets` and its "
+            'cache leave them, which are not read. Write parquet: python -c "import datasets; '
+            f"datasets.load_from_disk('{root}').to_parquet('train.parquet')\" (of each split, if it holds "
+            "several), and give "
             "that file"
         )
 
@@ -141,4 +153,3 @@ def _refuse_packed(root: Path, found: Survey) -> None:
             raise FileNotFoundError(
                 f"no image in {root}: it holds {len(paths)} files as {paths[0]}, which are not read; {advice}"
             )
-

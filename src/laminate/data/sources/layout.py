@@ -59,7 +59,12 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def arrange(
-    paths: Sequence[str], where: str, options: SourceOptions, *, below_shared: bool = False, splits: bool = True
+    paths: Sequence[str],
+    where: str,
+    options: SourceOptions,
+    *,
+    below_shared: bool = False,
+    splits: bool = True,
 ) -> Layout:
     """The splits and classes of images at `paths` below `where`.
 
@@ -96,14 +101,16 @@ def arrange(
     for split, names in by_split.items():
         chosen = sorted(index for name in names for index in level.folders[name])
         if len(names) == 1:
-            layout.parts[split] = _part(paths, chosen, f"{base}{names[0]}/", where, options, layout, below_shared)
+            layout.parts[split] = _part(paths, chosen, f"{base}{names[0]}/", where, options, layout)
         else:
             layout.notes.append(f"{split} is {len(names)} folders: {_listed(names)}")
             layout.parts[split] = _shards(paths, chosen, base, where, options, layout)
     return layout
 
 
-def _split_level(paths: Sequence[str], chosen: Sequence[int], where: str, options: SourceOptions) -> str | None:
+def _split_level(
+    paths: Sequence[str], chosen: Sequence[int], where: str, options: SourceOptions
+) -> str | None:
     """The folder whose sub-folders are the splits, with a slash; None where there are none."""
     base = ""
     while True:
@@ -122,7 +129,9 @@ def _split_level(paths: Sequence[str], chosen: Sequence[int], where: str, option
             break
         base += f"{names[0]}/"
     if options.split_folders:
-        raise RecordFileError(f"--split-folders: no folder in {where} has the name of a split (train, val, ...)")
+        raise RecordFileError(
+            f"--split-folders: no folder in {where} has the name of a split (train, val, ...)"
+        )
     _refuse_splits_in_classes(paths, chosen, where)
     return None
 
@@ -144,7 +153,8 @@ def _two_readings(where: str, base: str, names: Sequence[str]) -> str:
     inside = f"{where}/{base}".rstrip("/")
     return (
         f"{inside} holds the folders {_listed(names)}, which can be read in two ways: as splits, with what bears no "
-        "name of a split left out (--split-folders), or as classes, all of them (--classes). Give one of these flags, or "
+        "name of a split left out (--split-folders), or as classes, all of them (--classes). Give one of these "
+        "flags, or "
         "name the folder to train on"
     )
 
@@ -190,7 +200,7 @@ def _part(
     where: str,
     options: SourceOptions,
     layout: Layout,
-    below_shared: bool,
+    below_shared: bool = False,
 ) -> Part:
     """One split, whose sub-folders are the classes."""
     if options.unlabelled:
@@ -223,11 +233,7 @@ def _without_strays(
         return chosen, []
     raise RecordFileError(
         f"{where} holds {len(loose)} images itself and {nested} in sub-folders, which can be read in two ways: the "
-        "sub-folders are classes and the others are left out (--classes), or all are taken without labels (--unlabelled). "
+        "sub-folders are classes and the others are left out (--classes), or all are taken without labels "
+        "(--unlabelled). "
         "Give one of these flags"
     )
-
-
-def canonical_name(path: str) -> str:
-    """`path` without ``.`` and doubled slashes."""
-    return "/".join(PurePosixPath(path).parts)

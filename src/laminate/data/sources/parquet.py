@@ -156,7 +156,10 @@ def of_images(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
 
 
 def open_parquet(
-    paths: Sequence[Path], split: str, options: SourceOptions = AS_IT_SAYS, reference: Sequence[str] | None = None
+    paths: Sequence[Path],
+    split: str,
+    options: SourceOptions = AS_IT_SAYS,
+    reference: Sequence[str] | None = None,
 ) -> ParquetRecords:
     """The rows of `paths`; `reference` are the classes of the train split, for another one.
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from laminate.data.options import SourceOptions
 from laminate.data.records import RecordFileError
-from laminate.data.sources.fields import IMAGE_NAMES, choose_image, choose_label
+from laminate.data.sources.fields import IMAGE_NAMES, LABEL_NAMES, choose_image, choose_label
 from laminate.data.sources.files import MAX_CLASSES
 
 
@@ -31,7 +31,9 @@ def _holds_bytes(kind: Any) -> bool:
     import pyarrow.types as types
 
     if types.is_struct(kind):
-        return any(kind.field(i).name == "bytes" and _holds_bytes(kind.field(i).type) for i in range(kind.num_fields))
+        return any(
+            kind.field(i).name == "bytes" and _holds_bytes(kind.field(i).type) for i in range(kind.num_fields)
+        )
     return types.is_binary(kind) or types.is_large_binary(kind)
 
 
@@ -43,7 +45,9 @@ def _image_columns(schema: Any) -> list[str]:
     found: list[str] = []
     for column in schema:
         image = stated.get(column.name, {}).get("_type") == "Image"
-        if _holds_bytes(column.type) and (image or types.is_struct(column.type) or column.name in IMAGE_NAMES):
+        if _holds_bytes(column.type) and (
+            image or types.is_struct(column.type) or column.name in IMAGE_NAMES
+        ):
             found.append(column.name)
     return found
 
@@ -55,13 +59,11 @@ def holds_images(schema: Any) -> bool:
 
 def _label_columns(schema: Any, options: SourceOptions) -> list[str]:
     """Hugging Face's ``ClassLabel`` columns; where there are none, those under a usual name."""
-    from laminate.data.sources.fields import LABEL_NAMES
-
     stated = _features(schema)
     classes = [name for name in schema.names if stated.get(name, {}).get("_type") == "ClassLabel"]
     usual = [name for name in schema.names if name in LABEL_NAMES and name not in classes]
-    asked = [options.label_key] if options.label_key in schema.names and options.label_key not in classes else []
-    return [*classes, *usual, *(name for name in asked if name not in usual)]
+    asked = [name for name in schema.names if name == options.label_key and name not in (*classes, *usual)]
+    return [*classes, *usual, *asked]
 
 
 def columns_of(paths: Sequence[Path], schemas: Sequence[Any], options: SourceOptions) -> Columns:
@@ -117,21 +119,26 @@ def class_names(paths: Sequence[Path], files: Sequence[Any], label: str) -> tupl
         lowest, highest = min(lowest, low), max(highest, high)
         if lowest < 0:
             raise RecordFileError(
-                f"the column '{label}' of {path} holds {lowest}, which is no class number (Hugging Face writes -1 where "
+                f"the column '{label}' of {path} holds {lowest}, which is no class number (Hugging Face writes "
+                "-1 where "
                 "labels are kept secret): choose another column with --label-key, or give --unlabelled"
             )
     if stated[0] and highest >= len(stated[0]):
         raise RecordFileError(
-            f"the column '{label}' of {paths[0].parent} holds the label {highest}, and only {len(stated[0])} classes have "
+            f"the column '{label}' of {paths[0].parent} holds the label {highest}, and only {len(stated[0])} "
+            "classes have "
             "a name: choose another column with --label-key, or give --unlabelled"
         )
     if highest >= MAX_CLASSES:
         raise RecordFileError(
-            f"the column '{label}' of {paths[0].parent} holds the label {highest}; expected less than {MAX_CLASSES}: is it "
+            f"the column '{label}' of {paths[0].parent} holds the label {highest}; expected less than "
+            f"{MAX_CLASSES}: is it "
             "an id, and no class number? Choose another column with --label-key, or give --unlabelled"
         )
     if len(stated[0]) > MAX_CLASSES:
-        raise RecordFileError(f"{paths[0]} names {len(stated[0])} classes; at most {MAX_CLASSES} are accepted")
+        raise RecordFileError(
+            f"{paths[0]} names {len(stated[0])} classes; at most {MAX_CLASSES} are accepted"
+        )
     return stated[0] or tuple(str(number) for number in range(highest + 1)), without
 
 
@@ -143,7 +150,8 @@ def _range(path: Path, file: Any, label: str) -> tuple[int, int, int]:
     kind = file.schema_arrow.field(label).type
     if not pyarrow.types.is_integer(kind) and not pyarrow.types.is_null(kind):
         raise RecordFileError(
-            f"the column '{label}' of {path} holds values that are no integers ({kind}): expected class numbers. Choose "
+            f"the column '{label}' of {path} holds values that are no integers ({kind}): expected class "
+            "numbers. Choose "
             "another column with --label-key, or give --unlabelled"
         )
     try:

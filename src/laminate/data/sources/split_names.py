@@ -32,7 +32,8 @@ class SplitName(NamedTuple):
 def split_name(name: str) -> SplitName | None:
     """`name` as that of a split, or of a numbered shard of one; None where it is another name.
 
-    ``train``, ``Val``, ``train_03``, ``train-00000-of-00002`` and ``train2017`` are; ``bullet_train`` and ``train_extra``
+    ``train``, ``Val``, ``train_03``, ``train-00000-of-00002`` and ``train2017`` are; ``bullet_train`` and
+    ``train_extra``
     are not.
     """
     found = _SHARD.fullmatch(name.lower())

@@ -103,7 +103,8 @@ def _class_numbers(texts: Sequence[str], source: str) -> tuple[tuple[str, ...], 
         )
     if max(labels) >= MAX_CLASSES:
         raise RecordFileError(
-            f"a .cls member of {source} holds the label {max(labels)}; expected less than {MAX_CLASSES}: is it an id, and "
+            f"a .cls member of {source} holds the label {max(labels)}; expected less than {MAX_CLASSES}: is it "
+            "an id, and "
             "no class number?"
         )
     return tuple(str(label) for label in range(max(labels) + 1)), labels
@@ -115,7 +116,10 @@ def _is_number(text: str) -> bool:
 
 
 def _labels(
-    members: Sequence[Member], names: Sequence[str] | None, source: str, reference: Callable[[], Sequence[str]] | None
+    members: Sequence[Member],
+    names: Sequence[str] | None,
+    source: str,
+    reference: Callable[[], Sequence[str]] | None,
 ) -> tuple[tuple[str, ...], list[int]]:
     """(classes, labels) of the texts of labels, else of the class folders `names`; class names are looked up among the
     `reference` where there is one.
@@ -127,7 +131,9 @@ def _labels(
     if texts:
         empty = next((member.name for member in members if not member.label), None)
         if empty is not None:
-            raise RecordFileError(f"the label of {shown(empty)} in {source} is empty: mend it, or give --unlabelled")
+            raise RecordFileError(
+                f"the label of {shown(empty)} in {source} is empty: mend it, or give --unlabelled"
+            )
         if all(map(_is_number, texts)):
             return _class_numbers(texts, source)
         names = texts
@@ -177,7 +183,11 @@ def _open(paths: Sequence[Path], options: SourceOptions, *, splits: bool) -> _Op
             f"{repeated} members of {paths[0].parent} have the name of another one: names must be unique"
         )
     where = f"{paths[0]}" + (f" and {len(paths) - 1} more" if len(paths) > 1 else "")
-    in_folders = options if not any(labelled.values()) else dataclasses.replace(options, unlabelled=True)
+    in_folders = (
+        options
+        if not any(labelled.values())
+        else dataclasses.replace(options, unlabelled=True, label_key=None)
+    )
     layout = arrange([m.name for m in members], where, in_folders, below_shared=True, splits=splits)
     for reason, indices in layout.left_out.items():
         if indices:
@@ -186,7 +196,11 @@ def _open(paths: Sequence[Path], options: SourceOptions, *, splits: bool) -> _Op
 
 
 def _records(
-    opened: _Opened, part: str, split: str, reference: Callable[[], Sequence[str]] | None, stray: tuple[LeftOut, ...]
+    opened: _Opened,
+    part: str,
+    split: str,
+    reference: Callable[[], Sequence[str]] | None,
+    stray: tuple[LeftOut, ...],
 ) -> TarRecords:
     paths, chosen = opened.paths, opened.layout.parts[part]
     members = [opened.members[index] for index in chosen.paths]
@@ -221,7 +235,9 @@ def splits(
     files = by_split(paths, root, options)
     rest = (*stray, *files.left_out)
     if files.named:
-        train = lambda: _records(_open(files.by_split["train"], options, splits=False), "train", "train", None, rest)
+        train = lambda: _records(
+            _open(files.by_split["train"], options, splits=False), "train", "train", None, rest
+        )
         found: dict[str, Callable[[], TarRecords]] = {"train": train}
         if "validation" in files.by_split:
             found["validation"] = lambda: _records(

@@ -94,7 +94,12 @@ def scan(number: int, path: Path, options: SourceOptions) -> TarContents:
                     if info.islnk():
                         links.append((name, posixpath.normpath(info.linkname)))
                     elif info.issym():
-                        links.append((name, posixpath.normpath(f"{posixpath.dirname(name)}/{info.linkname}").lstrip("/")))
+                        links.append(
+                            (
+                                name,
+                                posixpath.normpath(f"{posixpath.dirname(name)}/{info.linkname}").lstrip("/"),
+                            )
+                        )
                     elif info.isreg() and info.sparse is None:
                         if info.offset_data + info.size > size:
                             raise RecordFileError(
@@ -128,7 +133,12 @@ def _is_image(name: str, options: SourceOptions) -> bool:
 
 
 def _sort_in(
-    found: TarContents, number: int, name: str, archive: tarfile.TarFile, info: tarfile.TarInfo, options: SourceOptions
+    found: TarContents,
+    number: int,
+    name: str,
+    archive: tarfile.TarFile,
+    info: tarfile.TarInfo,
+    options: SourceOptions,
 ) -> None:
     hidden = why_hidden(name)
     key = _ending(name, options.label_key or LABEL_ENDING)

@@ -152,7 +152,8 @@ def _classes(folder: Path, label: str, entry: dict[str, Any]) -> tuple[str, ...]
             return names
     if not 0 < count <= MAX_CLASSES:
         raise RecordFileError(
-            f"{folder / 'features.json'} says that '{label}' has {count} classes, and {path.name} names none: expected 1 to "
+            f"{folder / 'features.json'} says that '{label}' has {count} classes, and {path.name} names none: "
+            "expected 1 to "
             f"{MAX_CLASSES}. Choose another feature with --label-key, or give --unlabelled"
         )
     return tuple(str(number) for number in range(count))
@@ -188,7 +189,9 @@ def _files(folder: Path, name: str, split: dict[str, Any]) -> list[RecordFile]:
     return [RecordFile(path, length) for path, length in zip(paths, lengths, strict=True)]
 
 
-def _open(folder: Path, name: str, split: dict[str, Any], as_split: str, options: SourceOptions) -> ArrayRecords:
+def _open(
+    folder: Path, name: str, split: dict[str, Any], as_split: str, options: SourceOptions
+) -> ArrayRecords:
     features = _features(folder, options)
     files = _files(folder, name, split)
     for file in files:
@@ -259,9 +262,17 @@ def splits(folder: Path, options: SourceOptions = AS_IT_SAYS) -> dict[str, Calla
         if split in ("train", "validation"):
             if split in found:
                 raise RecordFileError(f"{folder} has several splits to take for '{split}': {sorted(entries)}")
-            found[split] = lambda given=given, split=split: _open(folder, name, entries[given], split, options)
+            found[split] = lambda given=given, split=split: _open(
+                folder, name, entries[given], split, options
+            )
         else:
-            unused.append(LeftOut(f"image of the split '{given}', which is not used", sum(_lengths(folder, entries[given])), given))
+            unused.append(
+                LeftOut(
+                    f"image of the split '{given}', which is not used",
+                    sum(_lengths(folder, entries[given])),
+                    given,
+                )
+            )
     if "train" in found:
         opened = found["train"]
 
