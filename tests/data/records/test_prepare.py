@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from array_record.python import array_record_module
 
-from laminate.data import prepare as preparation
 from laminate.data.check import check
 from laminate.data.decode import decode_image
 from laminate.data.prepare import Options, TooManyBadImages, prepare, tfds_name
@@ -173,7 +172,9 @@ def test_a_failing_write_stops_everything_with_its_reason(image_folder: Path, tm
     assert len(prepare(str(image_folder), tmp_path / "out", THREE).shards) == 6
 
 
-def test_a_disk_that_fills_up_is_one_line_code_1_and_the_same_command_goes_on(image_folder: Path, tmp_path: Path):
+def test_a_disk_that_fills_up_is_one_line_code_1_and_the_same_command_goes_on(
+    image_folder: Path, tmp_path: Path
+):
     """A real one: no file of the process may grow beyond a few blocks."""
     command = [sys.executable, "-m", "laminate.data", "prepare", str(image_folder), str(tmp_path / "out")]
     for blocks in (1, 9):

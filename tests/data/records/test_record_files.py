@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from laminate.data.record_writer import RecordWriter
 from laminate.data.records import (
     ArrayRecords,
     Example,
@@ -16,7 +17,6 @@ from laminate.data.records import (
     Records,
     RecordsManifest,
     hold_out,
-    RecordWriter,
 )
 from laminate.data.schema import example_serializer
 
