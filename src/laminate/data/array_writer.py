@@ -17,7 +17,7 @@ import numpy as np
 import safetensors.numpy
 
 from laminate.data.array_schema import array_record
-from laminate.data.prepare import Done, read_done, sync_file
+from laminate.data.journal import Done, read_done, sync_file
 from laminate.data.prepared import (
     JOURNAL,
     Prepared,
@@ -29,7 +29,8 @@ from laminate.data.prepared import (
     write_json,
     write_prepared,
 )
-from laminate.data.records import RecordWriter, open_record_file
+from laminate.data.record_writer import RecordWriter
+from laminate.data.records import open_record_file
 from laminate.storage.strict_json import read_json
 from laminate.storage.writing import open_own, writing
 

@@ -7,17 +7,24 @@ the others.
 """
 
 import dataclasses
-import fcntl
-import os
 import re
 import shutil
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from pathlib import Path
 
-from laminate.data.decode import MAX_PIXELS, check_size, decode_image, image_header
+from laminate.data.decode import (
+    MAX_PIXELS,
+    ImageError,
+    TooManyPixels,
+    check_size,
+    decode_image,
+    image_header,
+    noticed_cut_short,
+)
+from laminate.data.journal import Done, open_journal, read_done, sync_file
+from laminate.data.options import AS_IT_SAYS, SourceOptions
 from laminate.data.prepared import (
     FORMAT,
     JOURNAL,
@@ -26,19 +33,17 @@ from laminate.data.prepared import (
     Skipped,
     is_prepared,
     read_prepared,
-    read_shard,
-    read_skipped,
     sha256_of,
     write_json,
     write_prepared,
 )
-from laminate.data.records import ArrayRecords, Records, RecordWriter, Subset, fingerprint, open_record_file
+from laminate.data.record_writer import RecordWriter
+from laminate.data.records import ArrayRecords, Records, Subset, fingerprint, open_record_file
 from laminate.data.schema import NO_LABEL, Example, example_serializer
 from laminate.data.sources import open_splits
 from laminate.data.tfds_metadata import write_tfds_metadata
 from laminate.data.vet import vet_record_files
-from laminate.storage.strict_json import JsonError, read_json
-from laminate.storage.writing import open_own, writing
+from laminate.storage.writing import writing
 
 RECORDS_PER_SHARD = 2048
 
@@ -54,7 +59,9 @@ class Options:
     `shards` of each split (None: one per 2048 records), `workers` threads, the `held_out` fraction for a
     source without a validation split (0: none), how many bad images to leave out before stopping (`max_bad`),
     the most pixels of an image, whether every image is decoded once (`decode`) or only its header read, and
-    what the manifest says of `name`, `licence` and `origin` (None: taken from the source).
+    what the manifest says of `name`, `licence` and `origin` (None: taken from the source). `source` says how
+    the source is
+    read; its limit on pixels wins, if it has one.
     """
 
     shards: int | None = None
@@ -66,6 +73,7 @@ class Options:
     name: str | None = None
     licence: str = ""
     origin: str | None = None
+    source: SourceOptions = AS_IT_SAYS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,14 +85,6 @@ class ShardJob:
     records: Records
     start: int
     stop: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Done:
-    """A written shard and what was left out of it, as the journal keeps them."""
-
-    shard: RecordShard
-    skipped: tuple[Skipped, ...]
 
 
 class Tally:
@@ -123,7 +123,7 @@ def tfds_name(name: str) -> str:
 def shared_classes(splits: dict[str, Records]) -> tuple[str, ...]:
     """The classes of all splits. Raises ValueError where they disagree on what a label means."""
     lists = sorted((records.manifest.classes for records in splits.values()), key=len)
-    if any(longest != lists[-1][: len(longest)] or bool(longest) != bool(lists[-1]) for longest in lists):
+    if any(longest != lists[-1][: len(longest)] for longest in lists):
         raise ValueError(f"the splits have different classes: {[list(names[:5]) for names in lists]} ...")
     return lists[-1]
 
@@ -140,13 +140,33 @@ def plan_jobs(splits: dict[str, Records], name: str, shards: int | None) -> list
     return jobs
 
 
-def vet_example(example: Example, classes: int, options: Options) -> None:
-    """Raises ValueError (`ImageError` among them) for an example that training could not use."""
+def vet_example(example: Example, classes: int, options: Options) -> bool:
+    """Raises ValueError (`ImageError` among them) for an example that training could not use.
+
+    Returns whether its last few bytes are missing.
+    """
     check_size(image_header(example.image), options.max_pixels)
-    if options.decode:
-        decode_image(example.image, max_pixels=options.max_pixels)
+    with noticed_cut_short() as sizes:
+        if options.decode:
+            decode_image(example.image, max_pixels=options.max_pixels)
     if not NO_LABEL <= example.label < max(classes, 0):
-        raise ValueError(f"its label {example.label} is outside 0..{classes - 1}")
+        raise WrongLabel(f"its label {example.label} is outside 0..{classes - 1}")
+    return bool(sizes)
+
+
+class WrongLabel(ValueError):
+    """A label that is no class."""
+
+
+def _kind(error: Exception, example: Example | None) -> str:
+    """Why an image cannot be used, in a few words."""
+    if isinstance(error, WrongLabel):
+        return "label outside the classes"
+    if isinstance(error, TooManyPixels):
+        return "more pixels than allowed (--max-pixels)"
+    if example is not None and not example.image:
+        return "empty file"
+    return "damaged, or no image" if isinstance(error, ImageError) else "cannot be read"
 
 
 def _write_shard(
@@ -159,87 +179,40 @@ def _write_shard(
 ) -> Done:
     partial = out / JOURNAL / f"{job.file}.partial"
     skipped: list[Skipped] = []
-    written = 0
+    counted = cut_short = 0
     try:
         with RecordWriter(partial) as writer:
             for index in range(job.start, job.stop):
                 if tally.stop.is_set():
                     raise InterruptedError("stopped")
-                key = f"record {index}"
+                key, example = f"record {index}", None
                 try:
                     example = job.records[index]
                     key = example.key
-                    vet_example(example, classes, options)
+                    cut_short += vet_example(example, classes, options)
                 except (ValueError, OSError) as error:
-                    skipped.append(Skipped(job.split, key, str(error)[:300]))
+                    skipped.append(Skipped(job.split, key, str(error)[:300], _kind(error, example)))
                     tally.bad(skipped[-1:])
                     continue
                 writer.write(serialize(example))
-                written += 1
+                counted += 1
                 tally.good(1)
     except BaseException:
         tally.stop.set()  # before this thread begins with the next shard
         raise
     sync_file(partial)
-    open_record_file(partial, written).close()
+    open_record_file(partial, counted).close()
     final = out / job.file
-    shard = RecordShard(job.file, job.split, written, partial.stat().st_size, sha256_of(partial))
+    shard = RecordShard(job.file, job.split, counted, partial.stat().st_size, sha256_of(partial))
     partial.replace(final)
-    done = Done(shard, tuple(skipped))
+    done = Done(shard, tuple(skipped), cut_short)
     write_json(out / JOURNAL / f"{job.file}.json", dataclasses.asdict(done))
     return done
-
-
-def sync_file(path: Path) -> None:
-    """Make the file survive a power cut."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
 
 
 def _finished(job: ShardJob, out: Path) -> Done | None:
     """What the journal says about a shard that an earlier run has finished and that is still there."""
     return read_done(out / JOURNAL / f"{job.file}.json", out / job.file)
-
-
-def read_done(entry: Path, file: Path) -> Done | None:
-    """What the `entry` of a journal says about a shard, if it can be read and the `file` is still there."""
-    try:
-        read = read_json(entry)
-        done = Done(read_shard(read["shard"]), tuple(read_skipped(skip) for skip in read["skipped"].items()))
-        return done if file.stat().st_size == done.shard.size else None
-    except (OSError, JsonError):
-        return None
-
-
-@contextmanager
-def _journal(out: Path, plan: str) -> Generator[None]:
-    """Holds `out` for one preparation of one plan.
-
-    Raises:
-      FileExistsError: the folder holds other things, or another preparation, or one is running there now.
-    """
-    journal = out / JOURNAL
-    if out.exists() and not journal.is_dir() and any(out.iterdir()):
-        raise FileExistsError(f"{out} is not empty and holds no prepared data: choose a new folder")
-    with writing(out):
-        journal.mkdir(parents=True, exist_ok=True)
-        descriptor = open_own(journal / "lock")
-    with os.fdopen(descriptor, "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise FileExistsError(
-                f"another process is preparing {out} at this moment: wait for it"
-            ) from error
-        stated = journal / "plan.json"
-        if not stated.exists():
-            write_json(stated, {"plan": plan})
-        if read_json(stated).value != {"plan": plan}:
-            raise FileExistsError(
-                f"{out} holds an unfinished preparation of another source or with other options: "
-                "choose a new folder, or remove that one"
-            )
-        yield
 
 
 def _foreign_files(records: Records) -> ArrayRecords | None:
@@ -313,7 +286,9 @@ def prepare(
       FileExistsError: `out` holds something else.
       UnwritableError: writing failed; what is finished stays, and the same call goes on from there.
     """
-    splits = open_splits(source, held_out=options.held_out)
+    splits = open_splits(source, held_out=options.held_out, options=options.source)
+    if options.source.max_pixels is not None:
+        options = dataclasses.replace(options, max_pixels=options.source.max_pixels)
     classes = shared_classes(splits)
     name = tfds_name(options.name or splits["train"].manifest.name)
     jobs = plan_jobs(splits, name, options.shards)
@@ -324,7 +299,7 @@ def prepare(
         if existing.plan != plan:
             raise FileExistsError(f"{out} holds other prepared data ({existing.name}): choose a new folder")
         return existing
-    with _journal(out, plan):
+    with open_journal(out, plan):
         for records in splits.values():
             if foreign := _foreign_files(records):
                 vet_record_files(foreign.files, sample=False)
@@ -337,6 +312,10 @@ def prepare(
             shards=tuple(entry.shard for entry in done),
             skipped=tuple(skip for entry in done for skip in entry.skipped),
             plan=plan,
+            max_pixels=options.max_pixels,
+            cut_short=sum(entry.cut_short for entry in done),
+            left_out=tuple(one for records in splits.values() for one in records.manifest.left_out),
+            locked=tuple(one for records in splits.values() for one in records.manifest.locked),
         )
         for split in splits:
             if not any(shard.count for shard in prepared.shards_of(split)):

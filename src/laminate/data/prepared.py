@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from laminate.data.array_schema import ArrayFacts, parse_array
+from laminate.data.left_out import LeftOut, LeftOutCount
+from laminate.data.options import MAX_PIXELS, PIXEL_CEILING
 from laminate.data.records import (
     ArrayRecords,
     Example,
@@ -48,12 +50,17 @@ class Skipped:
     split: str
     key: str
     reason: str
+    kind: str = ""
+    """The reason in a few words, by which such images are counted."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Prepared:
     """What ``manifest.json`` says. `sources` names the origin of each split; `plan` identifies the
     preparation; `arrays` is None for images.
+
+    `skipped` are images that could not be used, `left_out` what else the source held, `locked` its folders that may not
+    be read; `cut_short` images are read without their last few bytes. `max_pixels` is what was allowed.
     """
 
     name: str
@@ -64,10 +71,23 @@ class Prepared:
     skipped: tuple[Skipped, ...]
     plan: str
     arrays: ArrayFacts | None = None
+    max_pixels: int = MAX_PIXELS
+    cut_short: int = 0
+    left_out: tuple[LeftOut, ...] = ()
+    locked: tuple[str, ...] = ()
 
     @property
     def format(self) -> str:
         return FORMAT if self.arrays is None else ARRAY_FORMAT
+
+    @property
+    def all_left_out(self) -> tuple[LeftOut, ...]:
+        """What the source held and is not here, by reason: what could not be used, and what was no image."""
+        count = LeftOutCount()
+        for skipped in self.skipped:
+            count.add(skipped.kind or "damaged, or no image", skipped.key)
+        count.add_all(self.left_out)
+        return count.entries()
 
     def shards_of(self, split: str) -> tuple[RecordShard, ...]:
         return tuple(shard for shard in self.shards if shard.split == split)
@@ -86,6 +106,9 @@ class Prepared:
             fingerprint=fingerprint([self.format, split, *self.classes, *(s.sha256 for s in shards)]),
             licence=self.licence,
             arrays=arrays,
+            max_pixels=self.max_pixels,
+            left_out=self.all_left_out if split == "train" else (),
+            locked=self.locked if split == "train" else (),
         )
 
 
@@ -152,6 +175,13 @@ def _prepared(read: Field) -> Prepared:
         skipped=tuple(read_skipped(entry) for entry in read["skipped"].items()),
         plan=read["plan"].text(),
         arrays=None if stated == FORMAT else _arrays(read["arrays"]),
+        max_pixels=min(read.get("max_pixels", MAX_PIXELS).integer(least=1), PIXEL_CEILING),
+        cut_short=read.get("cut_short", 0).integer(least=0),
+        left_out=tuple(
+            LeftOut(entry["reason"].text(), entry["count"].integer(least=0), entry["first"].text())
+            for entry in read.get("left_out", []).items()
+        ),
+        locked=tuple(folder.text() for folder in read.get("locked", []).items()),
     )
     for shard in prepared.shards:
         if Path(shard.name).name != shard.name or shard.split not in prepared.sources:
@@ -172,7 +202,8 @@ def read_shard(entry: Field) -> RecordShard:
 
 
 def read_skipped(entry: Field) -> Skipped:
-    return Skipped(entry["split"].text(), entry["key"].text(), entry["reason"].text())
+    reason, kind = entry["reason"].text(), entry.get("kind", "").text()
+    return Skipped(entry["split"].text(), entry["key"].text(), reason, kind)
 
 
 def _arrays(entry: Field) -> ArrayFacts:

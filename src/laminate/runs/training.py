@@ -15,6 +15,7 @@ from etils import epath
 
 from laminate.analysis.curves import read_metrics
 from laminate.analysis.report import REPORT_FILE, RunReport
+from laminate.data.left_out import LeftOutCount, in_one_line
 from laminate.data.records import spread
 from laminate.parallel.feeding import feed
 from laminate.parallel.hosts import check, is_first, of_first, watched
@@ -243,6 +244,22 @@ def _trackers(run: Run) -> list[Tracker]:
     return trackers
 
 
+def _left_out(run: Run) -> Facts:
+    """What the data hold beside the images, by reason, and how they were read where that is worth a word."""
+    manifests = (run.training.manifest, run.validation.manifest)
+    count = LeftOutCount()
+    for manifest in manifests:
+        count.add_all(manifest.left_out)
+    locked = [folder for manifest in manifests for folder in manifest.locked]
+    notes = [note for manifest in manifests for note in manifest.notes]
+    rows: list[tuple[str, str]] = []
+    if entries := count.entries():
+        rows.append(("left out", in_one_line(entries)))
+    if locked:
+        rows.append(("not read", f"folders that may not be read: {', '.join(locked)}"))
+    return (*rows, *(("note", note) for note in notes))
+
+
 def _facts(run: Run, first: int) -> Facts:
     recipe, manifest = run.recipe, run.training.manifest
     parts = "" if run.micro_batches == 1 else f" in {run.micro_batches} parts"
@@ -251,6 +268,7 @@ def _facts(run: Run, first: int) -> Facts:
     return (
         *run.family.text(recipe).header,
         ("data", f"{manifest.source}: {len(run.training)} to train on, {len(run.validation)} to validate on"),
+        *_left_out(run),
         ("devices", f"mesh {run.shape} (data x fsdp), {run.devices}; {run.dtype.name} compute"),
         ("length", steps if first == 0 else f"{steps}, resumed at step {first}"),
         ("batch", f"{share} images per device{parts}"),
