@@ -14,7 +14,10 @@ class CannotWriteError(OSError):
 
 
 def _sentence(folder: Path, reason: str) -> str:
-    return f"cannot write {folder} ({reason}): is the disk full? Finished files are kept; the same command goes on from there"
+    return (
+        f"cannot write {folder} ({reason}): is the disk full? Finished files are kept; the same command goes on "
+        "from there"
+    )
 
 
 @contextmanager
