@@ -54,7 +54,7 @@ def make_objective(recipe, dtype):
             flow.latents(tokenizer, example, key=k_latent),
             example["label"],
             times=recipe.times,
-            time_shift=recipe.shift,
+            time_shift=recipe.resolved_time_shift,
             class_dropout=recipe.class_dropout,
             cosine_weight=recipe.cosine_weight,
             key=k_flow,
@@ -83,7 +83,7 @@ def make_params(recipe):
     guidance = recipe.guidance
     guided = recipe.classes and recipe.class_dropout > 0 and guidance.scale != 1.0
     interval = Interval(*guidance.interval) if guided else None
-    grid = time_grid(recipe.steps, time_shift=recipe.shift)
+    grid = time_grid(recipe.steps, time_shift=recipe.resolved_time_shift)
     return SamplerParams(0, grid, scale=guidance.scale, interval=interval)
 
 
@@ -102,7 +102,7 @@ def make_drawing(recipe, network, tokenizer, *, mesh, dtype):
 
 def make_evaluations(run, grids):
     flow = FlowConfig.of(run.recipe, run.dtype)
-    measure = partial(flow_measures, flow=flow, time_shift=run.recipe.shift)
+    measure = partial(flow_measures, flow=flow, time_shift=run.recipe.resolved_time_shift)
     return (
         Measured(measure=measure, summarise=summarise_flow),
         Looked(look=lambda state: grids(state.averaged, int(state.step))),

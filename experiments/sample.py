@@ -74,11 +74,11 @@ def make_params(flags, recipe):
                 "--auto."
             )
         scale = 1.0
-    if flags.channels is not None and flags.channels > recipe.features:
-        raise ValueError(f"--channels {flags.channels}: a token has {recipe.features} numbers.")
+    if flags.channels is not None and flags.channels > recipe.latent_dim:
+        raise ValueError(f"--channels {flags.channels}: a token has {recipe.latent_dim} numbers.")
     interval = recipe.guidance.interval if flags.interval is None else flags.interval
     steps = recipe.steps if flags.steps is None else flags.steps
-    grid = time_grid(steps, time_shift=recipe.shift if flags.shift is None else flags.shift)
+    grid = time_grid(steps, time_shift=recipe.resolved_time_shift if flags.shift is None else flags.shift)
     closed = flags.auto is not None
     guided = Interval(*interval, closed=closed) if scale != 1.0 else None
     return SamplerParams(flags.seed, grid, scale=scale, interval=guided)

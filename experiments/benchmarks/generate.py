@@ -95,7 +95,7 @@ def guidance(recipe, turns, dtype, *, batch=16, steps=4):
     def unguided(network, decoder, normalization, rows):
         def one(label, index):
             noise = jax.random.normal(
-                jax.random.fold_in(jax.random.key(0), index), (sized.tokens, sized.features)
+                jax.random.fold_in(jax.random.key(0), index), (sized.tokens, sized.latent_dim)
             )
             velocity = lambda x, t: flow.velocity(network, x, t, label)
             drawn = solve(velocity, noise, time_grid(steps), EULER).state

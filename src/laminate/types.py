@@ -1,7 +1,7 @@
 """The vocabulary that every layer of the library shares: axis names, and three contracts on pytrees.
 
 Axis names in annotations: ``tokens`` and ``dim`` (a sequence), ``height width channels`` (an image),
-``latents features`` (a tokenizer's latent), ``heads`` and ``head_dim`` (attention).
+``latents latent_dim`` (a tokenizer's latent), ``heads`` and ``head_dim`` (attention).
 """
 
 import abc
@@ -17,7 +17,7 @@ RandomKey = Key[Array, ""]
 Image = Float[Array, "height width channels"]
 UInt8Image = UInt8[Array, "height width channels"]
 Tokens = Float[Array, "tokens dim"]
-Latents = Float[Array, "latents features"]
+Latents = Float[Array, "latents latent_dim"]
 Codes = Float[Array, "latents channels"]
 Indices = Int[Array, " latents"]
 Metrics = dict[str, Scalar]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from laminate.analysis.report import REPORT, Picture, Report, page, write_report
+from laminate.analysis.report import REPORT_FILE, Picture, Report, page, write_report
 
 REPORT = Report(
     title="β-VAE tokenizer",
@@ -52,7 +52,7 @@ def fill(folder, report):
 def test_report_holds_every_statement_and_refers_to_every_file(tmp_path):
     fill(tmp_path, REPORT)
     path = write_report(tmp_path, REPORT)
-    assert path.name == REPORT
+    assert path.name == REPORT_FILE
     found = Page(path.read_text())
     assert set(found.references) == {"reconstructions.png", "curves.png", "metrics.jsonl", "recipe.json"}
     assert all((tmp_path / reference).exists() for reference in found.references)
@@ -81,4 +81,4 @@ def test_a_report_about_missing_pictures_is_refused_and_names_them(tmp_path):
     (tmp_path / "curves.png").unlink()
     with pytest.raises(FileNotFoundError, match=r"refers to curves\.png"):
         write_report(tmp_path, REPORT)
-    assert not (tmp_path / REPORT).exists()
+    assert not (tmp_path / REPORT_FILE).exists()

@@ -1,9 +1,7 @@
 """Limits and orientation are the same wherever an image is read: prepare, check, loaders, evaluation."""
 
-import errno
 import io
 import logging
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
-from safetensors import SafetensorError
 
 from laminate.data import array_writer
 from laminate.data.augment import Augment, CenterCrop, RandomResizedCrop, ResizeCrop, Squash, SquashCrop
@@ -20,11 +17,10 @@ from laminate.data.evaluation import evaluation_batches
 from laminate.data.faults import DEFAULT_MAX_BAD_IMAGES, TooManyBadImagesError, load
 from laminate.data.loader import TrainLoader
 from laminate.data.options import MAX_BAD_IMAGES, MAX_PIXELS, PIXEL_CEILING, SourceOptions
-from laminate.data.prepare import Done, Options, prepare
-from laminate.data.prepared import Prepared, RecordShard
-from laminate.data.records import Records
+from laminate.data.prepare import Options, prepare
+from laminate.data.records import Records, RecordWriter
 from laminate.data.sources import open_splits
-from laminate.data.writing import CannotWriteError
+from laminate.storage.writing import UnwritableError
 
 VIEWS: dict[str, Callable[[bool], Augment]] = {
     "random": lambda oriented: RandomResizedCrop(16, oriented=oriented),
@@ -136,37 +132,24 @@ def test_a_disk_that_fills_up_ends_a_preparation_in_one_line_and_the_same_comman
     limited = ["sh", "-c", f'ulimit -f {blocks}; exec "$@"', "sh", *command]
     failed = subprocess.run(limited, capture_output=True, text=True, check=False, timeout=120)
     assert failed.returncode == 1 and failed.stderr.count("\n") == 1
-    assert "is the disk full? Finished files are kept; the same command goes on" in failed.stderr
+    assert "is the disk full, or a quota? Make room, and the same command goes on" in failed.stderr
     assert not list((tmp_path / "out" / ".prepare").glob("*.partial*"))
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert (done.returncode, done.stderr) == (0, "")
     assert len(open_splits(str(tmp_path / "out"))["train"]) == 36
 
 
-@pytest.mark.parametrize("failing", ["note", "finish", "begin"])
-def test_whatever_part_of_an_encoding_meets_a_full_disk_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+def test_an_encoding_that_meets_a_full_disk_gives_its_room_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    def full(*_: object) -> None:
-        raise (
-            SafetensorError("I/O error: No space left on device")
-            if failing == "finish"
-            else OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        )
-
     folder = array_writer.ArrayFolder(tmp_path / "out", "identity")
-    if failing != "begin":
-        folder.begin()
-    monkeypatch.setattr(array_writer, "_save", full)
-    monkeypatch.setattr(array_writer, "write_json", full)
-    job, shard = array_writer.ArrayJob("x", "train", 0, 1), RecordShard("x", "train", 1, 1, "0")
-    prepared = Prepared("x", (), "", {"train": "x"}, (shard,), (), "plan")
-    calls: dict[str, Callable[[], object]] = {
-        "begin": folder.begin,
-        "note": lambda: folder.note(job, Done(shard, ()), {}),
-        "finish": lambda: folder.finish(prepared, {}),
-    }
-    with pytest.raises(
-        CannotWriteError, match=r"cannot write .*out \(.*[Nn]o space left.*\): is the disk full"
-    ):
-        calls[failing]()
+    folder.begin()
+
+    def full(writer: RecordWriter, record: bytes) -> None:
+        raise UnwritableError("No space left on device: is the disk full")
+
+    monkeypatch.setattr(RecordWriter, "write", full)
+    rows = [(np.zeros((2, 3), np.float32), 0, "key")]
+    with pytest.raises(UnwritableError, match="is the disk full"):
+        folder.write(array_writer.ArrayJob("x", "train", 0, 1), 0, rows, [])
+    assert {path.name for path in folder.journal.iterdir()} == {"plan.json"}

@@ -21,7 +21,13 @@ OF_LATENTS = DecoderRecipe(
     augment=TINY.augment,
 )
 OF_FEATURES = dataclasses.replace(
-    OF_LATENTS, name="tiny-rae", reads="features", teacher=TINY.teacher, patch_size=4, tokens=16, features=48
+    OF_LATENTS,
+    name="tiny-rae",
+    reads="features",
+    teacher=TINY.teacher,
+    patch_size=4,
+    tokens=16,
+    latent_dim=48,
 )
 
 

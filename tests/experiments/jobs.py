@@ -44,7 +44,7 @@ TINY = FlatDinoRecipe(
     tokens=3,
     encoder=VIT,
     decoder=VIT,
-    bottleneck=GaussianBottleneck(features=6),
+    bottleneck=GaussianBottleneck(latent_dim=6),
     schedule=Schedule(
         unit="steps", length=6, warmup=2, decay=2, validate_every=3, start=1e-5, peak=1e-3, final=1e-6
     ),
@@ -60,7 +60,7 @@ TINY_DIT = GeneratorRecipe(
     network=dataclasses.replace(VIT, norm="rms", qk_norm=False, positions="sincos"),
     schedule=TINY.schedule,
     class_dropout=0.2,
-    kappa=2.0,
+    time_shift=2.0,
     prediction="data",
     normalize=True,
     steps=4,

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from laminate.analysis.decoding import summarise_decoding
 from laminate.cli.command import training_command
 from laminate.cli.encode_flags import EncodeFlags
 from laminate.recipes.families import to_tree
@@ -20,6 +21,9 @@ from laminate.recipes.latent import TokenizerId
 from laminate.recipes.network import PLAIN
 from laminate.runs.load_tokenizer import load_tokenizer
 from laminate.runs.pretrained import load_pretrained
+from laminate.train.checkpoint import Checkpoints
+from laminate.train.export import named_weights
+from laminate.types import split_buffers
 from tests.experiments.jobs import (
     TINY,
     TINY_DECODER,
@@ -69,7 +73,7 @@ def test_a_training_leaves_weights_pictures_and_a_report(finished):
     shared = load_pretrained(finished.run)
     written = json.loads((finished.run / "recipe.json").read_text())
     assert to_tree(shared.recipe).items() <= written.items()
-    assert (shared.recipe.tokens, shared.recipe.features, written["tokenizer"]["name"]) == (3, 6, "tiny")
+    assert (shared.recipe.tokens, shared.recipe.latent_dim, written["tokenizer"]["name"]) == (3, 6, "tiny")
     assert jax.eval_shape(shared.model, jnp.zeros((3, 6))).shape == (16, 16, 3)
     lines = metrics(finished.run)
     validated = [line for line in lines if "val/loss" in line]
@@ -237,3 +241,30 @@ def test_a_player_that_would_begin_after_the_end_is_refused(job, capsys):
     assert caught.value.code == 2
     said = one_line(capsys.readouterr().err)
     assert "adversary.adversarial_start is 6, and the training ends after 6 steps: begin earlier" in said
+
+
+def test_best_by_chooses_the_step_that_is_exported(job, finished, monkeypatch):
+    """PSNR is made best in the middle, so the average of step 3 goes out; without the flag it is that of the last."""
+    figures = iter([30.0, 20.0])
+    monkeypatch.setattr(
+        experiment("decoder"),
+        "summarise_decoding",
+        lambda sums: {**summarise_decoding(sums), "val/psnr": next(figures)},
+    )
+    job.main("--best-by", "psnr", "--keep", "9")
+
+    def exported(run):
+        return named_weights(load_pretrained(run).model, buffers=False)
+
+    def averaged(step):
+        like = jax.tree.map(jnp.asarray, split_buffers(load_pretrained(job.run).model)[0])
+        checkpoints = Checkpoints(job.run / "checkpoints", recipe=None)
+        return named_weights(checkpoints.restore(step, like, within=".ema").state)
+
+    for name, leaf in averaged(3).items():
+        np.testing.assert_array_equal(exported(job.run)[name], leaf, err_msg=name)
+    for name, leaf in averaged(6).items():
+        np.testing.assert_array_equal(exported(finished.run)[name], leaf, err_msg=name)
+    assert any((averaged(3)[name] != averaged(6)[name]).any() for name in averaged(6))
+    config = json.loads((job.run / "decoder" / "config.json").read_text())
+    assert config["metrics"]["val/psnr"] == 30.0

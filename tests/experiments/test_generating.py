@@ -39,7 +39,7 @@ def test_a_training_leaves_painted_samples_weights_and_a_report(job, tokenizer, 
     shared = load_pretrained(job.run)
     written = json.loads((job.run / "recipe.json").read_text())
     assert to_tree(shared.recipe).items() <= written.items()
-    assert (shared.recipe.tokens, shared.recipe.features, shared.recipe.classes) == (3, 6, 2)
+    assert (shared.recipe.tokens, shared.recipe.latent_dim, shared.recipe.classes) == (3, 6, 2)
     assert shared.recipe.augment.image_size == 16
     assert written["tokenizer"]["name"] == "tiny"
     lines = metrics(job.run)

@@ -16,12 +16,11 @@ from laminate.models.vgg import Lpips
 from laminate.pretrained.keymaps.base import export
 from laminate.pretrained.lpips import lpips_slots
 from laminate.pretrained.plain import DINO
-from laminate.recipes.image_decoder import modules as painting
 from laminate.recipes.image_decoder.recipe import Adversary, Noise, for_features
 from laminate.recipes.network import VitConfig, find_teacher
 from laminate.runs import training as launch
 from laminate.train.export import named_weights
-from tests.experiments.jobs import TINY_DECODER, Job, metrics
+from tests.experiments.jobs import TINY_DECODER, Job, experiment, metrics
 from tests.oracles.arrays import filled
 from tests.pretrained import checkpoints
 
@@ -69,7 +68,7 @@ def of_features(weights):
         reads="features",
         teacher=find_teacher(str(weights / "dinov2")),
         tokens=16,
-        features=12,
+        latent_dim=12,
         noise=Noise("uniform", 0.8),
         clip=False,
     )
@@ -108,7 +107,7 @@ def test_rfid_joins_the_validation_and_may_choose_the_best(tmp_path, photos, of_
     # The network and its file are compared with their reference elsewhere; here, what is done with its features.
     shapes = eqx.filter_eval_shape(lambda key: InceptionV3(key=key), jax.random.key(0))
     empty = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
-    monkeypatch.setattr(painting, "inception", {"inception.safetensors": empty}.get)
+    monkeypatch.setattr(experiment("decoder"), "inception", {"inception.safetensors": empty}.get)
     monkeypatch.setattr(decoder_report, "FID_FEATURES", 6)
     monkeypatch.setattr(
         decoder_report,

@@ -11,6 +11,7 @@ import jax
 from rich.console import Console
 from rich.table import Table
 
+from laminate.parallel.platforms import skip_missing_tpu
 from laminate.pretrained.keymaps.base import KeyMapError
 
 from .cases import judge
@@ -22,6 +23,7 @@ _WITHIN, _BEYOND, _NOT_RUN = 0, 1, 2
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.golden", description=__doc__)
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    skip_missing_tpu()
     jax.config.update("jax_default_matmul_precision", "highest")
     console = Console(width=None if sys.stdout.isatty() else 132)
     return max(_run(path, console) for path in parser.parse_args(arguments).files)

@@ -52,7 +52,7 @@ def as_released_spec(spec: VaeName) -> dict[str, Any]:
         "toks": spec.tokens,
         "enc": spec.encoder,
         "dec": spec.decoder,
-        "feat": spec.features,
+        "feat": spec.latent_dim,
         "half_layers": spec.half_depth,
         "nokl": spec.no_kl,
         "kl_weight": replace(spec, no_kl=False).kl_weight,

@@ -11,12 +11,12 @@ WIDTH_BEFORE_THE_TOKENIZER = 768
 def as_released_generator(recipe: GeneratorRecipe) -> dict[str, Any]:
     """`parsed.generator[name]` of the golden header."""
     return {
-        "kappa": recipe.kappa,
+        "kappa": recipe.time_shift,
         "model": _dit(recipe) if recipe.head is None else _ddt(recipe),
         "model_type": "dit" if recipe.head is None else "dit_dh",
         "pred_type": {"velocity": "v", "data": "x"}[recipe.prediction],
         "sample_latents": recipe.sample_latents,
-        "time_dist_shift_base": recipe.kappa_base,
+        "time_dist_shift_base": recipe.time_shift_base,
         "use_latent_norm": recipe.normalize,
     }
 

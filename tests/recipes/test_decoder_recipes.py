@@ -80,7 +80,7 @@ def test_defaults_are_flatdinos_and_raes():
         assert (recipe.perceptual.kind, recipe.pixels, recipe.patch_size) == ("lpips", "l1", 16)
     assert (flat.reads, flat.noise, flat.clip) == ("latents", Noise("posterior", 0.2), True)
     assert (rae.reads, rae.noise, rae.clip) == ("features", Noise("uniform", 0.8), False)
-    assert (rae.tokens, rae.features) == (256, 768)
+    assert (rae.tokens, rae.latent_dim) == (256, 768)
 
 
 @given(st.text(max_size=12))
@@ -126,7 +126,7 @@ def test_every_number_of_a_training_in_steps_keeps_its_share():
 
 def test_a_decoder_takes_the_sizes_of_its_tokenizer_and_no_noise_of_one_that_has_none():
     spoken = for_tokenizer(named_decoder("vit-s"), latent_of(embedded_vae()), TokenizerId("v", "1" * 64))
-    assert (spoken.tokens, spoken.features, spoken.image_size, spoken.grid) == (16, 128, 64, 4)
+    assert (spoken.tokens, spoken.latent_dim, spoken.image_size, spoken.grid) == (16, 128, 64, 4)
     assert spoken.noise == Noise("posterior", 0.2)
     quantised = for_tokenizer(named_decoder("vit-s"), latent_of(embedded_fsq()), TokenizerId("f", "2" * 64))
     assert quantised.noise.kind == "none"
@@ -136,7 +136,7 @@ def test_a_decoder_takes_the_sizes_of_its_tokenizer_and_no_noise_of_one_that_has
 
 def test_a_decoder_of_features_paints_a_patch_for_each_of_them():
     small = for_features(named_decoder("rae-b"), PRETRAINED_TEACHERS["dinov2-s"])
-    assert (small.tokens, small.features, small.grid**2) == (256, 384, 256)
+    assert (small.tokens, small.latent_dim, small.grid**2) == (256, 384, 256)
     with pytest.raises(ValueError, match="reads latents: give it a --tokenizer"):
         for_features(named_decoder("vit-b"), PRETRAINED_TEACHERS["dinov2-s"])
     assert VAE.names.recipe("long-32-bl-128").augment.image_size == named_decoder("vit-b").image_size

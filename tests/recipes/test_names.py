@@ -80,7 +80,7 @@ heads = {
 vae_fields = st.fixed_dictionaries(
     {
         **heads,
-        "features": counts,
+        "latent_dim": counts,
         "no_kl": st.booleans(),
         "kl_mantissa": mantissas,
         "kl_exponent": exponents,

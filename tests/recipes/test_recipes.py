@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +14,8 @@ from laminate.recipes.families import from_json, to_json, to_tree
 from laminate.recipes.flatdino.family import FSQ, VAE
 from laminate.recipes.flatdino.presets import FSQ_PRESETS, VAE_PRESETS, embedded_fsq, embedded_vae
 from laminate.recipes.flatdino.recipe import released
+from laminate.recipes.generator.family import GENERATOR
+from laminate.recipes.image_decoder.family import IMAGE_DECODER
 from laminate.recipes.network import TeacherConfig, VitConfig, find_teacher, patch_teacher
 from laminate.recipes.sizes import SIZES
 from laminate.recipes.training import Optimizer, Schedule
@@ -48,7 +51,7 @@ def test_the_paper_s_recipe_is_tables_5_and_6():
     assert (recipe.schedule.start, recipe.schedule.peak, recipe.schedule.final) == (1e-6, 1e-4, 1e-8)
     assert (recipe.schedule.kind, recipe.schedule.decay_shape) == ("wsd", "cosine")
     assert (recipe.global_batch_size, recipe.reconstruction) == (512, "mse")
-    assert recipe.bottleneck == GaussianBottleneck(features=128)
+    assert recipe.bottleneck == GaussianBottleneck(latent_dim=128)
     assert recipe.compression == 48.0
 
 
@@ -193,8 +196,8 @@ def test_whole_numbers_stand_for_floats_in_json():
         (lambda: TeacherConfig("patches", image_size=64, patches=64, dim=64), "must be 3 x 8²"),
         (lambda: patch_teacher(64, 7), "must divide the image size"),
         (lambda: find_teacher("dino"), "Unknown teacher 'dino'. Known: patches"),
-        (lambda: GaussianBottleneck(features=0), "features must be at least 1"),
-        (lambda: GaussianBottleneck(features=3, kl_weight=-1.0), "kl_weight must be at least 0"),
+        (lambda: GaussianBottleneck(latent_dim=0), "features must be at least 1"),
+        (lambda: GaussianBottleneck(latent_dim=3, kl_weight=-1.0), "kl_weight must be at least 0"),
         (lambda: FsqBottleneck(levels=()), "at least one level"),
         (lambda: FsqBottleneck(levels=(8, 1)), r"must lie in \[2, 1000\], got 1"),
         (lambda: FsqBottleneck(levels=(8,) * 11), r"below 2\^31, got 8589934592 from 11 levels"),
@@ -228,3 +231,40 @@ def test_teachers_are_found_by_name():
     assert find_teacher("dinov2-b", image_size=448).patches == 1024
     assert find_teacher("patches") == patch_teacher(64, 8)
     assert find_teacher("patches-32-4") == TeacherConfig("patches", image_size=32, patches=64, dim=48)
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        VAE.names.recipe("embedded-16-128"),
+        GENERATOR.names.recipe("embedded-dit"),
+        GENERATOR.names.recipe("ditxl"),
+    ],
+)
+@given(steps=st.integers(1, 100_000))
+def test_a_shorter_training_averages_over_fewer_steps(recipe, steps):
+    """What the initial weights are of the average at the end: at most what they are after the full length."""
+    before, now = recipe.optimizer.ema_decay, recipe.in_steps(steps).optimizer.ema_decay
+    assert 0.0 <= now <= before
+    if recipe.schedule.unit == "epochs":
+        assert now**steps <= np.exp(-9.99) or now == before
+        assert now == before or now**steps == pytest.approx(np.exp(-10.0))
+        return
+    length = recipe.schedule.length
+    assert now**steps == pytest.approx(before**length, rel=1e-6) if steps < length else now == before
+
+
+def test_the_average_of_a_short_run_of_a_long_recipe_is_not_of_its_initial_weights():
+    recipe = GENERATOR.names.recipe("ditxl")
+    assert recipe.optimizer.ema_decay**1000 == pytest.approx(
+        0.6065, abs=1e-3
+    )  # untouched: 61 % of the average
+    assert recipe.in_steps(1000).optimizer.ema_decay ** 1000 < 1e-4
+    assert recipe.in_steps(10**6).optimizer == recipe.optimizer
+    decoder = IMAGE_DECODER.names.recipe("vit-s")
+    averaged = replace(decoder.adversary.optimizer, ema_decay=0.999)
+    both = replace(decoder, adversary=replace(decoder.adversary, optimizer=averaged)).in_steps(1600)
+    for one in (both.optimizer, both.adversary.optimizer):
+        assert one.ema_decay == pytest.approx(np.exp(-10 / 1600))
+    plain = replace(recipe, optimizer=replace(recipe.optimizer, ema_decay=None))
+    assert plain.in_steps(10).optimizer.ema_decay is None

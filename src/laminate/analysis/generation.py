@@ -36,13 +36,13 @@ class GeneratorFacts(Protocol):
     @property
     def tokens(self) -> int: ...
     @property
-    def features(self) -> int: ...
+    def latent_dim(self) -> int: ...
     @property
     def classes(self) -> int: ...
     @property
     def prediction(self) -> Prediction: ...
     @property
-    def data_floor(self) -> float: ...
+    def resolved_min_one_minus_t(self) -> float: ...
     @property
     def normalize(self) -> bool: ...
     @property
@@ -73,10 +73,10 @@ class FlowConfig:
         """That of the generators of `recipe`, on the straight path."""
         return FlowConfig(
             tokens=recipe.tokens,
-            latent_dim=recipe.features,
+            latent_dim=recipe.latent_dim,
             classes=recipe.classes,
             predicts=recipe.prediction,
-            min_one_minus_t=recipe.data_floor,
+            min_one_minus_t=recipe.resolved_min_one_minus_t,
             normalize=recipe.normalize,
             posterior=recipe.sample_latents,
             dtype=dtype,
@@ -97,14 +97,14 @@ class FlowConfig:
         """Where the path of a sample begins, float32."""
         return self.path.project(jax.random.normal(key, (self.tokens, self.latent_dim), jnp.float32))
 
-    def raw(self, normalization: Normalization | None, z: Float[Array, "latents features"]) -> Latents:
+    def raw(self, normalization: Normalization | None, z: Float[Array, "latents latent_dim"]) -> Latents:
         """The tokenizer's raw latent, float32, that a generated one stands for."""
         if normalization is None or not self.normalize:
             return z.astype(jnp.float32)
         return normalization.inverse(z)
 
     def velocity(
-        self, network: Any, x: Float[Array, "latents features"], t: Scalar, label: Int[Array, ""]
+        self, network: Any, x: Float[Array, "latents latent_dim"], t: Scalar, label: Int[Array, ""]
     ) -> Latents:
         """The velocity that `network` means at `x` and `t`, float32."""
 
@@ -117,7 +117,10 @@ class FlowConfig:
         return output(x, t, label)
 
     def label(self, label: Int[Array, ""]) -> Int[Array, ""]:
-        """`label`, or the null class where there are no classes or the image has no label."""
+        """`label`, or the null class where there are no classes or the image has no label.
+
+        A network without a null class has no row for that, and adds nothing to the condition.
+        """
         null = jnp.full_like(label, self.classes)
         return jnp.where((label < 0) | (label >= self.classes), null, label)
 

@@ -14,11 +14,11 @@ Way = Literal["linear", "spherical"]
 
 
 def interpolate(
-    first: Float[np.ndarray, "latents features"],
-    second: Float[np.ndarray, "latents features"],
+    first: Float[np.ndarray, "latents latent_dim"],
+    second: Float[np.ndarray, "latents latent_dim"],
     steps: int,
     way: Way,
-) -> Float[np.ndarray, "{steps} latents features"]:
+) -> Float[np.ndarray, "{steps} latents latent_dim"]:
     """`steps` latents from `first` to `second`, both included.
 
     `spherical` turns the direction of each token evenly and moves its length linearly; directions that are (almost)

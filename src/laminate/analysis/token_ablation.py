@@ -30,7 +30,7 @@ def ablate(decode: Decode, z: Latents) -> Heat:
 
 @eqx.filter_jit
 def token_ablation(
-    decode: Decode, latents: Float[Array, "examples latents features"], *, device_batch_size: int = 32
+    decode: Decode, latents: Float[Array, "examples latents latent_dim"], *, device_batch_size: int = 32
 ) -> Heat:
     """`ablate` averaged over examples (FlatDINO, token ablation), `device_batch_size` of them at a time.
 

@@ -22,9 +22,9 @@ from rich.progress import (
 
 from laminate.data.left_out import LeftOut, shown
 from laminate.data.options import AS_IT_SAYS, MAX_BAD_IMAGES, SourceOptions
-from laminate.data.writing import CannotWriteError
+from laminate.storage.writing import UnwritableError, writing
 
-USER_ERROR, FAULTY, INTERRUPTED = 2, 1, 130
+USER_ERROR, FAULTY, UNWRITABLE, INTERRUPTED = 2, 1, 1, 130
 _SHOWN_FAULTS = 20
 _SHOWN_CLASSES = 20
 
@@ -191,25 +191,23 @@ def _show(command: Show, console: Console) -> int:
     if command.count < 1:
         raise ValueError(f"--count must be at least 1, got {command.count}")
     sheet = contact_sheet(open_records(command.source, command.split, options=command.reading), command.count)
-    sheet.save(command.out)
+    with writing(command.out):
+        sheet.save(command.out)
     console.print(f"written to {escape(str(command.out))}", highlight=False, soft_wrap=True)
     return 0
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run one command; what a user can mend becomes one line on stderr and exit code 2."""
+    """Run one command; what a user can mend becomes one line on stderr and exit code 2, a full disk 1."""
     command = tyro.cli(Command, args=args, prog="python -m laminate.data", description=__doc__)
     console = Console()
     try:
         if isinstance(command, Prepare):
             return _prepare(command, console)
         return _check(command, console) if isinstance(command, Check) else _show(command, console)
-    except CannotWriteError as error:
-        sys.stderr.write("error: " + " ".join(str(error).split()) + "\n")
-        return FAULTY
     except (ValueError, OSError) as error:
         sys.stderr.write("error: " + " ".join(str(error).split()) + "\n")
-        return USER_ERROR
+        return UNWRITABLE if isinstance(error, UnwritableError) else USER_ERROR
     except KeyboardInterrupt:
         sys.stderr.write("interrupted: finished shards are kept, run the same command again to go on\n")
         return INTERRUPTED

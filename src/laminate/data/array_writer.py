@@ -8,7 +8,6 @@ another number of them.
 import contextlib
 import dataclasses
 import fcntl
-import json
 import os
 import shutil
 from collections.abc import Generator, Iterable, Mapping
@@ -17,10 +16,9 @@ from pathlib import Path
 
 import numpy as np
 import safetensors.numpy
-from safetensors import SafetensorError
 
 from laminate.data.array_schema import array_record
-from laminate.data.prepare import Done, sync_file
+from laminate.data.prepare import Done, read_done, sync_file
 from laminate.data.prepared import (
     JOURNAL,
     Prepared,
@@ -32,8 +30,9 @@ from laminate.data.prepared import (
     write_json,
     write_prepared,
 )
-from laminate.data.records import open_record_file, record_writer
-from laminate.data.writing import close, written
+from laminate.data.records import RecordWriter, open_record_file
+from laminate.storage.strict_json import read_json
+from laminate.storage.writing import open_own, writing
 
 STATISTICS = "statistics.safetensors"
 """Mean and variance of every number of the arrays, as ``SPLIT.mean`` and ``SPLIT.variance``, float64."""
@@ -91,10 +90,10 @@ class ArrayFolder:
         """
         if self.out.exists() and not self.journal.is_dir() and any(self.out.iterdir()):
             raise FileExistsError(f"{self.out} is not empty and holds no encoded data: choose a new folder")
-        with written(self.out):
+        with writing(self.out):
             self.journal.mkdir(parents=True, exist_ok=True)
-            if not (self.journal / "plan.json").exists():
-                write_json(self.journal / "plan.json", {"plan": self.identity})
+        if not (self.journal / "plan.json").exists():
+            write_json(self.journal / "plan.json", {"plan": self.identity})
 
     @contextmanager
     def held(self, host: int) -> Generator[None]:
@@ -109,12 +108,12 @@ class ArrayFolder:
             raise FileNotFoundError(
                 f"{self.out} of this host is not that of the first one: several hosts write into one shared folder"
             )
-        if json.loads(stated.read_text(encoding="utf-8")) != {"plan": self.identity}:
+        if read_json(stated).value != {"plan": self.identity}:
             raise FileExistsError(
                 f"{self.out} holds an unfinished encoding of other data or by another network: choose a new folder, or "
                 "remove that one"
             )
-        with (self.journal / f"lock-{host}").open("w") as lock:
+        with os.fdopen(open_own(self.journal / f"lock-{host}"), "w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
@@ -125,39 +124,35 @@ class ArrayFolder:
 
     def finished(self, job: ArrayJob) -> Done | None:
         """What the journal says about a shard that is written and still there."""
-        try:
-            entry = json.loads((self.journal / f"{job.file}.json").read_text(encoding="utf-8"))
-            done = Done(RecordShard(**entry["shard"]), tuple(Skipped(**skip) for skip in entry["skipped"]))
-            return done if (self.out / job.file).stat().st_size == done.shard.size else None
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
+        return read_done(self.journal / f"{job.file}.json", self.out / job.file)
 
     def write(
         self, job: ArrayJob, host: int, rows: Iterable[tuple[np.ndarray, int, str]], skipped: list[Skipped]
     ) -> RecordShard:
         """Write the `rows` (array, label, key) of one shard; `skipped` grows while they are drawn.
 
-        `note` makes it count. Raises CannotWriteError if it cannot be written.
+        `note` makes it count. Raises UnwritableError if it cannot be written.
         """
-        partial = self.journal / f"{job.file}.{host}.partial"
-        with written(self.out, RuntimeError):
-            try:
-                count = _fill(partial, rows)
-                sync_file(partial)
-                open_record_file(partial, count).close()
-                shard = RecordShard(job.file, job.split, count, partial.stat().st_size, sha256_of(partial))
-                partial.replace(self.out / job.file)
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    partial.unlink(missing_ok=True)
-                raise
+        partial, written = self.journal / f"{job.file}.{host}.partial", 0
+        try:
+            with RecordWriter(partial) as writer:
+                for array, label, key in rows:
+                    writer.write(array_record(array, label, key))
+                    written += 1
+        except BaseException:
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)  # it takes room where there is none
+            raise
+        sync_file(partial)
+        open_record_file(partial, written).close()
+        shard = RecordShard(job.file, job.split, written, partial.stat().st_size, sha256_of(partial))
+        partial.replace(self.out / job.file)
         return shard
 
     def note(self, job: ArrayJob, done: Done, statistics: Mapping[str, np.ndarray]) -> None:
         """Note a written shard and its statistics: from now on it is kept."""
-        with written(self.out, SafetensorError):
-            _save(self.journal / f"{job.file}.statistics", statistics)
-            write_json(self.journal / f"{job.file}.json", dataclasses.asdict(done))
+        _save(self.journal / f"{job.file}.statistics", statistics)
+        write_json(self.journal / f"{job.file}.json", dataclasses.asdict(done))
 
     def statistics(self, job: ArrayJob) -> dict[str, np.ndarray]:
         """What was noted with a shard."""
@@ -165,26 +160,14 @@ class ArrayFolder:
 
     def finish(self, prepared: Prepared, statistics: Mapping[str, np.ndarray]) -> None:
         """Write statistics and manifest, and remove the journal; one process does, when all shards are written."""
-        with written(self.out, SafetensorError):
-            _save(self.out / STATISTICS, statistics)
-            write_prepared(self.out, prepared)
+        _save(self.out / STATISTICS, statistics)
+        write_prepared(self.out, prepared)
         shutil.rmtree(self.journal)
-
-
-def _fill(partial: Path, rows: Iterable[tuple[np.ndarray, int, str]]) -> int:
-    writer, count = record_writer(partial), 0
-    try:
-        for array, label, key in rows:
-            writer.write(array_record(array, label, key))
-            count += 1
-    except BaseException:
-        close(writer)
-        raise
-    writer.close()
-    return count
 
 
 def _save(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     partial = path.with_name(path.name + ".partial")
-    safetensors.numpy.save_file(dict(arrays), partial)
-    os.replace(partial, path)
+    with writing(path):
+        partial.unlink(missing_ok=True)
+        safetensors.numpy.save_file(dict(arrays), partial)
+        os.replace(partial, path)

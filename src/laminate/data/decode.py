@@ -24,6 +24,12 @@ from laminate.data.options import MAX_PIXELS as MAX_PIXELS
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
 """The formats that are read, recognised by their content and not by a file name."""
 
+MAX_SCANS = 100
+"""The most passes of a progressive JPEG: cameras and encoders make about ten, and each costs a decoding."""
+
+_SCANNED = 16  # times `max_pixels`, the most pixels that all passes of a JPEG may have together
+_ROWS = 2**20  # pixels that are composited or shifted at a time
+_SCAN = b"\xff\xda"
 _JPEG_MAGIC = b"\xff\xd8\xff"
 _HIGH_DEPTH_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 _ORIENTATION = 0x0112
@@ -185,6 +191,7 @@ def decode_image(
     strict = _strict_jpeg_header(data)
     header = _header(data, strict)
     check_size(header, max_pixels)
+    _check_scans(data, header, max_pixels)
     try:
         image = _decoded(data, header, strict, reduction, fast)
     except _DECODER_ERRORS as error:
@@ -249,6 +256,28 @@ def _without_last_bytes(data: bytes, decode: Callable[[bytes, bool], HostImage])
         return filled
 
 
+def check_limits(data: bytes, max_pixels: int = MAX_PIXELS) -> None:
+    """Raises `ImageError` for an image with more pixels than allowed, or too many passes over them, undecoded."""
+    header = image_header(data)
+    check_size(header, max_pixels)
+    _check_scans(data, header, max_pixels)
+
+
+def _check_scans(data: bytes, header: ImageHeader, max_pixels: int) -> None:
+    """Refuse a JPEG of many passes over many pixels: 600 kB of empty ones take minutes.
+
+    The marker cannot stand in the numbers of a scan; a thumbnail has one of its own.
+    """
+    if data[:3] != _JPEG_MAGIC:
+        return
+    scans = data.count(_SCAN)
+    if scans > MAX_SCANS or scans * header.width * header.height > _SCANNED * max_pixels:
+        raise ImageError(
+            f"the JPEG has {scans} scans of {header.width} x {header.height} pixels; at most {MAX_SCANS} scans and "
+            f"{_SCANNED * max_pixels} pixels in all of them are decoded"
+        )
+
+
 def _strict_jpeg_header(data: bytes) -> tuple[int, int, str] | None:
     """(height, width, colour space) of a JPEG that the strict decoder takes, else None.
 
@@ -276,17 +305,38 @@ def _decode_by_pillow(data: bytes, header: ImageHeader, reduction: int) -> HostI
 def _to_rgb(picture: Image.Image) -> Image.Image:
     if picture.mode == "F":
         raise ImageError(
-            "its pixels are floating-point numbers, whose range nothing states; save it as 8 or 16 bits"
+            "the image holds floating-point numbers, whose range nothing states: convert it to 8 bits"
         )
     if picture.mode in _HIGH_DEPTH_MODES:
         # Pillow clips 16 bits to 255; the upper byte is what every 8-bit viewer shows.
-        upper = (np.asarray(picture).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
-        return Image.fromarray(upper).convert("RGB")
+        return _in_bands(picture, _upper_byte)
     if picture.mode in _TRANSPARENT_MODES or "transparency" in picture.info:
-        layer = picture.convert("RGBA")
-        white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
-        picture = Image.alpha_composite(white, layer)
+        return _in_bands(picture, _over_white)
     return picture.convert("RGB")
+
+
+def _in_bands(picture: Image.Image, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    """`convert` of some rows at a time, since what it makes on the way is larger than the picture."""
+    picture.load()
+    width, height = picture.size
+    rows = max(1, _ROWS // width)
+    whole = Image.new("RGB", picture.size)
+    for top in range(0, height, rows):
+        band = picture.crop((0, top, width, min(top + rows, height)))
+        band.info = picture.info  # where a palette is transparent
+        whole.paste(convert(band), (0, top))
+    return whole
+
+
+def _upper_byte(picture: Image.Image) -> Image.Image:
+    upper = (np.asarray(picture).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
+    return Image.fromarray(upper).convert("RGB")
+
+
+def _over_white(picture: Image.Image) -> Image.Image:
+    layer = picture.convert("RGBA")
+    white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
+    return Image.alpha_composite(white, layer).convert("RGB")
 
 
 def _unreadable(data: bytes, error: BaseException) -> ImageError:

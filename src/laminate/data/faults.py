@@ -5,13 +5,15 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from laminate.data.batch import Arrays
-from laminate.data.decode import ImageError, check_size, image_header, noticed_cut_short
+from laminate.data.decode import ImageError, check_limits, noticed_cut_short
 from laminate.data.options import MAX_BAD_IMAGES
-from laminate.data.records import RecordError, Records
+from laminate.data.records import RecordError, RecordFileError, Records
 
 logger = logging.getLogger("laminate.data")
 
 DEFAULT_MAX_BAD_IMAGES = MAX_BAD_IMAGES
+BAD_IMAGE = (ImageError, RecordError, RecordFileError, OSError)
+"""What counts as a bad image once work has begun: a file that has vanished and a disk that fails too."""
 
 
 class TooManyBadImagesError(ValueError):
@@ -47,12 +49,12 @@ def load(records: Records, index: int, view: Callable[[bytes], Arrays]) -> Loade
         example = records[index]
         key = example.key
         if records.manifest.arrays is None:
-            check_size(image_header(example.image), records.manifest.max_pixels)
+            check_limits(example.image, records.manifest.max_pixels)
         with noticed_cut_short() as sizes:
             arrays = view(example.image)
         cut = Fault(index, key, "its last few bytes are missing; it is read without them") if sizes else None
         return LoadedExample(arrays, example.label, (), cut, key)
-    except (ImageError, RecordError) as error:
+    except BAD_IMAGE as error:
         return LoadedExample(None, -1, (Fault(index, key, str(error)),))
 
 

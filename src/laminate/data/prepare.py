@@ -9,7 +9,6 @@ the others.
 import contextlib
 import dataclasses
 import fcntl
-import json
 import os
 import re
 import shutil
@@ -28,18 +27,21 @@ from laminate.data.prepared import (
     Skipped,
     is_prepared,
     read_prepared,
+    read_shard,
+    read_skipped,
     sha256_of,
     write_json,
     write_prepared,
 )
-from laminate.data.records import ArrayRecords, Records, Subset, fingerprint, open_record_file, record_writer
+from laminate.data.records import ArrayRecords, Records, RecordWriter, Subset, fingerprint, open_record_file
 from laminate.data.schema import Example, example_serializer
 from laminate.data.sources import open_splits
 from laminate.data.tfds_metadata import write_tfds_metadata
 from laminate.data.usable import Tally, fault_kind, vet_example
 from laminate.data.usable import TooManyBadImages as TooManyBadImages
 from laminate.data.vet import vet_record_files
-from laminate.data.writing import close, written
+from laminate.storage.strict_json import JsonError, read_json
+from laminate.storage.writing import open_own, writing
 
 RECORDS_PER_SHARD = 2048
 
@@ -123,54 +125,36 @@ def _write_shard(
     tally: Tally,
 ) -> Done:
     partial = out / JOURNAL / f"{job.file}.partial"
-    with written(out, RuntimeError):
-        try:
-            return _fill_shard(partial, job, out, classes, serialize, options, tally)
-        except BaseException:
-            tally.stop.set()  # before this thread begins with the next shard
-            with contextlib.suppress(OSError):
-                partial.unlink(missing_ok=True)
-            raise
-
-
-def _fill_shard(
-    partial: Path,
-    job: ShardJob,
-    out: Path,
-    classes: int,
-    serialize: Callable[[Example], bytes],
-    options: Options,
-    tally: Tally,
-) -> Done:
     skipped: list[Skipped] = []
-    writer = record_writer(partial)
-    counted = cut_short = 0
+    written = cut_short = 0
     try:
-        for index in range(job.start, job.stop):
-            if tally.stop.is_set():
-                raise InterruptedError("stopped")
-            key, example = f"record {index}", None
-            try:
-                example = job.records[index]
-                key = example.key
-                cut_short += vet_example(
-                    example, classes, max_pixels=options.max_pixels, decode=options.decode
-                )
-            except (ValueError, OSError) as error:
-                skipped.append(Skipped(job.split, key, str(error)[:300], fault_kind(error, example)))
-                tally.bad(skipped[-1:])
-                continue
-            writer.write(serialize(example))
-            counted += 1
-            tally.good(1)
+        with RecordWriter(partial) as writer:
+            for index in range(job.start, job.stop):
+                if tally.stop.is_set():
+                    raise InterruptedError("stopped")
+                key, example = f"record {index}", None
+                try:
+                    example = job.records[index]
+                    key = example.key
+                    cut_short += vet_example(
+                        example, classes, max_pixels=options.max_pixels, decode=options.decode
+                    )
+                except (ValueError, OSError) as error:
+                    skipped.append(Skipped(job.split, key, str(error)[:300], fault_kind(error, example)))
+                    tally.bad(skipped[-1:])
+                    continue
+                writer.write(serialize(example))
+                written += 1
+                tally.good(1)
     except BaseException:
-        close(writer)
+        tally.stop.set()  # before this thread begins with the next shard
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)  # it takes room where there is none
         raise
-    writer.close()
     sync_file(partial)
-    open_record_file(partial, counted).close()
+    open_record_file(partial, written).close()
     final = out / job.file
-    shard = RecordShard(job.file, job.split, counted, partial.stat().st_size, sha256_of(partial))
+    shard = RecordShard(job.file, job.split, written, partial.stat().st_size, sha256_of(partial))
     partial.replace(final)
     done = Done(shard, tuple(skipped), cut_short)
     write_json(out / JOURNAL / f"{job.file}.json", dataclasses.asdict(done))
@@ -185,12 +169,20 @@ def sync_file(path: Path) -> None:
 
 def _finished(job: ShardJob, out: Path) -> Done | None:
     """What the journal says about a shard that an earlier run has finished and that is still there."""
+    return read_done(out / JOURNAL / f"{job.file}.json", out / job.file)
+
+
+def read_done(entry: Path, file: Path) -> Done | None:
+    """What the `entry` of a journal says about a shard, if it can be read and the `file` is still there."""
     try:
-        entry = json.loads((out / JOURNAL / f"{job.file}.json").read_text(encoding="utf-8"))
-        done = Done(RecordShard(**entry["shard"]), tuple(Skipped(**skip) for skip in entry["skipped"]))
-        done = dataclasses.replace(done, cut_short=int(entry.get("cut_short", 0)))
-        return done if (out / job.file).stat().st_size == done.shard.size else None
-    except (OSError, ValueError, KeyError, TypeError):
+        read = read_json(entry)
+        done = Done(
+            read_shard(read["shard"]),
+            tuple(read_skipped(skip) for skip in read["skipped"].items()),
+            read.get("cut_short", 0).integer(least=0),
+        )
+        return done if file.stat().st_size == done.shard.size else None
+    except (OSError, JsonError):
         return None
 
 
@@ -204,8 +196,10 @@ def _journal(out: Path, plan: str) -> Generator[None]:
     journal = out / JOURNAL
     if out.exists() and not journal.is_dir() and any(out.iterdir()):
         raise FileExistsError(f"{out} is not empty and holds no prepared data: choose a new folder")
-    journal.mkdir(parents=True, exist_ok=True)
-    with (journal / "lock").open("w") as lock:
+    with writing(out):
+        journal.mkdir(parents=True, exist_ok=True)
+        descriptor = open_own(journal / "lock")
+    with os.fdopen(descriptor, "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -215,7 +209,7 @@ def _journal(out: Path, plan: str) -> Generator[None]:
         stated = journal / "plan.json"
         if not stated.exists():
             write_json(stated, {"plan": plan})
-        if json.loads(stated.read_text(encoding="utf-8")) != {"plan": plan}:
+        if read_json(stated).value != {"plan": plan}:
             raise FileExistsError(
                 f"{out} holds an unfinished preparation of another source or with other options: "
                 "choose a new folder, or remove that one"
@@ -292,7 +286,7 @@ def prepare(
     Raises:
       ValueError: the source cannot be used, or has too many bad images.
       FileExistsError: `out` holds something else.
-      CannotWriteError: the disk is full, or the place is gone; finished shards are kept.
+      UnwritableError: writing failed; what is finished stays, and the same call goes on from there.
     """
     splits = open_splits(source, held_out=options.held_out, options=options.source)
     if options.source.max_pixels is not None:
@@ -307,7 +301,7 @@ def prepare(
         if existing.plan != plan:
             raise FileExistsError(f"{out} holds other prepared data ({existing.name}): choose a new folder")
         return existing
-    with written(out), _journal(out, plan):
+    with _journal(out, plan):
         for records in splits.values():
             if foreign := _foreign_files(records):
                 vet_record_files(foreign.files, sample=False)
@@ -328,7 +322,8 @@ def prepare(
         for split in splits:
             if not any(shard.count for shard in prepared.shards_of(split)):
                 raise ValueError(f"no image of the split '{split}' of {source} can be used")
-        write_tfds_metadata(out, prepared)
+        with writing(out):
+            write_tfds_metadata(out, prepared)
         write_prepared(out, prepared)
     shutil.rmtree(out / JOURNAL)
     return prepared

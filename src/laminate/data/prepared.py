@@ -23,6 +23,8 @@ from laminate.data.records import (
     RecordsManifest,
     fingerprint,
 )
+from laminate.storage.strict_json import Field, JsonError, read_json
+from laminate.storage.writing import open_new, writing
 
 MANIFEST = "manifest.json"
 JOURNAL = ".prepare"
@@ -118,8 +120,10 @@ def sha256_of(path: Path) -> str:
 def write_json(path: Path, content: Any) -> None:
     """Write `content` so that `path` either keeps what it had or has all of the new text."""
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    partial.replace(path)
+    with writing(path):
+        with open(open_new(partial), "w", encoding="utf-8") as file:
+            file.write(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        partial.replace(path)
 
 
 def write_prepared(folder: Path, prepared: Prepared) -> None:
@@ -149,56 +153,68 @@ def read_prepared(folder: Path) -> Prepared:
             "make one with 'python -m laminate.data prepare SOURCE OUT'"
         )
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content["format"] not in (FORMAT, ARRAY_FORMAT):
-            raise RecordFileError(
-                f"{path} has the format {content['format']!r}, expected {FORMAT!r} or {ARRAY_FORMAT!r}: prepare again"
-            )
-        shards = tuple(_shard(entry) for entry in content["shards"])
-        prepared = Prepared(
-            name=str(content["name"]),
-            classes=tuple(str(name) for name in content["classes"]),
-            licence=str(content["licence"]),
-            sources={str(split): str(source) for split, source in content["sources"].items()},
-            shards=shards,
-            skipped=tuple(Skipped(**entry) for entry in content["skipped"]),
-            plan=str(content["plan"]),
-            arrays=None if content["format"] == FORMAT else _arrays(content["arrays"]),
-            max_pixels=min(int(content.get("max_pixels", MAX_PIXELS)), PIXEL_CEILING),
-            cut_short=int(content.get("cut_short", 0)),
-            left_out=tuple(
-                LeftOut(str(entry["reason"]), int(entry["count"]), str(entry["first"]))
-                for entry in content.get("left_out", ())
-            ),
-            locked=tuple(str(folder) for folder in content.get("locked", ())),
-        )
-    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        return _prepared(read_json(path))
+    except JsonError as error:
         raise RecordFileError(
-            f"{path} is damaged ({error!r}): copy it again, or prepare the data again"
+            f"{path} is damaged ({error}): copy it again, or prepare the data again"
         ) from error
-    for shard in shards:
+
+
+def _prepared(read: Field) -> Prepared:
+    stated = read["format"].value
+    if stated not in (FORMAT, ARRAY_FORMAT):
+        raise RecordFileError(
+            f"{read.file} has the format {stated!r}, expected {FORMAT!r} or {ARRAY_FORMAT!r}: prepare again"
+        )
+    prepared = Prepared(
+        name=read["name"].text(),
+        classes=tuple(name.text() for name in read["classes"].items()),
+        licence=read["licence"].text(),
+        sources={split: source.text() for split, source in read["sources"].fields()},
+        shards=tuple(read_shard(entry) for entry in read["shards"].items()),
+        skipped=tuple(read_skipped(entry) for entry in read["skipped"].items()),
+        plan=read["plan"].text(),
+        arrays=None if stated == FORMAT else _arrays(read["arrays"]),
+        max_pixels=min(read.get("max_pixels", MAX_PIXELS).integer(least=1), PIXEL_CEILING),
+        cut_short=read.get("cut_short", 0).integer(least=0),
+        left_out=tuple(
+            LeftOut(entry["reason"].text(), entry["count"].integer(least=1), entry["first"].text())
+            for entry in read.get("left_out", []).items()
+        ),
+        locked=tuple(folder.text() for folder in read.get("locked", []).items()),
+    )
+    for shard in prepared.shards:
         if Path(shard.name).name != shard.name or shard.split not in prepared.sources:
             raise RecordFileError(
-                f"{path} names the file {shard.name!r}, which is not in that folder: refused"
+                f"{read.file} names the file {shard.name!r}, which is not in that folder: refused"
             )
     return prepared
 
 
-def _shard(entry: dict[str, Any]) -> RecordShard:
+def read_shard(entry: Field) -> RecordShard:
     return RecordShard(
-        str(entry["name"]), str(entry["split"]), int(entry["count"]), int(entry["size"]), str(entry["sha256"])
+        entry["name"].text(),
+        entry["split"].text(),
+        entry["count"].integer(least=0),
+        entry["size"].integer(least=0),
+        entry["sha256"].text(),
     )
 
 
-def _arrays(entry: dict[str, Any]) -> ArrayFacts:
-    return ArrayFacts(
-        field=str(entry["field"]),
-        shape=tuple(int(side) for side in entry["shape"]),
-        dtype=str(entry["dtype"]),
-        view=str(entry["view"]),
-        views=int(entry["views"]),
-        made_by=dict(entry["made_by"]),
-    )
+def read_skipped(entry: Field) -> Skipped:
+    kind = entry.get("kind", "").text()
+    return Skipped(entry["split"].text(), entry["key"].text(), entry["reason"].text(), kind)
+
+
+def _arrays(entry: Field) -> ArrayFacts:
+    read = {name: entry[name].text() for name in ("field", "dtype", "view")}
+    shape = tuple(side.integer(least=1) for side in entry["shape"].items())
+    try:
+        return ArrayFacts(
+            **read, shape=shape, views=entry["views"].integer(least=1), made_by=entry["made_by"].members()
+        )
+    except ValueError as error:
+        raise JsonError(f"{entry.file}: {entry.path}: {error}") from error
 
 
 def array_facts(spec: str) -> ArrayFacts | None:

@@ -3,11 +3,13 @@
 Everything here is picklable (files are opened on first use) and safe to read from many threads.
 """
 
+import contextlib
 import dataclasses
 import hashlib
+import os
 import threading
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, Protocol, SupportsIndex, runtime_checkable
@@ -18,7 +20,8 @@ from array_record.python import array_record_module  # pyright: ignore[reportAtt
 from laminate.data.array_schema import IMAGE_FIELD, ArrayFacts
 from laminate.data.left_out import LeftOut
 from laminate.data.options import MAX_PIXELS
-from laminate.data.schema import Example, SchemaError, parse_example
+from laminate.data.schema import NO_LABEL, Example, SchemaError, parse_example
+from laminate.storage.writing import UnwritableError, open_new, writing
 
 __all__ = [
     "ArrayRecords",
@@ -233,9 +236,50 @@ def open_record_file(path: Path, count: int | None = None) -> Any:
     return reader
 
 
-def record_writer(path: Path) -> Any:
-    """An ArrayRecord writer whose records can be read one by one: ``write(bytes)``, then ``close()``."""
-    return array_record_module.ArrayRecordWriter(str(path), "group_size:1")
+class RecordWriter:
+    """An ArrayRecord file in the making, whose records can be read one by one: a context manager.
+
+    Raises `UnwritableError` where the place cannot be written, which may show at the end only.
+    """
+
+    def __init__(self, path: Path):
+        self._path = path
+        with writing(path):
+            os.close(open_new(path))  # a link there would lead elsewhere
+        self._writer = array_record_module.ArrayRecordWriter(str(path), "group_size:1")
+
+    def write(self, record: bytes) -> None:
+        with self._writing():
+            self._writer.write(record)
+
+    def close(self) -> None:
+        with self._writing():
+            self._writer.close()
+
+    def __enter__(self) -> "RecordWriter":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            self.close()
+        except UnwritableError:
+            if kind is None:  # else the first error says more
+                raise
+
+    @contextlib.contextmanager
+    def _writing(self) -> Generator[None]:
+        with writing(self._path):
+            try:
+                yield
+            except RuntimeError as error:
+                raise OSError(_first_line(error)) from error
+
+
+def require_label(label: int, classes: Sequence[str], where: str) -> None:
+    """Raises RecordError for a label that is neither that of a class nor -1, that of none."""
+    if not NO_LABEL <= label < len(classes):
+        known = f"of the {len(classes)} classes" if classes else "where there are no classes"
+        raise RecordError(f"{where} has the label {label}, which is none {known}")
 
 
 def _first_line(error: Exception) -> str:
@@ -290,12 +334,18 @@ class ArrayRecords:
             record: bytes = self._reader(shard).read([within])[0]
         except RuntimeError as error:
             raise RecordError(f"record {within} of {file.path} is damaged ({_first_line(error)})") from error
+        where = f"record {within} of {file.path}"
+        if len(record) > MAX_IMAGE_BYTES:
+            raise RecordError(
+                f"{where} has {len(record)} bytes, more than the {MAX_IMAGE_BYTES} that are read"
+            )
         try:
-            if self._parse is None:
-                return parse_example(record)
-            return self._parse(record, f"{file.path.name}#{within}")
+            parse = self._parse
+            example = parse_example(record) if parse is None else parse(record, f"{file.path.name}#{within}")
         except SchemaError as error:
-            raise RecordError(f"record {within} of {file.path}: {error}") from error
+            raise RecordError(f"{where}: {error}") from error
+        require_label(example.label, self.manifest.classes, where)
+        return example
 
     def _reader(self, shard: int) -> Any:
         with self._lock:

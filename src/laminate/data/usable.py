@@ -6,9 +6,8 @@ from collections.abc import Callable, Sequence
 from laminate.data.decode import (
     ImageError,
     TooManyPixels,
-    check_size,
+    check_limits,
     decode_image,
-    image_header,
     noticed_cut_short,
 )
 from laminate.data.prepared import Skipped
@@ -24,7 +23,7 @@ def vet_example(example: Example, classes: int, *, max_pixels: int, decode: bool
 
     Returns whether its last few bytes are missing.
     """
-    check_size(image_header(example.image), max_pixels)
+    check_limits(example.image, max_pixels)
     with noticed_cut_short() as sizes:
         if decode:
             decode_image(example.image, max_pixels=max_pixels)

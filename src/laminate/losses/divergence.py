@@ -10,8 +10,8 @@ _REFERENCE_NUMBERS = 512
 
 
 def kl_per_element(
-    mean: Float[Array, "latents features"], logvar: Float[Array, "latents features"]
-) -> Float[Array, "latents features"]:
+    mean: Float[Array, "latents latent_dim"], logvar: Float[Array, "latents latent_dim"]
+) -> Float[Array, "latents latent_dim"]:
     """KL(N(mean, exp(logvar)) || N(0, 1)) of every latent number, in nats (Kingma & Welling 2014, app. B):
 
     `(exp(logvar) + mean^2 - 1 - logvar) / 2`.
@@ -23,16 +23,16 @@ def kl_per_element(
 
 
 def _clipped(
-    mean: Float[Array, "latents features"],
-    logvar: Float[Array, "latents features"],
+    mean: Float[Array, "latents latent_dim"],
+    logvar: Float[Array, "latents latent_dim"],
     free_bits: float | Scalar,
-) -> Float[Array, "latents features"]:
+) -> Float[Array, "latents latent_dim"]:
     return jnp.maximum(kl_per_element(mean, logvar), free_bits)
 
 
 def kl_loss(
-    mean: Float[Array, "latents features"],
-    logvar: Float[Array, "latents features"],
+    mean: Float[Array, "latents latent_dim"],
+    logvar: Float[Array, "latents latent_dim"],
     *,
     free_bits: float | Scalar = 0.0,
 ) -> Scalar:
@@ -44,8 +44,8 @@ def kl_loss(
 
 
 def kl_variance_loss(
-    mean: Float[Array, "latents features"],
-    logvar: Float[Array, "latents features"],
+    mean: Float[Array, "latents latent_dim"],
+    logvar: Float[Array, "latents latent_dim"],
     *,
     free_bits: float | Scalar = 0.0,
 ) -> Scalar:
@@ -79,7 +79,7 @@ def anneal(weight: float, step: Int[Array, ""] | int, steps: int | None) -> Scal
 
 
 def posterior_metrics(
-    mean: Float[Array, "latents features"], logvar: Float[Array, "latents features"]
+    mean: Float[Array, "latents latent_dim"], logvar: Float[Array, "latents latent_dim"]
 ) -> Metrics:
     """What a training log shows of one example's posterior; every entry is a mean, so batches average.
 

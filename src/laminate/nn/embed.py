@@ -121,5 +121,9 @@ class LabelEmbed(eqx.Module):
 
     @jax.named_scope("label_embed")
     def __call__(self, label: Int[Array, ""] | None) -> Float[Array, " {self.dim}"]:
-        """The row of `label`; of the null class for None."""
-        return self.table[self.null if label is None else label]
+        """The row of `label`; of the null class for None; zeros for a label that has no row."""
+        if label is None:
+            return self.table[self.null]
+        rows = self.table.shape[0]
+        row = self.table[jnp.clip(label, 0, rows - 1)]
+        return jnp.where((label >= 0) & (label < rows), row, jnp.zeros_like(row))

@@ -1,14 +1,18 @@
 """What training sees of an image: one of several views, each with all that it needs."""
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
-from laminate.recipes.checks import above, at_least, within
+from laminate.recipes.checks import above, at_least, one_of, within
+from laminate.recipes.serialization import ABSENT
 
 if TYPE_CHECKING:
     from laminate.data.augment import Augment
 
 # `laminate.data.augment` is imported where a view is made: its decoders take longer than all of `--help`.
+
+
+CropKernel = Literal["area", "linear"]
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,9 @@ class RandomResizedCropConfig:
     """Smallest and largest width / height of a crop."""
     flip_rate: float = 0.5
     """Chance of a horizontal flip."""
+    kernel: CropKernel = field(default="area", metadata={ABSENT: "linear"})
+    """How the crop is resized: by areas, as validation shrinks its images (the released code), or between the four
+    nearest pixels, which is faster and aliases what it shrinks."""
     view: Literal["crop"] = field(default="crop", init=False)
     """Says which of the views this is."""
 
@@ -30,6 +37,7 @@ class RandomResizedCropConfig:
         at_least("augment.image_size", self.image_size, 1)
         smallest, largest = self.crop_area
         above("augment.crop_area[0]", smallest, 0.0)
+        one_of("augment.kernel", self.kernel, get_args(CropKernel))
         within("augment.crop_area[1]", largest, smallest, 1.0)
         narrow, wide = self.crop_ratio
         above("augment.crop_ratio[0]", narrow, 0.0)
@@ -39,12 +47,18 @@ class RandomResizedCropConfig:
     @property
     def text(self) -> str:
         least, most = self.crop_area
-        return f"{least:g} to {most:g} of the area to {self.image_size}², flip {self.flip_rate:g}"
+        size = f"{self.image_size}² ({self.kernel})"
+        return f"{least:g} to {most:g} of the area to {size}, flip {self.flip_rate:g}"
 
     def transform(self) -> "Augment":
         from laminate.data.augment import RandomResizedCrop
 
-        return RandomResizedCrop(self.image_size, self.crop_area, self.crop_ratio, self.flip_rate)
+        return RandomResizedCrop(
+            self.image_size, self.crop_area, self.crop_ratio, self.flip_rate, self.kernel
+        )
+
+    def still(self) -> "SquashConfig":
+        return SquashConfig(self.image_size)
 
 
 @dataclass(frozen=True)
@@ -70,6 +84,9 @@ class SquashConfig:
         from laminate.data.augment import Squash
 
         return Squash(self.image_size)
+
+    def still(self) -> "SquashConfig":
+        return self
 
 
 @dataclass(frozen=True)
@@ -103,6 +120,9 @@ class SquashCropConfig:
 
         return SquashCrop(self.image_size, self.resized, flip_rate=self.flip_rate)
 
+    def still(self) -> "CenterCropConfig":
+        return CenterCropConfig(self.image_size)
+
 
 @dataclass(frozen=True)
 class ResizeCropConfig:
@@ -135,6 +155,9 @@ class ResizeCropConfig:
 
         return ResizeCrop(self.image_size, self.resized, flip_rate=self.flip_rate)
 
+    def still(self) -> "CenterCropConfig":
+        return CenterCropConfig(self.image_size)
+
 
 @dataclass(frozen=True)
 class CenterCropConfig:
@@ -160,6 +183,10 @@ class CenterCropConfig:
 
         return CenterCrop(self.image_size, self.flip_rate)
 
+    def still(self) -> "CenterCropConfig":
+        return CenterCropConfig(self.image_size)
+
 
 ViewConfig = RandomResizedCropConfig | SquashConfig | SquashCropConfig | ResizeCropConfig | CenterCropConfig
-"""Any view. Each has `image_size`, `text` (one line that says what it does) and `transform()` (what does it)."""
+"""Any view. Each has `image_size`, `text` (one line that says what it does), `transform()` (what does it) and
+`still()`, the view of validation that belongs to it: nothing in that is random."""

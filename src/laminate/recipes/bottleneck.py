@@ -1,10 +1,11 @@
 """Recipes of the bottlenecks: what happens to the tokens between encoder and decoder."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from laminate.recipes.checks import at_least, within
+from laminate.recipes.serialization import JSON
 
 REFERENCE_KL_WEIGHT = 1e-6
 REFERENCE_NUMBERS = 512
@@ -12,9 +13,9 @@ LARGEST_CODEBOOK = 2**31 - 1
 LARGEST_LEVEL = 1000
 
 
-def normalised_kl_weight(tokens: int, features: int) -> float:
-    """β = 1e-6 · 512 / (tokens · features): the same pressure per latent number (paper, eq. 10, Table 4)."""
-    return REFERENCE_KL_WEIGHT * REFERENCE_NUMBERS / (tokens * features)
+def normalised_kl_weight(tokens: int, latent_dim: int) -> float:
+    """β = 1e-6 · 512 / (tokens · latent_dim): the same pressure per latent number (paper, eq. 10, Table 4)."""
+    return REFERENCE_KL_WEIGHT * REFERENCE_NUMBERS / (tokens * latent_dim)
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class GaussianBottleneck:
 
     KIND: ClassVar[str] = "gaussian"
 
-    features: int
+    latent_dim: int = field(metadata={JSON: "features"})
     """Latent numbers per token."""
     kl_weight: float | None = None
     """β, the weight of the KL divergence; None normalises it by the latent size."""
@@ -41,20 +42,20 @@ class GaussianBottleneck:
     """Use the mean of the posterior in training too."""
 
     def __post_init__(self) -> None:
-        at_least("bottleneck.features", self.features, 1)
-        for field in ("kl_weight", "anneal_steps", "free_bits", "kl_variance_weight"):
-            value = getattr(self, field)
+        at_least("bottleneck.features", self.latent_dim, 1)
+        for name in ("kl_weight", "anneal_steps", "free_bits", "kl_variance_weight"):
+            value = getattr(self, name)
             if value is not None:
-                at_least(f"bottleneck.{field}", value, 0)
+                at_least(f"bottleneck.{name}", value, 0)
 
     @property
     def width(self) -> int:
         """Numbers per token that the decoder reads."""
-        return self.features
+        return self.latent_dim
 
     def resolved_kl_weight(self, tokens: int) -> float:
         """β for a latent of `tokens` tokens."""
-        return normalised_kl_weight(tokens, self.features) if self.kl_weight is None else self.kl_weight
+        return normalised_kl_weight(tokens, self.latent_dim) if self.kl_weight is None else self.kl_weight
 
 
 @dataclass(frozen=True)

@@ -73,8 +73,7 @@ class RunFlags:
     distributed: bool = False
     """Refuse to train alone: there must be a TPU slice, a Slurm job or --coordinator."""
     watchdog: float | None = None
-    """Seconds without a step after which a process writes where it is stuck and ends.
-    Default: 900 with several hosts, never with one."""
+    """Seconds without a step after which a process writes where it is stuck and ends; inf for never. Default: 900."""
     device_batch_size: int | None = None
     """Images per device at a time; gradients are accumulated up to the global batch. Default: all at once."""
     precision: Precision = "auto"

@@ -64,7 +64,7 @@ class ReadsLatents(Protocol):
     @property
     def tokens(self) -> int: ...
     @property
-    def features(self) -> int: ...
+    def latent_dim(self) -> int: ...
     @property
     def tokenizer(self) -> TokenizerId | None: ...
     @property
@@ -83,9 +83,9 @@ def for_latents(
     of another shape.
     """
     before, shape = recipe.tokenizer, (latent.tokens, latent.latent_dim)
-    if before is not None and (recipe.tokens, recipe.features) != shape:
+    if before is not None and (recipe.tokens, recipe.latent_dim) != shape:
         raise ValueError(
-            f"The {what} {recipe.name!r} is for {recipe.tokens} tokens of {recipe.features} numbers, and the "
+            f"The {what} {recipe.name!r} is for {recipe.tokens} tokens of {recipe.latent_dim} numbers, and the "
             f"tokenizer has {latent.tokens} of {latent.latent_dim}: give the tokenizer {before.name}."
         )
     if before is not None and identity is not None and before.sha256 != identity.sha256:
@@ -96,7 +96,7 @@ def for_latents(
         )
     changed: dict[str, Any] = {
         "tokens": latent.tokens,
-        "features": latent.latent_dim,
+        "latent_dim": latent.latent_dim,
         "augment": replace(recipe.augment, image_size=latent.image_size),
         "tokenizer": before if identity is None else identity,
     }

@@ -9,7 +9,7 @@ import types
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from laminate.recipes.serialization import plain, read, read_value, tagged
+from laminate.recipes.serialization import json_name, plain, read, read_value, tagged
 
 HELP = "help"
 _NAME = "name"  # the recipe's own: it says what was set
@@ -51,9 +51,10 @@ def _known(tree: dict[str, Any], cls: type) -> dict[str, Field]:
 def _fields(tree: dict[str, Any], cls: type, prefix: str) -> Iterable[Field]:
     hints = get_type_hints(cls)
     for field in dataclasses.fields(cls):  # pyright: ignore[reportArgumentType]
-        if not field.init or field.name not in tree:
+        name = json_name(field)
+        if not field.init or name not in tree:
             continue
-        path, hint, held = prefix + field.name, hints[field.name], tree[field.name]
+        path, hint, held = prefix + name, hints[field.name], tree[name]
         classes = _classes(hint)
         if not classes or held is None:
             yield Field(path, hint, held)
@@ -99,7 +100,7 @@ def override(recipe: R, settings: Iterable[str], *, named: bool = True) -> R:
         raise ValueError(f"--set {said}: {error}") from error
     was = {path: field.value for path, field in _known(before, type(recipe)).items()}
     now = {path: field.value for path, field in _known(tree, type(recipe)).items()}
-    changed = {path: text for path, text in typed.items() if path not in was or was[path] != now[path]}
+    changed = {path: text for path, text in typed.items() if path not in was or was[path] != now.get(path)}
     return with_name(made, changed) if named else made
 
 
@@ -117,21 +118,23 @@ def _with_classes(tree: dict[str, Any], cls: type, typed: Mapping[str, str]) -> 
 def _class_of(cls: type, part: str, tag: str) -> type:
     """The class of the part at a path whose tag is `tag`."""
     first, _, rest = part.partition(".")
-    classes = _classes(get_type_hints(cls)[first])
+    (name,) = (field.name for field in dataclasses.fields(cls) if json_name(field) == first)  # pyright: ignore[reportArgumentType]
+    classes = _classes(get_type_hints(cls)[name])
     return tagged(classes)[1][tag] if not rest else _class_of(classes[0], rest, tag)
 
 
 def _as_class(held: dict[str, Any], cls: type, key: str, tag: str) -> dict[str, Any]:
     made: dict[str, Any] = {key: tag}
     for field in dataclasses.fields(cls):  # pyright: ignore[reportArgumentType]
-        if field.name in held and field.name != key:
-            made[field.name] = held[field.name]
+        name = json_name(field)
+        if name in held and name != key:
+            made[name] = held[name]
         elif field.default is not dataclasses.MISSING:
-            made[field.name] = plain(field.default)
+            made[name] = plain(field.default)
         elif field.default_factory is not dataclasses.MISSING:
-            made[field.name] = plain(field.default_factory())
+            made[name] = plain(field.default_factory())
         else:
-            made[field.name] = None  # must be set too, or the recipe is refused
+            made[name] = None  # must be set too, or the recipe is refused
     return made
 
 

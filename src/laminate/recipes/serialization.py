@@ -11,6 +11,10 @@ from collections.abc import Iterable
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 KIND = "kind"
+JSON = "json"
+"""Metadata of a field: its name in JSON, where that is not its own."""
+ABSENT = "absent"
+"""Metadata of a field that earlier versions did not write: the value that it had in them."""
 _NONE = type(None)
 
 T = TypeVar("T")
@@ -21,8 +25,15 @@ def plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         kind = type(value).__dict__.get("KIND")
         tag = {} if kind is None else {KIND: kind}
-        return tag | {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return tag | {
+            json_name(field): plain(getattr(value, field.name)) for field in dataclasses.fields(value)
+        }
     return [plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+def json_name(field: dataclasses.Field[Any]) -> str:
+    """What a field is called in JSON."""
+    return field.metadata.get(JSON, field.name)
 
 
 def tag_of(cls: type) -> tuple[str, str] | None:
@@ -55,9 +66,10 @@ def read(tree: Any, cls: type[T], *, where: str = "") -> T:
     if not isinstance(tree, dict):
         raise ValueError(f"{where} must be an object, got {_kind(tree)}.")
     known = dataclasses.fields(cls)  # pyright: ignore[reportArgumentType]
-    names = [field.name for field in known]
+    names = [json_name(field) for field in known]
     dropped = cls.__dict__.get("WITHOUT_EFFECT", ())
-    tree = {name: value for name, value in tree.items() if name not in dropped}
+    before = {json_name(field): field.metadata[ABSENT] for field in known if ABSENT in field.metadata}
+    tree = before | {name: value for name, value in tree.items() if name not in dropped}
     prefix = f"{where}." if where else ""
     for problem, found in (
         ("misses", [name for name in names if name not in tree]),
@@ -66,7 +78,10 @@ def read(tree: Any, cls: type[T], *, where: str = "") -> T:
         if found:
             raise ValueError(f"The recipe {problem} {', '.join(prefix + name for name in found)}.")
     hints = get_type_hints(cls)
-    values = {name: read_value(tree[name], hints[name], where=prefix + name) for name in names}
+    values = {
+        field.name: read_value(tree[name], hints[field.name], where=prefix + name)
+        for field, name in zip(known, names, strict=True)
+    }
     return cls(**{field.name: values[field.name] for field in known if field.init})
 
 

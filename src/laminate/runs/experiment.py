@@ -1,4 +1,4 @@
-"""The files in `experiments/` as modules, for what is asked of them from outside: a plan, a benchmark, a first training."""
+"""The files in `experiments/` as modules, for what is asked of them from outside: a plan, a first training."""
 
 import dataclasses
 import importlib.util

@@ -37,7 +37,9 @@ def find_checkpoint(text: str, *, flag: str = "") -> NamedCheckpoint:
     steps = checkpoints.steps()
     if not steps or (step is not None and step not in steps):
         held = (
-            f"{folder} holds the steps {', '.join(map(str, steps))}" if steps else f"there is none in {folder}"
+            f"{folder} holds the steps {', '.join(map(str, steps))}"
+            if steps
+            else f"there is none in {folder}"
         )
         raise FileNotFoundError(f"{flag}{' ' if flag else ''}{text}: there is no such checkpoint; {held}.")
     return NamedCheckpoint(checkpoints, steps[-1] if step is None else step)

@@ -1,7 +1,7 @@
 """What decodes the latents of a tokenizer to images: found, loaded, and seen to be the right one."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from etils import epath
@@ -41,7 +41,11 @@ class DecoderChoice:
         """The way from raw latents of `tokenizer` to images; None if there is none."""
         if self.decoder is None:
             return OwnLatentDecoder(tokenizer) if tokenizer.shows_images else None
-        return DirectLatentDecoder(self.decoder) if self.reads_latents else FeatureLatentDecoder(tokenizer, self.decoder)
+        return (
+            DirectLatentDecoder(self.decoder)
+            if self.reads_latents
+            else FeatureLatentDecoder(tokenizer, self.decoder)
+        )
 
 
 def find_decoder(
@@ -81,8 +85,8 @@ def require_images(way: LatentDecoder | None, tokenizer: LoadedTokenizer) -> Non
     if way is None:
         of = "" if tokenizer.latent.teacher is None else f" of the teacher {tokenizer.latent.teacher.name}"
         raise ValueError(
-            f"The features{of} are no pixels: give --decoder the run of decoder.py on this tokenizer, or the decoder of "
-            "a published autoencoder on this teacher."
+            f"The features{of} are no pixels: give --decoder the run of decoder.py on this tokenizer, or the decoder "
+            "of a published autoencoder on this teacher."
         )
 
 
@@ -126,7 +130,8 @@ def _published(where: str, tokenizer: LoadedTokenizer) -> DecoderChoice:
 def _require_features(where: str, recipe: Any, tokenizer: LoadedTokenizer) -> None:
     """Raises ValueError unless the features are those of the tokenizer's teacher: same sizes, same weights."""
     given = tokenizer.latent.teacher
-    if given is None or not same_teacher(recipe.teacher, given):
+    # How the teacher's image was resized is no matter to what paints its features.
+    if given is None or not same_teacher(replace(recipe.teacher, resampling=given.resampling), given):
         of = "images themselves" if given is None else f"of {teacher_text(given)}"
         raise ValueError(
             f"--decoder: {where} paints the features of the teacher {teacher_text(recipe.teacher)}, and those of the "

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from laminate.parallel.sharding import abstract, batch_sharding
-from laminate.planning.plan import Job, Setting
+from laminate.planning.plan import AbstractStep, Setting
 from laminate.recipes.describe import IMAGENET_IMAGES
 from laminate.recipes.families import family_of
 from laminate.recipes.family import Shapes
@@ -24,11 +24,11 @@ _SAMPLES: Shapes = {"label": ((), "int32"), "index": ((), "uint32")}
 
 def job_maker(
     experiment: ModuleType, recipe: Any, *, kernel: AttentionKernel = "xla", draws: bool = False
-) -> Callable[[Setting, Mesh], Job]:
+) -> Callable[[Setting, Mesh], AbstractStep]:
     """`make(setting, mesh)` is the step of `experiment.make_task`, or, if it `draws`, of `experiment.make_drawing`."""
     modules = family_of(recipe).modules()
 
-    def make(setting: Setting, mesh: Mesh) -> Job:
+    def make(setting: Setting, mesh: Mesh) -> AbstractStep:
         compute = Compute(DTYPE, kernel, cast(Remat, setting.remat))
         planned = dataclasses.replace(recipe, global_batch_size=setting.global_batch_size)
         frozen = abstract(modules.frozen(planned, weights=False), mesh)
@@ -49,19 +49,19 @@ def job_maker(
             compute_dtype=jnp.dtype(DTYPE),
         )
         shapes = modules.example_shapes(planned)
-        return Job(step, state, frozen, _batch(shapes, setting.global_batch_size, mesh))
+        return AbstractStep(step, state, frozen, _batch(shapes, setting.global_batch_size, mesh))
 
     return make
 
 
-def _drawing(experiment: ModuleType, recipe: Any, state: Any, frozen: Any, mesh: Mesh) -> Job:
+def _drawing(experiment: ModuleType, recipe: Any, state: Any, frozen: Any, mesh: Mesh) -> AbstractStep:
     """Every step of the sampler of a generator, on the averaged weights alone."""
     draw = experiment.make_drawing(recipe, state.model, frozen, mesh=mesh, dtype=jnp.dtype(DTYPE))
     held = eqx.tree_at(  # the constructor is for arrays, and these are shapes
         lambda state: (state.opt_state, state.ema), state, ((), None), is_leaf=lambda node: node is None
     )
     step = jax.jit(lambda state, frozen, batch: draw(state.model, frozen, batch))
-    return Job(step, held, frozen, _batch(_SAMPLES, recipe.global_batch_size, mesh))
+    return AbstractStep(step, held, frozen, _batch(_SAMPLES, recipe.global_batch_size, mesh))
 
 
 def _batch(shapes: Shapes, global_batch_size: int, mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct]:

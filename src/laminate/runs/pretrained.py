@@ -17,6 +17,7 @@ import numpy as np
 from etils import epath
 
 from laminate import __version__
+from laminate.parallel.platforms import skip_missing_tpu
 from laminate.pretrained import hub, layouts
 from laminate.pretrained.family import CONFIG, MODEL
 from laminate.pretrained.tensors import require_finite
@@ -99,6 +100,7 @@ def load_pretrained(
         ValueError: the weights are damaged, of another format, or do not fit their recipe.
         OSError: there is nothing of that name, or it cannot be fetched.
     """
+    skip_missing_tpu()
     where = os.fspath(source)
     config, weights = hub.load(exported(source), cache=cache)
     recipe = _recipe(config, weights, where)

@@ -80,12 +80,13 @@ class Run:
         """Number format of the computation."""
         return jnp.dtype(self.compute.dtype)
 
-    def evaluation_batches(self, records: Records) -> Iterator[dict[str, Any]]:
-        """Every record once, on the mesh, without randomness."""
+    def evaluation_batches(self, records: Records, view: Augment | None = None) -> Iterator[dict[str, Any]]:
+        """Every record once, on the mesh, without randomness: in the view of validation, or as `view` draws it for the
+        number of the record."""
         batches = evaluation_batches(
             records,
             global_batch_size=self.recipe.global_batch_size,
-            augment=still_view(self.recipe, records),
+            augment=still_view(self.recipe, records) if view is None else view,
             share=self.loader.share,
             threads=self.loader.threads,
             max_bad_images=self.flags.max_bad_images,
@@ -271,8 +272,8 @@ def _origin(
     found = find_checkpoint(flags.restore, flag="--restore")
     if found.step >= counts.total:
         raise ValueError(
-            f"--restore {flags.restore}: its step {found.step} is not before the end of this run of {counts.total} steps. "
-            "Give a longer --steps, or an earlier checkpoint: --restore RUN/checkpoints/STEP."
+            f"--restore {flags.restore}: its step {found.step} is not before the end of this run of {counts.total} "
+            "steps. Give a longer --steps, or an earlier checkpoint: --restore RUN/checkpoints/STEP."
         )
     try:
         loader.check_position(read_manifest(found.checkpoints.folder / str(found.step)).position)
@@ -285,7 +286,10 @@ def _start(flags: RunFlags, recipe: Recipe, own: Checkpoints | None) -> Start | 
     """What `--init-from` names, seen to fit; None where the run has checkpoints of its own."""
     if flags.init_from is None or (not flags.fresh and own is not None and own.latest() is not None):
         return None
-    return plan_start(flags.init_from, eqx.filter_eval_shape(family_of(recipe).modules().build, recipe, key=jax.random.key(0)))
+    return plan_start(
+        flags.init_from,
+        eqx.filter_eval_shape(family_of(recipe).modules().build, recipe, key=jax.random.key(0)),
+    )
 
 
 def _described(flags: RunFlags, training: Records) -> dict[str, Any]:

@@ -24,12 +24,16 @@ Step = Callable[[Any, PyTree, GlobalBatch], tuple[Any, Metrics]]
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """`build(key=...)` is trained by `objective`, beside `frozen`, as `optim` and the schedule say."""
+    """`build(key=...)` is trained by `objective`, beside `frozen`, as `optim` and the schedule say.
+
+    `trained(model)` picks the parts that are trained; None is all of them (`train.state.init_state`).
+    """
 
     build: Callable[..., Any]
     frozen: PyTree
     objective: Objective
     optim: Optimizer
+    trained: Callable[[Any], Any] | None = None
 
     def optimizer(self, schedule: optax.Schedule, counts: StepCounts) -> optax.GradientTransformation:
         """The update rule of the recipe."""
@@ -39,7 +43,13 @@ class Task:
         """A function of two keys, those of the initial weights and of the run, to the state before the first step."""
 
         def init(init_key: Any, run_key: Any) -> TrainState:
-            return init_state(self.build(key=init_key), optimizer, averaged=_is_averaged(self.optim), key=run_key)
+            return init_state(
+                self.build(key=init_key),
+                optimizer,
+                averaged=_is_averaged(self.optim),
+                key=run_key,
+                trained=self.trained,
+            )
 
         return init
 
@@ -89,6 +99,7 @@ class GanTask:
     optim: Optimizer
     discriminator_optim: Optimizer
     rate: float = 1.0
+    trained: Callable[[Any], Any] | None = None
 
     def optimizer(self, schedule: optax.Schedule, counts: StepCounts) -> Rules:
         """The update rules of the recipe."""
@@ -104,7 +115,13 @@ class GanTask:
         def init(init_key: Any, run_key: Any) -> GanState:
             k_decoder, k_discriminator = jax.random.split(init_key)
             averaged = _is_averaged(self.optim), _is_averaged(self.discriminator_optim)
-            decoder = init_state(self.build(key=k_decoder), optimizer.decoder, averaged=averaged[0], key=run_key)
+            decoder = init_state(
+                self.build(key=k_decoder),
+                optimizer.decoder,
+                averaged=averaged[0],
+                key=run_key,
+                trained=self.trained,
+            )
             discriminator = init_state(
                 self.build_discriminator(key=k_discriminator),
                 optimizer.discriminator,

@@ -19,7 +19,7 @@ FILE = "tokenizer.json"
 
 
 def note_tokenizer(folder: epath.Path, tokenizer: LoadedTokenizer) -> None:
-    """Write into a run folder which tokenizer it reads and where that lies, seen from the folder where both are local."""
+    """Write into a run folder which tokenizer it reads and where that lies, seen from the folder if both are local."""
     place, there = tokenizer.source, Path(os.path.expanduser(tokenizer.source))
     if is_local(folder) and there.exists():
         place = os.path.relpath(there.resolve(), Path(os.fspath(folder)).resolve())
@@ -59,7 +59,9 @@ def _places(source: str, identity: TokenizerId) -> Iterator[str]:
         noted = _read(epath.Path(run) / FILE)
         if noted is not None and noted.get("sha256") == identity.sha256:
             there = os.path.normpath(os.path.join(run, str(noted["place"])))
-            yield there if os.path.exists(there) or str(noted["place"]).startswith(".") else str(noted["place"])
+            yield (
+                there if os.path.exists(there) or str(noted["place"]).startswith(".") else str(noted["place"])
+            )
     for run in _runs(source):
         yield os.path.join(os.path.dirname(os.path.normpath(run)) or ".", identity.name)
     yield f"runs/{identity.name}"

@@ -1,11 +1,11 @@
 """An opened run: train it, continue it, and leave a report."""
 
 import dataclasses
-import json
 import shlex
 import sys
 from collections.abc import Callable
-from itertools import islice, repeat
+from functools import partial
+from itertools import repeat
 from typing import Any
 
 import jax
@@ -13,7 +13,8 @@ import numpy as np
 import optax
 from etils import epath
 
-from laminate.analysis.report import REPORT, RunReport
+from laminate.analysis.curves import read_metrics
+from laminate.analysis.report import REPORT_FILE, RunReport
 from laminate.data.left_out import LeftOutCount, in_one_line
 from laminate.data.records import spread
 from laminate.parallel.feeding import feed
@@ -27,13 +28,14 @@ from laminate.runs.model_card import Card
 from laminate.runs.pretrained import save_pretrained
 from laminate.runs.setup import Run
 from laminate.runs.task import GanTask, Task, learning_rate
+from laminate.runs.transforms import statistics_view
 from laminate.train.loop import LoopPlan, Sinks, fit
 from laminate.train.progress import Progress, RunHeader
 from laminate.train.signals import StopRequest, stop_requests
 from laminate.train.state import TrainState
-from laminate.train.trackers import TensorBoard, Tracker, Trackers, Wandb
+from laminate.train.trackers import TensorBoard, Tracker, Trackers, Wandb, start_tracker
 
-STATISTICS_IMAGES = 50_000  # training images that the latent statistics are measured on
+STATISTICS_IMAGES = 50_000  # training images, spread over all, that the latent statistics are measured on
 SHOWN_IMAGES = 64  # validation images that are looked at one by one
 
 
@@ -67,7 +69,7 @@ def train(
     `progress_metrics` stand beside the progress bar.
     """
     complete = f"complete: all {run.counts.total} steps are in {run.folder.path}"
-    reported = of_first("report", "yes" if (run.folder.path / REPORT).exists() else "no") == "yes"
+    reported = of_first("report", "yes" if (run.folder.path / REPORT_FILE).exists() else "no") == "yes"
     if run.saved_step() >= run.counts.total and reported:
         return Trained(None, True, complete)
     schedule = learning_rate(run.recipe.schedule, run.counts)
@@ -120,8 +122,7 @@ def title(run: Run) -> str:
 
 def _is_validated(run: Run, step: int) -> bool:
     """Whether the metrics hold a validation of `step`: a run may have been stopped in its last one."""
-    text = run.folder.metrics_path.read_text() if run.folder.metrics_path.exists() else ""
-    entries = [json.loads(line) for line in text.splitlines()]
+    entries = read_metrics(run.folder.metrics_path) if run.folder.metrics_path.exists() else []
     mine = any(entry["step"] == step and any(name.startswith("val/") for name in entry) for entry in entries)
     return of_first("validated", str(mine)) == "True"
 
@@ -151,17 +152,20 @@ def conclude(
         return
     if trained.state is None:
         say(f"{trained.note}; --fresh starts over", primary=is_first())
-        _say_where(run, run.folder.path / REPORT)
+        _say_where(run, run.folder.path / REPORT_FILE)
         return
     say(f"{trained.note}; measuring and drawing the report", primary=is_first())
-    few = max(1, STATISTICS_IMAGES // run.recipe.global_batch_size)
+    measured = spread(run.training, STATISTICS_IMAGES)
+    view, seen = statistics_view(run.recipe, run.training)
+    statistics = f"spread over all {len(run.training):,}; {seen}"
     last = (trained.state.averaged, int(trained.state.step))
     model, step = run.best(trained.state) if best else last
     report = RunReport(
         folder=run.folder.path,
         mesh=run.mesh,
         dtype=run.dtype,
-        training=lambda: islice(run.evaluation_batches(run.training), few),
+        training=lambda: run.evaluation_batches(measured, view),
+        statistics=statistics,
         visualised=lambda: run.evaluation_batches(spread(run.validation, SHOWN_IMAGES)),
         title=title(run),
         summary=run.family.text(run.recipe).summary,
@@ -226,16 +230,17 @@ def _trackers(run: Run) -> list[Tracker]:
         return []
     trackers: list[Tracker] = []
     if run.flags.tensorboard:
-        trackers.append(TensorBoard(run.folder.path / "tensorboard"))
+        events = run.folder.path / "tensorboard"
+        trackers.append(start_tracker("TensorBoard", "--tensorboard", lambda: TensorBoard(events)))
     if run.flags.wandb:
-        trackers.append(
-            Wandb(
-                run.folder.path,
-                project=run.flags.wandb_project,
-                name=run.flags.wandb_name or run.recipe.name,
-                config=to_tree(run.recipe),
-            )
+        wandb = partial(
+            Wandb,
+            run.folder.path,
+            project=run.flags.wandb_project,
+            name=run.flags.wandb_name or run.recipe.name,
+            config=to_tree(run.recipe),
         )
+        trackers.append(start_tracker("Weights & Biases", "--wandb", wandb))
     return trackers
 
 

@@ -37,7 +37,7 @@ class ImageTokenizer(eqx.Module):
         """The raw latents of an example, and the by-product of the bottleneck; `key=None` takes no sample."""
 
     @abc.abstractmethod
-    def image(self, latents: Float[Array, "latents features"], *, dtype: jnp.dtype) -> Image:
+    def image(self, latents: Float[Array, "latents latent_dim"], *, dtype: jnp.dtype) -> Image:
         """The float32 image in [0, 1] of raw latents. Raises ValueError if these are no images."""
 
     def around(self, aux: Any, *, key: RandomKey, scale: float) -> Latents:
@@ -47,7 +47,7 @@ class ImageTokenizer(eqx.Module):
         """
         raise ValueError("noise.kind posterior needs a tokenizer with a posterior: take uniform, or none.")
 
-    def features(self, latents: Float[Array, "latents features"], *, dtype: jnp.dtype) -> Tokens:
+    def features(self, latents: Float[Array, "latents latent_dim"], *, dtype: jnp.dtype) -> Tokens:
         """The teacher's features that raw latents stand for. Raises ValueError for a tokenizer of images themselves."""
         raise ValueError(
             f"A {type(self).__name__} compresses images and gives back no features of a teacher."

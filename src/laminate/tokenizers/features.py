@@ -37,10 +37,10 @@ class TeacherFeatures(ImageTokenizer):
     ) -> tuple[Latents, Any]:
         return features_of(self.teacher, example, dtype=dtype).final.astype(jnp.float32), None
 
-    def features(self, latents: Float[Array, "latents features"], *, dtype: jnp.dtype) -> Tokens:
+    def features(self, latents: Float[Array, "latents latent_dim"], *, dtype: jnp.dtype) -> Tokens:
         return latents.astype(dtype)
 
-    def image(self, latents: Float[Array, "latents features"], *, dtype: jnp.dtype) -> Image:
+    def image(self, latents: Float[Array, "latents latent_dim"], *, dtype: jnp.dtype) -> Image:
         return _shown(self.teacher, self.features(latents, dtype=dtype))
 
 
@@ -71,10 +71,10 @@ class FeatureTokenizer(ImageTokenizer):
             return super().around(aux, key=key, scale=scale)
         return bottleneck.squash(aux.sample(key, scale=scale))
 
-    def features(self, latents: Float[Array, "latents features"], *, dtype: jnp.dtype) -> Tokens:
+    def features(self, latents: Float[Array, "latents latent_dim"], *, dtype: jnp.dtype) -> Tokens:
         return self.tokenizer.decode_raw(latents, dtype=dtype).final
 
-    def image(self, latents: Float[Array, "latents features"], *, dtype: jnp.dtype) -> Image:
+    def image(self, latents: Float[Array, "latents latent_dim"], *, dtype: jnp.dtype) -> Image:
         return _shown(self.teacher, self.features(latents, dtype=dtype))
 
 

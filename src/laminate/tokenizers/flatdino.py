@@ -34,7 +34,7 @@ class NestedLatents(eqx.Module):
         self.mask_token = init(k_token, (1, dim))
 
     def __call__(
-        self, z: Float[Array, "latents features"], keep: Int[Array, ""] | int | None
+        self, z: Float[Array, "latents latent_dim"], keep: Int[Array, ""] | int | None
     ) -> Float[Array, "latents dim"]:
         tokens = self.projection(z)
         if keep is None:
@@ -114,7 +114,7 @@ class FlatDino(eqx.Module):
     @jax.named_scope("flatdino_decode")
     def decode_raw(
         self,
-        z: Float[Array, "latents features"],
+        z: Float[Array, "latents latent_dim"],
         *,
         keep: Int[Array, ""] | int | None = None,
         dtype: jnp.dtype | None = None,
@@ -139,7 +139,7 @@ class FlatDino(eqx.Module):
         """Normalised latents `[latents, features]`: the posterior's mean, or a sample of it with a key."""
         return self.normalization(self.encode_raw(features, key=key)[0])
 
-    def decode(self, latents: Float[Array, "latents features"]) -> Tokens:
+    def decode(self, latents: Float[Array, "latents latent_dim"]) -> Tokens:
         """Features `[patches, width]` from normalised latents."""
         return self.decode_raw(self.normalization.inverse(latents)).final
 

@@ -15,7 +15,7 @@ class LatentDecoder(eqx.Module):
     """Turns raw latents into a float32 image, clipped to [0, 1]; networks compute in `dtype`."""
 
     @abc.abstractmethod
-    def __call__(self, latents: Float[Array, "latents features"], *, dtype: jnp.dtype) -> Image:
+    def __call__(self, latents: Float[Array, "latents latent_dim"], *, dtype: jnp.dtype) -> Image:
         raise NotImplementedError
 
 
@@ -24,7 +24,7 @@ class OwnLatentDecoder(LatentDecoder):
 
     tokenizer: ImageTokenizer
 
-    def __call__(self, latents: Float[Array, "latents features"], *, dtype: jnp.dtype) -> Image:
+    def __call__(self, latents: Float[Array, "latents latent_dim"], *, dtype: jnp.dtype) -> Image:
         return self.tokenizer.image(latents, dtype=dtype)
 
 
@@ -34,7 +34,7 @@ class FeatureLatentDecoder(LatentDecoder):
     tokenizer: ImageTokenizer
     decoder: PixelDecoder
 
-    def __call__(self, latents: Float[Array, "latents features"], *, dtype: jnp.dtype) -> Image:
+    def __call__(self, latents: Float[Array, "latents latent_dim"], *, dtype: jnp.dtype) -> Image:
         features = self.tokenizer.features(latents, dtype=dtype)
         return jnp.clip(self.decoder(features.astype(dtype)), 0.0, 1.0)
 
@@ -44,5 +44,5 @@ class DirectLatentDecoder(LatentDecoder):
 
     decoder: PixelDecoder
 
-    def __call__(self, latents: Float[Array, "latents features"], *, dtype: jnp.dtype) -> Image:
+    def __call__(self, latents: Float[Array, "latents latent_dim"], *, dtype: jnp.dtype) -> Image:
         return jnp.clip(self.decoder(latents.astype(dtype)), 0.0, 1.0)

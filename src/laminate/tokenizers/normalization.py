@@ -21,16 +21,16 @@ class Normalization(eqx.Module):
         self.mean = Buffer(jnp.zeros((latents, features), jnp.float32))
         self.std = Buffer(jnp.ones((latents, features), jnp.float32))
 
-    def __call__(self, z: Float[Array, "latents features"]) -> Latents:
+    def __call__(self, z: Float[Array, "latents latent_dim"]) -> Latents:
         """Normalised latents, float32."""
         return (z.astype(jnp.float32) - self.mean.value) / self.std.value
 
-    def inverse(self, latents: Float[Array, "latents features"]) -> Latents:
+    def inverse(self, latents: Float[Array, "latents latent_dim"]) -> Latents:
         """Raw latents, float32."""
         return latents.astype(jnp.float32) * self.std.value + self.mean.value
 
     def measured(
-        self, mean: Float[Array, "latents features"], variance: Float[Array, "latents features"]
+        self, mean: Float[Array, "latents latent_dim"], variance: Float[Array, "latents latent_dim"]
     ) -> "Normalization":
         """The same map with measured statistics.
 

@@ -76,7 +76,7 @@ class Rae(eqx.Module):
         """Normalised latents, with noise if there is a key."""
         return self.normalization(self.noise(self.encoder(image), key=key)[0])
 
-    def decode(self, latents: Float[Array, "latents features"], *, dtype: jnp.dtype | None = None) -> Image:
+    def decode(self, latents: Float[Array, "latents latent_dim"], *, dtype: jnp.dtype | None = None) -> Image:
         """The float32 image, computed in `dtype` (that of `latents` if None)."""
         features = self.normalization.inverse(latents)
         return self.pixels(features.astype(latents.dtype if dtype is None else dtype))

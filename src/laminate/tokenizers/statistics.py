@@ -23,8 +23,8 @@ class RunningStatistics:
     @staticmethod
     def of(
         count: int,
-        mean: Float[np.ndarray, "latents features"],
-        variance: Float[np.ndarray, "latents features"],
+        mean: Float[np.ndarray, "latents latent_dim"],
+        variance: Float[np.ndarray, "latents latent_dim"],
     ) -> "RunningStatistics":
         """What has seen `count` examples of this mean and population variance."""
         made = RunningStatistics(*mean.shape)
@@ -37,18 +37,18 @@ class RunningStatistics:
         return self._count
 
     @property
-    def mean(self) -> Float[np.ndarray, "latents features"]:
+    def mean(self) -> Float[np.ndarray, "latents latent_dim"]:
         """The mean, float64. Raises ValueError before the first example."""
         self._require_examples()
         return self._mean.copy()
 
     @property
-    def variance(self) -> Float[np.ndarray, "latents features"]:
+    def variance(self) -> Float[np.ndarray, "latents latent_dim"]:
         """The population variance, float64, never negative. Raises ValueError before the first example."""
         self._require_examples()
         return self._squares / self._count
 
-    def update(self, batch: Float[np.ndarray, "batch latents features"]) -> None:
+    def update(self, batch: Float[np.ndarray, "batch latents latent_dim"]) -> None:
         """Take in `batch`, of any floating dtype; leave padding rows out before.
 
         Raises:

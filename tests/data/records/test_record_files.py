@@ -15,8 +15,8 @@ from laminate.data.records import (
     RecordFileError,
     Records,
     RecordsManifest,
+    RecordWriter,
     hold_out,
-    record_writer,
 )
 from laminate.data.schema import example_serializer
 
@@ -24,7 +24,7 @@ CLASSES = ("ant", "bee", "cod")
 
 
 def write(path: Path, records: list[bytes]) -> RecordFile:
-    writer = record_writer(path)
+    writer = RecordWriter(path)
     for record in records:
         writer.write(record)
     writer.close()

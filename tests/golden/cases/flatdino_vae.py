@@ -34,7 +34,7 @@ class Batch(NamedTuple):
     """What one loss is evaluated on; `intermediate` is None without an intermediate layer."""
 
     x: Float[Array, "b patches width"]
-    noise: Float[Array, "b latents features"]
+    noise: Float[Array, "b latents latent_dim"]
     intermediate: Float[Array, "b patches width"] | None
 
 

@@ -31,7 +31,7 @@ def embedded_vae() -> FlatDinoRecipe:
         tokens=16,
         encoder=EMBEDDED_VIT,
         decoder=EMBEDDED_VIT,
-        bottleneck=GaussianBottleneck(features=128, initial_logvar=-5.0),
+        bottleneck=GaussianBottleneck(latent_dim=128, initial_logvar=-5.0),
         schedule=EMBEDDED_SCHEDULE,
         optimizer=EMBEDDED_OPTIMIZER,
         augment=AUGMENT,
@@ -67,7 +67,7 @@ def named_vae(name: str) -> FlatDinoRecipe:
     """The β-VAE recipe of a name that is no preset. Raises `ValueError` with the nearest valid names."""
     spec = vae_names.parse(name)
     bottleneck = GaussianBottleneck(
-        features=spec.features,
+        latent_dim=spec.latent_dim,
         kl_weight=spec.kl_weight,
         anneal_steps=spec.anneal_steps,
         free_bits=spec.free_bits,
@@ -117,6 +117,7 @@ def _scaled(name: str, spec: vae_names.VaeName | fsq_names.FsqName, bottleneck: 
         ),
         encoder_disposable=spec.encoder_disposable,
         decoder_disposable=spec.decoder_disposable,
+        statistics="center-crop",
     )
 
 
@@ -138,6 +139,7 @@ def _early(name: str, bottleneck: Bottleneck, schedule: Schedule) -> FlatDinoRec
         decoder=replace(vit, positions="learned"),
         bottleneck=bottleneck,
         schedule=schedule,
+        statistics="center-crop",
     )
 
 
@@ -146,9 +148,9 @@ _WSD = Schedule(length=50, warmup=5, decay=5, validate_every=5)
 
 VAE_PRESETS: dict[str, Callable[[], FlatDinoRecipe]] = {
     "embedded-16-128": embedded_vae,
-    "baseline": lambda: _early("baseline", GaussianBottleneck(features=768), _COSINE),
-    "fast-32": lambda: _early("fast-32", GaussianBottleneck(features=768), _WSD),
-    "fast-32-64": lambda: _early("fast-32-64", GaussianBottleneck(features=64), _WSD),
+    "baseline": lambda: _early("baseline", GaussianBottleneck(latent_dim=768), _COSINE),
+    "fast-32": lambda: _early("fast-32", GaussianBottleneck(latent_dim=768), _WSD),
+    "fast-32-64": lambda: _early("fast-32-64", GaussianBottleneck(latent_dim=64), _WSD),
 }
 FSQ_PRESETS: dict[str, Callable[[], FlatDinoRecipe]] = {
     "embedded-32-L88888888": embedded_fsq,

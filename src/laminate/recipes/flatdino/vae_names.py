@@ -63,7 +63,7 @@ class VaeName:
     tokens: int
     encoder: str
     decoder: str
-    features: int
+    latent_dim: int
     half_depth: bool = False
     no_kl: bool = False
     kl_mantissa: str = ""
@@ -114,7 +114,7 @@ def _read(parts: Parts) -> VaeName:
         tokens=parts.tokens,
         encoder=parts.encoder,
         decoder=parts.decoder,
-        features=int(parts.tail),
+        latent_dim=int(parts.tail),
         half_depth="hl" in options,
         no_kl="nokl" in options,
         kl_mantissa=_canonical_mantissa(mantissa),
@@ -134,7 +134,7 @@ def format(spec: VaeName) -> str:
     """The canonical name of `spec`."""
     kl = None if spec.kl_exponent is None else f"{spec.kl_mantissa}kl{spec.kl_exponent}"
     words = [
-        f"{spec.variant}-{spec.tokens}-{spec.encoder}{spec.decoder}-{spec.features}",
+        f"{spec.variant}-{spec.tokens}-{spec.encoder}{spec.decoder}-{spec.latent_dim}",
         "hl" if spec.half_depth else None,
         "nokl" if spec.no_kl else None,
         kl,

@@ -21,13 +21,13 @@ def generator_parameters(recipe: GeneratorRecipe) -> int:
     network, head = recipe.network, recipe.head
     last = network if head is None else head
     labels = recipe.classes + (recipe.class_dropout > 0)
-    embeddings = sum(_linear(recipe.features, stack.dim) for stack in _stacks(recipe))
+    embeddings = sum(_linear(recipe.latent_dim, stack.dim) for stack in _stacks(recipe))
     conditions = _linear(_FOURIER, network.dim) + _linear(network.dim, network.dim) + labels * network.dim
     positions = recipe.tokens * network.dim if network.positions == "learned" else 0
     layers = sum(stack.depth * _conditioned_layer(stack, affine=head is None) for stack in _stacks(recipe))
     project = 0 if head is None or head.dim == network.dim else _linear(network.dim, head.dim)
     norm = last.dim if last.norm == "rms" else 0
-    output = norm + _linear(last.dim, 2 * last.dim) + _linear(last.dim, recipe.features)
+    output = norm + _linear(last.dim, 2 * last.dim) + _linear(last.dim, recipe.latent_dim)
     return embeddings + conditions + positions + layers + project + output
 
 

@@ -1,6 +1,6 @@
 """What a generator's recipe says to a person."""
 
-from laminate.recipes.describe import optimizer_text, shape_text, training_rows, transformer_text
+from laminate.recipes.describe import optimizer_text, shape_text, training_rows, transformer_text, view_rows
 from laminate.recipes.family import CardText, Facts, Text
 from laminate.recipes.generator.costs import generator_flops, generator_parameters
 from laminate.recipes.generator.recipe import GeneratorRecipe
@@ -15,7 +15,7 @@ def describe(recipe: GeneratorRecipe) -> Text:
         title=f"Generator {recipe.name}{on}",
         header=_header(recipe),
         rows=_rows(recipe),
-        summary=f"Draws {what} as {recipe.tokens} tokens of {recipe.features} numbers.",
+        summary=f"Draws {what} as {recipe.tokens} tokens of {recipe.latent_dim} numbers.",
         card=CardText(
             # The hub knows no task for images of given classes.
             task=None if recipe.classes else "unconditional-image-generation",
@@ -32,9 +32,9 @@ def _header(recipe: GeneratorRecipe) -> Facts:
     normalised = "normalised" if recipe.normalize else "not normalised"
     classes = f"{recipe.classes} classes, dropped at {recipe.class_dropout:g}"
     return (
-        ("latent", f"{recipe.tokens} tokens of {recipe.features}{source}, {normalised}"),
+        ("latent", f"{recipe.tokens} tokens of {recipe.latent_dim}{source}, {normalised}"),
         ("classes", classes if recipe.classes else "none: unconditional"),
-        ("predicts", f"{recipe.prediction}; {recipe.times} times, shifted by {recipe.shift:g}"),
+        ("predicts", f"{recipe.prediction}; {recipe.times} times, shifted by {recipe.resolved_time_shift:g}"),
         ("parameters", f"{generator_parameters(recipe):,}"),
     )
 
@@ -48,7 +48,7 @@ def _rows(recipe: GeneratorRecipe) -> Facts:
         ("cost", f"{generator_flops(recipe) / 1e9:.3g} GFLOPs forward (one multiply-add is one FLOP)"),
         *training_rows(recipe.schedule, recipe.global_batch_size),
         ("optimiser", optimizer_text(recipe.optimizer)),
-        ("augmentation", recipe.augment.text),
+        *view_rows(recipe.augment),
         ("sampling", f"{recipe.steps} steps; guidance {guidance.scale:g} in {guidance.interval}"),
     )
 
@@ -63,7 +63,7 @@ def _use(recipe: GeneratorRecipe) -> tuple[str, ...]:
         "```sh\npython experiments/sample.py --generator PATH --tokenizer PATH\n```",
         "```python\nimport laminate\n\n"
         'generator = laminate.from_pretrained("PATH OR ORGANISATION/NAME")\n'
-        f"output = generator(x, t, label)  # x {shape_text(recipe.tokens, recipe.features)}, "
+        f"output = generator(x, t, label)  # x {shape_text(recipe.tokens, recipe.latent_dim)}, "
         "t from 0 (noise) to 1 (data)\n"
         "```",
         f"It speaks the latents of the tokenizer{of}, and of no other.",

@@ -19,8 +19,8 @@ def decoder_parameters(recipe: DecoderRecipe) -> int:
     vit, patches = recipe.network, recipe.grid**2
     last = (vit.dim + 1) * 3 * recipe.patch_size**2
     if recipe.reads == "latents":
-        sizes = {"in_dim": recipe.features, "out_dim": vit.dim, "tokens": recipe.tokens}
+        sizes = {"in_dim": recipe.latent_dim, "out_dim": vit.dim, "tokens": recipe.tokens}
         return vit_parameters(vit, registers=patches, **sizes) + last
     # The cls token has a position too, and the features are mapped with a bias.
     tokens = (recipe.tokens + 2) * vit.dim
-    return (recipe.features + 1) * vit.dim + tokens + vit.depth * layer_parameters(vit) + 2 * vit.dim + last
+    return (recipe.latent_dim + 1) * vit.dim + tokens + vit.depth * layer_parameters(vit) + 2 * vit.dim + last

@@ -1,9 +1,10 @@
 """What the recipe of an image decoder says to a person."""
 
-from laminate.recipes.describe import optimizer_text, shape_text, training_rows, transformer_text
+from laminate.recipes.describe import optimizer_text, shape_text, training_rows, transformer_text, view_rows
 from laminate.recipes.family import CardText, Facts, Text
 from laminate.recipes.image_decoder.costs import decoder_flops, decoder_parameters, decoder_sequence
 from laminate.recipes.image_decoder.recipe import Adversary, DecoderRecipe
+from laminate.recipes.network import TeacherConfig
 
 _KINDS = {
     "dino": "heads on frozen features of",
@@ -24,7 +25,7 @@ def describe(recipe: DecoderRecipe) -> Text:
         header=_header(recipe),
         rows=_rows(recipe),
         summary=f"Paints images of {recipe.image_size} pixels from {recipe.tokens} {recipe.reads} of "
-        f"{recipe.features} numbers.",
+        f"{recipe.latent_dim} numbers.",
         card=CardText(
             task="image-to-image",
             tags=("image-decoder", "flatdino" if latents else "representation-autoencoder"),
@@ -59,7 +60,8 @@ def _rows(recipe: DecoderRecipe) -> Facts:
         ("transformer", transformer_text(recipe.network)),
         ("cost", cost),
         ("noise", noise.kind if noise.kind == "none" else f"{noise.kind}, {noise.strength:g}"),
-        ("augmentation", recipe.augment.text),
+        *view_rows(recipe.augment),
+        *(() if recipe.teacher is None else (("teacher sees", _seen(recipe.teacher)),)),
         *training_rows(recipe.schedule, recipe.global_batch_size),
         *_optimizer_rows(recipe),
     )
@@ -73,11 +75,15 @@ def _optimizer_rows(recipe: DecoderRecipe) -> Facts:
 
 
 def _source(recipe: DecoderRecipe) -> str:
-    sizes = f"{recipe.tokens} tokens of {recipe.features}"
+    sizes = f"{recipe.tokens} tokens of {recipe.latent_dim}"
     if recipe.reads == "features":
         return f"{sizes}: the features of {'no teacher' if recipe.teacher is None else recipe.teacher.name}"
     tokenizer = recipe.tokenizer
     return sizes if tokenizer is None else f"{sizes} of {tokenizer}"
+
+
+def _seen(teacher: TeacherConfig) -> str:
+    return f"images of {teacher.image_size}² ({teacher.resampling})"
 
 
 def _perceptual(recipe: DecoderRecipe) -> str:
@@ -118,7 +124,7 @@ def _use(recipe: DecoderRecipe) -> tuple[str, ...]:
         "```sh\npython experiments/sample.py --decoder PATH\n```",
         "```python\nimport laminate\n\n"
         'decoder = laminate.from_pretrained("PATH OR ORGANISATION/NAME")\n'
-        f"image = decoder(latents)  # latents {shape_text(recipe.tokens, recipe.features)}, image "
+        f"image = decoder(latents)  # latents {shape_text(recipe.tokens, recipe.latent_dim)}, image "
         f"{shape_text(recipe.image_size, recipe.image_size, 3)}, nominally in [0, 1]\n"
         "```",
         f"It reads {of}.",

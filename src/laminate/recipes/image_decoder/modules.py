@@ -52,7 +52,7 @@ def image_decoder(recipe: DecoderRecipe, compute: Compute = PLAIN, *, key: Rando
         return RaeDecoder(
             layers,
             tokens=recipe.tokens,
-            in_dim=recipe.features,
+            in_dim=recipe.latent_dim,
             patch=recipe.patch_size,
             mean=mean,
             std=std,
@@ -62,7 +62,7 @@ def image_decoder(recipe: DecoderRecipe, compute: Compute = PLAIN, *, key: Rando
     vit = Vit(
         layers,
         tokens=recipe.tokens,
-        in_dim=recipe.features,
+        in_dim=recipe.latent_dim,
         registers=recipe.grid**2,
         positions=network.positions,
         table_init=trunc_normal(network.table_std),
@@ -149,7 +149,7 @@ def _frozen(
 ) -> FrozenNetworks:
     """The tokenizer or teacher that is read, LPIPS, and what the discriminator looks through."""
     if recipe.reads == "latents":
-        latent = LatentSpec(recipe.tokens, recipe.features, recipe.image_size)
+        latent = LatentSpec(recipe.tokens, recipe.latent_dim, recipe.image_size)
         reads = image_tokenizer(tokenizer, like=latent, weights=weights)
     else:
         assert recipe.teacher is not None

@@ -1,6 +1,7 @@
 """The recipes that the names of image decoders stand for, and the embedded one."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from laminate.recipes.augment import ResizeCropConfig
 from laminate.recipes.embedded import AUGMENT, DECODER_NAME, GLOBAL_BATCH_SIZE
@@ -26,7 +27,7 @@ def embedded_decoder() -> DecoderRecipe:
         patch_size=16,
         schedule=DECODER_SCHEDULE,
         tokens=16,
-        features=128,
+        latent_dim=128,
         perceptual=Perceptual("pyramid", weight=40.0),  # the L1 of pixels is least without detail
         adversary=Adversary(
             kind="details",
@@ -78,7 +79,7 @@ def named_decoder(name: str) -> DecoderRecipe:
 
 def _rae(name: str, dim: int, depth: int, heads: int, hidden: int) -> DecoderRecipe:
     """RAE's ViT-MAE decoder on DINOv2-B with registers."""
-    teacher = PRETRAINED_TEACHERS["dinov2-b"]
+    teacher = replace(PRETRAINED_TEACHERS["dinov2-b"], resampling="bicubic")
     return DecoderRecipe(
         name=name,
         network=VitConfig(
@@ -89,7 +90,7 @@ def _rae(name: str, dim: int, depth: int, heads: int, hidden: int) -> DecoderRec
         reads="features",
         teacher=teacher,
         tokens=teacher.patches,
-        features=teacher.dim,
+        latent_dim=teacher.dim,
         noise=Noise("uniform", 0.8),
         clip=False,
         adversary=Adversary(antialias=False),

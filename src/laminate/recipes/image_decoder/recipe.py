@@ -7,6 +7,7 @@ from laminate.recipes.augment import SquashCropConfig, ViewConfig
 from laminate.recipes.checks import above, at_least, folder_name, one_of, rate, within
 from laminate.recipes.latent import LatentSpec, TokenizerId, for_latents
 from laminate.recipes.network import TeacherConfig, VitConfig
+from laminate.recipes.serialization import JSON
 from laminate.recipes.training import Optimizer, Schedule, StepCounts
 
 Reads = Literal["latents", "features"]
@@ -139,7 +140,7 @@ class Adversary:
 class DecoderRecipe:
     """What is read, the network that paints it, the losses, and how they are trained.
 
-    `tokens`, `features`, `tokenizer` and the image size are those of the tokenizer: `for_tokenizer` and
+    `tokens`, `latent_dim`, `tokenizer` and the image size are those of the tokenizer: `for_tokenizer` and
     `for_features` set them.
     """
 
@@ -158,7 +159,7 @@ class DecoderRecipe:
     """The frozen network whose features are read; None where latents are."""
     tokens: int = 32
     """Tokens that are read."""
-    features: int = 128
+    latent_dim: int = field(default=128, metadata={JSON: "features"})
     """Numbers per token."""
     tokenizer: TokenizerId | None = None
     """The tokenizer whose latents are read; None before one is chosen, and for features."""
@@ -185,8 +186,9 @@ class DecoderRecipe:
 
     def __post_init__(self) -> None:
         folder_name("name", self.name)
-        for name in ("patch_size", "tokens", "features", "global_batch_size"):
+        for name in ("patch_size", "tokens", "global_batch_size"):
             at_least(name, getattr(self, name), 1)
+        at_least("features", self.latent_dim, 1)
         one_of("reads", self.reads, get_args(Reads))
         one_of("pixels", self.pixels, get_args(Pixels))
         if self.image_size % self.patch_size:
@@ -231,8 +233,10 @@ class DecoderRecipe:
             self.adversary,
             discriminator_start=share(self.adversary.discriminator_start),
             adversarial_start=share(self.adversary.adversarial_start),
+            optimizer=self.adversary.optimizer.in_steps(steps, self.schedule),
         )
-        return replace(self, schedule=self.schedule.in_steps(steps), adversary=adversary)
+        optimizer = self.optimizer.in_steps(steps, self.schedule)
+        return replace(self, schedule=self.schedule.in_steps(steps), optimizer=optimizer, adversary=adversary)
 
 
 def for_tokenizer(recipe: DecoderRecipe, latent: LatentSpec, identity: TokenizerId) -> DecoderRecipe:
@@ -246,17 +250,22 @@ def for_tokenizer(recipe: DecoderRecipe, latent: LatentSpec, identity: Tokenizer
 
 
 def for_features(recipe: DecoderRecipe, teacher: TeacherConfig) -> DecoderRecipe:
-    """`recipe` for the features of another teacher, with patches that fill an image of the size that it is shown."""
+    """`recipe` for the features of another teacher, with patches that fill an image of the size that it is shown.
+
+    How images are brought to the teacher's own size stays the recipe's.
+    """
     if recipe.reads != "features":
         raise ValueError(
             f"The decoder {recipe.name!r} reads latents: give it a --tokenizer, not a --teacher."
         )
     size = teacher.crop_size
+    if recipe.teacher is not None and teacher.family:
+        teacher = replace(teacher, resampling=recipe.teacher.resampling)
     return replace(
         recipe,
         teacher=teacher,
         tokens=teacher.patches,
-        features=teacher.dim,
+        latent_dim=teacher.dim,
         patch_size=size // teacher.grid,
         augment=replace(recipe.augment, image_size=size),
     )

@@ -28,7 +28,7 @@ RECIPE = FlatDinoRecipe(
     tokens=5,
     encoder=VIT,
     decoder=VIT,
-    bottleneck=GaussianBottleneck(features=3),
+    bottleneck=GaussianBottleneck(latent_dim=3),
     schedule=Schedule(unit="steps", length=6, warmup=2, decay=2, validate_every=3),
 )
 
@@ -69,7 +69,7 @@ def test_another_number_of_tokens_draws_the_tables_of_the_tokens_and_keeps_the_r
 def test_parts_that_only_one_of_the_two_has_are_said(source):
     without = dataclasses.replace(RECIPE, encoder=dataclasses.replace(VIT, positions="none"))
     assert plan_start(source, shapes(without)).unused == ("encoder.positions",)
-    wide = dataclasses.replace(RECIPE, bottleneck=GaussianBottleneck(features=12))
+    wide = dataclasses.replace(RECIPE, bottleneck=GaussianBottleneck(latent_dim=12))
     assert "decoder.input.weight" in str(plan_start(source, shapes(wide)))
     assert "; not used: " in str(plan_start(source, shapes(wide)))
 

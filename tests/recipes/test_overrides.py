@@ -1,0 +1,171 @@
+"""`--set`: any field of any recipe by its path, read strictly, checked by the recipe's own rules, and named."""
+
+import dataclasses
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from laminate.cli.command import training_command
+from laminate.recipes.families import families, from_json, to_json, to_tree
+from laminate.recipes.flatdino.family import VAE
+from laminate.recipes.flatdino.presets import embedded_vae
+from laminate.recipes.generator.presets import embedded_dit
+from laminate.recipes.overrides import fields_of, override, require_kept, with_name
+
+RECIPES = [make() for family in families() for make in family.names.presets.values()]
+ALL = pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
+
+
+@ALL
+def test_every_field_is_listed_and_setting_it_to_what_it_is_changes_nothing(recipe):
+    fields = fields_of(recipe)
+    assert len({field.path for field in fields}) == len(fields) > 20
+    for field in fields:
+        assert field.kind and override(recipe, [f"{field.path}={field.text}"]) == recipe
+
+
+@ALL
+def test_every_leaf_of_the_json_is_a_path(recipe):
+    def leaves(tree, prefix=""):
+        for name, value in tree.items():
+            yield from leaves(value, f"{prefix}{name}.") if isinstance(value, dict) else [prefix + name]
+
+    paths = {field.path for field in fields_of(recipe)} | {"name", "family"}
+    assert set(leaves(to_tree(recipe))) == paths
+
+
+@given(
+    peak=st.floats(1e-4, 10.0),
+    tokens=st.integers(1, 10**6),
+    weight=st.none() | st.floats(0.0, 1e6),
+    area=st.tuples(st.floats(0.01, 0.5), st.floats(0.5, 1.0)),
+)
+def test_what_is_set_is_what_the_recipe_has_and_comes_back_from_json(peak, tokens, weight, area):
+    settings = [
+        f"schedule.peak={peak!r}",
+        f"tokens={tokens}",
+        f"bottleneck.kl_weight={'none' if weight is None else repr(weight)}",
+        f"augment.crop_area={area[0]!r},{area[1]!r}",
+    ]
+    made = override(embedded_vae(), settings)
+    assert (made.schedule.peak, made.tokens, made.bottleneck.kl_weight) == (peak, tokens, weight)
+    assert made.augment.crop_area == area
+    assert from_json(to_json(made)) == made
+    untouched = {"schedule", "tokens", "bottleneck", "augment", "name"}
+    for field in dataclasses.fields(made):
+        if field.name not in untouched:
+            assert getattr(made, field.name) == getattr(embedded_vae(), field.name)
+
+
+def test_the_name_says_what_was_set_as_it_was_typed_each_path_once():
+    made = override(embedded_vae(), ["schedule.peak=3e-4", "schedule.start=1e-5"])
+    assert made.name == "embedded-16-128+schedule.peak=3e-4+schedule.start=1e-5"
+    again = override(made, ["schedule.peak=4e-4"])
+    assert again.name == "embedded-16-128+schedule.peak=4e-4+schedule.start=1e-5"
+    assert override(made, ["schedule.peak=0.0003"]) == made
+    assert with_name(embedded_vae(), {"a.b": "x/y z"}).name == "embedded-16-128+a.b=x-y-z"
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ("shedule.peak=1", "no such field. Did you mean schedule.peak"),
+        ("peak=1", "Did you mean schedule.peak"),
+        ("schedule=1", "it has parts of its own, set these: schedule.length, schedule.warmup"),
+        ("tokens=1.5", "tokens must be int, got float 1.5. It takes a whole number."),
+        ("tokens=true", "tokens must be int, got bool true"),
+        ("tokens=many", 'tokens must be int, got str "many"'),
+        ("tokens=0", "tokens must be at least 1, got 0"),
+        ("schedule.peak=nan", "schedule.peak must be float"),
+        ("schedule.peak=-1", "schedule.peak must be greater than 0"),
+        ("optimizer.kind=sgd", "must be one of adamw, muon, schedule-free; got 'sgd'"),
+        ("augment.crop_area=0.5", "augment.crop_area must hold 2 values, got 1"),
+        ("encoder.heads=5", "transformer.heads must divide dim, got 5 heads for dim 128"),
+        ("bottleneck.kind=vq", "bottleneck.kind must be one of gaussian, fsq; got 'vq'"),
+        ("bottleneck.kind=fsq", "bottleneck.levels must be a list, got null"),
+        ("tokens", "write PATH=VALUE"),
+        ("=3", "write PATH=VALUE"),
+        ("name=x", "the recipe has no such field"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_what_can(setting, expected):
+    with pytest.raises(ValueError, match="--set") as caught:
+        override(embedded_vae(), [setting])
+    assert expected in str(caught.value)
+
+
+def test_two_values_for_one_field_are_refused():
+    with pytest.raises(ValueError, match="--set tokens is given twice: 3 and 4"):
+        override(embedded_vae(), ["tokens=3", "tokens=4"])
+
+
+def test_rules_are_asked_when_everything_is_set():
+    """A peak below the old start, and the start below it, in either order."""
+    for settings in (["schedule.peak=1e-5", "schedule.start=1e-6", "schedule.final=0"],):
+        for order in (settings, settings[::-1]):
+            assert override(embedded_vae(), order).schedule.peak == 1e-5
+    with pytest.raises(
+        ValueError, match=r"--set schedule\.peak=1e-5: schedule\.start must lie in \[0\.0, 1e-05\]"
+    ):
+        override(embedded_vae(), ["schedule.peak=1e-5"])
+
+
+def test_a_part_of_another_class_keeps_what_both_have():
+    view = override(embedded_vae(), ["augment.view=squash-crop", "augment.flip_rate=0.25"]).augment
+    assert (view.view, view.image_size, view.flip_rate, view.resize_ratio) == ("squash-crop", 64, 0.25, 1.5)
+    made = override(embedded_vae(), ["bottleneck.kind=fsq", "bottleneck.levels=8,5,5"])
+    assert made.bottleneck.levels == (8, 5, 5)
+    with pytest.raises(ValueError, match=r"bottleneck\.features: the recipe has no such field"):
+        override(embedded_vae(), ["bottleneck.kind=fsq", "bottleneck.features=3"])
+
+
+def test_a_part_that_is_absent_is_set_whole():
+    head = {**to_tree(embedded_dit())["network"], "depth": 2}
+    assert override(embedded_dit(), [f"head={json.dumps(head)}"]).head.depth == 2
+
+
+def test_what_data_or_a_tokenizer_decided_otherwise_is_refused():
+    require_kept(["tokens=16", "schedule.peak=7"], override(embedded_dit(), ["schedule.peak=7"]))
+    with pytest.raises(ValueError, match="--set tokens=24: it becomes 16, which the tokenizer"):
+        require_kept(["tokens=24"], embedded_dit())
+
+
+def resolved(*arguments):
+    return training_command(None, VAE, arguments=list(arguments))[1]
+
+
+def test_the_most_wanted_fields_have_flags_of_their_own():
+    recipe = resolved("--lr", "5e-3", "--batch-size", "48", "--image-size", "32", "--tokens", "5")
+    schedule, before = recipe.schedule, embedded_vae().schedule
+    assert (schedule.peak, recipe.global_batch_size, recipe.tokens) == (5e-3, 48, 5)
+    assert schedule.start / schedule.peak == pytest.approx(before.start / before.peak)
+    assert (recipe.augment.image_size, recipe.teacher.image_size, recipe.teacher.patch_size) == (32, 32, 16)
+    assert recipe.name == "embedded-16-128+lr=0.005+image_size=32+tokens=5"
+    assert resolved("--global-batch-size", "48") == resolved("--batch-size", "48")
+
+
+def test_set_has_the_last_word_and_another_familys_recipe_is_refused(capsys):
+    assert resolved("--lr", "5e-3", "--set", "schedule.peak=7e-3").schedule.peak == 7e-3
+    with pytest.raises(SystemExit) as caught:
+        resolved("--set", "bottleneck.kind=fsq", "--set", "bottleneck.levels=5,5")
+    assert caught.value.code == 2
+    assert "is of another experiment than vae.py: experiments/fsq.py trains it" in capsys.readouterr().err
+
+
+def test_help_lists_paths_types_and_present_values(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    with pytest.raises(SystemExit) as caught:
+        resolved("--experiment", "long-32-bl-128", "--set", "help")
+    assert caught.value.code == 0
+    said = capsys.readouterr().out
+    for words in (
+        "schedule.peak",
+        "a number",
+        "bottleneck.kind",
+        "gaussian | fsq",
+        "crop | squash",
+        "0.0001",
+    ):
+        assert words in said
