@@ -42,7 +42,7 @@ class Float32Params(eqx.Module):
 
 
 class BatchStatistics(eqx.Module):
-    """A module that is trained on the statistics of a whole global batch, so that no part of it can be trained on first."""
+    """A module that is trained on the statistics of a whole global batch: a batch in parts would change them."""
 
 
 class Lazy(eqx.Module):

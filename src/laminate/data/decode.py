@@ -256,6 +256,13 @@ def _without_last_bytes(data: bytes, decode: Callable[[bytes, bool], HostImage])
         return filled
 
 
+def check_limits(data: bytes, max_pixels: int = MAX_PIXELS) -> None:
+    """Raises `ImageError` for an image with more pixels than allowed, or too many passes over them, undecoded."""
+    header = image_header(data)
+    check_size(header, max_pixels)
+    _check_scans(data, header, max_pixels)
+
+
 def _check_scans(data: bytes, header: ImageHeader, max_pixels: int) -> None:
     """Refuse a JPEG of many passes over many pixels: 600 kB of empty ones take minutes.
 
@@ -298,7 +305,7 @@ def _decode_by_pillow(data: bytes, header: ImageHeader, reduction: int) -> HostI
 def _to_rgb(picture: Image.Image) -> Image.Image:
     if picture.mode == "F":
         raise ImageError(
-            "its pixels are floating-point numbers, whose range nothing states; save it as 8 or 16 bits"
+            "the image holds floating-point numbers, whose range nothing states: convert it to 8 bits"
         )
     if picture.mode in _HIGH_DEPTH_MODES:
         # Pillow clips 16 bits to 255; the upper byte is what every 8-bit viewer shows.

@@ -33,6 +33,13 @@ class LeftOutCount:
         return tuple(sorted(found, key=lambda entry: (-entry.count, entry.reason)))
 
 
+def together(entries: Iterable[LeftOut]) -> tuple[LeftOut, ...]:
+    """`entries` of one reason as one."""
+    count = LeftOutCount()
+    count.add_all(entries)
+    return count.entries()
+
+
 def shown(name: str) -> str:
     """A file name as text that can be printed anywhere: bytes that are no UTF-8, and control characters, escaped."""
     plain = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

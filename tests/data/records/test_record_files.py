@@ -16,7 +16,6 @@ from laminate.data.records import (
     RecordFileError,
     Records,
     RecordsManifest,
-    RecordWriter,
     hold_out,
 )
 from laminate.data.schema import example_serializer

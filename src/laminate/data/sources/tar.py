@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, SupportsIndex
 
-from laminate.data.left_out import LeftOut, LeftOutCount, in_one_line, shown
+from laminate.data.left_out import LeftOut, LeftOutCount, in_one_line, shown, together
 from laminate.data.options import AS_IT_SAYS, SourceOptions
 from laminate.data.records import (
     MAX_IMAGE_BYTES,
@@ -216,7 +216,7 @@ def _records(
         fingerprint=fingerprint(
             ["tar", *distinct_names(paths), *own, *(x for m in members for x in (m.name, m.size, m.label))]
         ),
-        left_out=(*stray, *opened.left_out),
+        left_out=together((*stray, *opened.left_out)),
         notes=tuple(opened.layout.notes),
     )
     return TarRecords(paths, members, labels, manifest)
