@@ -32,7 +32,8 @@ from laminate.analysis.sample_files import SampleArchive, class_major, file_name
 from laminate.analysis.sampling import NotFiniteError, Sampler, SamplerConfig, SamplerParams
 from laminate.data.augment import Squash
 from laminate.data.evaluation import evaluation_batches
-from laminate.data.sources import open_records
+from laminate.data.options import AS_IT_SAYS, MAX_BAD_IMAGES
+from laminate.data.sources import open_records, open_splits
 from laminate.flow import EULER, HEUN, RK4, Interval, time_grid
 from laminate.parallel.hosts import is_first
 from laminate.parallel.mesh import build_mesh
@@ -181,7 +182,7 @@ def write_interpolation(sampler, latents, out, flags):
 def require_checkable(flags, recipe):
     if not flags.check:
         return
-    classes = len(open_records(flags.data, "train").manifest.classes)
+    classes = len(open_splits(flags.data, options=flags.reading)["train"].manifest.classes)
     if recipe.classes == 0 or recipe.classes != classes:
         raise ValueError(
             f"--check: {recipe.name} draws {recipe.classes} classes and --data {flags.data} has {classes}: give the "
@@ -190,8 +191,9 @@ def require_checkable(flags, recipe):
 
 
 def read_images(flags, side, split):
-    records = open_records(flags.data, split)
-    batches = evaluation_batches(records, global_batch_size=64, augment=Squash(side))
+    records = open_records(flags.data, split, options=getattr(flags, "reading", AS_IT_SAYS))
+    allowed = getattr(flags, "max_bad_images", MAX_BAD_IMAGES)
+    batches = evaluation_batches(records, global_batch_size=64, augment=Squash(side), max_bad_images=allowed)
     parts = [(batch["image"][batch["valid"]], batch["label"][batch["valid"]]) for batch in batches]
     return Labelled(*(np.concatenate(each) for each in zip(*parts, strict=True)))
 

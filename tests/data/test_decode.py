@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
-from laminate.data.decode import ImageError, decode_image, image_header
+from laminate.data.decode import ImageError, decode_image, image_header, noticed_cut_short
 
 
 def picture(height: int = 45, width: int = 70) -> np.ndarray:
@@ -101,13 +101,73 @@ def test_a_png_named_jpg_is_known_by_its_content():
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
-@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
-def test_exif_orientation_is_ignored_by_every_decoder(kind, orientation):
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("reduction", [1, 2])
+def test_exif_orientation_is_applied_by_every_decoder_and_ignored_where_it_is_not_wanted(
+    kind, orientation, reduction
+):
     exif = Image.Exif()
     exif[0x0112] = orientation
-    plain, tagged = (decode_image(encoded(picture(), kind, **o)) for o in ({}, {"exif": exif.tobytes()}))
-    assert tagged.shape == (45, 70, 3)
-    np.testing.assert_array_equal(tagged, plain)
+    data = encoded(picture(46, 70), kind, exif=exif.tobytes())
+    stored = decode_image(encoded(picture(46, 70), kind), reduction=reduction)
+    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    np.testing.assert_array_equal(decode_image(data, reduction=reduction, oriented=False), stored)
+    shown = decode_image(data, reduction=reduction)
+    assert shown.flags.c_contiguous
+    if reduction == 1:
+        assert np.abs(shown.astype(int) - np.asarray(upright.convert("RGB"))).max() <= 2
+    header = image_header(data, oriented=True)
+    assert (header.width, header.height) == upright.size
+    assert shown.shape[:2] == tuple(-(-side // reduction) for side in upright.size[::-1])
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 65535])
+def test_an_orientation_that_makes_no_sense_turns_nothing(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(picture(), exif=exif.tobytes())
+    np.testing.assert_array_equal(decode_image(data), decode_image(encoded(picture())))
+    assert decode_image(data[:2] + b"\xff\xe1\x00\x20Exif\0\0MM\0*" + bytes(20) + data[2:]).shape == (
+        45,
+        70,
+        3,
+    )
+
+
+@pytest.mark.parametrize("missing", [1, 2, 3, 5, 8])
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"quality": 95}])
+def test_a_jpeg_without_its_last_few_bytes_is_read_and_noticed(missing, options):
+    noise = np.random.default_rng(1).integers(0, 256, (80, 96, 3), np.uint8)
+    whole = encoded(noise, **options)
+    with noticed_cut_short() as sizes:
+        read = decode_image(whole[:-missing])
+        decode_image(whole)
+    assert len(sizes) == 1
+    difference = np.any(read != decode_image(whole), axis=-1)
+    assert difference.mean() <= 256 / (80 * 96) + 1 / 64
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "CMYK", "I;16", "1", "RGBA"])
+@pytest.mark.parametrize("compression", [None, "tiff_lzw", "tiff_adobe_deflate"])
+def test_tiff_is_read_as_pillow_reads_it(mode, compression):
+    if mode == "I;16":
+        image = Image.fromarray(np.arange(0, 65536, 16, dtype=np.uint16).reshape(64, 64))
+        expected = np.repeat((np.asarray(image) >> 8).astype(np.uint8)[..., None], 3, -1)
+    else:
+        image = Image.fromarray(picture()).convert(mode)
+        expected = np.asarray(image.convert("RGB"))
+    data = encoded(image, "TIFF", compression=compression)
+    assert image_header(data).format == "TIFF"
+    np.testing.assert_array_equal(decode_image(data), expected)
+
+
+@pytest.mark.parametrize("fraction", [0.01, 0.5, 0.9])
+def test_a_truncated_or_floating_point_tiff_is_refused(fraction):
+    data = encoded(picture(), "TIFF")
+    assert "readable image" in error_of(data[: int(len(data) * fraction)])
+    assert "floating-point" in error_of(
+        encoded(Image.fromarray(picture()[..., 0].astype(np.float32)), "TIFF")
+    )
 
 
 def test_transparency_shows_white():

@@ -10,6 +10,7 @@ import sys
 import textwrap
 import threading
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -553,6 +554,78 @@ class TestFault7AnotherStateOrRecipe:
         monkeypatch.undo()
         with pytest.raises(MismatchedCheckpoint, match="format version 2, this program reads 1"):
             reader(tmp_path).restore(5, abstract(STATE))
+
+
+def _foreign(folder: Path, kind: str) -> None:
+    place = folder / "7"
+    if kind == "file":
+        place.write_text("mine")
+    elif kind == "dangling link":
+        place.symlink_to("nowhere")
+    else:
+        (folder.parent / "elsewhere").mkdir()
+        (folder.parent / "elsewhere/mine").write_text("mine")
+        place.symlink_to("../elsewhere")
+
+
+@pytest.mark.parametrize("kind", ["file", "dangling link", "link to a folder"])
+def test_what_stands_in_the_place_of_a_checkpoint_is_named_and_never_touched(
+    tmp_path: Path, kind: str
+) -> None:
+    folder = saved(tmp_path / "checkpoints", 5)
+    _foreign(folder, kind)
+    for name in ("007", "٣", "8.bak", ".DS_Store"):
+        (folder / name).mkdir()
+    with reader(folder) as checkpoints:
+        assert checkpoints.steps() == [5]
+        checkpoints.clean_up()
+        assert not checkpoints.save(7, STATE, position=POSITION)
+        with pytest.raises(
+            CheckpointError, match=r"step 7 was not written .*7 is a file or a link.*steps: \[5\]"
+        ):
+            checkpoints.wait()
+        assert checkpoints.save(8, STATE, position=POSITION, wait=True)
+        assert checkpoints.steps() == [5, 8]
+    if kind == "link to a folder":
+        assert (tmp_path / "elsewhere/mine").read_text() == "mine"
+    assert {"7", "007", "٣", "8.bak", ".DS_Store"} <= {entry.name for entry in folder.iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("leaves", []),
+        ("leaves", {"a": {"shape": [-1], "dtype": "float32", "fingerprint": 0}}),
+        ("leaves", {"a": {"shape": "7", "dtype": "float32", "fingerprint": 0}}),
+        ("files", {"../../x": {"size": 1}}),
+        ("files", {"x": {"crc32": 1}}),
+        ("files", {"x": 7}),
+        ("step", "5"),
+        ("metric", "low"),
+        ("position", None),
+        ("recipe", 7),
+        ("version", [1]),
+    ],
+)
+def test_a_manifest_with_a_field_of_another_type_is_named_though_its_checksum_is_right(
+    tmp_path: Path, field: str, value: Any
+) -> None:
+    path = saved(tmp_path, 5) / "5/manifest.json"
+    body = json.loads(path.read_text()) | {field: value}
+    del body["checksum"]
+    checksum = zlib.crc32(json.dumps(body, sort_keys=True).encode())
+    path.write_text(json.dumps(body | {"checksum": checksum}))
+    with pytest.raises(CheckpointError, match=field):
+        reader(tmp_path).restore(5, abstract(STATE))
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, '{"step": 1e999}', '{"step": ' + "9" * 4500 + "}", "[]", '"x"', "NaN"]
+)
+def test_a_manifest_that_is_no_plain_json_is_a_damaged_checkpoint(tmp_path: Path, text: str) -> None:
+    (saved(tmp_path, 5) / "5/manifest.json").write_text(text)
+    with pytest.raises(DamagedCheckpoint, match=r"manifest.json cannot be read"):
+        reader(tmp_path).restore(5, abstract(STATE))
 
 
 def test_only_the_primary_process_writes_manifests(tmp_path: Path) -> None:

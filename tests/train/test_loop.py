@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import pytest
 from rich.console import Console
 
+from laminate.storage.writing import UnwritableError
 from laminate.train import loop
 from laminate.train.checkpoint import Checkpoints
 from laminate.train.loop import DivergedError, LoopPlan, Sinks, fit
@@ -231,3 +232,17 @@ def test_a_run_without_checkpoints_trains_to_its_end(tmp_path):
     sinks = Sinks(run.folder, None, run.sinks.progress, run.sinks.trackers)
     run.sinks = sinks
     assert int(run.fit().step) == 10
+
+
+def test_metrics_that_cannot_be_written_stop_the_run_after_the_step_is_saved(tmp_path, monkeypatch):
+    def full(descriptor, data):
+        raise OSError(28, "No space left on device")
+
+    run = Run(tmp_path / "run")
+    monkeypatch.setattr("laminate.train.run_folder.os.write", full)
+    with pytest.raises(
+        UnwritableError, match=r"metrics.jsonl cannot be written: No space left.*good checkpoint is .*/5"
+    ):
+        run.fit()
+    assert [step for step, _, _ in run.checkpoints.made] == [5]  # step 4 is logged one step late
+    assert run.stop.signal == "a full disk"

@@ -1,5 +1,6 @@
 """A run folder belongs to one recipe and one process, and its metrics hold each step once."""
 
+import errno
 import json
 import os
 import signal
@@ -74,7 +75,7 @@ def test_a_folder_without_permission_cannot_be_written_and_says_so(tmp_path: Pat
 @pytest.mark.parametrize("text", ["{", "[]", ""])
 def test_a_damaged_recipe_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "recipe.json").write_text(text)
-    with pytest.raises(ValueError, match=r"recipe.json (is damaged|holds a list)"):
+    with pytest.raises(ValueError, match=r"recipe.json is damaged"):
         RunFolder(tmp_path).open(RECIPE)
 
 
@@ -174,3 +175,75 @@ def test_other_processes_than_the_first_touch_nothing(tmp_path: Path) -> None:
 def test_the_module_does_not_import_jax() -> None:
     code = "import sys, laminate.train.run_folder, laminate.train.signals; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.mark.parametrize("limit", [0, 1, 40])
+def test_metrics_that_do_not_fit_are_kept_whole_and_written_when_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    """A disk that takes `limit` bytes and then no more, in the middle of a line too."""
+    left, write = [limit], os.write
+
+    def full(descriptor: int, data: bytes) -> int:
+        if not left[0]:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        taken = write(descriptor, data[: left[0]])
+        left[0] -= taken
+        return taken
+
+    with opened(tmp_path) as folder:
+        monkeypatch.setattr(os, "write", full)
+        folder.log(1, {"loss": 0.5})
+        folder.log(2, {"loss": 0.25})
+        assert "metrics.jsonl cannot be written: No space left" in str(folder.failure)
+        text = folder.metrics_path.read_text()
+        assert text == "" or text.endswith("\n")
+        monkeypatch.setattr(os, "write", write)
+        folder.log(3, {"loss": 0.125})
+        assert folder.failure is None
+    assert [line["step"] for line in lines(tmp_path)] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("name", ["lock", "metrics.jsonl", "recipe.json.partial"])
+def test_a_link_in_a_run_folder_leads_nowhere(tmp_path: Path, name: str) -> None:
+    (tmp_path / "victim").write_text("precious\n")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / name).symlink_to("../victim")
+    try:
+        with opened(tmp_path / "run") as folder:
+            folder.log(1, {"loss": 0.5})
+            assert name != "metrics.jsonl" or "a link is in its place" in str(folder.failure)
+    except OSError as error:
+        assert name == "lock" and "a link is in its place" in str(error)
+    assert (tmp_path / "victim").read_text() == "precious\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'{"step": NaN}',
+        b"\xff\xfe",
+        b'{"step": "2"}',
+        b'{"step": true}',
+        b"[" * 5000,
+        b'{"step": 1e999}',
+        b"7",
+    ],
+)
+def test_lines_of_metrics_that_are_none_of_ours_are_dropped(tmp_path: Path, text: bytes) -> None:
+    with opened(tmp_path) as folder:
+        folder.log(1, {"loss": 0.5})
+        with folder.metrics_path.open("ab") as file:
+            file.write(text + b"\n")
+        folder.log(2, {"loss": 0.5})
+        folder.rewind_metrics(2)
+    assert [line["step"] for line in lines(tmp_path)] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 9000, '{"a": 1e400}', '{"a": Infinity}', '{"a": ' + "9" * 5000 + "}", '{"a": 1, "a": 2}']
+)
+def test_a_recipe_that_is_no_plain_json_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "recipe.json").write_text(text)
+    with pytest.raises(ValueError, match=r"recipe.json is damaged"):
+        RunFolder(tmp_path).open(RECIPE)

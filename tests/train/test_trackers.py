@@ -1,13 +1,23 @@
 """Trackers: they refuse at the start, never during training, and a resumed run continues."""
 
 import sys
+import threading
+import time
 import types
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from laminate.train.trackers import MissingExtra, Resilient, TensorBoard, Trackers, Wandb
+from laminate.train.trackers import (
+    MissingExtra,
+    Resilient,
+    TensorBoard,
+    TrackerError,
+    Trackers,
+    Wandb,
+    start_tracker,
+)
 
 
 class Recorder:
@@ -52,8 +62,75 @@ def test_interrupts_are_no_tracker_failure(tmp_path):
         def log(self, step, metrics):
             raise KeyboardInterrupt
 
+    tracker = Resilient(Interrupted(), [].append)
     with pytest.raises(KeyboardInterrupt):
-        Resilient(Interrupted(), [].append).log(1, {})
+        tracker.log(1, {})
+        tracker.close()
+
+
+class Hanging(Recorder):
+    """A tracker whose own thread has died, so that it waits for room in its queue for ever."""
+
+    def __init__(self, hangs):
+        super().__init__()
+        self.hangs, self.never = hangs, threading.Event()
+
+    def _call(self, *call):
+        super()._call(*call)
+        if call[0] in self.hangs:
+            self.never.wait()
+
+
+@pytest.mark.parametrize("hangs", [("log",), ("figure",), ("close",), ("log", "figure", "close")])
+def test_a_tracker_that_hangs_is_given_up_with_one_line_and_nothing_waits_for_it(hangs, tmp_path):
+    warnings, began = [], time.monotonic()
+    tracker = Resilient(Hanging(hangs), warnings.append, waiting=5, seconds=0.2)
+    for step in range(1000):
+        tracker.log(step, {"train/loss": 0.5})
+        tracker.figure("samples", tmp_path / "a.png", step)
+        time.sleep(0.0001)
+    tracker.close()
+    assert time.monotonic() - began < 5.0
+    assert len(warnings) == 1 and "Hanging" in warnings[0] and "training goes on without it" in warnings[0]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_tensorboard_whose_disk_is_full_stops_nothing(tmp_path, monkeypatch):
+    pytest.importorskip("tensorboardX")
+
+    def full(event):
+        raise OSError(28, "No space left on device")
+
+    warnings, board = [], TensorBoard(tmp_path)
+    monkeypatch.setattr(board._writer.file_writer.event_writer._ev_writer, "write_event", full)
+    tracker = Resilient(board, warnings.append, waiting=5, seconds=0.2)
+    for step in range(200):
+        tracker.log(step, {"train/loss": 0.5})
+        time.sleep(0.001)
+    tracker.close()
+    assert len(warnings) == 1 and "training goes on without it" in warnings[0]
+
+
+def test_what_a_tracker_is_given_reaches_it_in_order_and_as_it_was(tmp_path):
+    sound, values = Recorder(), {"train/loss": 0.0}
+    tracker = Resilient(sound, [].append)
+    for step in range(50):
+        values["train/loss"] = float(step)
+        tracker.log(step, values)
+    tracker.close()
+    assert sound.calls == [("log", step, {"train/loss": float(step)}) for step in range(50)] + [("close",)]
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("api_key not configured (no-tty)"), OSError(28, "No space"), KeyError()]
+)
+def test_a_tracker_that_cannot_be_started_is_one_line_that_names_its_flag(error):
+    def start():
+        raise error
+
+    with pytest.raises(TrackerError, match=r"cannot be started .*leave --wandb out") as caught:
+        start_tracker("Weights & Biases", "--wandb", start)
+    assert "\n" not in str(caught.value)
 
 
 def test_one_failing_tracker_takes_no_other_with_it(tmp_path):

@@ -1,7 +1,7 @@
 """The curves of a run, from its metrics.jsonl."""
 
 import dataclasses
-import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +10,7 @@ from etils import epath
 from jaxtyping import Float
 
 from laminate.analysis.figures import GRID, INK, MUTED, SERIES, FilePath, new_figure, quiet, save
+from laminate.storage.strict_json import JsonError, parse_json
 
 Curve = tuple[Float[np.ndarray, " points"], Float[np.ndarray, " points"]]
 
@@ -50,12 +51,14 @@ def read_metrics(path: FilePath) -> list[dict[str, Any]]:
         FileNotFoundError: no such file.
         ValueError: a broken line that is not the last.
     """
-    lines = epath.Path(path).read_text().splitlines()
+    lines = epath.Path(path).read_bytes().decode("utf-8", "replace").rstrip("\n").split("\n")
     records: dict[float, dict[str, Any]] = {}
     for number, line in enumerate(lines, start=1):
         try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
+            record = parse_json(line, f"{path}: line {number}")
+            if not isinstance(record, dict) or type(record.get("step")) is not int:
+                raise JsonError(f"{path}: line {number} has no step")
+        except JsonError as error:
             if number == len(lines):
                 break
             raise ValueError(
@@ -63,6 +66,15 @@ def read_metrics(path: FilePath) -> list[dict[str, Any]]:
             ) from error
         records.setdefault(record["step"], {}).update(record)
     return [records[step] for step in sorted(records)]
+
+
+def finite_values(records: Sequence[Mapping[str, Any]], name: str) -> list[float]:
+    """The values of one metric that are finite numbers, in order: one that was none is logged as null."""
+    return [float(record[name]) for record in records if _is_finite(record.get(name))]
+
+
+def _is_finite(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
 
 
 def loss_curves(
@@ -178,6 +190,10 @@ def _plain_ticks(axes: Any) -> None:
 
 def _curve(records: Sequence[Mapping[str, Any]], name: str, x: str) -> Curve:
     """The finite values of one metric."""
-    points = [(record[x], record[name]) for record in records if name in record and np.isfinite(record[name])]
+    points = [
+        (record[x], record[name])
+        for record in records
+        if _is_finite(record.get(name)) and _is_finite(record.get(x))
+    ]
     pairs = np.asarray(points, np.float64).reshape(-1, 2)
     return pairs[:, 0], pairs[:, 1]

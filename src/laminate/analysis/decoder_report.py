@@ -10,7 +10,7 @@ from etils import epath
 from jax.sharding import Mesh
 from jaxtyping import Array
 
-from laminate.analysis.curves import Panel, loss_curves, read_metrics
+from laminate.analysis.curves import Panel, finite_values, loss_curves, read_metrics
 from laminate.analysis.decoder_input import DecoderInput
 from laminate.analysis.decoding import decoding_measures, summarise_decoding
 from laminate.analysis.figures import sample_grid
@@ -118,8 +118,9 @@ def write_decoder_report(
         return folder / REPORT_FILE
     figures = {name: _compared(images["original"], images[name]) for name in images if name != "original"}
     records = read_metrics(folder / "metrics.jsonl")
-    last = [record for record in records if "val/psnr" in record and record["step"] <= run.step][-1]
-    measured = {name: value for name, value in last.items() if name.startswith("val/")}
+    looked = [record for record in records if "val/psnr" in record and record["step"] <= run.step]
+    last = looked[-1] if looked else {}
+    measured = {name: last[name] for name in last if name.startswith("val/") and finite_values([last], name)}
     run.save(folder / DECODER, jax.tree.map(jnp.asarray, weights), measured)
     order = np.random.default_rng(0).permutation(len(images["original"]))[:SHOWN]
     rows = [name for name in ("original", "tokenizer", "decoder") if name in images]
@@ -168,10 +169,11 @@ def _compared(originals: np.ndarray, pictures: np.ndarray) -> dict[str, float]:
 def _headlines(
     measured: dict[str, float], plain: dict[str, float] | None, decoded: dict[str, float]
 ) -> tuple[tuple[str, str], ...]:
-    rows = [
-        (f"{measured['val/psnr']:.1f} dB", "mean PSNR of held-out images"),
-        (f"{measured['val/sharpness']:.0%}", "of the originals' energy in high frequencies"),
-    ]
+    rows: list[tuple[str, str]] = []
+    if "val/psnr" in measured:
+        rows.append((f"{measured['val/psnr']:.1f} dB", "mean PSNR of held-out images"))
+    if "val/sharpness" in measured:
+        rows.append((f"{measured['val/sharpness']:.0%}", "of the originals' energy in high frequencies"))
     if plain is not None:
         psnr, sharpness = decoded["val/psnr"] - plain["val/psnr"], plain["val/sharpness"]
         rows.append((f"{psnr:+.1f} dB", f"beside the tokenizer's own images, which have {sharpness:.0%}"))

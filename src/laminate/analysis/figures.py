@@ -25,6 +25,7 @@ GRID = "#e6e9ed"
 SERIES = ("#1f6feb", "#e8710a", "#2a9d6f", "#8b5cf6")
 HEAT = ("#f6f8fb", "#c6d8f5", "#7aa6ea", "#1f6feb", "#123a86", "#081d49")
 GOLDEN_RATIO = 0.618034
+LONGEST_NAME = 32  # letters in front of a row
 
 
 def new_figure(width: int, height: int) -> "Figure":
@@ -127,6 +128,7 @@ def sample_grid(
             f"a sample grid needs images, columns and a name for each row: got {len(images)} images in {columns} "
             f"columns and {len(rows)} names."
         )
+    rows = [_short(name) for name in rows]
     shown = _enlarged(images, max(1, round(tile / images.shape[2])))
     high, wide = shown.shape[1:3]
     margin, gap = 16, 4
@@ -229,9 +231,16 @@ def _axes(
     return axes
 
 
+def _short(name: str) -> str:
+    """`name` on one line of a width that leaves room for pictures."""
+    plain = " ".join("".join(c if c.isprintable() else " " for c in name).split())
+    return plain if len(plain) <= LONGEST_NAME else f"{plain[: LONGEST_NAME - 3]}..."
+
+
 def _text(figure: "Figure", x: float | int, y: float | int, text: str, **style: Any) -> None:
     total_width, total_height = figure.get_size_inches() * DPI
-    figure.text(x / total_width, y / total_height, text, **style)
+    # Not for Matplotlib to parse: a class may be called `$x_$`.
+    figure.text(x / total_width, y / total_height, text, parse_math=False, **style)
 
 
 def _heat_colours() -> Any:

@@ -1,5 +1,6 @@
 """What a generator leaves in its run folder: samples as it trains, then weights, pictures and the report."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 from etils import epath
 from jaxtyping import Int
 
-from laminate.analysis.curves import Panel, loss_curves, read_metrics
+from laminate.analysis.curves import Panel, finite_values, loss_curves, read_metrics
 from laminate.analysis.figures import sample_grid
 from laminate.analysis.report import REPORT_FILE, Picture, RunReport
 from laminate.analysis.sampling import NotFiniteError, Sampler, SamplerParams
@@ -21,6 +22,7 @@ COLUMNS = 6
 ROWS = 10
 SHOWN = 4  # grids from the training that the report shows, beside the last
 GRIDS = "samples"
+_GRID = re.compile(r"[0-9]{8,}\.png")  # other files in the folder, such as .DS_Store, are not ours
 PANELS = (
     Panel("Flow matching loss", (("train/loss", "training"), ("val/loss", "validation"))),
     Panel("Norm of the gradient", (("train/grad_norm", "training"),)),
@@ -85,14 +87,17 @@ def write_generator_report(run: RunReport, network: Any, /, *, grids: SampleGrid
     if not is_first():
         return folder / REPORT_FILE
     records = read_metrics(folder / "metrics.jsonl")
-    losses = [record["val/loss"] for record in records if record.get("val/loss") is not None]
-    run.save(folder / GENERATOR, jax.tree.map(jnp.asarray, weights), {"val/loss": losses[-1]})
+    losses = finite_values(records, "val/loss")
+    measured = {"val/loss": losses[-1]} if losses else {}
+    run.save(folder / GENERATOR, jax.tree.map(jnp.asarray, weights), measured)
     loss_curves(records, folder / "curves.png", panels=PANELS)
     return run.page(
         headlines=(
             (f"{losses[-1]:.4g}", "flow matching loss on held-out images"),
             (f"{min(losses):.4g}", "the lowest over the training"),
-        ),
+        )
+        if losses
+        else (),
         pictures=(*_pictures(folder, drawn), Picture("curves.png", "Training", "Dots are validations.")),
         files=(
             (f"{GENERATOR}/model.safetensors", "the averaged weights at the end"),
@@ -107,7 +112,8 @@ def _pictures(folder: epath.Path, drawn: epath.Path | None) -> tuple[Picture, ..
     """The last samples, and some grids on the way to them."""
     if drawn is None:
         return ()
-    earlier = sorted(path.name for path in (folder / GRIDS).iterdir()) if (folder / GRIDS).exists() else []
+    there = (folder / GRIDS).iterdir() if (folder / GRIDS).is_dir() else ()
+    earlier = sorted(path.name for path in there if _GRID.fullmatch(path.name))
     chosen = sorted({*np.linspace(0, max(len(earlier) - 2, 0), SHOWN).astype(int).tolist()})
     return (
         Picture("samples.png", "Samples", "From the averaged weights at the end; a row for each class."),

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from laminate.data.options import AS_IT_SAYS, MAX_BAD_IMAGES, SourceOptions
 from laminate.recipes.checks import at_least
 from laminate.recipes.flags import Precision
 from laminate.recipes.network import StoredDtype
@@ -32,6 +33,8 @@ class EncodeFlags:
 
     data: str = "embedded"
     """Images, as in training; or records of features, to make latents of."""
+    reading: Annotated[SourceOptions, tyro.conf.arg(name="")] = AS_IT_SAYS
+    """How the data are read, where they can be read in two ways."""
     views: int = 0
     """Random crops and flips of each training image; 0 is the one still view that validation has: all of it, resized
     to a square."""
@@ -45,7 +48,7 @@ class EncodeFlags:
     """Images in one file: what an interrupted encoding may lose."""
     data_workers: int | None = None
     """Threads that decode images. Default: one per core."""
-    max_bad_images: int = 16
+    max_bad_images: int = MAX_BAD_IMAGES
     """Images that cannot be decoded and are left out before the encoding stops."""
 
     precision: Precision = "auto"

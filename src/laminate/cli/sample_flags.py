@@ -3,8 +3,11 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
+import tyro
+
+from laminate.data.options import AS_IT_SAYS, MAX_BAD_IMAGES, SourceOptions
 from laminate.recipes.checks import above, at_least
 from laminate.recipes.flags import Precision
 from laminate.recipes.network import AttentionKernel
@@ -76,6 +79,10 @@ class SampleFlags:
     """Say how many samples look like their class, and whether they are copies of training images."""
     data: str = "embedded"
     """The training images that --check compares with, as in training."""
+    reading: Annotated[SourceOptions, tyro.conf.arg(name="data")] = AS_IT_SAYS
+    """How these data are read, as in training: --data.classes, --data.label-key, ..."""
+    max_bad_images: int = MAX_BAD_IMAGES
+    """Images of --data that cannot be decoded and are left out, as in training."""
 
     mesh: str = "auto"
     """Devices, as in training."""

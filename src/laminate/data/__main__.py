@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
@@ -20,8 +20,13 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-USER_ERROR, FAULTY, INTERRUPTED = 2, 1, 130
+from laminate.data.left_out import LeftOut, shown
+from laminate.data.options import AS_IT_SAYS, MAX_BAD_IMAGES, SourceOptions
+from laminate.storage.writing import UnwritableError, writing
+
+USER_ERROR, FAULTY, UNWRITABLE, INTERRUPTED = 2, 1, 1, 130
 _SHOWN_FAULTS = 20
+_SHOWN_CLASSES = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,16 +43,16 @@ class Prepare:
     """Threads. The output does not depend on them."""
     val_fraction: float = 0.1
     """How much to hold out where the source has no validation split (by the hash of the key); 0 for none."""
-    max_bad: int = 0
-    """How many unreadable images to leave out before stopping."""
-    max_pixels: int = 2**26
-    """Larger images are refused, before anything is decoded."""
+    max_bad: Annotated[int, tyro.conf.arg(aliases=["--max-bad-images"])] = MAX_BAD_IMAGES
+    """How many unreadable images to leave out before stopping, as in training."""
     verify: Literal["decode", "header"] = "decode"
     """Decode every image once, or only look at its header."""
     name: str | None = None
     """The data set's name; from the source if not given."""
     licence: str = ""
     """The licence of the images, for the manifest."""
+    reading: Annotated[SourceOptions, tyro.conf.arg(name="")] = AS_IT_SAYS
+    """How the source is read."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +79,8 @@ class Show:
     """How many images."""
     split: Literal["train", "validation"] = "train"
     """Which split."""
+    reading: Annotated[SourceOptions, tyro.conf.arg(name="")] = AS_IT_SAYS
+    """How the source is read."""
 
 
 Command = Annotated[Prepare | Check | Show, tyro.conf.OmitArgPrefixes]
@@ -102,7 +109,7 @@ def _prepare(command: Prepare, console: Console) -> int:
         workers=command.workers,
         held_out=command.val_fraction,
         max_bad=command.max_bad,
-        max_pixels=command.max_pixels,
+        source=command.reading,
         decode=command.verify == "decode",
         name=command.name,
         licence=command.licence,
@@ -113,6 +120,14 @@ def _prepare(command: Prepare, console: Console) -> int:
         console.print(
             f"left out {escape(skipped.key)}: {escape(skipped.reason)}", highlight=False, soft_wrap=True
         )
+    for line in accounts(sum(s.count for s in prepared.shards), prepared.cut_short, prepared.all_left_out):
+        console.print(escape(line), highlight=False, soft_wrap=True)
+    for folder in prepared.locked:
+        console.print(
+            f"not counted: what lies in '{escape(folder)}', a folder that may not be read",
+            highlight=False,
+            soft_wrap=True,
+        )
     for split, source in prepared.sources.items():
         shards = prepared.shards_of(split)
         console.print(
@@ -122,8 +137,34 @@ def _prepare(command: Prepare, console: Console) -> int:
             highlight=False,
             soft_wrap=True,
         )
+    if prepared.classes:
+        console.print(escape(_class_line(prepared.classes)), highlight=False, soft_wrap=True)
     console.print(f"written to {escape(str(command.out))}", highlight=False, soft_wrap=True)
     return 0
+
+
+def accounts(taken: int, cut_short: int, left_out: Sequence[LeftOut]) -> list[str]:
+    """A table of all files of a source: those that were taken, and the others by reason; the last line is their sum."""
+    rows = [("taken", taken, "")]
+    rows += [(f"left out: {entry.reason}", entry.count, _placed(entry.first)) for entry in left_out]
+    rows += [("all", taken + sum(entry.count for entry in left_out), "")]
+    width, digits = max(len(row[0]) for row in rows), max(len(str(row[1])) for row in rows)
+    lines = [f"{name:<{width}}  {count:>{digits}}  {example}".rstrip() for name, count, example in rows]
+    if cut_short:
+        lines.append(f"{cut_short} of those taken lack their last few bytes and are read without them")
+    return lines
+
+
+def _placed(path: str) -> str:
+    folder, _, name = path.rpartition("/")
+    return f"as {name} in '{folder}'" if folder else f"as {name}"
+
+
+def _class_line(classes: Sequence[str]) -> str:
+    named = ", ".join(f"'{shown(name)}'" for name in classes[:_SHOWN_CLASSES])
+    return f"classes: {named}" + (
+        f" and {len(classes) - _SHOWN_CLASSES} more" if len(classes) > _SHOWN_CLASSES else ""
+    )
 
 
 def _check(command: Check, console: Console) -> int:
@@ -133,6 +174,9 @@ def _check(command: Check, console: Console) -> int:
         findings = check(command.out, command.workers, on_start, on_records)
     for fault in findings.faults[:_SHOWN_FAULTS]:
         console.print(escape(fault), highlight=False, soft_wrap=True)
+    if findings.left_out or findings.cut_short:
+        for line in accounts(findings.records, findings.cut_short, findings.left_out):
+            console.print(escape(line), highlight=False, soft_wrap=True)
     verdict = f"{len(findings.faults)} faults" if findings.faults else "sound"
     console.print(
         f"{escape(str(command.out))}: {findings.records} records, {verdict}", highlight=False, soft_wrap=True
@@ -146,14 +190,15 @@ def _show(command: Show, console: Console) -> int:
 
     if command.count < 1:
         raise ValueError(f"--count must be at least 1, got {command.count}")
-    sheet = contact_sheet(open_records(command.source, command.split), command.count)
-    sheet.save(command.out)
+    sheet = contact_sheet(open_records(command.source, command.split, options=command.reading), command.count)
+    with writing(command.out):
+        sheet.save(command.out)
     console.print(f"written to {escape(str(command.out))}", highlight=False, soft_wrap=True)
     return 0
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run one command; what a user can mend becomes one line on stderr and exit code 2."""
+    """Run one command; what a user can mend becomes one line on stderr and exit code 2, a full disk 1."""
     command = tyro.cli(Command, args=args, prog="python -m laminate.data", description=__doc__)
     console = Console()
     try:
@@ -162,7 +207,7 @@ def main(args: list[str] | None = None) -> int:
         return _check(command, console) if isinstance(command, Check) else _show(command, console)
     except (ValueError, OSError) as error:
         sys.stderr.write("error: " + " ".join(str(error).split()) + "\n")
-        return USER_ERROR
+        return UNWRITABLE if isinstance(error, UnwritableError) else USER_ERROR
     except KeyboardInterrupt:
         sys.stderr.write("interrupted: finished shards are kept, run the same command again to go on\n")
         return INTERRUPTED

@@ -7,7 +7,6 @@ another number of them.
 
 import dataclasses
 import fcntl
-import json
 import os
 import shutil
 from collections.abc import Generator, Iterable, Mapping
@@ -18,7 +17,7 @@ import numpy as np
 import safetensors.numpy
 
 from laminate.data.array_schema import array_record
-from laminate.data.prepare import Done, sync_file
+from laminate.data.journal import Done, read_done, sync_file
 from laminate.data.prepared import (
     JOURNAL,
     Prepared,
@@ -30,7 +29,10 @@ from laminate.data.prepared import (
     write_json,
     write_prepared,
 )
-from laminate.data.records import open_record_file, record_writer
+from laminate.data.record_writer import RecordWriter
+from laminate.data.records import open_record_file
+from laminate.storage.strict_json import read_json
+from laminate.storage.writing import open_own, writing
 
 STATISTICS = "statistics.safetensors"
 """Mean and variance of every number of the arrays, as ``SPLIT.mean`` and ``SPLIT.variance``, float64."""
@@ -88,7 +90,8 @@ class ArrayFolder:
         """
         if self.out.exists() and not self.journal.is_dir() and any(self.out.iterdir()):
             raise FileExistsError(f"{self.out} is not empty and holds no encoded data: choose a new folder")
-        self.journal.mkdir(parents=True, exist_ok=True)
+        with writing(self.out):
+            self.journal.mkdir(parents=True, exist_ok=True)
         if not (self.journal / "plan.json").exists():
             write_json(self.journal / "plan.json", {"plan": self.identity})
 
@@ -105,12 +108,12 @@ class ArrayFolder:
             raise FileNotFoundError(
                 f"{self.out} of this host is not that of the first one: several hosts write into one shared folder"
             )
-        if json.loads(stated.read_text(encoding="utf-8")) != {"plan": self.identity}:
+        if read_json(stated).value != {"plan": self.identity}:
             raise FileExistsError(
                 f"{self.out} holds an unfinished encoding of other data or by another network: choose a new folder, or "
                 "remove that one"
             )
-        with (self.journal / f"lock-{host}").open("w") as lock:
+        with os.fdopen(open_own(self.journal / f"lock-{host}"), "w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
@@ -121,30 +124,20 @@ class ArrayFolder:
 
     def finished(self, job: ArrayJob) -> Done | None:
         """What the journal says about a shard that is written and still there."""
-        try:
-            entry = json.loads((self.journal / f"{job.file}.json").read_text(encoding="utf-8"))
-            done = Done(RecordShard(**entry["shard"]), tuple(Skipped(**skip) for skip in entry["skipped"]))
-            return done if (self.out / job.file).stat().st_size == done.shard.size else None
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
+        return read_done(self.journal / f"{job.file}.json", self.out / job.file)
 
     def write(
         self, job: ArrayJob, host: int, rows: Iterable[tuple[np.ndarray, int, str]], skipped: list[Skipped]
     ) -> RecordShard:
         """Write the `rows` (array, label, key) of one shard; `skipped` grows while they are drawn.
 
-        `note` makes it count. Raises OSError if it cannot be written.
+        `note` makes it count. Raises UnwritableError if it cannot be written.
         """
-        partial = self.journal / f"{job.file}.{host}.partial"
-        writer, written = record_writer(partial), 0
-        try:
+        partial, written = self.journal / f"{job.file}.{host}.partial", 0
+        with RecordWriter(partial) as writer:
             for array, label, key in rows:
                 writer.write(array_record(array, label, key))
                 written += 1
-        except RuntimeError as error:
-            raise OSError(f"cannot write {partial} ({str(error)[:200]}): is the disk full?") from error
-        finally:
-            writer.close()
         sync_file(partial)
         open_record_file(partial, written).close()
         shard = RecordShard(job.file, job.split, written, partial.stat().st_size, sha256_of(partial))
@@ -169,5 +162,7 @@ class ArrayFolder:
 
 def _save(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     partial = path.with_name(path.name + ".partial")
-    safetensors.numpy.save_file(dict(arrays), partial)
-    os.replace(partial, path)
+    with writing(path):
+        partial.unlink(missing_ok=True)
+        safetensors.numpy.save_file(dict(arrays), partial)
+        os.replace(partial, path)

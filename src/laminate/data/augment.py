@@ -5,6 +5,12 @@ work at a reduced size where the window is at least twice what is asked for.
 
 `description` is written out, not derived from the class: checkpoints hold it, and a run goes on only with the
 description that it began with. The same pixels must keep the same words.
+
+Every view turns an image as its EXIF orientation says. With ``oriented=False`` it sees the pixels as they are stored,
+as the pipelines of torchvision and TFDS do, and with them the published protocols of ADM, RAE, LightningDiT and
+FlatDINO.
+
+How many pixels an image may have is the limit of its source (`faults.load`), which the views only bound from above.
 """
 
 from dataclasses import dataclass
@@ -15,6 +21,7 @@ import numpy as np
 from laminate.data.array_schema import IMAGE_FIELD
 from laminate.data.batch import Arrays
 from laminate.data.decode import DecodeReduction, HostImage, check_size, decode_image, image_header
+from laminate.data.options import PIXEL_CEILING
 from laminate.data.transforms import (
     DEFAULT_AREA,
     DEFAULT_RATIO,
@@ -55,6 +62,15 @@ def _example(image: HostImage, rng: np.random.Generator, flip_rate: float) -> Ar
     return {IMAGE_FIELD: horizontal_flip(image) if mirrored else image}
 
 
+def _pixels(data: bytes, oriented: bool) -> HostImage:
+    return decode_image(data, max_pixels=PIXEL_CEILING, oriented=oriented)
+
+
+def _stored(oriented: bool) -> str:
+    """Words for pixels as they are stored; images were never turned before there was a choice, and few have to be."""
+    return "" if oriented else ", oriented=False"
+
+
 def _flip(flip_rate: float) -> str:
     """A flip in words: that of one half was the only one there was when these words were chosen."""
     return {0.0: "False", 0.5: "True"}.get(flip_rate, f"{flip_rate!r}")
@@ -74,19 +90,20 @@ class RandomResizedCrop:
     ratio: tuple[float, float] = DEFAULT_RATIO
     flip_rate: float = 0.5
     kernel: ResizeKernel = "linear"
+    oriented: bool = True
 
     @property
     def description(self) -> str:
         return (
             f"TrainCrop(size={self.size}, area={self.area}, ratio={self.ratio}, flip={_flip(self.flip_rate)}, "
-            f"kernel={self.kernel!r})"
+            f"kernel={self.kernel!r}{_stored(self.oriented)})"
         )
 
     def __call__(self, data: bytes, rng: np.random.Generator, /) -> Arrays:
-        header = image_header(data)
-        check_size(header)
+        header = image_header(data, oriented=self.oriented)
+        check_size(header, PIXEL_CEILING)
         window = crop_window(header.height, header.width, rng, area=self.area, ratio=self.ratio)
-        image, window = decode_window(data, window, self.size)
+        image, window = decode_window(data, window, self.size, oriented=self.oriented)
         image = resize(cut(image, window), self.size, self.size, self.kernel)
         return _example(image, rng, self.flip_rate)
 
@@ -97,13 +114,14 @@ class CenterCrop:
 
     size: int
     flip_rate: float = 0.0
+    oriented: bool = True
 
     @property
     def description(self) -> str:
-        return f"CenterCrop(size={self.size}, flip={_flip(self.flip_rate)})"
+        return f"CenterCrop(size={self.size}, flip={_flip(self.flip_rate)}{_stored(self.oriented)})"
 
     def __call__(self, data: bytes, rng: np.random.Generator, /) -> Arrays:
-        return _example(adm_center_crop(decode_image(data), self.size), rng, self.flip_rate)
+        return _example(adm_center_crop(_pixels(data, self.oriented), self.size), rng, self.flip_rate)
 
 
 @dataclass(frozen=True)
@@ -113,13 +131,15 @@ class Squash:
     size: int
     kernel: ResizeKernel = "area"
     flip_rate: float = 0.0
+    oriented: bool = True
 
     @property
     def description(self) -> str:
-        return f"Squash(size={self.size}, kernel={self.kernel!r}, flip={_flip(self.flip_rate)})"
+        flip = _flip(self.flip_rate)
+        return f"Squash(size={self.size}, kernel={self.kernel!r}, flip={flip}{_stored(self.oriented)})"
 
     def __call__(self, data: bytes, rng: np.random.Generator, /) -> Arrays:
-        return _example(squash(decode_image(data), self.size, self.kernel), rng, self.flip_rate)
+        return _example(squash(_pixels(data, self.oriented), self.size, self.kernel), rng, self.flip_rate)
 
 
 @dataclass(frozen=True)
@@ -130,14 +150,15 @@ class SquashCrop:
     squashed: int
     kernel: ResizeKernel = "area"
     flip_rate: float = 0.0
+    oriented: bool = True
 
     @property
     def description(self) -> str:
-        flip = _flip(self.flip_rate)
+        flip = f"{_flip(self.flip_rate)}{_stored(self.oriented)}"
         return f"SquashCrop(size={self.size}, squashed={self.squashed}, kernel={self.kernel!r}, flip={flip})"
 
     def __call__(self, data: bytes, rng: np.random.Generator, /) -> Arrays:
-        image = random_crop(squash(decode_image(data), self.squashed, self.kernel), self.size, rng)
+        image = random_crop(squash(_pixels(data, self.oriented), self.squashed, self.kernel), self.size, rng)
         return _example(image, rng, self.flip_rate)
 
 
@@ -149,18 +170,25 @@ class ResizeCrop:
     resized: int
     kernel: ResizeKernel = "bicubic"
     flip_rate: float = 0.0
+    oriented: bool = True
 
     @property
     def description(self) -> str:
-        flip = _flip(self.flip_rate)
+        flip = f"{_flip(self.flip_rate)}{_stored(self.oriented)}"
         return f"ResizeCrop(size={self.size}, resized={self.resized}, kernel={self.kernel!r}, flip={flip})"
 
     def __call__(self, data: bytes, rng: np.random.Generator, /) -> Arrays:
-        image = resize_short_side(decode_image(data), self.resized, self.kernel)
+        image = resize_short_side(_pixels(data, self.oriented), self.resized, self.kernel)
         return _example(random_crop(image, self.size, rng), rng, self.flip_rate)
 
 
-def decode_window(data: bytes, window: Window, size: int) -> tuple[HostImage, Window]:
+TrainCrop = RandomResizedCrop
+"""Its name in `description`, and in what was written before it was called as torchvision calls it."""
+
+
+def decode_window(
+    data: bytes, window: Window, size: int, *, oriented: bool = True
+) -> tuple[HostImage, Window]:
     """An image that holds `window` with at least `size` pixels a side, and where the window lies in it.
 
     The largest of the reductions 8, 4, 2 that keeps `size` pixels is taken, else none.
@@ -171,7 +199,7 @@ def decode_window(data: bytes, window: Window, size: int) -> tuple[HostImage, Wi
         if smaller >= candidate * size:
             reduction = candidate
             break
-    image = decode_image(data, reduction=reduction, fast=True)
+    image = decode_image(data, max_pixels=PIXEL_CEILING, reduction=reduction, fast=True, oriented=oriented)
     if reduction == 1:
         return image, window
     height, width = window.height // reduction, window.width // reduction

@@ -10,7 +10,8 @@ import numpy as np
 
 from laminate.data.array_schema import ReadArray
 from laminate.data.batch import Arrays
-from laminate.data.decode import decode_image
+from laminate.data.decode import decode_image, noticed_cut_short
+from laminate.data.left_out import LeftOut
 from laminate.data.prepared import Prepared, RecordShard, parser_of, read_prepared, sha256_of
 from laminate.data.records import (
     ArrayRecords,
@@ -32,9 +33,15 @@ class Findings:
 
     records: int
     faults: tuple[str, ...]
+    cut_short: int = 0
+    """Images that are read without their last few bytes, which are no faults."""
+    left_out: tuple[LeftOut, ...] = ()
+    """What the source held and the folder does not."""
 
 
-def _record_faults(records: ArrayRecords, index: int, keys: dict[str, str]) -> Iterator[str]:
+def _record_faults(
+    records: ArrayRecords, index: int, keys: dict[str, str], cut_short: list[str]
+) -> Iterator[str]:
     classes = records.manifest.classes
     where = f"record {index} of {records.files[0].path}"
     try:
@@ -45,7 +52,10 @@ def _record_faults(records: ArrayRecords, index: int, keys: dict[str, str]) -> I
     arrays = records.manifest.arrays
     try:
         if arrays is None:
-            decode_image(example.image)
+            with noticed_cut_short() as sizes:
+                decode_image(example.image, max_pixels=records.manifest.max_pixels)
+            if sizes:
+                cut_short.append(example.key)
         elif not _is_finite(ReadArray(arrays)(example.image, np.random.default_rng(0))):
             yield f"{where} ('{example.key}') holds a NaN or an infinity"
     except ValueError as error:
@@ -63,6 +73,7 @@ def _shard_faults(
     folder: Path,
     prepared: Prepared,
     keys: dict[str, str],
+    cut_short: list[str],
     on_records: Callable[[int], None],
 ) -> list[str]:
     """The faults of one file. A file that cannot be opened at all is one fault."""
@@ -83,7 +94,7 @@ def _shard_faults(
             parser_of(prepared.arrays),
         )
         for index in range(shard.count):
-            faults.extend(_record_faults(records, index, keys))
+            faults.extend(_record_faults(records, index, keys, cut_short))
             on_records(1)
     except RecordFileError as error:
         faults.append(str(error))
@@ -121,14 +132,22 @@ def check(
     prepared = read_prepared(folder)
     on_start(sum(shard.count for shard in prepared.shards))
     keys: dict[str, str] = {}
+    cut_short: list[str] = []  # appending is atomic
     with ThreadPoolExecutor(max(1, workers)) as pool:
         per_shard = pool.map(
-            _shard_faults, prepared.shards, repeat(folder), repeat(prepared), repeat(keys), repeat(on_records)
+            _shard_faults,
+            prepared.shards,
+            repeat(folder),
+            repeat(prepared),
+            repeat(keys),
+            repeat(cut_short),
+            repeat(on_records),
         )
         faults = [fault for faults in per_shard for fault in faults]
     if prepared.arrays is None:
         faults.extend(_metadata_faults(folder, prepared))
-    return Findings(sum(shard.count for shard in prepared.shards), tuple(faults))
+    count = sum(shard.count for shard in prepared.shards)
+    return Findings(count, tuple(faults), len(cut_short), prepared.all_left_out)
 
 
 def _is_finite(arrays: Arrays) -> bool:

@@ -14,7 +14,7 @@ def _cell(records: Records, index: int) -> tuple[int, Image.Image, str]:
     classes = records.manifest.classes
     try:
         example = records[index]
-        picture = Image.fromarray(decode_image(example.image))
+        picture = Image.fromarray(decode_image(example.image, max_pixels=records.manifest.max_pixels))
     except ValueError:
         return len(classes), Image.new("RGB", (_CELL, _CELL), _FAULT), f"record {index}: unreadable"
     scale = _CELL / max(picture.size)

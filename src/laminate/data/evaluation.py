@@ -83,6 +83,7 @@ def _batches(
         while batch := in_time(lambda: list(islice(iterator, host_batch_size))):
             for _, loaded in batch:
                 count.add(loaded.faults)
+                count.add_cut_short(loaded.cut_short)
             examples = [loaded.arrays for _, loaded in batch]
             if blank is None:
                 blank = _blank(records, augment, examples)

@@ -5,12 +5,15 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from laminate.data.batch import Arrays
-from laminate.data.decode import ImageError
-from laminate.data.records import RecordError, Records
+from laminate.data.decode import ImageError, check_limits, noticed_cut_short
+from laminate.data.options import MAX_BAD_IMAGES
+from laminate.data.records import RecordError, RecordFileError, Records
 
 logger = logging.getLogger("laminate.data")
 
-DEFAULT_MAX_BAD_IMAGES = 100
+DEFAULT_MAX_BAD_IMAGES = MAX_BAD_IMAGES
+BAD_IMAGE = (ImageError, RecordError, RecordFileError, OSError)
+"""What counts as a bad image once work has begun: a file that has vanished and a disk that fails too."""
 
 
 class TooManyBadImagesError(ValueError):
@@ -27,21 +30,31 @@ class Fault(NamedTuple):
 
 class LoadedExample(NamedTuple):
     """What was made of a record, its label, and the faults met on the way; `arrays` is None where nothing could be
-    read."""
+    read. `cut_short` is the record if it was read without its last few bytes."""
 
     arrays: Arrays | None
     label: int
     faults: tuple[Fault, ...]
+    cut_short: Fault | None = None
+    key: str = ""
 
 
 def load(records: Records, index: int, view: Callable[[bytes], Arrays]) -> LoadedExample:
-    """The arrays of one record as `view` makes them, or the fault that prevents it."""
+    """The arrays of one record as `view` makes them, or the fault that prevents it.
+
+    An image with more pixels than its manifest allows is a fault, before it is decoded.
+    """
     key = f"record {index}"
     try:
         example = records[index]
         key = example.key
-        return LoadedExample(view(example.image), example.label, ())
-    except (ImageError, RecordError) as error:
+        if records.manifest.arrays is None:
+            check_limits(example.image, records.manifest.max_pixels)
+        with noticed_cut_short() as sizes:
+            arrays = view(example.image)
+        cut = Fault(index, key, "its last few bytes are missing; it is read without them") if sizes else None
+        return LoadedExample(arrays, example.label, (), cut, key)
+    except BAD_IMAGE as error:
         return LoadedExample(None, -1, (Fault(index, key, str(error)),))
 
 
@@ -74,6 +87,7 @@ class FaultCount:
         self.limit = limit
         self.source = source
         self._faults: dict[int, Fault] = {}
+        self._cut_short: set[int] = set()
 
     @property
     def faults(self) -> tuple[Fault, ...]:
@@ -87,6 +101,14 @@ class FaultCount:
             logger.warning("bad image %s in %s: %s", fault.key, self.source, fault.reason)
             if len(self._faults) > self.limit:
                 raise self._too_many()
+
+    def add_cut_short(self, fault: Fault | None) -> None:
+        """Report an image that was read without its last few bytes, once; there is no limit on these."""
+        if fault is not None and fault.record not in self._cut_short:
+            self._cut_short.add(fault.record)
+            logger.warning(
+                "image %s in %s: %s (%d so far)", fault.key, self.source, fault.reason, len(self._cut_short)
+            )
 
     def _too_many(self) -> TooManyBadImagesError:
         keys = [fault.key for fault in self._faults.values()]

@@ -50,6 +50,7 @@ class TrainBatches(Iterator[Arrays]):
         loaded = self._timeout(self._load)
         for one in loaded:
             self._count.add(one.faults)
+            self._count.add_cut_short(one.cut_short)
         examples = [one.arrays for one in loaded if one.arrays is not None]
         if len(examples) < rows:
             raise ValueError(f"no image of {self._count.source} can be read")

@@ -7,18 +7,15 @@ the others.
 """
 
 import dataclasses
-import fcntl
-import json
-import os
 import re
 import shutil
-import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from pathlib import Path
 
-from laminate.data.decode import MAX_PIXELS, check_size, decode_image, image_header
+from laminate.data.decode import MAX_PIXELS
+from laminate.data.journal import Done, open_journal, read_done, sync_file
+from laminate.data.options import AS_IT_SAYS, SourceOptions
 from laminate.data.prepared import (
     FORMAT,
     JOURNAL,
@@ -31,17 +28,16 @@ from laminate.data.prepared import (
     write_json,
     write_prepared,
 )
-from laminate.data.records import ArrayRecords, Records, Subset, fingerprint, open_record_file, record_writer
-from laminate.data.schema import NO_LABEL, Example, example_serializer
+from laminate.data.record_writer import RecordWriter
+from laminate.data.records import ArrayRecords, Records, Subset, fingerprint, open_record_file
+from laminate.data.schema import Example, example_serializer
 from laminate.data.sources import open_splits
 from laminate.data.tfds_metadata import write_tfds_metadata
+from laminate.data.usable import Tally, fault_kind, vet_example
 from laminate.data.vet import vet_record_files
+from laminate.storage.writing import writing
 
 RECORDS_PER_SHARD = 2048
-
-
-class TooManyBadImages(ValueError):
-    """More images than allowed could not be read."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +47,9 @@ class Options:
     `shards` of each split (None: one per 2048 records), `workers` threads, the `held_out` fraction for a
     source without a validation split (0: none), how many bad images to leave out before stopping (`max_bad`),
     the most pixels of an image, whether every image is decoded once (`decode`) or only its header read, and
-    what the manifest says of `name`, `licence` and `origin` (None: taken from the source).
+    what the manifest says of `name`, `licence` and `origin` (None: taken from the source). `source` says how
+    the source is
+    read; its limit on pixels wins, if it has one.
     """
 
     shards: int | None = None
@@ -63,6 +61,7 @@ class Options:
     name: str | None = None
     licence: str = ""
     origin: str | None = None
+    source: SourceOptions = AS_IT_SAYS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,41 +75,6 @@ class ShardJob:
     stop: int
 
 
-@dataclasses.dataclass(frozen=True)
-class Done:
-    """A written shard and what was left out of it, as the journal keeps them."""
-
-    shard: RecordShard
-    skipped: tuple[Skipped, ...]
-
-
-class Tally:
-    """Counts records for the progress display and bad images for the limit, over all threads."""
-
-    def __init__(self, max_bad: int, on_records: Callable[[int], None]):
-        self._lock = threading.Lock()
-        self._max_bad = max_bad
-        self._on_records = on_records
-        self._bad = 0
-        self.stop = threading.Event()
-
-    def good(self, records: int) -> None:
-        with self._lock:
-            self._on_records(records)
-
-    def bad(self, skipped: Sequence[Skipped]) -> None:
-        with self._lock:
-            self._on_records(len(skipped))
-            self._bad += len(skipped)
-            if self._bad > self._max_bad:
-                self.stop.set()
-                raise TooManyBadImages(
-                    f"{self._bad} images cannot be used, more than the {self._max_bad} allowed; the "
-                    "last one is "
-                    f"'{skipped[-1].key}': {skipped[-1].reason} (mend it, or raise --max-bad)"
-                )
-
-
 def tfds_name(name: str) -> str:
     """`name` as `tensorflow_datasets` accepts it: lower case, digits, underscores, a letter first."""
     plain = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
@@ -120,7 +84,7 @@ def tfds_name(name: str) -> str:
 def shared_classes(splits: dict[str, Records]) -> tuple[str, ...]:
     """The classes of all splits. Raises ValueError where they disagree on what a label means."""
     lists = sorted((records.manifest.classes for records in splits.values()), key=len)
-    if any(longest != lists[-1][: len(longest)] or bool(longest) != bool(lists[-1]) for longest in lists):
+    if any(longest != lists[-1][: len(longest)] for longest in lists):
         raise ValueError(f"the splits have different classes: {[list(names[:5]) for names in lists]} ...")
     return lists[-1]
 
@@ -137,15 +101,6 @@ def plan_jobs(splits: dict[str, Records], name: str, shards: int | None) -> list
     return jobs
 
 
-def vet_example(example: Example, classes: int, options: Options) -> None:
-    """Raises ValueError (`ImageError` among them) for an example that training could not use."""
-    check_size(image_header(example.image), options.max_pixels)
-    if options.decode:
-        decode_image(example.image, max_pixels=options.max_pixels)
-    if not NO_LABEL <= example.label < max(classes, 0):
-        raise ValueError(f"its label {example.label} is outside 0..{classes - 1}")
-
-
 def _write_shard(
     job: ShardJob,
     out: Path,
@@ -156,84 +111,42 @@ def _write_shard(
 ) -> Done:
     partial = out / JOURNAL / f"{job.file}.partial"
     skipped: list[Skipped] = []
-    writer = record_writer(partial)
-    written = 0
+    written = cut_short = 0
     try:
-        for index in range(job.start, job.stop):
-            if tally.stop.is_set():
-                raise InterruptedError("stopped")
-            key = f"record {index}"
-            try:
-                example = job.records[index]
-                key = example.key
-                vet_example(example, classes, options)
-            except (ValueError, OSError) as error:
-                skipped.append(Skipped(job.split, key, str(error)[:300]))
-                tally.bad(skipped[-1:])
-                continue
-            writer.write(serialize(example))
-            written += 1
-            tally.good(1)
-    except RuntimeError as error:
-        raise OSError(f"cannot write {partial} ({str(error)[:200]}): is the disk full?") from error
+        with RecordWriter(partial) as writer:
+            for index in range(job.start, job.stop):
+                if tally.stop.is_set():
+                    raise InterruptedError("stopped")
+                key, example = f"record {index}", None
+                try:
+                    example = job.records[index]
+                    key = example.key
+                    cut_short += vet_example(
+                        example, classes, max_pixels=options.max_pixels, decode=options.decode
+                    )
+                except (ValueError, OSError) as error:
+                    skipped.append(Skipped(job.split, key, str(error)[:300], fault_kind(error, example)))
+                    tally.bad(skipped[-1:])
+                    continue
+                writer.write(serialize(example))
+                written += 1
+                tally.good(1)
     except BaseException:
         tally.stop.set()  # before this thread begins with the next shard
         raise
-    finally:
-        writer.close()
     sync_file(partial)
     open_record_file(partial, written).close()
     final = out / job.file
     shard = RecordShard(job.file, job.split, written, partial.stat().st_size, sha256_of(partial))
     partial.replace(final)
-    done = Done(shard, tuple(skipped))
+    done = Done(shard, tuple(skipped), cut_short)
     write_json(out / JOURNAL / f"{job.file}.json", dataclasses.asdict(done))
     return done
 
 
-def sync_file(path: Path) -> None:
-    """Make the file survive a power cut."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-
-
 def _finished(job: ShardJob, out: Path) -> Done | None:
     """What the journal says about a shard that an earlier run has finished and that is still there."""
-    try:
-        entry = json.loads((out / JOURNAL / f"{job.file}.json").read_text(encoding="utf-8"))
-        done = Done(RecordShard(**entry["shard"]), tuple(Skipped(**skip) for skip in entry["skipped"]))
-        return done if (out / job.file).stat().st_size == done.shard.size else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-@contextmanager
-def _journal(out: Path, plan: str) -> Generator[None]:
-    """Holds `out` for one preparation of one plan.
-
-    Raises:
-      FileExistsError: the folder holds other things, or another preparation, or one is running there now.
-    """
-    journal = out / JOURNAL
-    if out.exists() and not journal.is_dir() and any(out.iterdir()):
-        raise FileExistsError(f"{out} is not empty and holds no prepared data: choose a new folder")
-    journal.mkdir(parents=True, exist_ok=True)
-    with (journal / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise FileExistsError(
-                f"another process is preparing {out} at this moment: wait for it"
-            ) from error
-        stated = journal / "plan.json"
-        if not stated.exists():
-            write_json(stated, {"plan": plan})
-        if json.loads(stated.read_text(encoding="utf-8")) != {"plan": plan}:
-            raise FileExistsError(
-                f"{out} holds an unfinished preparation of another source or with other options: "
-                "choose a new folder, or remove that one"
-            )
-        yield
+    return read_done(out / JOURNAL / f"{job.file}.json", out / job.file)
 
 
 def _foreign_files(records: Records) -> ArrayRecords | None:
@@ -305,9 +218,11 @@ def prepare(
     Raises:
       ValueError: the source cannot be used, or has too many bad images.
       FileExistsError: `out` holds something else.
-      OSError: writing failed.
+      UnwritableError: writing failed; what is finished stays, and the same call goes on from there.
     """
-    splits = open_splits(source, held_out=options.held_out)
+    splits = open_splits(source, held_out=options.held_out, options=options.source)
+    if options.source.max_pixels is not None:
+        options = dataclasses.replace(options, max_pixels=options.source.max_pixels)
     classes = shared_classes(splits)
     name = tfds_name(options.name or splits["train"].manifest.name)
     jobs = plan_jobs(splits, name, options.shards)
@@ -318,7 +233,7 @@ def prepare(
         if existing.plan != plan:
             raise FileExistsError(f"{out} holds other prepared data ({existing.name}): choose a new folder")
         return existing
-    with _journal(out, plan):
+    with open_journal(out, plan):
         for records in splits.values():
             if foreign := _foreign_files(records):
                 vet_record_files(foreign.files, sample=False)
@@ -331,11 +246,16 @@ def prepare(
             shards=tuple(entry.shard for entry in done),
             skipped=tuple(skip for entry in done for skip in entry.skipped),
             plan=plan,
+            max_pixels=options.max_pixels,
+            cut_short=sum(entry.cut_short for entry in done),
+            left_out=tuple(one for records in splits.values() for one in records.manifest.left_out),
+            locked=tuple(one for records in splits.values() for one in records.manifest.locked),
         )
         for split in splits:
             if not any(shard.count for shard in prepared.shards_of(split)):
                 raise ValueError(f"no image of the split '{split}' of {source} can be used")
-        write_tfds_metadata(out, prepared)
+        with writing(out):
+            write_tfds_metadata(out, prepared)
         write_prepared(out, prepared)
     shutil.rmtree(out / JOURNAL)
     return prepared

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from laminate.data.array_schema import ArrayFacts, parse_array
+from laminate.data.left_out import LeftOut, LeftOutCount
+from laminate.data.options import MAX_PIXELS, PIXEL_CEILING
 from laminate.data.records import (
     ArrayRecords,
     Example,
@@ -21,6 +23,8 @@ from laminate.data.records import (
     RecordsManifest,
     fingerprint,
 )
+from laminate.storage.strict_json import Field, JsonError, read_json
+from laminate.storage.writing import open_new, writing
 
 MANIFEST = "manifest.json"
 JOURNAL = ".prepare"
@@ -46,12 +50,17 @@ class Skipped:
     split: str
     key: str
     reason: str
+    kind: str = ""
+    """The reason in a few words, by which such images are counted."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Prepared:
     """What ``manifest.json`` says. `sources` names the origin of each split; `plan` identifies the
     preparation; `arrays` is None for images.
+
+    `skipped` are images that could not be used, `left_out` what else the source held, `locked` its folders that may not
+    be read; `cut_short` images are read without their last few bytes. `max_pixels` is what was allowed.
     """
 
     name: str
@@ -62,10 +71,23 @@ class Prepared:
     skipped: tuple[Skipped, ...]
     plan: str
     arrays: ArrayFacts | None = None
+    max_pixels: int = MAX_PIXELS
+    cut_short: int = 0
+    left_out: tuple[LeftOut, ...] = ()
+    locked: tuple[str, ...] = ()
 
     @property
     def format(self) -> str:
         return FORMAT if self.arrays is None else ARRAY_FORMAT
+
+    @property
+    def all_left_out(self) -> tuple[LeftOut, ...]:
+        """What the source held and is not here, by reason: what could not be used, and what was no image."""
+        count = LeftOutCount()
+        for skipped in self.skipped:
+            count.add(skipped.kind or "damaged, or no image", skipped.key)
+        count.add_all(self.left_out)
+        return count.entries()
 
     def shards_of(self, split: str) -> tuple[RecordShard, ...]:
         return tuple(shard for shard in self.shards if shard.split == split)
@@ -84,6 +106,9 @@ class Prepared:
             fingerprint=fingerprint([self.format, split, *self.classes, *(s.sha256 for s in shards)]),
             licence=self.licence,
             arrays=arrays,
+            max_pixels=self.max_pixels,
+            left_out=self.all_left_out if split == "train" else (),
+            locked=self.locked if split == "train" else (),
         )
 
 
@@ -95,8 +120,10 @@ def sha256_of(path: Path) -> str:
 def write_json(path: Path, content: Any) -> None:
     """Write `content` so that `path` either keeps what it had or has all of the new text."""
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    partial.replace(path)
+    with writing(path):
+        with open(open_new(partial), "w", encoding="utf-8") as file:
+            file.write(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        partial.replace(path)
 
 
 def write_prepared(folder: Path, prepared: Prepared) -> None:
@@ -126,49 +153,68 @@ def read_prepared(folder: Path) -> Prepared:
             "make one with 'python -m laminate.data prepare SOURCE OUT'"
         )
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content["format"] not in (FORMAT, ARRAY_FORMAT):
-            raise RecordFileError(
-                f"{path} has the format {content['format']!r}, expected {FORMAT!r} or {ARRAY_FORMAT!r}: prepare again"
-            )
-        shards = tuple(_shard(entry) for entry in content["shards"])
-        prepared = Prepared(
-            name=str(content["name"]),
-            classes=tuple(str(name) for name in content["classes"]),
-            licence=str(content["licence"]),
-            sources={str(split): str(source) for split, source in content["sources"].items()},
-            shards=shards,
-            skipped=tuple(Skipped(**entry) for entry in content["skipped"]),
-            plan=str(content["plan"]),
-            arrays=None if content["format"] == FORMAT else _arrays(content["arrays"]),
-        )
-    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        return _prepared(read_json(path))
+    except JsonError as error:
         raise RecordFileError(
-            f"{path} is damaged ({error!r}): copy it again, or prepare the data again"
+            f"{path} is damaged ({error}): copy it again, or prepare the data again"
         ) from error
-    for shard in shards:
+
+
+def _prepared(read: Field) -> Prepared:
+    stated = read["format"].value
+    if stated not in (FORMAT, ARRAY_FORMAT):
+        raise RecordFileError(
+            f"{read.file} has the format {stated!r}, expected {FORMAT!r} or {ARRAY_FORMAT!r}: prepare again"
+        )
+    prepared = Prepared(
+        name=read["name"].text(),
+        classes=tuple(name.text() for name in read["classes"].items()),
+        licence=read["licence"].text(),
+        sources={split: source.text() for split, source in read["sources"].fields()},
+        shards=tuple(read_shard(entry) for entry in read["shards"].items()),
+        skipped=tuple(read_skipped(entry) for entry in read["skipped"].items()),
+        plan=read["plan"].text(),
+        arrays=None if stated == FORMAT else _arrays(read["arrays"]),
+        max_pixels=min(read.get("max_pixels", MAX_PIXELS).integer(least=1), PIXEL_CEILING),
+        cut_short=read.get("cut_short", 0).integer(least=0),
+        left_out=tuple(
+            LeftOut(entry["reason"].text(), entry["count"].integer(least=0), entry["first"].text())
+            for entry in read.get("left_out", []).items()
+        ),
+        locked=tuple(folder.text() for folder in read.get("locked", []).items()),
+    )
+    for shard in prepared.shards:
         if Path(shard.name).name != shard.name or shard.split not in prepared.sources:
             raise RecordFileError(
-                f"{path} names the file {shard.name!r}, which is not in that folder: refused"
+                f"{read.file} names the file {shard.name!r}, which is not in that folder: refused"
             )
     return prepared
 
 
-def _shard(entry: dict[str, Any]) -> RecordShard:
+def read_shard(entry: Field) -> RecordShard:
     return RecordShard(
-        str(entry["name"]), str(entry["split"]), int(entry["count"]), int(entry["size"]), str(entry["sha256"])
+        entry["name"].text(),
+        entry["split"].text(),
+        entry["count"].integer(least=0),
+        entry["size"].integer(least=0),
+        entry["sha256"].text(),
     )
 
 
-def _arrays(entry: dict[str, Any]) -> ArrayFacts:
-    return ArrayFacts(
-        field=str(entry["field"]),
-        shape=tuple(int(side) for side in entry["shape"]),
-        dtype=str(entry["dtype"]),
-        view=str(entry["view"]),
-        views=int(entry["views"]),
-        made_by=dict(entry["made_by"]),
-    )
+def read_skipped(entry: Field) -> Skipped:
+    reason, kind = entry["reason"].text(), entry.get("kind", "").text()
+    return Skipped(entry["split"].text(), entry["key"].text(), reason, kind)
+
+
+def _arrays(entry: Field) -> ArrayFacts:
+    read = {name: entry[name].text() for name in ("field", "dtype", "view")}
+    shape = tuple(side.integer(least=1) for side in entry["shape"].items())
+    try:
+        return ArrayFacts(
+            **read, shape=shape, views=entry["views"].integer(least=1), made_by=entry["made_by"].members()
+        )
+    except ValueError as error:
+        raise JsonError(f"{entry.file}: {entry.path}: {error}") from error
 
 
 def array_facts(spec: str) -> ArrayFacts | None:

@@ -16,7 +16,9 @@ import numpy as np
 from array_record.python import array_record_module  # pyright: ignore[reportAttributeAccessIssue]
 
 from laminate.data.array_schema import IMAGE_FIELD, ArrayFacts
-from laminate.data.schema import Example, SchemaError, parse_example
+from laminate.data.left_out import LeftOut
+from laminate.data.options import MAX_PIXELS
+from laminate.data.schema import NO_LABEL, Example, SchemaError, parse_example
 
 __all__ = [
     "ArrayRecords",
@@ -53,6 +55,9 @@ class RecordsManifest:
     `classes` is empty where there are no labels; `fingerprint` (hexadecimal) is equal exactly for equal
     content in equal order, as far as names, sizes and stored checksums tell. `arrays` says what the records hold in
     the place of images, if they do.
+
+    `max_pixels` is the most that an image may have to be read. `left_out` is what the source holds beside these
+    records, each file once over all splits; `locked` are its folders that may not be read; `notes` say how it was read.
     """
 
     name: str
@@ -63,6 +68,10 @@ class RecordsManifest:
     fingerprint: str
     licence: str = ""
     arrays: ArrayFacts | None = None
+    max_pixels: int = MAX_PIXELS
+    left_out: tuple[LeftOut, ...] = ()
+    locked: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def field(self) -> str:
@@ -156,6 +165,9 @@ def hold_out(records: KeyedRecords, split: str, fraction: float = HELD_OUT_FRACT
         count=len(indices),
         source=f"{whole.source} ({fraction:g} held out for validation by the hash of the key)",
         fingerprint=fingerprint((whole.fingerprint, "held out", fraction, split)),
+        left_out=whole.left_out if split == "train" else (),
+        locked=whole.locked if split == "train" else (),
+        notes=whole.notes if split == "train" else (),
     )
     return Subset(records, indices, manifest)
 
@@ -211,7 +223,7 @@ def open_record_file(path: Path, count: int | None = None) -> Any:
         found = reader.num_records()
     except RuntimeError as error:
         raise RecordFileError(
-            f"record file {path} is truncated or damaged ({_first_line(error)}): copy it again, or "
+            f"record file {path} is truncated or damaged ({first_line(error)}): copy it again, or "
             "prepare the data again"
         ) from error
     if count is not None and found != count:
@@ -221,12 +233,14 @@ def open_record_file(path: Path, count: int | None = None) -> Any:
     return reader
 
 
-def record_writer(path: Path) -> Any:
-    """An ArrayRecord writer whose records can be read one by one: ``write(bytes)``, then ``close()``."""
-    return array_record_module.ArrayRecordWriter(str(path), "group_size:1")
+def require_label(label: int, classes: Sequence[str], where: str) -> None:
+    """Raises RecordError for a label that is neither that of a class nor -1, that of none."""
+    if not NO_LABEL <= label < len(classes):
+        known = f"of the {len(classes)} classes" if classes else "where there are no classes"
+        raise RecordError(f"{where} has the label {label}, which is none {known}")
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     return (str(error).splitlines() or [""])[0][:200]
 
 
@@ -277,13 +291,19 @@ class ArrayRecords:
         try:
             record: bytes = self._reader(shard).read([within])[0]
         except RuntimeError as error:
-            raise RecordError(f"record {within} of {file.path} is damaged ({_first_line(error)})") from error
+            raise RecordError(f"record {within} of {file.path} is damaged ({first_line(error)})") from error
+        where = f"record {within} of {file.path}"
+        if len(record) > MAX_IMAGE_BYTES:
+            raise RecordError(
+                f"{where} has {len(record)} bytes, more than the {MAX_IMAGE_BYTES} that are read"
+            )
         try:
-            if self._parse is None:
-                return parse_example(record)
-            return self._parse(record, f"{file.path.name}#{within}")
+            parse = self._parse
+            example = parse_example(record) if parse is None else parse(record, f"{file.path.name}#{within}")
         except SchemaError as error:
-            raise RecordError(f"record {within} of {file.path}: {error}") from error
+            raise RecordError(f"{where}: {error}") from error
+        require_label(example.label, self.manifest.classes, where)
+        return example
 
     def _reader(self, shard: int) -> Any:
         with self._lock:

@@ -10,6 +10,7 @@ In a process that is alone every function here does the obvious thing.
 import atexit
 import contextlib
 import faulthandler
+import math
 import os
 import socket
 import sys
@@ -142,10 +143,11 @@ def watched(seconds: float | None) -> Generator[None]:
     """A process that does not come to the next `check` for so long writes where its threads are, and ends; the others
     end with it, and write where theirs are.
 
-    None: 15 minutes for one of several hosts, whose others would wait for it forever; never for one that is alone.
+    None: 15 minutes. Of several hosts the others would wait for it forever, and nobody may look at one that is alone.
+    An infinite number is never.
     """
-    several = _Together.channel is not None
-    _Together.stuck_after = seconds if seconds is not None else STUCK_AFTER if several else None
+    asked = STUCK_AFTER if seconds is None else seconds
+    _Together.stuck_after = None if math.isinf(asked) else asked
     _Together.armed, _Together.checks = 0.0, 0
     try:
         yield

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from laminate.data.options import AS_IT_SAYS, MAX_BAD_IMAGES, SourceOptions
 from laminate.recipes.checks import above, at_least
 from laminate.recipes.network import AttentionKernel, Remat
 
@@ -50,9 +51,11 @@ class RunFlags:
     data: str = "embedded"
     """embedded, a prepared folder, a folder of images, tar files, tfds:NAME[@DIR] or
     parquet files; or features that experiments/encode.py wrote."""
+    reading: Annotated[SourceOptions, tyro.conf.arg(name="")] = AS_IT_SAYS
+    """How the data are read, where they can be read in two ways."""
     data_workers: int | None = None
     """Threads that decode images. Default: one per core."""
-    max_bad_images: int = 16
+    max_bad_images: int = MAX_BAD_IMAGES
     """Images that cannot be decoded and are skipped before the training stops."""
     data_timeout: float = 600.0
     """Seconds that a batch may take to be read before the training stops."""
@@ -70,8 +73,7 @@ class RunFlags:
     distributed: bool = False
     """Refuse to train alone: there must be a TPU slice, a Slurm job or --coordinator."""
     watchdog: float | None = None
-    """Seconds without a step after which a process writes where it is stuck and ends.
-    Default: 900 with several hosts, never with one."""
+    """Seconds without a step after which a process writes where it is stuck and ends; inf for never. Default: 900."""
     device_batch_size: int | None = None
     """Images per device at a time; gradients are accumulated up to the global batch. Default: all at once."""
     precision: Precision = "auto"

@@ -8,7 +8,8 @@ from laminate.data.records import Records
 from laminate.recipes.latent import LoadedTokenizer
 from laminate.recipes.modules import identified, image_tokenizer, same_teacher, teacher, teacher_text
 from laminate.recipes.network import TeacherConfig, find_teacher
-from laminate.recipes.serialization import plain, read
+from laminate.recipes.serialization import plain
+from laminate.recipes.stored import stored_teacher
 from laminate.runs.load_tokenizer import load_tokenizer
 from laminate.tokenizers.features import TeacherFeatures
 
@@ -42,7 +43,7 @@ class EncodingNetworks:
             if arrays is None:
                 teacher_config = identified(teacher_config)
             else:
-                teacher_config = read(arrays.made_by["teacher"], TeacherConfig, where="teacher")
+                teacher_config = stored_teacher(arrays)
             made_by = {"teacher": plain(teacher_config), "layer": layer}
         if self.tokenizer is None:
             assert teacher_config is not None

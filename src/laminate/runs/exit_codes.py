@@ -15,17 +15,29 @@ from laminate.data.batch_timeout import InputStalledError
 from laminate.data.faults import TooManyBadImagesError
 from laminate.data.records import RecordFileError
 from laminate.parallel.hosts import finish, host_index, host_names, hosts_that_joined, leave
+from laminate.storage.writing import UnwritableError
 from laminate.train.loop import DivergedError
 from laminate.train.manifest import CheckpointError, MismatchedCheckpoint
+from laminate.train.trackers import TrackerError
 
 FAILED, REFUSED = 1, 2
+_KNOWN = (
+    DivergedError,
+    TooManyBadImagesError,
+    RecordFileError,
+    CheckpointError,
+    UnwritableError,
+    TrackerError,
+)
 
 
 @contextlib.contextmanager
 def user_errors(program: str) -> Generator[None]:
-    """What a user can mend becomes one line on standard error and exit code 2."""
+    """What a user can mend becomes one line on standard error and exit code 2; a place that cannot be written, 1."""
     try:
         yield
+    except UnwritableError as error:
+        raise _left(program, f"{error}", FAILED) from error
     except (ValueError, OSError) as error:
         raise _left(program, f"{error}", REFUSED) from error
 
@@ -34,16 +46,16 @@ def user_errors(program: str) -> Generator[None]:
 def training_errors(program: str) -> Generator[None]:
     """The known ways in which a training ends early become one line on standard error and an exit code.
 
-    1: it diverged, the data are damaged, or checkpoints can neither be written nor read. 2: the checkpoint to begin
-    with does not fit. 0: Ctrl-C or SIGTERM outside the steps, where nothing is unsaved. Any other exception is a
-    fault of the program and keeps its traceback.
+    1: it diverged, the data are damaged, checkpoints cannot be read, or something cannot be written. 2: the checkpoint
+    to begin with does not fit, or a tracker cannot be started. 0: Ctrl-C or SIGTERM outside the steps, where nothing
+    is unsaved. Any other exception is a fault of the program and keeps its traceback.
     """
     try:
         with _termination_as_interrupt():
             yield
             finish()
-    except (DivergedError, TooManyBadImagesError, RecordFileError, CheckpointError) as error:
-        code = REFUSED if isinstance(error, MismatchedCheckpoint) else FAILED
+    except _KNOWN as error:
+        code = REFUSED if isinstance(error, MismatchedCheckpoint | TrackerError) else FAILED
         raise _left(program, f"{error}", code) from error
     except InputStalledError as error:
         _left(program, f"{error}", FAILED)

@@ -29,12 +29,12 @@ from laminate.data.array_schema import ArrayFacts, ReadArray
 from laminate.data.array_writer import ArrayFolder, ArrayJob, plan_array_jobs
 from laminate.data.augment import Augment, RandomResizedCrop, Squash
 from laminate.data.batch import Arrays, stack
-from laminate.data.decode import ImageError
-from laminate.data.faults import Fault, FaultCount
-from laminate.data.prepare import Done, shared_classes, tfds_name
+from laminate.data.faults import Fault, FaultCount, load
+from laminate.data.journal import Done
+from laminate.data.prepare import shared_classes, tfds_name
 from laminate.data.prepared import Prepared, Skipped, read_prepared
-from laminate.data.records import RecordError, Records, fingerprint
-from laminate.data.sources import SPLITS, open_records
+from laminate.data.records import Records, fingerprint
+from laminate.data.sources import open_splits
 from laminate.parallel.hosts import barrier, host_count, host_index, is_first, of_first
 from laminate.parallel.sharding import batch_sharding
 from laminate.runs.preflight import require_same
@@ -72,9 +72,9 @@ class Images:
 def open_images(flags: EncodeFlags, crop_size: int) -> Images:
     """The images that the flags name, seen as training sees them, at `crop_size`.
 
-    Raises ValueError or OSError as `open_records`, or if random views are wanted of records that hold no images.
+    Raises ValueError or OSError as `open_splits`, or if random views are wanted of records that hold no images.
     """
-    records = {split: open_records(flags.data, split) for split in SPLITS}
+    records = open_splits(flags.data, options=flags.reading)
     arrays = records["train"].manifest.arrays
     if arrays is None:
         still, random = Squash(crop_size), RandomResizedCrop(crop_size)
@@ -186,14 +186,9 @@ class View(NamedTuple):
 
 def _load(records: Records, index: int, number: int, view: Augment, seed: int) -> View | Fault:
     """View `number` of image `index`: a function of these and the seed alone."""
-    key = f"record {index}"
-    try:
-        example = records[index]
-        key = example.key
-        seen = view(example.image, np.random.default_rng([seed, index, number]))
-        return View(seen, example.label, key)
-    except (ImageError, RecordError) as error:
-        return Fault(index, key, str(error))
+    rng = np.random.default_rng([seed, index, number])
+    loaded = load(records, index, lambda data: view(data, rng))
+    return loaded.faults[0] if loaded.arrays is None else View(loaded.arrays, loaded.label, loaded.key)
 
 
 def _write_all(

@@ -18,7 +18,7 @@ from laminate.data.faults import load_or_next
 from laminate.data.host_slice import HostShare
 from laminate.data.loader import TrainLoader
 from laminate.data.records import RecordError, Records
-from laminate.data.sources import open_records
+from laminate.data.sources import open_splits
 from laminate.parallel.cluster import find_place
 from laminate.parallel.feeding import feed, parts_of_host
 from laminate.parallel.hosts import any_host, barrier, is_first, of_first, start
@@ -156,7 +156,8 @@ def setup(
     require_packages(tensorboard=flags.tensorboard, wandb=flags.wandb)
     start(find_place(flags.coordinator, flags.hosts, flags.host, required=flags.distributed))
     require_same("training", facts(flags, recipe))
-    training, validation = open_records(flags.data, "train"), open_records(flags.data, "validation")
+    opened = open_splits(flags.data, options=flags.reading)
+    training, validation = opened["train"], opened["validation"]
     fingerprints = {split.manifest.split: split.manifest.fingerprint for split in (training, validation)}
     require_same("data", {"data": fingerprints})
     recipe = modules.accept(recipe, training, tokenizer=tokenizer)
@@ -169,7 +170,9 @@ def setup(
     shape, devices = prepare_devices(parsed)
     micro_batches = split_batch(recipe.global_batch_size, shape.devices, flags.device_batch_size)
     if micro_batches > 1 and modules.whole_batch(recipe):
-        raise ValueError(f"The batch of a device is cut into {micro_batches} parts: {modules.whole_batch(recipe)}")
+        raise ValueError(
+            f"The batch of a device is cut into {micro_batches} parts: {modules.whole_batch(recipe)}"
+        )
     mesh = build_mesh(shape)
     stored = training.manifest.arrays is not None
     frozen = place(modules.frozen(recipe, tokenizer=tokenizer, stored=stored), mesh)

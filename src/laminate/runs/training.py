@@ -1,10 +1,10 @@
 """An opened run: train it, continue it, and leave a report."""
 
 import dataclasses
-import json
 import shlex
 import sys
 from collections.abc import Callable
+from functools import partial
 from itertools import repeat
 from typing import Any
 
@@ -13,7 +13,9 @@ import numpy as np
 import optax
 from etils import epath
 
+from laminate.analysis.curves import read_metrics
 from laminate.analysis.report import REPORT_FILE, RunReport
+from laminate.data.left_out import LeftOutCount, in_one_line
 from laminate.data.records import spread
 from laminate.parallel.feeding import feed
 from laminate.parallel.hosts import check, is_first, of_first, watched
@@ -31,7 +33,7 @@ from laminate.train.loop import LoopPlan, Sinks, fit
 from laminate.train.progress import Progress, RunHeader
 from laminate.train.signals import StopRequest, stop_requests
 from laminate.train.state import TrainState
-from laminate.train.trackers import TensorBoard, Tracker, Trackers, Wandb
+from laminate.train.trackers import TensorBoard, Tracker, Trackers, Wandb, start_tracker
 
 STATISTICS_IMAGES = 50_000  # training images, spread over all, that the latent statistics are measured on
 SHOWN_IMAGES = 64  # validation images that are looked at one by one
@@ -120,8 +122,7 @@ def title(run: Run) -> str:
 
 def _is_validated(run: Run, step: int) -> bool:
     """Whether the metrics hold a validation of `step`: a run may have been stopped in its last one."""
-    text = run.folder.metrics_path.read_text() if run.folder.metrics_path.exists() else ""
-    entries = [json.loads(line) for line in text.splitlines()]
+    entries = read_metrics(run.folder.metrics_path) if run.folder.metrics_path.exists() else []
     mine = any(entry["step"] == step and any(name.startswith("val/") for name in entry) for entry in entries)
     return of_first("validated", str(mine)) == "True"
 
@@ -229,17 +230,34 @@ def _trackers(run: Run) -> list[Tracker]:
         return []
     trackers: list[Tracker] = []
     if run.flags.tensorboard:
-        trackers.append(TensorBoard(run.folder.path / "tensorboard"))
+        events = run.folder.path / "tensorboard"
+        trackers.append(start_tracker("TensorBoard", "--tensorboard", lambda: TensorBoard(events)))
     if run.flags.wandb:
-        trackers.append(
-            Wandb(
-                run.folder.path,
-                project=run.flags.wandb_project,
-                name=run.flags.wandb_name or run.recipe.name,
-                config=to_tree(run.recipe),
-            )
+        wandb = partial(
+            Wandb,
+            run.folder.path,
+            project=run.flags.wandb_project,
+            name=run.flags.wandb_name or run.recipe.name,
+            config=to_tree(run.recipe),
         )
+        trackers.append(start_tracker("Weights & Biases", "--wandb", wandb))
     return trackers
+
+
+def _left_out(run: Run) -> Facts:
+    """What the data hold beside the images, by reason, and how they were read where that is worth a word."""
+    manifests = (run.training.manifest, run.validation.manifest)
+    count = LeftOutCount()
+    for manifest in manifests:
+        count.add_all(manifest.left_out)
+    locked = [folder for manifest in manifests for folder in manifest.locked]
+    notes = [note for manifest in manifests for note in manifest.notes]
+    rows: list[tuple[str, str]] = []
+    if entries := count.entries():
+        rows.append(("left out", in_one_line(entries)))
+    if locked:
+        rows.append(("not read", f"folders that may not be read: {', '.join(locked)}"))
+    return (*rows, *(("note", note) for note in notes))
 
 
 def _facts(run: Run, first: int) -> Facts:
@@ -250,6 +268,7 @@ def _facts(run: Run, first: int) -> Facts:
     return (
         *run.family.text(recipe).header,
         ("data", f"{manifest.source}: {len(run.training)} to train on, {len(run.validation)} to validate on"),
+        *_left_out(run),
         ("devices", f"mesh {run.shape} (data x fsdp), {run.devices}; {run.dtype.name} compute"),
         ("length", steps if first == 0 else f"{steps}, resumed at step {first}"),
         ("batch", f"{share} images per device{parts}"),

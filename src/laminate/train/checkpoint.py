@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 import jax
 from etils import epath
 
+from laminate.storage.writing import cause
 from laminate.train.array_store import load_arrays, restored_like, save_arrays
 from laminate.train.durable import absolute, differences, plain_json, remove_tree
 from laminate.train.fingerprint import Started, named_leaves, read_fingerprints, start_fingerprints
@@ -43,10 +44,12 @@ from laminate.train.manifest import (
     check_recipe,
     damaged,
     is_complete,
+    make_room,
     read_manifest,
     remove_checkpoint,
     remove_leftovers,
     seal_files,
+    step_of,
     write_manifest,
 )
 from laminate.train.retention import best_steps, kept_steps
@@ -107,8 +110,8 @@ class Checkpoints:
         """The steps of all complete checkpoints, oldest first, less those this object found damaged."""
         if not self.folder.exists():
             return []
-        listed = [int(entry.name) for entry in self.folder.iterdir() if entry.name.isdecimal()]
-        return sorted(step for step in set(listed) - self._unsound if is_complete(self._place(step)))
+        listed = {step for entry in self.folder.iterdir() if (step := step_of(entry.name)) is not None}
+        return sorted(step for step in listed - self._unsound if is_complete(self._place(step)))
 
     def latest(self) -> int | None:
         """The newest step, or None."""
@@ -263,9 +266,9 @@ class Checkpoints:
         leaves = named_leaves(state)
         fingerprints = start_fingerprints(leaves)
         place = self._place(step)
-        if self._primary and place.exists():
-            remove_checkpoint(place)
         try:
+            if self._primary:
+                make_room(place)
             arrays_written = save_arrays(place, leaves)
         except OSError as error:
             self._note_failure(step, error)
@@ -319,9 +322,8 @@ class Checkpoints:
 
     def _note_failure(self, step: int, error: BaseException) -> None:
         self.failures += 1
-        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
         self._failure = CheckpointError(
-            f"the checkpoint of step {step} was not written to {self.folder}: {reason}; free space or "
+            f"the checkpoint of step {step} was not written to {self.folder}: {cause(error)}; free space or "
             f"mend the folder. Complete earlier steps: {self.steps()}"
         )
         self._failure.__cause__ = error

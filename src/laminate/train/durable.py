@@ -8,6 +8,8 @@ from typing import Any
 
 from etils import epath
 
+from laminate.storage.writing import open_new, writing
+
 _log = logging.getLogger(__name__)
 
 
@@ -39,18 +41,22 @@ def write_atomically(path: epath.Path, text: str) -> None:
     """Replaces `path` by `text`; whoever reads, at any moment, sees the old file or the new one.
 
     An object store has no rename, but a put becomes visible only when it is complete, so there it is a
-    plain write.
+    plain write. Raises `UnwritableError` if the place cannot be written.
     """
-    if not is_local(path):
-        path.write_text(text)
-        return
-    partial = f"{os.fspath(path)}.partial"
-    with open(partial, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
-    sync_folder(path.parent)
+    with writing(path):
+        if not is_local(path):
+            path.write_text(text)
+            return
+        partial = f"{os.fspath(path)}.partial"
+        try:
+            with open(open_new(partial), "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, path)
+        finally:
+            epath.Path(partial).unlink(missing_ok=True)
+        sync_folder(path.parent)
 
 
 def differences(

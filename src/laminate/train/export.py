@@ -16,6 +16,7 @@ import numpy as np
 import safetensors.numpy
 from etils import epath
 
+from laminate.storage.writing import writing
 from laminate.train.durable import is_local, sync_folder
 from laminate.types import is_buffer
 
@@ -51,16 +52,22 @@ def content_hash(module: Any) -> str:
 def save_weights(path: epath.PathLike, module: Any, *, metadata: dict[str, str]) -> str:
     """Write every array of `module` to the file at `path`, whole or not at all; its SHA-256.
 
-    Equal weights give equal bytes, as long as `metadata`, which goes into the header, has at most one entry.
+    Equal weights give equal bytes, as long as `metadata`, which goes into the header, has at most one entry. Raises
+    `UnwritableError` if the place cannot be written.
     """
     arrays = {name: np.asarray(leaf, order="C") for name, leaf in named_weights(module).items()}
-    place = epath.Path(path)
+    with writing(path):
+        return _save(epath.Path(path), arrays, metadata)
+
+
+def _save(place: epath.Path, arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> str:
     if not is_local(place):
         data = safetensors.numpy.save(arrays, metadata=metadata)
         place.write_bytes(data)
         return hashlib.sha256(data).hexdigest()
     partial = f"{os.fspath(place)}.partial"
     try:
+        epath.Path(partial).unlink(missing_ok=True)  # a link there would lead elsewhere
         safetensors.numpy.save_file(arrays, partial, metadata=metadata)
         with open(partial, "rb+") as file:
             os.fsync(file.fileno())

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 from jaxtyping import Array, PyTree
 
+from laminate.storage.writing import UnwritableError
 from laminate.train.checkpoint import Checkpoints
 from laminate.train.manifest import CheckpointError
 from laminate.train.progress import Progress
@@ -99,6 +100,8 @@ def fit(
         sinks.progress.at(done)
         if done % plan.log_every == 0 or done == plan.steps:
             log.hold(done, metrics)
+        if sinks.folder.failure is not None:
+            stop.received = stop.received or "a full disk"
         validating = done % plan.validate_every == 0 or done == plan.steps
         saving = done % plan.checkpoint_every == 0 or done == plan.steps or done in plan.extra_saves
         if validating or saving:
@@ -115,6 +118,8 @@ def fit(
         _save(state, done, None, plan, sinks, wait=True)
     if sinks.checkpoints is not None:
         sinks.checkpoints.wait()
+    if sinks.folder.failure is not None:
+        raise UnwritableError(f"{sinks.folder.failure}. {_last_good(sinks)}")
     return state
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from etils import epath
 
+from laminate.storage.strict_json import Field, JsonError, read_json
 from laminate.train.durable import is_local, remove_tree, write_atomically
 
 MANIFEST = "manifest.json"
@@ -88,22 +89,44 @@ def read_manifest(folder: epath.Path) -> CheckpointManifest:
     """The manifest of `folder`. Raises `DamagedCheckpoint` if it is not as it was written."""
     path = folder / MANIFEST
     try:
-        body = json.loads(path.read_text())
-    except (ValueError, OSError) as error:
+        read = read_json(path)
+        body = dict(read.members())
+        if body.pop("checksum", None) != _checksum(body):
+            raise damaged(folder, f"{path} was changed after it was written (wrong checksum)")
+        if read["version"].value != _VERSION:
+            raise MismatchedCheckpoint(
+                f"checkpoint {folder} has format version {read['version'].value}, this program reads {_VERSION}; "
+                "use the version of laminate that wrote it"
+            )
+        return _manifest(read)
+    except (JsonError, OSError) as error:
         raise damaged(folder, f"{path} cannot be read ({error})") from error
-    if not isinstance(body, dict) or body.pop("checksum", None) != _checksum(body):
-        raise damaged(folder, f"{path} was changed after it was written (wrong checksum)")
-    if body["version"] != _VERSION:
-        raise MismatchedCheckpoint(
-            f"checkpoint {folder} has format version {body['version']}, this program reads {_VERSION}; "
-            "use the version of laminate that wrote it"
-        )
+
+
+def _manifest(read: Field) -> CheckpointManifest:
+    """The manifest in a file whose checksum is right, which somebody may have computed anew."""
     leaves = {
-        name: Leaf(tuple(leaf["shape"]), leaf["dtype"], leaf["fingerprint"])
-        for name, leaf in body["leaves"].items()
+        name: Leaf(
+            tuple(side.integer(least=0) for side in leaf["shape"].items()),
+            leaf["dtype"].text(),
+            leaf["fingerprint"].integer(least=0),
+        )
+        for name, leaf in read["leaves"].fields()
     }
+    files: dict[str, dict[str, int]] = {}
+    for name, entry in read["files"].fields():
+        if name.startswith("/") or ".." in name.split("/"):
+            raise JsonError(f"{read.file}: files.{name} lies outside the checkpoint")
+        files[name] = {what: size.integer(least=0) for what, size in entry.fields()}
+        entry["size"].integer(least=0)
+    metric, recipe = read["metric"], read["recipe"]
     return CheckpointManifest(
-        body["step"], body["metric"], body["position"], body["recipe"], leaves, body["files"]
+        read["step"].integer(least=0),
+        None if metric.value is None else metric.number(),
+        read["position"].members(),
+        None if recipe.value is None else recipe.members(),
+        leaves,
+        files,
     )
 
 
@@ -206,6 +229,19 @@ def check_fingerprints(folder: epath.Path, saved: dict[str, Leaf], found: dict[s
         raise damaged(folder, f"the values of {', '.join(changed[:3])}{more} are not those that were saved")
 
 
+def step_of(name: str) -> int | None:
+    """The step whose folder has this name; None if it is none of ours, as `007` or `7.bak`."""
+    return int(name) if re.fullmatch(r"0|[1-9][0-9]{0,17}", name, re.ASCII) else None
+
+
+def make_room(place: epath.Path) -> None:
+    """Removes an earlier checkpoint of a step. Raises OSError if something else stands in its place."""
+    if place.is_dir() and not (is_local(place) and os.path.islink(place)):
+        remove_checkpoint(place)
+    elif place.exists() or (is_local(place) and os.path.lexists(place)):
+        raise FileExistsError(f"{place} is a file or a link, and no checkpoint of ours: move it away")
+
+
 def remove_checkpoint(place: epath.Path) -> None:
     """Deletes a step: first the manifest, so that a half-deleted folder is no checkpoint."""
     (place / MANIFEST).unlink(missing_ok=True)
@@ -217,8 +253,8 @@ def remove_leftovers(folder: epath.Path) -> None:
     for entry in list(folder.iterdir()):
         if _TEMPORARY.fullmatch(entry.name):
             remove_tree(entry)
-        elif entry.name.isdecimal() and not is_complete(entry):
-            if {child.name for child in entry.iterdir()} <= _OWN_NAMES:
+        elif step_of(entry.name) is not None and not is_complete(entry):
+            if entry.is_dir() and {child.name for child in entry.iterdir()} <= _OWN_NAMES:
                 remove_tree(entry)
             else:
                 _log.warning(

@@ -18,6 +18,8 @@ from typing import Any
 
 from etils import epath
 
+from laminate.storage.strict_json import JsonError, parse_json, read_json
+from laminate.storage.writing import UnwritableError, cause, open_own, writing
 from laminate.train.durable import absolute, differences, is_local, plain_json, write_atomically
 
 _log = logging.getLogger(__name__)
@@ -50,6 +52,8 @@ class RunFolder:
         self._lock: int | None = None
         self._lines: list[str] = []  # the whole of metrics.jsonl, kept for an object store only
         self._written = -math.inf
+        self._unwritten: list[str] = []  # lines for which there was no room
+        self.failure: UnwritableError | None = None
 
     def open(
         self, recipe: dict[str, Any], *, fresh: bool = False, differences: Differences = differences
@@ -82,7 +86,7 @@ class RunFolder:
     def holder(self) -> str:
         """What the process that trains in this folder wrote into its lock; "" if it never had one."""
         lock = self.path / "lock"
-        return lock.read_text() if lock.exists() else ""
+        return lock.read_bytes().decode("utf-8", "replace") if lock.exists() else ""
 
     def read_recipe(self) -> dict[str, Any]:
         """The recipe of the run. Raises `FileNotFoundError` or `ValueError` if there is none to read."""
@@ -91,16 +95,11 @@ class RunFolder:
                 f"{self.path} is no run folder: it holds no recipe.json; give the folder of a run"
             )
         try:
-            recipe = json.loads(self.recipe_path.read_text())
-        except ValueError as error:
+            return read_json(self.recipe_path).members()
+        except JsonError as error:
             raise ValueError(
                 f"{self.recipe_path} is damaged ({error}); restore it from a copy, or start over with --fresh"
             ) from error
-        if not isinstance(recipe, dict):
-            raise ValueError(
-                f"{self.recipe_path} holds a {type(recipe).__name__}, not a recipe; restore it from a copy"
-            )
-        return recipe
 
     def rewind_metrics(self, step: int) -> None:
         """Drops the metrics after `step`, the restored one, so that the file will hold each step once."""
@@ -111,21 +110,36 @@ class RunFolder:
         self._lines = [] if is_local(self.path) else lines
 
     def log(self, step: int, values: Mapping[str, float | int | str]) -> None:
-        """Appends one line ``{"step": step, ...}`` to the metrics; a NaN or an infinity becomes null."""
+        """Appends one line ``{"step": step, ...}`` to the metrics; a NaN or an infinity becomes null.
+
+        A disk that is full raises nothing, since the state is not saved yet: `failure` then says so, and the line is
+        written with the next one.
+        """
         if not self._primary:
             return
         finite = {name: None if _is_not_finite(value) else value for name, value in values.items()}
-        line = json.dumps({"step": step, **finite}, allow_nan=False) + "\n"
+        self._unwritten.append(json.dumps({"step": step, **finite}, allow_nan=False) + "\n")
         if is_local(self.path):
-            with open(self.metrics_path, "a", encoding="utf-8") as file:
-                file.write(line)
+            self._append()
             return
-        self._lines.append(line)
+        self._lines, self._unwritten = self._lines + self._unwritten, []
         if time.monotonic() - self._written > _REMOTE_EVERY:
             self._write_remote_metrics()
 
+    def _append(self) -> None:
+        """Lines that do not fit stay in memory for the next call, and `failure` says why."""
+        try:
+            with writing(self.metrics_path):
+                _append(self.metrics_path, "".join(self._unwritten).encode())
+        except UnwritableError as error:
+            self.failure = error
+        else:
+            self._unwritten, self.failure = [], None
+
     def close(self) -> None:
-        """Writes what is not written yet and lets the next process in."""
+        """Writes what is not written yet, if it can be, and lets the next process in."""
+        if self._unwritten:
+            self._append()
         if self._lines and not is_local(self.path):
             self._write_remote_metrics()
         if self._lock is not None:
@@ -141,7 +155,12 @@ class RunFolder:
         self.close()
 
     def _write_remote_metrics(self) -> None:
-        write_atomically(self.metrics_path, "".join(self._lines))
+        try:
+            write_atomically(self.metrics_path, "".join(self._lines))
+        except UnwritableError as error:
+            self.failure = error
+        else:
+            self.failure = None
         self._written = time.monotonic()
 
     def _create_and_lock(self) -> None:
@@ -150,11 +169,11 @@ class RunFolder:
             if not is_local(self.path):
                 (self.path / "lock").write_text(f"{os.getpid()}\n")
                 return
-            lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+            lock = open_own(self.path / "lock")
         except OSError as error:
             raise OSError(
-                f"cannot write to the run folder {self.path}: {error.strerror or error}; choose another "
-                "folder, or make this one writable"
+                f"cannot write to the run folder {self.path}: {cause(error)}; choose another folder, or make this one "
+                "writable"
             ) from error
         self._take_lock(lock)
 
@@ -175,8 +194,11 @@ class RunFolder:
         self._lock = lock
 
     def _read_metrics(self) -> list[str]:
-        text = self.metrics_path.read_text() if self.metrics_path.exists() else ""
-        return text.splitlines(keepends=True)
+        """The lines that are there; what is no text, a disk's or an editor's doing, does not stop a run."""
+        if not self.metrics_path.exists():
+            return []
+        text = self.metrics_path.read_bytes().decode("utf-8", "replace")
+        return [line + "\n" for line in text.split("\n") if line]
 
     def _move_away(self) -> bool:
         """Moves the run in the folder, if there is one, to its place of safety; returns whether there was."""
@@ -218,8 +240,23 @@ def _is_not_finite(value: float | int | str) -> bool:
 def _step_of_line(line: str) -> int | float:
     """The step of a line of metrics; infinity for a line that a killed process left incomplete."""
     try:
-        entry = json.loads(line)
-    except ValueError:
+        entry = parse_json(line, "")
+    except JsonError:
         return math.inf
     step = entry.get("step") if isinstance(entry, dict) else None
-    return step if isinstance(step, int) else math.inf
+    return step if type(step) is int else math.inf
+
+
+def _append(path: epath.Path, data: bytes) -> None:
+    """Append all of `data` to the file, or nothing. Raises OSError."""
+    descriptor = open_own(path, append=True)
+    try:
+        size = os.fstat(descriptor).st_size
+        try:
+            while data:
+                data = data[os.write(descriptor, data) :]
+        except OSError:
+            os.ftruncate(descriptor, size)
+            raise
+    finally:
+        os.close(descriptor)

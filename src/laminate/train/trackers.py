@@ -1,11 +1,14 @@
 """Where metrics and figures go besides the run folder: TensorBoard and Weights & Biases, both optional.
 
-A tracker whose package is missing refuses to start, with a clear message; once training runs, `Resilient`
-keeps its failures from stopping it.
+A tracker whose package is missing, or that cannot be started, is refused with a clear message; once training runs,
+`Resilient` keeps its failures from stopping it.
 """
 
+import contextlib
 import importlib.util
+import queue
 import secrets
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -15,6 +18,9 @@ from etils import epath
 from PIL import Image
 
 RUN_ID_FILE = "wandb-run-id"
+WAITING = 256  # calls that a tracker may be behind
+CLOSING = 30.0  # seconds that it may take to end, when everything else is done
+_KEPT = "metrics.jsonl keeps every value"
 
 
 @runtime_checkable
@@ -30,6 +36,22 @@ class Tracker(Protocol):
 
 class MissingExtra(ValueError):
     """A tracker was asked for whose package is not installed."""
+
+
+class TrackerError(ValueError):
+    """A tracker that was asked for cannot be started."""
+
+
+def start_tracker(name: str, flag: str, make: Callable[[], Tracker]) -> Tracker:
+    """The tracker that `make` makes. Raises TrackerError, naming the `flag` to leave out, if it cannot be started."""
+    try:
+        return make()
+    except Exception as error:  # broad as below: who is not logged in is told so by an exception of any class
+        reason = " ".join(f"{error}".split())[:300] or type(error).__name__
+        raise TrackerError(
+            f"{name} cannot be started ({reason}): mend that (for W&B `wandb login`, or WANDB_MODE=offline), or leave "
+            f"{flag} out."
+        ) from error
 
 
 def require_packages(*, tensorboard: bool, wandb: bool) -> None:
@@ -57,6 +79,9 @@ class TensorBoard:
         except ImportError as error:
             raise MissingExtra(_missing("TensorBoard", "tensorboard", "tensorboardX")) from error
         self._writer: Any = SummaryWriter(str(folder))
+        # Its queue is one of processes, for which the interpreter waits at its end, for ever if the reader has died.
+        with contextlib.suppress(AttributeError):
+            self._writer.file_writer.event_writer._event_queue.cancel_join_thread()
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         for name, value in metrics.items():
@@ -108,37 +133,83 @@ class Wandb:
 
 
 class Resilient:
-    """A tracker that cannot stop training: the first failure is told to `warn`, later ones are silent.
+    """A tracker that cannot stop training, neither by failing nor by waiting: it works in a thread of its own.
 
-    It keeps trying after a failure, since a network comes back.
+    The first failure is told to `warn`, later ones are silent, and it keeps trying, since a network comes back. One
+    that does not keep up, because its disk or network hangs or its own thread has died, is given up with one line: it
+    may owe `waiting` calls, and take `seconds` to end. No call here waits for it but `close`, so long.
     """
 
-    def __init__(self, tracker: Tracker, warn: Callable[[str], None]):
+    def __init__(
+        self,
+        tracker: Tracker,
+        warn: Callable[[str], None],
+        *,
+        waiting: int = WAITING,
+        seconds: float = CLOSING,
+    ):
         self._tracker = tracker
         self._warn = warn
-        self._warned = False
+        self._warned = self._dropped = False
+        self._seconds = seconds
+        self._fault: BaseException | None = None
+        self._calls: queue.Queue[Callable[[], None] | None] = queue.Queue(waiting)
+        self._thread = threading.Thread(target=self._work, name=type(tracker).__name__, daemon=True)
+        self._thread.start()
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        self._attempt(lambda: self._tracker.log(step, metrics))
+        values = dict(metrics)
+        self._give(lambda: self._tracker.log(step, values))
 
     def figure(self, name: str, path: Path, step: int) -> None:
-        self._attempt(lambda: self._tracker.figure(name, path, step))
+        self._give(lambda: self._tracker.figure(name, path, step))
 
     def close(self) -> None:
-        self._attempt(self._tracker.close)
+        self._give(self._tracker.close)
+        self._give(None)
+        if not self._dropped:
+            self._thread.join(self._seconds)
+            if self._thread.is_alive():
+                self._drop(f"did not end within {self._seconds:.0f} s")
+        self._pass_on()
 
-    def _attempt(self, action: Callable[[], None]) -> None:
+    def _give(self, call: Callable[[], None] | None) -> None:
+        self._pass_on()
+        if self._dropped:
+            return
         try:
-            action()
-        # Broad on purpose: a tracker talks to disks and networks through packages that raise anything, and a
-        # week of training is worth more than a curve that metrics.jsonl holds as well.
-        except Exception as error:
-            if not self._warned:
-                self._warned = True
-                self._warn(
-                    f"{type(self._tracker).__name__} failed and training goes on without it "
-                    f"({type(error).__name__}: {error}); metrics.jsonl keeps every value."
-                )
+            self._calls.put_nowait(call)
+        except queue.Full:
+            self._drop(f"hangs, and {self._calls.maxsize} calls wait for it")
+
+    def _pass_on(self) -> None:
+        """An interrupt in the tracker is one of the training, and no failure."""
+        if self._fault is not None:
+            fault, self._fault = self._fault, None
+            raise fault
+
+    def _drop(self, what: str) -> None:
+        self._dropped = True
+        self._warn(f"{type(self._tracker).__name__} {what}: training goes on without it; {_KEPT}.")
+
+    def _work(self) -> None:
+        while not self._dropped and (call := self._calls.get()) is not None:
+            try:
+                call()
+            # Broad on purpose: a tracker talks to disks and networks through packages that raise anything, and a
+            # week of training is worth more than a curve that metrics.jsonl holds as well.
+            except Exception as error:
+                self._note(error)
+            except BaseException as fault:
+                self._fault = fault
+
+    def _note(self, error: Exception) -> None:
+        if not self._warned:
+            self._warned = True
+            self._warn(
+                f"{type(self._tracker).__name__} failed and training goes on without it "
+                f"({type(error).__name__}: {error}); {_KEPT}."
+            )
 
 
 class Trackers:

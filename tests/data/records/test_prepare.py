@@ -1,21 +1,27 @@
+import errno
 import json
+import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from array_record.python import array_record_module
 
-from laminate.data import prepare as preparation
 from laminate.data.check import check
 from laminate.data.decode import decode_image
-from laminate.data.prepare import Options, TooManyBadImages, prepare, tfds_name
+from laminate.data.faults import TooManyBadImagesError
+from laminate.data.prepare import Options, prepare, tfds_name
 from laminate.data.prepared import JOURNAL, MANIFEST
 from laminate.data.records import RecordFileError
 from laminate.data.sources import open_records
+from laminate.storage.writing import UnwritableError
 
 THREE = Options(shards=3)
+ROOM = "Make room, and the same command goes on"
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -128,7 +134,9 @@ def test_bad_images_are_left_out_up_to_the_limit_and_named(
 ):
     (image_folder / "cat" / "03.jpg").write_bytes(picture(3)[:90])
     (image_folder / "dog" / "05.jpg").write_bytes(b"hello")
-    with pytest.raises(TooManyBadImages, match=r"1 images cannot be used, more than the 0 allowed.*03|05"):
+    with pytest.raises(
+        TooManyBadImagesError, match=r"1 images cannot be used, more than the 0 allowed.*03|05"
+    ):
         prepare(str(image_folder), tmp_path / "strict", Options())
     prepared = prepare(str(image_folder), tmp_path / "out", Options(max_bad=2))
     assert {skipped.key for skipped in prepared.skipped} == {"cat/03.jpg", "dog/05.jpg"}
@@ -140,21 +148,45 @@ def test_a_bomb_is_refused_by_its_header(image_folder: Path, tmp_path: Path):
     from PIL import Image
 
     Image.new("L", (3000, 3000)).save(image_folder / "emu" / "bomb.png")
-    with pytest.raises(TooManyBadImages, match=r"emu/bomb.png.*3000 x 3000"):
+    with pytest.raises(TooManyBadImagesError, match=r"emu/bomb.png.*3000 x 3000"):
         prepare(str(image_folder), tmp_path / "out", Options(max_pixels=10**6, decode=False))
 
 
 def test_a_failing_write_stops_everything_with_its_reason(image_folder: Path, tmp_path: Path, monkeypatch):
     class Full:
+        def __init__(self, fails: str):
+            self.fails = fails
+
         def write(self, record: bytes) -> None:
-            raise RuntimeError("RESOURCE_EXHAUSTED: no space left on device")
+            self._fail("write")
 
         def close(self) -> None:
-            pass
+            self._fail("close")
 
-    monkeypatch.setattr(preparation, "record_writer", lambda path: Full())
-    with pytest.raises(OSError, match="is the disk full"):
-        prepare(str(image_folder), tmp_path / "out", THREE)
+        def _fail(self, call: str) -> None:
+            if call in self.fails:
+                raise RuntimeError(f"RESOURCE_EXHAUSTED: {os.strerror(errno.ENOSPC)}; {call}")
+
+    for fails in ("write", "close", "write close"):
+        monkeypatch.setattr(array_record_module, "ArrayRecordWriter", lambda *_, fails=fails: Full(fails))
+        with pytest.raises(UnwritableError, match=r"partial cannot be written: .*is the disk full.* " + ROOM):
+            prepare(str(image_folder), tmp_path / "out", THREE)
+    monkeypatch.undo()
+    assert len(prepare(str(image_folder), tmp_path / "out", THREE).shards) == 6
+
+
+def test_a_disk_that_fills_up_is_one_line_code_1_and_the_same_command_goes_on(
+    image_folder: Path, tmp_path: Path
+):
+    """A real one: no file of the process may grow beyond a few blocks."""
+    command = [sys.executable, "-m", "laminate.data", "prepare", str(image_folder), str(tmp_path / "out")]
+    for blocks in (1, 9):
+        limited = ["sh", "-c", f'ulimit -f {blocks}; exec "$@"', "sh", *command]
+        done = subprocess.run(limited, capture_output=True, text=True, check=False)
+        assert (done.returncode, len(done.stderr.splitlines())) == (1, 1), done.stderr
+        assert "cannot be written" in done.stderr and "same command goes on" in done.stderr
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+    assert check(tmp_path / "out").faults == ()
 
 
 def test_a_source_without_labels_is_prepared_without(tmp_path: Path, picture: Callable[..., bytes]):

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from laminate.data.record_writer import RecordWriter
 from laminate.data.records import (
     ArrayRecords,
     Example,
@@ -16,7 +17,6 @@ from laminate.data.records import (
     Records,
     RecordsManifest,
     hold_out,
-    record_writer,
 )
 from laminate.data.schema import example_serializer
 
@@ -24,7 +24,7 @@ CLASSES = ("ant", "bee", "cod")
 
 
 def write(path: Path, records: list[bytes]) -> RecordFile:
-    writer = record_writer(path)
+    writer = RecordWriter(path)
     for record in records:
         writer.write(record)
     writer.close()

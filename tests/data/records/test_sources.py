@@ -42,10 +42,13 @@ def test_a_folder_gives_its_sub_folders_as_classes(image_folder: Path):
     assert (manifest.name, manifest.classes) == ("animals", ("cat", "dog", "emu"))
 
 
-def test_a_folder_with_loose_images_has_no_labels(image_folder: Path, picture: Picture):
-    (image_folder / "loose.PNG").write_bytes(picture(1, "PNG"))
-    records = open_records(str(image_folder), "train")
-    assert records.manifest.classes == ()
+def test_a_folder_of_mostly_loose_images_has_no_labels(tmp_path: Path, picture: Picture):
+    (tmp_path / "set" / "more").mkdir(parents=True)
+    for number in range(20):
+        (tmp_path / "set" / f"{number}.PNG").write_bytes(picture(number, "PNG"))
+    (tmp_path / "set" / "more" / "one.png").write_bytes(picture(99, "PNG"))
+    records = open_splits(str(tmp_path / "set"), held_out=0.0)["train"]
+    assert records.manifest.classes == () and len(records) == 21
     assert {records[i].label for i in range(len(records))} == {-1}
 
 

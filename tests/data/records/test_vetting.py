@@ -2,14 +2,15 @@ from pathlib import Path
 
 import pytest
 
-from laminate.data.records import RecordFile, RecordFileError, record_writer
+from laminate.data.record_writer import RecordWriter
+from laminate.data.records import RecordFile, RecordFileError
 from laminate.data.vet import vet_record_files
 
 LIMIT = 2**27
 
 
 def write(path: Path, records: list[bytes]) -> RecordFile:
-    writer = record_writer(path)
+    writer = RecordWriter(path)
     for record in records:
         writer.write(record)
     writer.close()

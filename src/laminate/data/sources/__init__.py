@@ -5,92 +5,120 @@
 a folder with ``manifest.json``         what ``python -m laminate.data prepare`` wrote
 ``tfds:NAME[/CONFIG][:VERSION][@DIR]``  a TFDS data set in array_record format (also: the folder itself)
 a folder of images                      class sub-folders give labels; ``train`` and ``val`` sub-folders,
-splits
-``*.tar`` file, glob or folder          WebDataset shards (``key.jpg`` + ``key.cls``), or class folders inside
+                                        where all sub-folders are such, splits
+``*.tar`` file, glob or folder          WebDataset shards (``key.jpg`` + ``key.cls``), or class folders inside;
+                                        ``name-{000..010}.tar`` too
 ``*.parquet`` file, glob or folder      Hugging Face's layout, with ``pip install 'laminate-jax[parquet]'``
 ======================================  ==================================================================
+
+What can be read in two ways is refused with both, and with the field of `SourceOptions` that decides. What is left out
+stands in the manifest of the train split, by reason.
 """
 
-from collections.abc import Callable, Mapping
+import dataclasses
 from pathlib import Path
 
+from laminate.data.options import AS_IT_SAYS, SourceOptions
 from laminate.data.prepared import JOURNAL, is_prepared, open_prepared, splits_of
-from laminate.data.records import HELD_OUT_FRACTION, KeyedRecords, Records, hold_out
-from laminate.data.sources import embedded, folder, parquet, tar, tfds
-from laminate.data.sources.files import matches
+from laminate.data.records import HELD_OUT_FRACTION, Records, hold_out
+from laminate.data.sources import embedded, kinds, parquet, tar, tfds
+from laminate.data.sources.files import named_files
+from laminate.data.sources.kinds import Splits
 
 SPLITS = ("train", "validation")
 
-_Splits = Mapping[str, Callable[[], KeyedRecords]]
 
-
-def _prepared_splits(location: Path) -> _Splits:
+def _prepared_splits(location: Path, options: SourceOptions) -> Splits:
+    """Raises ValueError for options that decide how a source is read: this one has been read."""
+    given = dataclasses.replace(options, max_pixels=None)
+    for field in dataclasses.fields(given):
+        if getattr(given, field.name) != field.default:
+            raise ValueError(
+                f"--{field.name.replace('_', '-')} says how a source is read, and {location} is prepared: give it to "
+                "'python -m laminate.data prepare SOURCE OUT'"
+            )
     return {split: lambda split=split: open_prepared(location, split) for split in splits_of(location)}
 
 
-def _folder_splits(location: Path) -> _Splits:
-    """What kind of folder it is, by what lies in it."""
-    if is_prepared(location) or (location / JOURNAL).is_dir():
-        return _prepared_splits(location)
-    if (location / "dataset_info.json").is_file():
-        return tfds.splits(location)
-    for kind in (parquet, tar):
-        if matches(str(location), kind.SUFFIX):
-            return kind.splits(str(location))
-    return folder.splits(location)
-
-
-def _splits(spec: str) -> _Splits:
+def _splits(spec: str, options: SourceOptions) -> Splits:
     if spec == "embedded" or spec.startswith("embedded:"):
-        return _prepared_splits(embedded.location(spec))
+        return _prepared_splits(embedded.location(spec), options)
     if spec.startswith("tfds:"):
-        return tfds.splits(tfds.location(spec))
-    if Path(spec).expanduser().is_dir():
-        return _folder_splits(Path(spec).expanduser())
+        return tfds.splits(tfds.location(spec), options)
+    where = Path(spec).expanduser()
+    if where.is_dir():
+        if is_prepared(where) or (where / JOURNAL).is_dir():
+            return _prepared_splits(where, options)
+        return kinds.splits(where, options)
     for kind in (tar, parquet):
-        if spec.endswith(kind.SUFFIX):
-            return kind.splits(spec)
+        if spec.lower().endswith(kind.SUFFIX):
+            return kind.splits(named_files(spec), None, options)
     raise FileNotFoundError(
         f"no data at '{spec}': expected 'embedded', an existing folder (prepared, or of images), "
         "a .tar or .parquet file or glob, or tfds:NAME[@DIR]"
     )
 
 
-def open_splits(spec: str, *, held_out: float = HELD_OUT_FRACTION) -> dict[str, Records]:
+def open_splits(
+    spec: str, *, held_out: float = HELD_OUT_FRACTION, options: SourceOptions = AS_IT_SAYS
+) -> dict[str, Records]:
     """Both splits of a source, or only ``train`` where it has no other and `held_out` is 0.
-
-    Raises: as `open_records`.
-    """
-    if held_out == 0 and "validation" not in (found := _splits(spec)):
-        return {"train": _train(found, spec)()}
-    return {split: open_records(spec, split, held_out=held_out) for split in SPLITS}
-
-
-def _train(found: _Splits, spec: str) -> Callable[[], KeyedRecords]:
-    if "train" not in found:
-        raise ValueError(f"'{spec}' has no train split; it has {sorted(found) or 'none'}")
-    return found["train"]
-
-
-def open_records(spec: str, split: str, *, held_out: float = HELD_OUT_FRACTION) -> Records:
-    """The records of one split of a source.
 
     A source without a validation split gives up the fraction `held_out` of its images, chosen by the hash of
     their keys; the manifest's `source` says so.
 
     Args:
       spec: where the images are; the table above lists the forms.
-      split: ``train`` or ``validation``.
       held_out: between 0 and 1.
+      options: what decides where a source can be read in two ways, and the limits.
 
     Raises:
-      ValueError: an unknown split, or a source that cannot be used, with what to do about it.
+      ValueError: a source that cannot be used, or whose splits do not fit each other, with what to do about it.
+      FileNotFoundError: nothing is there.
+    """
+    found = _splits(spec, options)
+    if "train" not in found:
+        raise ValueError(f"'{spec}' has no train split; it has {sorted(found) or 'none'}")
+    train = found["train"]()
+    if "validation" in found:
+        splits: dict[str, Records] = {"train": train, "validation": found["validation"]()}
+    elif held_out == 0:
+        splits = {"train": train}
+    else:
+        splits = {split: hold_out(train, split, held_out) for split in SPLITS}
+    _require_same_classes(splits)
+    for records in splits.values():
+        _limit(records, options)
+    return splits
+
+
+def _limit(records: Records, options: SourceOptions) -> None:
+    """Write the limit on pixels into the manifest, if one was given; else it is that of the source."""
+    if options.max_pixels is not None:
+        manifest = dataclasses.replace(records.manifest, max_pixels=options.max_pixels)
+        records.manifest = manifest  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _require_same_classes(splits: dict[str, Records]) -> None:
+    """Refuse splits that disagree on what a label means; one of them may have no label at all, or fewer classes."""
+    lists = sorted((records.manifest.classes for records in splits.values()), key=len)
+    if any(longest != lists[-1][: len(longest)] for longest in lists):
+        raise ValueError(
+            f"the splits have different classes: {[list(names[:5]) for names in lists]} ... Mend them, or take "
+            "the images "
+            "without labels: --unlabelled"
+        )
+
+
+def open_records(
+    spec: str, split: str, *, held_out: float = HELD_OUT_FRACTION, options: SourceOptions = AS_IT_SAYS
+) -> Records:
+    """The records of one split of a source; otherwise as `open_splits`.
+
+    Raises:
+      ValueError: an unknown split, or as `open_splits`.
       FileNotFoundError: nothing is there.
     """
     if split not in SPLITS:
         raise ValueError(f"unknown split '{split}': expected one of {', '.join(SPLITS)}")
-    found = _splits(spec)
-    train = _train(found, spec)
-    if split in found and "validation" in found:
-        return found[split]()
-    return hold_out(train(), split, held_out)
+    return open_splits(spec, held_out=held_out, options=options)[split]

@@ -1,15 +1,16 @@
 """A folder of image files; its sub-folders are the classes."""
 
-import os
-from collections.abc import Callable, Iterator, Sequence
+import dataclasses
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import SupportsIndex
 
+from laminate.data.left_out import in_one_line, shown
+from laminate.data.options import AS_IT_SAYS, SourceOptions
 from laminate.data.records import MAX_IMAGE_BYTES, Example, RecordError, RecordsManifest, fingerprint
-from laminate.data.schema import NO_LABEL
-from laminate.data.sources.files import class_labels, split_word
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp")
+from laminate.data.sources.files import class_list, labels_of
+from laminate.data.sources.layout import Part, arrange
+from laminate.data.sources.survey import IMAGE_SUFFIXES, File, Survey, survey
 
 
 class FolderRecords:
@@ -42,90 +43,83 @@ class FolderRecords:
         return Example(image, self._labels[index], key)
 
 
-def _walk(top: Path, below: str) -> Iterator[tuple[str, int]]:
-    """(path below the root, size) of every image under `top`, sorted; hidden files and folders are passed
-    over.
-    """
-    for folder, names, files in os.walk(top):
-        names[:] = sorted(name for name in names if not name.startswith("."))
-        inner = Path(folder).relative_to(top).as_posix()
-        prefix = below if inner == "." else f"{below}{inner}/"
-        for name in sorted(files):
-            path = Path(folder, name)
-            if not name.startswith(".") and path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
-                yield prefix + name, path.stat().st_size
-
-
-def _visible_folders(root: Path) -> list[str]:
-    return sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and entry.name[0] != ".")
-
-
-def class_names(root: Path) -> list[str]:
-    """The sub-folders of `root` that hold an image."""
-    return [name for name in _visible_folders(root) if next(_walk(root / name, ""), None) is not None]
-
-
-def open_folder(root: Path, split: str, reference: Sequence[str] | None = None) -> FolderRecords:
-    """Every image below `root`. Labels are the sub-folders, sorted; images directly in `root` mean no labels.
-
-    Args:
-      root: the folder.
-      split: what to call it.
-      reference: the classes, where another split has decided them.
-
-    Raises:
-      FileNotFoundError: the folder holds no image; the message says if it holds records without their manifest.
-      RecordFileError: a class is not among the `reference`.
-    """
-    found = [
-        (path, size, name) for name in _visible_folders(root) for path, size in _walk(root / name, f"{name}/")
-    ]
-    loose = [
-        (entry.name, entry.stat().st_size, "")
-        for entry in os.scandir(root)
-        if entry.is_file() and Path(entry.name).suffix.lower() in IMAGE_SUFFIXES and entry.name[0] != "."
-    ]
-    found = sorted(found + loose)
-    if not found:
-        raise FileNotFoundError(_why_empty(root))
-    classes, labels = (), [NO_LABEL] * len(found)
-    if not loose:
-        classes, labels = class_labels([name for _, _, name in found], str(root), reference)
+def _open_part(
+    root: Path, split: str, part: Part, files: Sequence[File], reference: Sequence[str] | None
+) -> FolderRecords:
+    """The images of one split; `reference` are the classes that its train split has decided."""
+    inside = root / part.base
+    chosen = [files[index] for index in part.paths]
+    paths = [file.path[len(part.base) :] for file in chosen]
+    classes, labels = labels_of(part.names, len(paths), str(inside), reference)
+    own = classes if part.names is not None else ()
     manifest = RecordsManifest(
-        name=root.absolute().name,
+        name=inside.absolute().name,
         split=split,
-        count=len(found),
+        count=len(paths),
         classes=classes,
-        source=f"folder {root}",
+        source=f"folder {inside}",
         fingerprint=fingerprint(
-            ["folder", *classes, *(part for path, size, _ in found for part in (path, size))]
+            [
+                "folder",
+                *own,
+                *(each for path, file in zip(paths, chosen, strict=True) for each in (path, file.size)),
+            ]
         ),
     )
-    return FolderRecords(root, [path for path, _, _ in found], labels, manifest)
+    return FolderRecords(inside, paths, labels, manifest)
 
 
-def _why_empty(root: Path) -> str:
+def _why_empty(root: Path, found: Survey) -> str:
     """What a folder without images is."""
-    records = sorted(path for path in root.rglob("*.array_record*") if path.is_file())
+    records = found.of("array_record")
     if not records:
-        return f"no image in {root}: expected files ending in {', '.join(IMAGE_SUFFIXES)}"
+        left = found.left_out.entries()
+        there = f"; it holds {in_one_line(left)}" if left else ""
+        locked = f"; it may not be read: {', '.join(map(shown, found.locked))}" if found.locked else ""
+        return f"no image in {root}: expected files ending in {', '.join(IMAGE_SUFFIXES)}{there}{locked}"
     return (
-        f"{root} holds {len(records)} ArrayRecord files (as {records[0].relative_to(root)}), but not the file that "
+        f"{root} holds {len(records)} ArrayRecord files (as {records[0]}), but not the file that "
         "says what is in them: manifest.json of a prepared folder, or dataset_info.json of TFDS. Copy it from where "
         "the records come from (a copy that stopped early lacks it), name the folder that it lies in, or prepare the "
         "images again: python -m laminate.data prepare SOURCE OUT"
     )
 
 
-def splits(root: Path) -> dict[str, Callable[[], FolderRecords]]:
-    """The splits of a folder: its ``train`` and ``val`` sub-folders if it has a ``train``, else all of it."""
-    words = {split_word(name): root / name for name in _visible_folders(root)}
-    if "train" not in words:
-        return {"train": lambda: open_folder(root, "train")}
-    train = words["train"]
-    found = {"train": lambda: open_folder(train, "train")}
-    if "validation" in words:
-        found["validation"] = lambda: open_folder(
-            words["validation"], "validation", class_names(train) or None
+def splits(
+    root: Path, options: SourceOptions = AS_IT_SAYS, found: Survey | None = None
+) -> dict[str, Callable[[], FolderRecords]]:
+    """The splits of a folder of images: its ``train``, ``val``, ... sub-folders if all are such, else all of it.
+
+    Labels are the sub-folders, sorted; `found` is what lies in the folder, where that is known.
+
+    Raises:
+      FileNotFoundError: the folder holds no image; the message says if it holds records without their manifest.
+      RecordFileError: two readings are possible, or a class of a split is not among those of its train split.
+    """
+    found = found or survey(root)
+    files = found.images
+    if not files:
+        raise FileNotFoundError(_why_empty(root, found))
+    layout = arrange([file.path for file in files], str(root), options)
+    for reason, indices in layout.left_out.items():
+        if indices:
+            found.left_out.add(reason, files[indices[0]].path, len(indices))
+
+    def train() -> FolderRecords:
+        opened = _open_part(root, "train", layout.parts["train"], files, None)
+        opened.manifest = dataclasses.replace(
+            opened.manifest,
+            left_out=found.left_out.entries(),
+            locked=tuple(map(shown, found.locked)),
+            notes=tuple(layout.notes),
         )
-    return found
+        return opened
+
+    opened: dict[str, Callable[[], FolderRecords]] = {"train": train}
+    if "validation" in layout.parts:
+        part, names = layout.parts["validation"], layout.parts["train"].names
+        reference = None if names is None else class_list(names)
+        if names is None:  # labels that nothing was trained on say nothing
+            part = dataclasses.replace(part, names=None)
+        opened["validation"] = lambda: _open_part(root, "validation", part, files, reference)
+    return opened

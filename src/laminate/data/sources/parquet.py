@@ -1,11 +1,11 @@
 """Parquet files in Hugging Face's layout: a column ``image`` of {bytes, path}, and an integer column
-``label``.
+``label`` (`parquet_columns`).
 
 A row group is decompressed as a whole, so reading in random order costs much more than in order. Convert with
 ``python -m laminate.data prepare`` before training on more than a few thousand images.
 """
 
-import json
+import dataclasses
 import threading
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
@@ -13,13 +13,14 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple, SupportsIndex
 
+from laminate.data.left_out import LeftOut
+from laminate.data.options import AS_IT_SAYS, SourceOptions
 from laminate.data.records import Example, RecordError, RecordFileError, RecordsManifest, fingerprint
 from laminate.data.schema import NO_LABEL
-from laminate.data.sources.files import by_split, distinct_names, expected
+from laminate.data.sources.files import by_split, distinct_names
+from laminate.data.sources.parquet_columns import Columns, class_names, columns_of, holds_images
 
 SUFFIX = ".parquet"
-_IMAGE_COLUMNS = ("image", "img", "jpg", "png")
-_LABEL_COLUMNS = ("label", "labels", "cls", "fine_label")
 _KEPT_GROUPS = 4
 
 
@@ -29,13 +30,6 @@ class Group(NamedTuple):
     file: int
     number: int
     before: int
-
-
-class Columns(NamedTuple):
-    """The columns to read; no label column where the data have none."""
-
-    image: str
-    label: str | None
 
 
 def _arrow() -> tuple[Any, Any]:
@@ -104,7 +98,9 @@ class ParquetRecords:
                 f"{where} holds no image bytes (only a path, or nothing): embed the images in the file"
             )
         label = labels[row].as_py() if labels is not None else NO_LABEL
-        if not isinstance(label, int) or not NO_LABEL <= label < max(len(self.manifest.classes), 1):
+        if label is None:  # the row says nothing of its class, which is no fault of the image
+            label = NO_LABEL
+        elif labels is not None and not 0 <= label < len(self.manifest.classes):
             raise RecordError(
                 f"{where} has the label {label!r}, expected an integer below {len(self.manifest.classes)}"
             )
@@ -132,41 +128,7 @@ class ParquetRecords:
             return self._kept[at]
 
 
-def _columns(schema: Any, path: Path) -> Columns:
-    image = next((name for name in _IMAGE_COLUMNS if name in schema.names), None)
-    if image is None:
-        raise RecordFileError(
-            f"{path} has no image column: expected one of {', '.join(_IMAGE_COLUMNS)}, found {schema.names}"
-        )
-    return Columns(image, next((name for name in _LABEL_COLUMNS if name in schema.names), None))
-
-
-def _class_names(schema: Any, label: str) -> tuple[str, ...]:
-    """The names that Hugging Face keeps in the schema's metadata; none where they are absent or malformed."""
-    try:
-        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
-        return tuple(str(name) for name in features[label]["names"])
-    except (KeyError, TypeError, ValueError):
-        return ()
-
-
-def _highest_label(files: Sequence[Any], label: str) -> int:
-    columns = [file.read(columns=[label]).column(label).drop_null().to_pylist() for file in files]
-    values = [value for column in columns for value in column]
-    if not all(isinstance(value, int) for value in values):
-        raise RecordFileError(
-            f"the column '{label}' holds values that are no integers: expected class numbers"
-        )
-    return max(values, default=-1)
-
-
-def open_parquet(paths: Sequence[Path], split: str) -> ParquetRecords:
-    """The rows of `paths`.
-
-    Raises:
-      ValueError: pyarrow is not installed.
-      RecordFileError: a file is damaged, empty, no parquet file, or has no image column.
-    """
+def _opened(paths: Sequence[Path]) -> list[Any]:
     arrow, parquet = _arrow()
     files: list[Any] = []
     for path in paths:
@@ -176,8 +138,38 @@ def open_parquet(paths: Sequence[Path], split: str) -> ParquetRecords:
             raise RecordFileError(
                 f"{path} is no whole parquet file ({str(error)[:200]}): copy it again"
             ) from error
-    schema = files[0].schema_arrow
-    columns = _columns(schema, paths[0])
+    return files
+
+
+def of_images(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """(those that hold images, those that hold only facts about some) of parquet files; all hold images where
+    pyarrow is not installed to tell.
+    """
+    try:
+        files = _opened(paths)
+    except ValueError:
+        return list(paths), []
+    facts = [path for path, file in zip(paths, files, strict=True) if not holds_images(file.schema_arrow)]
+    for file in files:
+        file.close()
+    return [path for path in paths if path not in set(facts)], facts
+
+
+def open_parquet(
+    paths: Sequence[Path],
+    split: str,
+    options: SourceOptions = AS_IT_SAYS,
+    reference: Sequence[str] | None = None,
+) -> ParquetRecords:
+    """The rows of `paths`; `reference` are the classes of the train split, for another one.
+
+    Raises:
+      ValueError: pyarrow is not installed.
+      RecordFileError: a file is damaged, empty, no parquet file, or has no image column; files differ in their columns;
+        labels are no class numbers.
+    """
+    files = _opened(paths)
+    columns = columns_of(paths, [file.schema_arrow for file in files], options)
     groups: list[Group] = []
     sizes: list[int] = []
     for number, file in enumerate(files):
@@ -189,9 +181,13 @@ def open_parquet(paths: Sequence[Path], split: str) -> ParquetRecords:
     if not sum(sizes):
         raise RecordFileError(f"{paths[0]} and its companions hold no rows")
     classes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    if reference is not None and not reference:  # labels that nothing was trained on say nothing
+        columns = columns._replace(label=None)
     if columns.label is not None:
-        classes = _class_names(schema, columns.label)
-        classes = classes or tuple(str(label) for label in range(_highest_label(files, columns.label) + 1))
+        classes, without = class_names(paths, files, columns.label)
+        if without:
+            notes = (f"{without} rows of {sum(sizes)} have no label",)
     parts = [
         part
         for path, file in zip(paths, files, strict=True)
@@ -203,14 +199,34 @@ def open_parquet(paths: Sequence[Path], split: str) -> ParquetRecords:
         name=paths[0].absolute().parent.name,
         split=split,
         count=sum(sizes),
-        classes=classes,
+        classes=classes or tuple(reference or ()),
         source=f"parquet {paths[0]}" + (f" and {len(paths) - 1} more" if len(paths) > 1 else ""),
         fingerprint=fingerprint(["parquet", *distinct_names(paths), *classes, *parts]),
+        notes=notes,
     )
     return ParquetRecords(paths, groups, list(accumulate(sizes)), columns, manifest)
 
 
-def splits(spec: str) -> dict[str, Callable[[], ParquetRecords]]:
-    """The splits of a parquet file, a glob, or a folder that holds some; by the words in their names."""
-    found = by_split(expected(spec, SUFFIX))
-    return {split: lambda split=split: open_parquet(found[split], split) for split in found}
+def splits(
+    paths: Sequence[Path],
+    root: Path | None = None,
+    options: SourceOptions = AS_IT_SAYS,
+    stray: tuple[LeftOut, ...] = (),
+) -> dict[str, Callable[[], ParquetRecords]]:
+    """The splits of some parquet files, by their names; `stray` is what else lies beside them.
+
+    Raises RecordFileError as `open_parquet`, or where the names can be read in two ways.
+    """
+    files = by_split(paths, root, options)
+
+    def train() -> ParquetRecords:
+        opened = open_parquet(files.by_split["train"], "train", options)
+        opened.manifest = dataclasses.replace(opened.manifest, left_out=(*stray, *files.left_out))
+        return opened
+
+    found: dict[str, Callable[[], ParquetRecords]] = {"train": train}
+    if "validation" in files.by_split:
+        found["validation"] = lambda: open_parquet(
+            files.by_split["validation"], "validation", options, train().manifest.classes
+        )
+    return found

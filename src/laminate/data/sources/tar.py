@@ -2,17 +2,20 @@
 
 Two layouts. WebDataset: ``key.jpg`` beside ``key.cls``, whose text is the label (an integer or a class name).
 Otherwise the folders inside the archive are the classes, below what all members share. Members that are no
-images (json, txt, ...) are passed over.
+images (json, txt, ...) are counted and left out. Folders named ``train``, ``val``, ... are splits, as on disk.
 """
 
+import dataclasses
 import os
-import tarfile
 import threading
 import weakref
 from collections.abc import Callable, Sequence
-from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple, SupportsIndex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, SupportsIndex
 
+from laminate.data.left_out import LeftOut, LeftOutCount, in_one_line, shown, together
+from laminate.data.options import AS_IT_SAYS, SourceOptions
 from laminate.data.records import (
     MAX_IMAGE_BYTES,
     Example,
@@ -22,24 +25,11 @@ from laminate.data.records import (
     fingerprint,
 )
 from laminate.data.schema import NO_LABEL
-from laminate.data.sources.files import by_split, class_labels, distinct_names, expected
-from laminate.data.sources.folder import IMAGE_SUFFIXES
+from laminate.data.sources.files import MAX_CLASSES, by_split, distinct_names, labels_of
+from laminate.data.sources.layout import Layout, arrange
+from laminate.data.sources.tar_scan import Member, samples, scan
 
 SUFFIX = ".tar"
-_MAX_CLASSES = 10**6
-_MAX_CLS_BYTES = 1024
-
-
-class Member(NamedTuple):
-    """An image inside a tar file: the file's number, the name, where its bytes lie, and what its ``.cls``
-    says.
-    """
-
-    file: int
-    name: str
-    offset: int
-    size: int
-    label: str | None
 
 
 def _close_all(descriptors: dict[int, int]) -> None:
@@ -103,160 +93,167 @@ class TarRecords:
         return Example(image, self._labels[index], self._key(member))
 
 
-def _safe_name(name: str, path: Path) -> str:
-    """A member's name without a leading ``./``. Raises RecordFileError for one that leaves its folder."""
-    parts = PurePosixPath(name).parts
-    if name.startswith("/") or ".." in parts:
-        raise RecordFileError(
-            f"{path} has the member {name!r}, which leaves its folder: refused, do not trust this file"
-        )
-    return "/".join(parts)
-
-
-def _scan(number: int, path: Path) -> tuple[list[Member], dict[str, str]]:
-    """The images of one tar file, and the text of its ``.cls`` members by their key."""
-    images: list[Member] = []
-    texts: dict[str, str] = {}
-    size = path.stat().st_size
-    try:
-        with tarfile.open(path, "r:") as archive:
-            for info in archive:
-                name = _safe_name(info.name, path)
-                if not info.isreg() or info.sparse is not None:
-                    continue
-                if info.offset_data + info.size > size:
-                    raise RecordFileError(
-                        f"{path} is truncated: its member {name} ends behind it; copy it again"
-                    )
-                suffix = PurePosixPath(name).suffix.lower()
-                if suffix in IMAGE_SUFFIXES:
-                    images.append(Member(number, name, info.offset_data, info.size, None))
-                elif suffix == ".cls" and info.size <= _MAX_CLS_BYTES:
-                    content = archive.extractfile(info)
-                    texts[name[: -len(suffix)]] = (
-                        content.read().decode("utf-8", "replace").strip() if content else ""
-                    )
-            end = archive.offset
-    except tarfile.TarError as error:
-        raise RecordFileError(
-            f"{path} is no whole, uncompressed tar file ({error}): copy it again, or unpack a .tar.gz "
-            "to .tar first"
-        ) from error
-    with path.open("rb") as file:
-        file.seek(end)
-        if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-            raise RecordFileError(f"{path} is truncated: it has no end-of-archive mark; copy it again")
-    return images, texts
-
-
-def _webdataset(path: Path, images: list[Member], texts: dict[str, str]) -> list[Member]:
-    """The images that are named ``key.jpg`` where a ``key.cls`` lies beside; others (``key.mask.png``) are no
-    inputs.
-    """
-    paired: list[Member] = []
-    for member in images:
-        folder, _, base = member.name.rpartition("/")
-        stem, _, extension = base.partition(".")
-        if f".{extension}".lower() not in IMAGE_SUFFIXES:
-            continue
-        key = f"{folder}/{stem}" if folder else stem
-        if key not in texts:
-            raise RecordFileError(
-                f"{path} has labels (.cls), but none for {member.name}: add {key}.cls, or remove all"
-            )
-        paired.append(member._replace(label=texts[key]))
-    return paired
-
-
-def _class_numbers(texts: Sequence[str]) -> tuple[tuple[str, ...], list[int]]:
+def _class_numbers(texts: Sequence[str], source: str) -> tuple[tuple[str, ...], list[int]]:
     """(classes, labels) of ``.cls`` texts that are all integers."""
     labels = [int(text) for text in texts]
-    if max(labels) >= _MAX_CLASSES:
+    if min(labels) < 0:
         raise RecordFileError(
-            f"a .cls member holds the label {max(labels)}; expected less than {_MAX_CLASSES}"
+            f"a .cls member of {source} holds the label {min(labels)}; class numbers are 0 or more "
+            "(--unlabelled takes the images without labels)"
+        )
+    if max(labels) >= MAX_CLASSES:
+        raise RecordFileError(
+            f"a .cls member of {source} holds the label {max(labels)}; expected less than {MAX_CLASSES}: is it "
+            "an id, and "
+            "no class number?"
         )
     return tuple(str(label) for label in range(max(labels) + 1)), labels
 
 
-def _class_folders(members: Sequence[Member]) -> list[str] | None:
-    """The first folder of each image below what all members share; None where an image has none."""
-    parents = [PurePosixPath(member.name).parent.parts for member in members]
-    shared = 0
-    while all(len(parts) > shared and parts[shared] == parents[0][shared] for parts in parents):
-        shared += 1
-    if any(len(parts) == shared for parts in parents):
-        return None
-    return [parts[shared] for parts in parents]
+def _is_number(text: str) -> bool:
+    digits = text.removeprefix("-")
+    return digits.isdecimal() and digits.isascii() and len(digits) < 20
 
 
 def _labels(
-    members: Sequence[Member], labelled: bool, source: str, reference: Callable[[], Sequence[str]] | None
+    members: Sequence[Member],
+    names: Sequence[str] | None,
+    source: str,
+    reference: Callable[[], Sequence[str]] | None,
 ) -> tuple[tuple[str, ...], list[int]]:
-    """(classes, labels); class names are looked up among the `reference` where there is one."""
-    if labelled:
-        names = [member.label or "" for member in members]
-        if all(name.isdecimal() and name.isascii() for name in names):
-            return _class_numbers(names)
-    else:
-        names = _class_folders(members)
-        if names is None:
-            return (), [NO_LABEL] * len(members)
-    return class_labels(names, source, reference() if reference else None)
+    """(classes, labels) of the texts of labels, else of the class folders `names`; class names are looked up among the
+    `reference` where there is one.
+    """
+    known = None if reference is None else reference()
+    if known is not None and not known:  # labels that nothing was trained on say nothing
+        return (), [NO_LABEL] * len(members)
+    texts = [member.label for member in members if member.label is not None]
+    if texts:
+        empty = next((member.name for member in members if not member.label), None)
+        if empty is not None:
+            raise RecordFileError(
+                f"the label of {shown(empty)} in {source} is empty: mend it, or give --unlabelled"
+            )
+        if all(map(_is_number, texts)):
+            return _class_numbers(texts, source)
+        names = texts
+    return labels_of(names, len(members), source, known)
 
 
-def open_tar(
-    paths: Sequence[Path], split: str, reference: Callable[[], Sequence[str]] | None = None
-) -> TarRecords:
-    """The images of `paths`. Reads every member's header once, and the ``.cls`` members.
+@dataclass(frozen=True)
+class _Opened:
+    """The samples of some tar files, and what their layout says."""
 
-    Args:
-      paths: tar files.
-      split: what to call them.
-      reference: called for the classes of the train split, where labels are names.
+    paths: list[Path]
+    members: list[Member]
+    layout: Layout
+    left_out: tuple[LeftOut, ...]
+
+
+def _open(paths: Sequence[Path], options: SourceOptions, *, splits: bool) -> _Opened:
+    """Every file of `paths`, read once.
 
     Raises:
       RecordFileError: a file is truncated, compressed, no tar file, or hostile.
     """
     members: list[Member] = []
-    labelled: list[bool] = []
+    labelled: dict[Path, bool] = {}
+    count = LeftOutCount()
     for number, path in enumerate(paths):
-        images, texts = _scan(number, path)
-        labelled.append(bool(texts))
-        members.extend(_webdataset(path, images, texts) if texts else images)
+        found = scan(number, path, options)
+        mine = samples(path, found, options)
+        if mine:
+            labelled[path] = bool(found.texts)
+        members.extend(mine)
+        count.add_all(found.left_out.entries())
     if not members:
+        there = in_one_line(count.entries())
         raise RecordFileError(
             f"no image in {', '.join(map(str, paths[:3]))}: expected members ending in .jpg, .png, ..."
+            + (f"; found {there}" if there else "")
         )
-    if any(labelled) and not all(labelled):
+    if len(set(labelled.values())) > 1:
+        without = next(path for path, has in labelled.items() if not has)
         raise RecordFileError(
-            f"{paths[labelled.index(False)]} has no .cls members, and other files of the set have"
+            f"{without} has no .cls members, and other files of the set have (--unlabelled takes all without labels)"
         )
-    names = distinct_names(paths)
     repeated = len(members) - len({(member.file, member.name) for member in members})
     if repeated:
         raise RecordFileError(
             f"{repeated} members of {paths[0].parent} have the name of another one: names must be unique"
         )
-    classes, labels = _labels(members, any(labelled), str(paths[0]), reference)
+    where = f"{paths[0]}" + (f" and {len(paths) - 1} more" if len(paths) > 1 else "")
+    in_folders = (
+        options
+        if not any(labelled.values())
+        else dataclasses.replace(options, unlabelled=True, label_key=None)
+    )
+    layout = arrange([m.name for m in members], where, in_folders, below_shared=True, splits=splits)
+    for reason, indices in layout.left_out.items():
+        if indices:
+            count.add(reason, members[indices[0]].name, len(indices))
+    return _Opened(list(paths), members, layout, count.entries())
+
+
+def _records(
+    opened: _Opened,
+    part: str,
+    split: str,
+    reference: Callable[[], Sequence[str]] | None,
+    stray: tuple[LeftOut, ...],
+) -> TarRecords:
+    paths, chosen = opened.paths, opened.layout.parts[part]
+    members = [opened.members[index] for index in chosen.paths]
+    classes, labels = _labels(members, chosen.names, str(paths[0]), reference)
+    own = classes if chosen.names is not None or members[0].label is not None else ()
+    source = f"tar {paths[0]}" + (f" and {len(paths) - 1} more" if len(paths) > 1 else "")
     manifest = RecordsManifest(
         name=paths[0].stem if len(paths) == 1 else paths[0].absolute().parent.name,
         split=split,
         count=len(members),
         classes=classes,
-        source=f"tar {paths[0]}" + (f" and {len(paths) - 1} more" if len(paths) > 1 else ""),
+        source=source + (f" ({chosen.base})" if chosen.base else ""),
         fingerprint=fingerprint(
-            ["tar", *names, *classes, *(x for m in members for x in (m.name, m.size, m.label))]
+            ["tar", *distinct_names(paths), *own, *(x for m in members for x in (m.name, m.size, m.label))]
         ),
+        left_out=together((*stray, *opened.left_out)),
+        notes=tuple(opened.layout.notes),
     )
     return TarRecords(paths, members, labels, manifest)
 
 
-def splits(spec: str) -> dict[str, Callable[[], TarRecords]]:
-    """The splits of a tar file, a glob of them, or a folder that holds them; by the words in their names."""
-    found = by_split(expected(spec, SUFFIX))
-    opened = {"train": lambda: open_tar(found["train"], "train")}
-    if "validation" in found:
-        opened["validation"] = lambda: open_tar(
-            found["validation"], "validation", lambda: opened["train"]().manifest.classes
+def splits(
+    paths: Sequence[Path],
+    root: Path | None = None,
+    options: SourceOptions = AS_IT_SAYS,
+    stray: tuple[LeftOut, ...] = (),
+) -> dict[str, Callable[[], TarRecords]]:
+    """The splits of some tar files: by the names of the files, else by the folders inside.
+
+    `stray` is what else lies beside them. Raises RecordFileError as the files are damaged, or can be read in two ways.
+    """
+    files = by_split(paths, root, options)
+    rest = (*stray, *files.left_out)
+    if files.named:
+        train = lambda: _records(
+            _open(files.by_split["train"], options, splits=False), "train", "train", None, rest
         )
-    return opened
+        found: dict[str, Callable[[], TarRecords]] = {"train": train}
+        if "validation" in files.by_split:
+            found["validation"] = lambda: _records(
+                _open(files.by_split["validation"], options, splits=False),
+                "train",
+                "validation",
+                lambda: train().manifest.classes,
+                (),
+            )
+        return found
+    opened = _open(files.by_split["train"], options, splits=True)
+    whole = lambda: _records(opened, "train", "train", None, rest)
+    found = {"train": whole}
+    if "validation" in opened.layout.parts:
+        alone = dataclasses.replace(opened, left_out=(), layout=dataclasses.replace(opened.layout, notes=[]))
+        found["validation"] = lambda: _records(
+            alone, "validation", "validation", lambda: whole().manifest.classes, ()
+        )
+    return found

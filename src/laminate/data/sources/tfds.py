@@ -5,6 +5,7 @@ folder. Here both are compared with an allow-list, nothing is imported, and the 
 directly.
 """
 
+import dataclasses
 import json
 import os
 import re
@@ -12,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from laminate.data.left_out import LeftOut
+from laminate.data.options import AS_IT_SAYS, SourceOptions
 from laminate.data.records import (
     ArrayRecords,
     RecordFile,
@@ -20,7 +23,10 @@ from laminate.data.records import (
     check_record_file,
     fingerprint,
 )
-from laminate.data.schema import NO_LABEL, Example, bytes_feature, find_features, int_feature
+from laminate.data.schema import NO_LABEL, Example, SchemaError, bytes_feature, find_features, int_feature
+from laminate.data.sources.fields import LABEL_NAMES, choose_image, choose_label
+from laminate.data.sources.files import MAX_CLASSES
+from laminate.data.sources.split_names import SPLIT_OF
 from laminate.data.vet import vet_record_files
 
 _FEATURE_CLASS = re.compile(r"tensorflow_datasets\.core\.features(\.[a-z0-9_]+)+\.[A-Z][A-Za-z0-9]*")
@@ -34,13 +40,17 @@ _MAX_COUNT = 2**40
 class Parser:
     """Turns a record of a TFDS data set into an `Example` (picklable, unlike a closure)."""
 
-    def __init__(self, image: str, label: str | None):
+    def __init__(self, image: str, label: str | None, classes: int):
         self._image = image
         self._label = label
+        self._classes = classes
 
     def __call__(self, record: bytes, key: str) -> Example:
         spans = find_features(record)
         label = NO_LABEL if self._label is None else int_feature(record, spans, self._label)
+        # TFDS itself writes -1 where an image has no label.
+        if not NO_LABEL <= label < max(self._classes, 1):
+            raise SchemaError(f"its label {label} is outside 0..{self._classes - 1}")
         return Example(bytes_feature(record, spans, self._image), label, key)
 
 
@@ -97,20 +107,56 @@ def _check_classes(node: Any, path: Path) -> None:
             _check_classes(value, path)
 
 
-def _find_feature(features: dict[str, Any], ending: str) -> str | None:
-    """The first top-level feature whose class ends so."""
+class Features(NamedTuple):
+    """The features to read: the image's, the label's (None for no labels), and the names of the classes."""
+
+    image: str
+    label: str | None
+    classes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+def _features(folder: Path, options: SourceOptions) -> Features:
+    """Raises RecordFileError where several features could be meant."""
+    path = folder / "features.json"
+    features = _read_json(path)
+    _check_classes(features, path)
     entries = features.get("featuresDict", {}).get("features", {})
-    names = [
-        name for name, entry in entries.items() if str(entry.get("pythonClassName", "")).endswith(ending)
-    ]
-    return names[0] if names else None
+    kinds = {str(name): str(entry.get("pythonClassName", "")) for name, entry in entries.items()}
+    images = [name for name, kind in kinds.items() if kind.endswith(".Image")]
+    classes = [name for name, kind in kinds.items() if kind.endswith(".ClassLabel")]
+    image = choose_image(images, list(kinds), str(folder), options, "feature")
+    label = choose_label(classes, list(kinds), str(folder), options, "feature")
+    if label is None:
+        usual = [name for name in LABEL_NAMES if name in kinds and not options.unlabelled]
+        note = (f"its feature '{usual[0]}' is no ClassLabel, so the images have no labels",) if usual else ()
+        return Features(image, None, (), note)
+    return Features(image, label, _classes(folder, label, entries[label]))
 
 
-def _classes(folder: Path, label: str | None) -> tuple[str, ...]:
+def _classes(folder: Path, label: str, entry: dict[str, Any]) -> tuple[str, ...]:
+    """The names of the classes; numbers, where the metadata only say how many there are.
+
+    Raises:
+      RecordFileError: more classes than can be, or none that are stated.
+    """
     path = folder / f"{label}.labels.txt"
-    if label is None or not _WORD.fullmatch(label) or not path.is_file():
-        return ()
-    return tuple(path.read_text(encoding="utf-8").splitlines())
+    stated = entry.get("classLabel", {})
+    try:
+        count = int(stated.get("numClasses", 0)) if isinstance(stated, dict) else 0
+    except (TypeError, ValueError):
+        count = 0
+    if _WORD.fullmatch(label) and path.is_file():
+        names = tuple(path.read_text(encoding="utf-8").splitlines())
+        if names:
+            return names
+    if not 0 < count <= MAX_CLASSES:
+        raise RecordFileError(
+            f"{folder / 'features.json'} says that '{label}' has {count} classes, and {path.name} names none: "
+            "expected 1 to "
+            f"{MAX_CLASSES}. Choose another feature with --label-key, or give --unlabelled"
+        )
+    return tuple(str(number) for number in range(count))
 
 
 def _lengths(folder: Path, split: dict[str, Any]) -> list[int]:
@@ -143,27 +189,25 @@ def _files(folder: Path, name: str, split: dict[str, Any]) -> list[RecordFile]:
     return [RecordFile(path, length) for path, length in zip(paths, lengths, strict=True)]
 
 
-def _open(folder: Path, name: str, split: dict[str, Any]) -> ArrayRecords:
-    features = _read_json(folder / "features.json")
-    _check_classes(features, folder / "features.json")
-    image, label = _find_feature(features, ".Image"), _find_feature(features, ".ClassLabel")
-    if image is None:
-        raise RecordFileError(f"{folder} has no image feature, so there is nothing to train on")
+def _open(
+    folder: Path, name: str, split: dict[str, Any], as_split: str, options: SourceOptions
+) -> ArrayRecords:
+    features = _features(folder, options)
     files = _files(folder, name, split)
     for file in files:
         check_record_file(file.path)
     vet_record_files(files, sample=True)
-    classes = _classes(folder, label)
     sizes = [part for file in files for part in (file.path.name, file.path.stat().st_size, file.count)]
     manifest = RecordsManifest(
         name=name,
-        split=str(split["name"]),
+        split=as_split,
         count=sum(file.count for file in files),
-        classes=classes,
+        classes=features.classes,
         source=f"tfds {folder}",
-        fingerprint=fingerprint(["tfds", *classes, *sizes]),
+        fingerprint=fingerprint(["tfds", *features.classes, *sizes]),
+        notes=features.notes,
     )
-    return ArrayRecords(files, manifest, Parser(image, label if classes else None))
+    return ArrayRecords(files, manifest, Parser(features.image, features.label, len(features.classes)))
 
 
 class Description(NamedTuple):
@@ -198,18 +242,44 @@ def describe(folder: Path) -> Description:
       RecordFileError: the metadata is damaged, hostile, or of another file format than array_record.
     """
     name, entries = _entries(folder)
-    features = _read_json(folder / "features.json")
-    _check_classes(features, folder / "features.json")
     lengths = {split: _lengths(folder, entry) for split, entry in entries.items()}
-    return Description(name, lengths, _classes(folder, _find_feature(features, ".ClassLabel")))
+    return Description(name, lengths, _features(folder, AS_IT_SAYS).classes)
 
 
-def splits(folder: Path) -> dict[str, Callable[[], ArrayRecords]]:
-    """The splits ``train`` and ``validation`` of a folder that TFDS has prepared; others are left alone.
+def splits(folder: Path, options: SourceOptions = AS_IT_SAYS) -> dict[str, Callable[[], ArrayRecords]]:
+    """The splits ``train`` and ``validation`` (or ``val``, ``valid``) of a folder that TFDS has prepared; the images of
+    others are counted as left out.
 
     Raises:
-      RecordFileError: the metadata is damaged, hostile, or of another file format than array_record.
+      RecordFileError: the metadata is damaged, hostile, of another file format than array_record, or several features
+        could be meant.
     """
     name, entries = _entries(folder)
-    wanted = [split for split in ("train", "validation") if split in entries]
-    return {split: lambda split=split: _open(folder, name, entries[split]) for split in wanted}
+    split_of = {given: SPLIT_OF.get(given.lower()) for given in entries}
+    found: dict[str, Callable[[], ArrayRecords]] = {}
+    unused: list[LeftOut] = []
+    for given, split in split_of.items():
+        if split in ("train", "validation"):
+            if split in found:
+                raise RecordFileError(f"{folder} has several splits to take for '{split}': {sorted(entries)}")
+            found[split] = lambda given=given, split=split: _open(
+                folder, name, entries[given], split, options
+            )
+        else:
+            unused.append(
+                LeftOut(
+                    f"image of the split '{given}', which is not used",
+                    sum(_lengths(folder, entries[given])),
+                    given,
+                )
+            )
+    if "train" in found:
+        opened = found["train"]
+
+        def train() -> ArrayRecords:
+            records = opened()
+            records.manifest = dataclasses.replace(records.manifest, left_out=tuple(unused))
+            return records
+
+        found["train"] = train
+    return found

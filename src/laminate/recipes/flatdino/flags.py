@@ -6,7 +6,7 @@ from laminate.data.prepared import array_facts
 from laminate.recipes.flags import RunFlags, positive
 from laminate.recipes.flatdino.recipe import FlatDinoRecipe, Variant, as_variant
 from laminate.recipes.network import StoredDtype, TeacherConfig, find_teacher, patch_teacher
-from laminate.recipes.serialization import read
+from laminate.recipes.stored import stored_teacher
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def _with_teacher_of(flags: FlatDinoFlags, recipe: FlatDinoRecipe) -> FlatDinoRe
                 f"{flags.data} holds features that are computed already: leave --teacher-image-size and "
                 "--teacher-dtype out, or encode the images again with them."
             )
-        teacher = read(encoded.made_by["teacher"], TeacherConfig, where="teacher")
+        teacher = stored_teacher(encoded)
     elif flags.teacher is None and size is None and dtype == "float32":
         return recipe
     else:

@@ -18,8 +18,8 @@ from laminate.recipes.family import Modules
 from laminate.recipes.flatdino.recipe import FlatDinoRecipe
 from laminate.recipes.latent import LoadedTokenizer
 from laminate.recipes.modules import identified, teacher, trunk
-from laminate.recipes.network import PLAIN, Compute, TeacherConfig
-from laminate.recipes.serialization import read
+from laminate.recipes.network import PLAIN, Compute
+from laminate.recipes.stored import stored_layer, stored_teacher
 from laminate.tokenizers.features import FeatureTokenizer
 from laminate.tokenizers.flatdino import FlatDino, NestedLatents
 from laminate.types import RandomKey
@@ -126,7 +126,7 @@ def _with_stored_teacher(recipe: FlatDinoRecipe, records: Records) -> FlatDinoRe
         raise ValueError(
             f"--data holds {arrays.field} of {source}, and this training reads images, or features of its teacher."
         )
-    stored, wanted = read(arrays.made_by["teacher"], TeacherConfig, where="teacher"), recipe.teacher
+    stored, wanted = stored_teacher(arrays), recipe.teacher
     unhashed = dataclasses.replace(wanted, weights=wanted.weights or stored.weights)
     if dataclasses.replace(unhashed, name=stored.name) != stored:
         hashes = "" if unhashed.weights == stored.weights else ", and other weights"
@@ -135,7 +135,7 @@ def _with_stored_teacher(recipe: FlatDinoRecipe, records: Records) -> FlatDinoRe
             f"{stored.dtype}), and the recipe has {wanted.name!r} ({wanted.patches} of {wanted.dim} numbers, in "
             f"{wanted.dtype}{hashes}): leave --teacher out, or encode the images again."
         )
-    layer = arrays.made_by["layer"]
+    layer = stored_layer(arrays)
     if recipe.intermediate_layer not in (None, layer):
         held = "no intermediate layer" if layer is None else f"layer {layer}"
         raise ValueError(

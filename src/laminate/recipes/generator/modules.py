@@ -11,6 +11,7 @@ from laminate.recipes.generator.recipe import GeneratorRecipe
 from laminate.recipes.latent import LatentSpec, LoadedTokenizer, for_latents
 from laminate.recipes.modules import image_tokenizer, require_statistics, trunk
 from laminate.recipes.network import PLAIN, Compute
+from laminate.recipes.stored import require_latents, stored_tokenizer
 from laminate.tokenizers.base import ImageTokenizer
 from laminate.types import RandomKey
 
@@ -99,7 +100,7 @@ def _require_latents(recipe: GeneratorRecipe, records: Records) -> None:
             f"--data holds normalised means of the posterior, and the recipe {recipe.name!r} asks for "
             f"{'drawn' if recipe.sample_latents else 'raw'} latents: give the images that they were made from."
         )
-    stored = arrays.made_by["tokenizer"]
+    stored = stored_tokenizer(arrays)
     if recipe.tokenizer is None or stored != recipe.tokenizer.sha256:
         wanted = (
             "none" if recipe.tokenizer is None else f"{recipe.tokenizer.name}, {recipe.tokenizer.sha256[:12]}"
@@ -108,6 +109,7 @@ def _require_latents(recipe: GeneratorRecipe, records: Records) -> None:
             f"--data holds latents of {source} by a tokenizer with the hash {stored[:12]}, and this generator speaks "
             f"those of another one ({wanted}): give that tokenizer by --tokenizer, or encode the images again."
         )
+    require_latents(arrays, (recipe.tokens, recipe.latent_dim))
 
 
 MODULES = Modules(build=generator, frozen=_frozen, accept=_accept)

@@ -197,8 +197,8 @@ def _whole_batch(recipe: DecoderRecipe) -> str:
     if recipe.adversary.kind not in ("patchgan", "details") or recipe.adversary.patch_norm != "batch":
         return ""
     return (
-        "adversary.patch_norm batch takes the statistics of the whole global batch. Leave --device-batch-size out, take "
-        "more devices, or another norm: --set adversary.patch_norm=group."
+        "adversary.patch_norm batch takes the statistics of the whole global batch. Leave --device-batch-size out, "
+        "take more devices, or another norm: --set adversary.patch_norm=group."
     )
 
 

@@ -1,0 +1,58 @@
+"""What happens when a place cannot be written: one error, in one sentence, whoever writes.
+
+Disks say it with an `OSError`, the safetensors library with an error of its own, the record writer with a
+`RuntimeError`. Temporary files and locks are opened so that a link in their place leads nowhere: a folder of somebody
+else must not make this process write elsewhere.
+"""
+
+import contextlib
+import errno
+import os
+from collections.abc import Generator
+
+from safetensors import SafetensorError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+class UnwritableError(OSError):
+    """A place cannot be written: a full disk, a folder without permission, a network that is gone."""
+
+
+@contextlib.contextmanager
+def writing(place: object) -> Generator[None]:
+    """Whatever keeps the body from writing `place` becomes an `UnwritableError` that says why and what helps."""
+    try:
+        yield
+    except UnwritableError:
+        raise
+    except (OSError, SafetensorError) as error:
+        raise UnwritableError(f"{place} cannot be written: {cause(error)}") from error
+
+
+def cause(error: BaseException) -> str:
+    """Why writing failed, in half a sentence, with what helps where that is known."""
+    number = error.errno if isinstance(error, OSError) else None
+    text = (error.strerror if isinstance(error, OSError) else None) or f"{error}" or type(error).__name__
+    text = " ".join(text.split())[:200]
+    if number in _FULL or any(os.strerror(known) in text for known in _FULL):
+        return f"{text}: is the disk full, or a quota? Make room, and the same command goes on"
+    if number == errno.ELOOP:
+        return "a link is in its place, and nothing is written outside: remove the link"
+    if number in _FORBIDDEN:
+        return f"{text}: make the folder writable, or choose another"
+    return text
+
+
+def open_new(path: str | os.PathLike[str]) -> int:
+    """The descriptor of a new, empty file at `path`, for writing; what was there, a link too, is removed first."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o644)
+
+
+def open_own(path: str | os.PathLike[str], *, append: bool = False) -> int:
+    """The descriptor of the file at `path`, made if it is not there. Raises OSError (ELOOP) if `path` is a link."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | (os.O_APPEND if append else 0)
+    return os.open(path, flags, 0o644)
