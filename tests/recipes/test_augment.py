@@ -111,6 +111,7 @@ def test_the_text_of_a_default_recipe_is_what_it_was():
         ("crop_ratio", [0.75, 1.3333333333333333]),
         ("flip_rate", 0.5),
         ("kernel", "linear"),
+        ("oriented", True),
         ("view", "crop"),
     ]
 

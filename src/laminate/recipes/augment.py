@@ -15,6 +15,14 @@ if TYPE_CHECKING:
 CropKernel = Literal["area", "linear"]
 
 
+_UNSAID = {ABSENT: True}
+"""Of `oriented`: recipes that do not say were written before there was a choice, and few images have to be turned."""
+
+
+def _stored(oriented: bool) -> str:
+    return "" if oriented else ", pixels as stored"
+
+
 @dataclass(frozen=True)
 class RandomResizedCropConfig:
     """A random crop of the image, resized to a square, and a flip (FlatDINO)."""
@@ -30,6 +38,8 @@ class RandomResizedCropConfig:
     kernel: CropKernel = field(default="area", metadata={ABSENT: "linear"})
     """How the crop is resized: by areas, as validation shrinks its images (the released code), or between the four
     nearest pixels, which is faster and aliases what it shrinks."""
+    oriented: bool = field(default=True, metadata=_UNSAID)
+    """Turn the image as its EXIF orientation says; the pipelines of ADM, RAE, LightningDiT and FlatDINO do not."""
     view: Literal["crop"] = field(default="crop", init=False)
     """Says which of the views this is."""
 
@@ -48,17 +58,22 @@ class RandomResizedCropConfig:
     def text(self) -> str:
         least, most = self.crop_area
         size = f"{self.image_size}² ({self.kernel})"
-        return f"{least:g} to {most:g} of the area to {size}, flip {self.flip_rate:g}"
+        return f"{least:g} to {most:g} of the area to {size}, flip {self.flip_rate:g}{_stored(self.oriented)}"
 
     def transform(self) -> "Augment":
         from laminate.data.augment import RandomResizedCrop
 
         return RandomResizedCrop(
-            self.image_size, self.crop_area, self.crop_ratio, self.flip_rate, self.kernel
+            self.image_size,
+            self.crop_area,
+            self.crop_ratio,
+            self.flip_rate,
+            self.kernel,
+            self.oriented,
         )
 
     def still(self) -> "SquashConfig":
-        return SquashConfig(self.image_size)
+        return SquashConfig(self.image_size, oriented=self.oriented)
 
 
 @dataclass(frozen=True)
@@ -67,6 +82,8 @@ class SquashConfig:
 
     image_size: int = 256
     """Side of the square, in pixels."""
+    oriented: bool = field(default=True, metadata=_UNSAID)
+    """Turn the image as its EXIF orientation says; the pipelines of ADM, RAE, LightningDiT and FlatDINO do not."""
     view: Literal["squash"] = field(default="squash", init=False)
     """Says which of the views this is."""
 
@@ -78,12 +95,12 @@ class SquashConfig:
 
     @property
     def text(self) -> str:
-        return f"squashed to {self.image_size}²"
+        return f"squashed to {self.image_size}²{_stored(self.oriented)}"
 
     def transform(self) -> "Augment":
         from laminate.data.augment import Squash
 
-        return Squash(self.image_size)
+        return Squash(self.image_size, oriented=self.oriented)
 
     def still(self) -> "SquashConfig":
         return self
@@ -99,6 +116,8 @@ class SquashCropConfig:
     """Side of the larger square, in sides of the window, rounded down to pixels: 384 to 256 where it was published."""
     flip_rate: float = 0.0
     """Chance of a horizontal flip."""
+    oriented: bool = field(default=True, metadata=_UNSAID)
+    """Turn the image as its EXIF orientation says; the pipelines of ADM, RAE, LightningDiT and FlatDINO do not."""
     view: Literal["squash-crop"] = field(default="squash-crop", init=False)
     """Says which of the views this is."""
 
@@ -113,15 +132,16 @@ class SquashCropConfig:
 
     @property
     def text(self) -> str:
-        return f"squashed to {self.resized}², a random {self.image_size}² of it, flip {self.flip_rate:g}"
+        view = f"squashed to {self.resized}², a random {self.image_size}² of it, flip {self.flip_rate:g}"
+        return view + _stored(self.oriented)
 
     def transform(self) -> "Augment":
         from laminate.data.augment import SquashCrop
 
-        return SquashCrop(self.image_size, self.resized, flip_rate=self.flip_rate)
+        return SquashCrop(self.image_size, self.resized, flip_rate=self.flip_rate, oriented=self.oriented)
 
     def still(self) -> "CenterCropConfig":
-        return CenterCropConfig(self.image_size)
+        return CenterCropConfig(self.image_size, oriented=self.oriented)
 
 
 @dataclass(frozen=True)
@@ -134,6 +154,8 @@ class ResizeCropConfig:
     """The short side, in sides of the window, rounded down to pixels: 384 to 256 where it was published."""
     flip_rate: float = 0.0
     """Chance of a horizontal flip."""
+    oriented: bool = field(default=True, metadata=_UNSAID)
+    """Turn the image as its EXIF orientation says; the pipelines of ADM, RAE, LightningDiT and FlatDINO do not."""
     view: Literal["resize-crop"] = field(default="resize-crop", init=False)
     """Says which of the views this is."""
 
@@ -148,15 +170,16 @@ class ResizeCropConfig:
 
     @property
     def text(self) -> str:
-        return f"short side to {self.resized}, a random {self.image_size}² of it, flip {self.flip_rate:g}"
+        view = f"short side to {self.resized}, a random {self.image_size}² of it, flip {self.flip_rate:g}"
+        return view + _stored(self.oriented)
 
     def transform(self) -> "Augment":
         from laminate.data.augment import ResizeCrop
 
-        return ResizeCrop(self.image_size, self.resized, flip_rate=self.flip_rate)
+        return ResizeCrop(self.image_size, self.resized, flip_rate=self.flip_rate, oriented=self.oriented)
 
     def still(self) -> "CenterCropConfig":
-        return CenterCropConfig(self.image_size)
+        return CenterCropConfig(self.image_size, oriented=self.oriented)
 
 
 @dataclass(frozen=True)
@@ -167,6 +190,8 @@ class CenterCropConfig:
     """Side of the square, in pixels."""
     flip_rate: float = 0.0
     """Chance of a horizontal flip."""
+    oriented: bool = field(default=True, metadata=_UNSAID)
+    """Turn the image as its EXIF orientation says; the pipelines of ADM, RAE, LightningDiT and FlatDINO do not."""
     view: Literal["center-crop"] = field(default="center-crop", init=False)
     """Says which of the views this is."""
 
@@ -176,15 +201,16 @@ class CenterCropConfig:
 
     @property
     def text(self) -> str:
-        return f"short side to {self.image_size}, the middle of it, flip {self.flip_rate:g}"
+        view = f"short side to {self.image_size}, the middle of it, flip {self.flip_rate:g}"
+        return view + _stored(self.oriented)
 
     def transform(self) -> "Augment":
         from laminate.data.augment import CenterCrop
 
-        return CenterCrop(self.image_size, self.flip_rate)
+        return CenterCrop(self.image_size, self.flip_rate, self.oriented)
 
     def still(self) -> "CenterCropConfig":
-        return CenterCropConfig(self.image_size)
+        return CenterCropConfig(self.image_size, oriented=self.oriented)
 
 
 ViewConfig = RandomResizedCropConfig | SquashConfig | SquashCropConfig | ResizeCropConfig | CenterCropConfig
