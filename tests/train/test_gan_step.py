@@ -444,7 +444,7 @@ def test_batch_norm_is_refused_a_batch_in_parts_whose_statistics_would_be_those_
         )
 
     make(1)
-    with pytest.raises(ValueError, match="batch norm .* statistics of the global batch, .* in 2 parts"):
+    with pytest.raises(ValueError, match=r"batch norm .* statistics of the global batch, .* in 2 parts"):
         make(2)
     for norm in ("group", "spectral", "none", "act"):
         assert IMAGE_DECODER.modules().whole_batch(_with_norm(norm)) == ""
