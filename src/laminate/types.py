@@ -69,11 +69,11 @@ def exact(function: Callable[A, T]) -> Callable[A, T]:
     """
 
     @wraps(function)
-    def exactly(*args: A.args, **kwargs: A.kwargs) -> T:
+    def _exactly(*args: A.args, **kwargs: A.kwargs) -> T:
         with jax.default_matmul_precision("highest"):
             return function(*args, **kwargs)
 
-    return exactly
+    return _exactly
 
 
 def is_lazy(node: Any) -> bool:
