@@ -1,4 +1,4 @@
-"""The vocabulary that every layer of the library shares: axis names, and three contracts on pytrees.
+"""The vocabulary that every layer of the library shares: axis names, and contracts on pytrees.
 
 Axis names in annotations: ``tokens`` and ``dim`` (a sequence), ``height width channels`` (an image),
 ``latents latent_dim`` (a tokenizer's latent), ``heads`` and ``head_dim`` (attention).
@@ -39,6 +39,10 @@ class Scanned(eqx.Module):
 
 class Float32Params(eqx.Module):
     """A module that computes in float32 whatever the dtype around it: its parameters are never whole in another one."""
+
+
+class BatchStatistics(eqx.Module):
+    """A module that is trained on the statistics of a whole global batch: a batch in parts would change them."""
 
 
 class Lazy(eqx.Module):

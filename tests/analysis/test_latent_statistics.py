@@ -48,7 +48,7 @@ RECIPE = FlatDinoRecipe(
 
 
 class Sorted:
-    """Photographs of nothing, sorted by class: each has its own colours and gradients, its middle another than its rim."""
+    """Photographs of nothing, sorted by class: each has its own colours and gradients, another middle than rim."""
 
     def __init__(self):
         count = CLASSES * EACH

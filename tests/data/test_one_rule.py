@@ -18,7 +18,8 @@ from laminate.data.faults import DEFAULT_MAX_BAD_IMAGES, TooManyBadImagesError, 
 from laminate.data.loader import TrainLoader
 from laminate.data.options import MAX_BAD_IMAGES, MAX_PIXELS, PIXEL_CEILING, SourceOptions
 from laminate.data.prepare import Options, prepare
-from laminate.data.records import Records, RecordWriter
+from laminate.data.record_writer import RecordWriter
+from laminate.data.records import Records
 from laminate.data.sources import open_splits
 from laminate.storage.writing import UnwritableError
 

@@ -303,7 +303,7 @@ def test_rae_s_decoders_train_on_windows_of_the_image_with_a_short_side_of_384(h
 
 @pytest.mark.parametrize(("height", "width"), SHAPES)
 def test_training_and_validation_of_flatdino_shrink_by_areas(height, width):
-    """A crop of all of the image is what validation sees of it; where it is twice as large as asked for, of its half."""
+    """A crop of all of the image is what validation sees of it; where it is twice as large, of its half."""
     image, data = photo(height, width)
     recipe = VAE.names.recipe("long-32-bl-128")
     squashed = cv2.resize(image, (256, 256), interpolation=cv2.INTER_AREA)

@@ -23,8 +23,8 @@ class RunReport:
     """What a training says when it ends, to whatever draws its report.
 
     `training` and `visualised` are batches on the mesh, always the same: images for statistics, of which `statistics`
-    says out of how many and how they are seen, and the held-out ones that are looked at one by one. `facts` are the lines of
-    the run's header, `step` is that of the weights, and `save(folder, model, metrics)` writes what others load.
+    says out of how many and how they are seen, and the held-out ones that are looked at one by one. `facts` are the
+    lines of the run's header, `step` is that of the weights, `save(folder, model, metrics)` writes what others load.
     """
 
     folder: epath.Path

@@ -5,7 +5,6 @@ into a journal; ``manifest.json`` comes last. Which process writes which shard i
 another number of them.
 """
 
-import contextlib
 import dataclasses
 import fcntl
 import os
@@ -18,7 +17,7 @@ import numpy as np
 import safetensors.numpy
 
 from laminate.data.array_schema import array_record
-from laminate.data.prepare import Done, read_done, sync_file
+from laminate.data.journal import Done, read_done, sync_file
 from laminate.data.prepared import (
     JOURNAL,
     Prepared,
@@ -30,7 +29,8 @@ from laminate.data.prepared import (
     write_json,
     write_prepared,
 )
-from laminate.data.records import RecordWriter, open_record_file
+from laminate.data.record_writer import RecordWriter
+from laminate.data.records import open_record_file
 from laminate.storage.strict_json import read_json
 from laminate.storage.writing import open_own, writing
 
@@ -134,15 +134,10 @@ class ArrayFolder:
         `note` makes it count. Raises UnwritableError if it cannot be written.
         """
         partial, written = self.journal / f"{job.file}.{host}.partial", 0
-        try:
-            with RecordWriter(partial) as writer:
-                for array, label, key in rows:
-                    writer.write(array_record(array, label, key))
-                    written += 1
-        except BaseException:
-            with contextlib.suppress(OSError):
-                partial.unlink(missing_ok=True)  # it takes room where there is none
-            raise
+        with RecordWriter(partial) as writer:
+            for array, label, key in rows:
+                writer.write(array_record(array, label, key))
+                written += 1
         sync_file(partial)
         open_record_file(partial, written).close()
         shard = RecordShard(job.file, job.split, written, partial.stat().st_size, sha256_of(partial))

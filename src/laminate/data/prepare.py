@@ -6,18 +6,15 @@ goes into a journal. Whatever stops the preparation, the next run keeps the shar
 the others.
 """
 
-import contextlib
 import dataclasses
-import fcntl
-import os
 import re
 import shutil
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from pathlib import Path
 
 from laminate.data.decode import MAX_PIXELS
+from laminate.data.journal import Done, open_journal, read_done, sync_file
 from laminate.data.options import AS_IT_SAYS, SourceOptions
 from laminate.data.prepared import (
     FORMAT,
@@ -27,21 +24,18 @@ from laminate.data.prepared import (
     Skipped,
     is_prepared,
     read_prepared,
-    read_shard,
-    read_skipped,
     sha256_of,
     write_json,
     write_prepared,
 )
-from laminate.data.records import ArrayRecords, Records, RecordWriter, Subset, fingerprint, open_record_file
+from laminate.data.record_writer import RecordWriter
+from laminate.data.records import ArrayRecords, Records, Subset, fingerprint, open_record_file
 from laminate.data.schema import Example, example_serializer
 from laminate.data.sources import open_splits
 from laminate.data.tfds_metadata import write_tfds_metadata
 from laminate.data.usable import Tally, fault_kind, vet_example
-from laminate.data.usable import TooManyBadImages as TooManyBadImages
 from laminate.data.vet import vet_record_files
-from laminate.storage.strict_json import JsonError, read_json
-from laminate.storage.writing import open_own, writing
+from laminate.storage.writing import writing
 
 RECORDS_PER_SHARD = 2048
 
@@ -79,15 +73,6 @@ class ShardJob:
     records: Records
     start: int
     stop: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Done:
-    """A written shard and what was left out of it, as the journal keeps them."""
-
-    shard: RecordShard
-    skipped: tuple[Skipped, ...]
-    cut_short: int = 0
 
 
 def tfds_name(name: str) -> str:
@@ -148,8 +133,6 @@ def _write_shard(
                 tally.good(1)
     except BaseException:
         tally.stop.set()  # before this thread begins with the next shard
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)  # it takes room where there is none
         raise
     sync_file(partial)
     open_record_file(partial, written).close()
@@ -161,60 +144,9 @@ def _write_shard(
     return done
 
 
-def sync_file(path: Path) -> None:
-    """Make the file survive a power cut."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-
-
 def _finished(job: ShardJob, out: Path) -> Done | None:
     """What the journal says about a shard that an earlier run has finished and that is still there."""
     return read_done(out / JOURNAL / f"{job.file}.json", out / job.file)
-
-
-def read_done(entry: Path, file: Path) -> Done | None:
-    """What the `entry` of a journal says about a shard, if it can be read and the `file` is still there."""
-    try:
-        read = read_json(entry)
-        done = Done(
-            read_shard(read["shard"]),
-            tuple(read_skipped(skip) for skip in read["skipped"].items()),
-            read.get("cut_short", 0).integer(least=0),
-        )
-        return done if file.stat().st_size == done.shard.size else None
-    except (OSError, JsonError):
-        return None
-
-
-@contextmanager
-def _journal(out: Path, plan: str) -> Generator[None]:
-    """Holds `out` for one preparation of one plan.
-
-    Raises:
-      FileExistsError: the folder holds other things, or another preparation, or one is running there now.
-    """
-    journal = out / JOURNAL
-    if out.exists() and not journal.is_dir() and any(out.iterdir()):
-        raise FileExistsError(f"{out} is not empty and holds no prepared data: choose a new folder")
-    with writing(out):
-        journal.mkdir(parents=True, exist_ok=True)
-        descriptor = open_own(journal / "lock")
-    with os.fdopen(descriptor, "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise FileExistsError(
-                f"another process is preparing {out} at this moment: wait for it"
-            ) from error
-        stated = journal / "plan.json"
-        if not stated.exists():
-            write_json(stated, {"plan": plan})
-        if read_json(stated).value != {"plan": plan}:
-            raise FileExistsError(
-                f"{out} holds an unfinished preparation of another source or with other options: "
-                "choose a new folder, or remove that one"
-            )
-        yield
 
 
 def _foreign_files(records: Records) -> ArrayRecords | None:
@@ -301,7 +233,7 @@ def prepare(
         if existing.plan != plan:
             raise FileExistsError(f"{out} holds other prepared data ({existing.name}): choose a new folder")
         return existing
-    with _journal(out, plan):
+    with open_journal(out, plan):
         for records in splits.values():
             if foreign := _foreign_files(records):
                 vet_record_files(foreign.files, sample=False)

@@ -178,7 +178,7 @@ def _prepared(read: Field) -> Prepared:
         max_pixels=min(read.get("max_pixels", MAX_PIXELS).integer(least=1), PIXEL_CEILING),
         cut_short=read.get("cut_short", 0).integer(least=0),
         left_out=tuple(
-            LeftOut(entry["reason"].text(), entry["count"].integer(least=1), entry["first"].text())
+            LeftOut(entry["reason"].text(), entry["count"].integer(least=0), entry["first"].text())
             for entry in read.get("left_out", []).items()
         ),
         locked=tuple(folder.text() for folder in read.get("locked", []).items()),
@@ -202,8 +202,8 @@ def read_shard(entry: Field) -> RecordShard:
 
 
 def read_skipped(entry: Field) -> Skipped:
-    kind = entry.get("kind", "").text()
-    return Skipped(entry["split"].text(), entry["key"].text(), entry["reason"].text(), kind)
+    reason, kind = entry["reason"].text(), entry.get("kind", "").text()
+    return Skipped(entry["split"].text(), entry["key"].text(), reason, kind)
 
 
 def _arrays(entry: Field) -> ArrayFacts:

@@ -3,13 +3,11 @@
 Everything here is picklable (files are opened on first use) and safe to read from many threads.
 """
 
-import contextlib
 import dataclasses
 import hashlib
-import os
 import threading
 from bisect import bisect_right
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, Protocol, SupportsIndex, runtime_checkable
@@ -22,7 +20,6 @@ from laminate.data.left_out import LeftOut
 from laminate.data.options import MAX_PIXELS
 from laminate.data.schema import NO_LABEL, SchemaError, parse_example
 from laminate.data.schema import Example as Example
-from laminate.storage.writing import UnwritableError, open_new, writing
 
 HELD_OUT_FRACTION = 0.1
 NOTHING_SAID: dict[str, Any] = {"left_out": (), "locked": (), "notes": ()}
@@ -213,7 +210,7 @@ def open_record_file(path: Path, count: int | None = None) -> Any:
         found = reader.num_records()
     except RuntimeError as error:
         raise RecordFileError(
-            f"record file {path} is truncated or damaged ({_first_line(error)}): copy it again, or "
+            f"record file {path} is truncated or damaged ({first_line(error)}): copy it again, or "
             "prepare the data again"
         ) from error
     if count is not None and found != count:
@@ -223,45 +220,6 @@ def open_record_file(path: Path, count: int | None = None) -> Any:
     return reader
 
 
-class RecordWriter:
-    """An ArrayRecord file in the making, whose records can be read one by one: a context manager.
-
-    Raises `UnwritableError` where the place cannot be written, which may show at the end only.
-    """
-
-    def __init__(self, path: Path):
-        self._path = path
-        with writing(path):
-            os.close(open_new(path))  # a link there would lead elsewhere
-        self._writer = array_record_module.ArrayRecordWriter(str(path), "group_size:1")
-
-    def write(self, record: bytes) -> None:
-        with self._writing():
-            self._writer.write(record)
-
-    def close(self) -> None:
-        with self._writing():
-            self._writer.close()
-
-    def __enter__(self) -> "RecordWriter":
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        try:
-            self.close()
-        except UnwritableError:
-            if kind is None:  # else the first error says more
-                raise
-
-    @contextlib.contextmanager
-    def _writing(self) -> Generator[None]:
-        with writing(self._path):
-            try:
-                yield
-            except RuntimeError as error:
-                raise OSError(_first_line(error)) from error
-
-
 def require_label(label: int, classes: Sequence[str], where: str) -> None:
     """Raises RecordError for a label that is neither that of a class nor -1, that of none."""
     if not NO_LABEL <= label < len(classes):
@@ -269,7 +227,7 @@ def require_label(label: int, classes: Sequence[str], where: str) -> None:
         raise RecordError(f"{where} has the label {label}, which is none {known}")
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     return (str(error).splitlines() or [""])[0][:200]
 
 
@@ -320,7 +278,7 @@ class ArrayRecords:
         try:
             record: bytes = self._reader(shard).read([within])[0]
         except RuntimeError as error:
-            raise RecordError(f"record {within} of {file.path} is damaged ({_first_line(error)})") from error
+            raise RecordError(f"record {within} of {file.path} is damaged ({first_line(error)})") from error
         where = f"record {within} of {file.path}"
         if len(record) > MAX_IMAGE_BYTES:
             raise RecordError(

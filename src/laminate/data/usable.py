@@ -10,12 +10,9 @@ from laminate.data.decode import (
     decode_image,
     noticed_cut_short,
 )
+from laminate.data.faults import TooManyBadImagesError
 from laminate.data.prepared import Skipped
 from laminate.data.schema import NO_LABEL, Example
-
-
-class TooManyBadImages(ValueError):
-    """More images than allowed could not be read."""
 
 
 def vet_example(example: Example, classes: int, *, max_pixels: int, decode: bool) -> bool:
@@ -67,7 +64,7 @@ class Tally:
             self._bad += len(skipped)
             if self._bad > self._max_bad:
                 self.stop.set()
-                raise TooManyBadImages(
+                raise TooManyBadImagesError(
                     f"{self._bad} images cannot be used, more than the {self._max_bad} allowed; the "
                     "last one is "
                     f"'{skipped[-1].key}': {skipped[-1].reason} (mend it, or raise --max-bad)"

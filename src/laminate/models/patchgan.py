@@ -55,9 +55,10 @@ class PatchGan(Discriminator):
     """One logit for each of many overlapping patches (Isola et al. 2017), row by row; takes the image itself.
 
     A 4x4 convolution of stride 2 to `width` channels; `layers - 1` more that double them, up to eight times `width`;
-    one of stride 1; and one to the logit. All but the first and the last are normalised by `norm`: batch norm, trained
-    numbers (`"act"`), groups of channels of the example itself, or nothing; `"spectral"` divides the weight of every
-    convolution by its largest singular value instead. A patch is 70 pixels wide at three layers.
+    one of stride 1; and one to the logit. All but the first and the last are normalised by `norm`: batch norm (of the
+    global batch, over all devices, which then cannot be gone through in parts), trained numbers (`"act"`), groups of
+    channels of the example itself, or nothing; `"spectral"` divides the weight of every convolution by its largest
+    singular value instead. A patch is 70 pixels wide at three layers.
 
     Raises ValueError for no layers, an unknown `norm`, and at the call for an image that is too small.
     """

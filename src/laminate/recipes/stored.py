@@ -42,8 +42,8 @@ def require_latents(facts: ArrayFacts, shape: tuple[int, int]) -> None:
     """Raises ValueError for stored latents of another shape than (tokens, numbers of each)."""
     if facts.shape != shape:
         raise ValueError(
-            f"{_WHERE}: arrays.shape is {facts.shape}, and the tokenizer that made them gives {shape}: encode the images "
-            "again."
+            f"{_WHERE}: arrays.shape is {facts.shape}, and the tokenizer that made them gives {shape}: encode the "
+            "images again."
         )
 
 

@@ -117,7 +117,7 @@ def tokenizer_of(
 
 
 def require_alike(generator: Generator, weak: Generator) -> None:
-    """Raises ValueError unless `weak` can guide `generator`: the same latents, read in the same way at the same times."""
+    """Raises ValueError unless `weak` can guide `generator`: the same latents, read alike at the same times."""
     mine, theirs = (_read_as(one.recipe) for one in (generator, weak))
     differing = [name for name in mine if mine[name] != theirs[name]]
     if differing:

@@ -30,7 +30,8 @@ from laminate.data.array_writer import ArrayFolder, ArrayJob, plan_array_jobs
 from laminate.data.augment import Augment, RandomResizedCrop, Squash
 from laminate.data.batch import Arrays, stack
 from laminate.data.faults import Fault, FaultCount, load
-from laminate.data.prepare import Done, shared_classes, tfds_name
+from laminate.data.journal import Done
+from laminate.data.prepare import shared_classes, tfds_name
 from laminate.data.prepared import Prepared, Skipped, read_prepared
 from laminate.data.records import Records, fingerprint
 from laminate.data.sources import open_splits

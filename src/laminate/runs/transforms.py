@@ -13,7 +13,7 @@ def still_view(recipe: Recipe, records: Records) -> Augment:
 
 
 def statistics_view(recipe: Recipe, records: Records) -> tuple[Augment, str]:
-    """What the statistics of latents are measured in, and that in words: what a recipe names, else what training sees."""
+    """What latents are measured in, and that in words: what a recipe names, else what training sees."""
     arrays = records.manifest.arrays
     if arrays is not None:
         return ReadArray(arrays), f"the {arrays.field} that training reads"

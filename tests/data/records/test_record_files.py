@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from laminate.data.record_writer import RecordWriter
 from laminate.data.records import (
     ArrayRecords,
     Example,
@@ -15,7 +16,6 @@ from laminate.data.records import (
     RecordFileError,
     Records,
     RecordsManifest,
-    RecordWriter,
     hold_out,
 )
 from laminate.data.schema import example_serializer

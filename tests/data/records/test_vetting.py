@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from laminate.data.records import RecordFile, RecordFileError, RecordWriter
+from laminate.data.record_writer import RecordWriter
+from laminate.data.records import RecordFile, RecordFileError
 from laminate.data.vet import vet_record_files
 
 LIMIT = 2**27

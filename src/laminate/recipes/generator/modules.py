@@ -109,7 +109,7 @@ def _require_latents(recipe: GeneratorRecipe, records: Records) -> None:
             f"--data holds latents of {source} by a tokenizer with the hash {stored[:12]}, and this generator speaks "
             f"those of another one ({wanted}): give that tokenizer by --tokenizer, or encode the images again."
         )
-    require_latents(arrays, (recipe.tokens, recipe.features))
+    require_latents(arrays, (recipe.tokens, recipe.latent_dim))
 
 
 MODULES = Modules(build=generator, frozen=_frozen, accept=_accept)
