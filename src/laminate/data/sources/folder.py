@@ -54,11 +54,11 @@ def _open_part(
     classes, labels = labels_of(part.names, len(paths), str(inside), reference)
     own = classes if part.names is not None else ()
     manifest = RecordsManifest(
-        name=inside.absolute().name,
+        name=shown(inside.absolute().name),
         split=split,
         count=len(paths),
         classes=classes,
-        source=f"folder {inside}",
+        source=f"folder {shown(str(inside))}",
         fingerprint=fingerprint(
             [
                 "folder",

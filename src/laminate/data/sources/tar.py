@@ -206,9 +206,9 @@ def _records(
     members = [opened.members[index] for index in chosen.paths]
     classes, labels = _labels(members, chosen.names, str(paths[0]), reference)
     own = classes if chosen.names is not None or members[0].label is not None else ()
-    source = f"tar {paths[0]}" + (f" and {len(paths) - 1} more" if len(paths) > 1 else "")
+    source = f"tar {shown(str(paths[0]))}" + (f" and {len(paths) - 1} more" if len(paths) > 1 else "")
     manifest = RecordsManifest(
-        name=paths[0].stem if len(paths) == 1 else paths[0].absolute().parent.name,
+        name=paths[0].stem if len(paths) == 1 else shown(paths[0].absolute().parent.name),
         split=split,
         count=len(members),
         classes=classes,
