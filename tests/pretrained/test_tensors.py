@@ -107,7 +107,7 @@ HEADER, NUMBERS = header_of(SOUND)
 CASES = {
     "no JSON": (b"{", "is not JSON"),
     "a list": (b"[]", "is no JSON object"),
-    "a name twice": (b'{"a": 1, "a": 2}', "a name is used twice"),
+    "a name twice": (b'{"a": 1, "a": 2}', "the name .a. is used twice"),
     "no shape": ({"a": {"dtype": "F32"}}, "describes a as"),
     "a negative side": ({"a": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]}}, "describes a as"),
     "a hole": ({**HEADER, "a": {**HEADER["a"], "data_offsets": [8, 148]}}, "and .* were expected"),

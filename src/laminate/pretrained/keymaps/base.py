@@ -18,11 +18,13 @@ M = TypeVar("M")
 Pick = Callable[[Any], Any]
 """Picks a part out of the module that slots are for."""
 
+_SHOWN = 64  # names in a message
 _CONSTANT_TOLERANCE = 1e-5  # constants are recomputed; a published copy differs in its last bits at most
 
 
 class KeyMapError(ValueError):
-    """A checkpoint that does not fit the module; the message lists every name that is wrong."""
+    """A checkpoint that does not fit the module; the message counts the names that are wrong, and lists the
+    first of them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,7 +113,8 @@ def load(
     no weights. `on_host` leaves the arrays to NumPy, for a module that is to be laid out over many devices.
 
     Raises:
-        KeyMapError: names are missing, unexpected, of the wrong shape or dtype, or a constant differs; all are listed.
+        KeyMapError: names are missing, unexpected, of the wrong shape or dtype, or a constant differs; the
+            first of them are listed.
         ValueError: the map itself leaves out a parameter of the module, or fills one twice.
     """
     _require_complete(module, slots)
@@ -123,7 +126,10 @@ def load(
             f"{key} is not this module's table" for key, a in constants.items() if _differ(given[key], a)
         ]
     if problems:
-        raise KeyMapError(f"The checkpoint does not fit ({len(problems)} names): {'; '.join(problems)}")
+        more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+        raise KeyMapError(
+            f"The checkpoint does not fit ({len(problems)} names): {'; '.join(problems[:_SHOWN])}{more}"
+        )
     filled = [slot for slot in slots if isinstance(slot, Slot) and not slot.constant]
     arrays = [array for slot in filled for array in _read(slot, given, slot.leaves(module))]
     arrays = arrays if on_host else [jnp.asarray(array) for array in arrays]
