@@ -26,7 +26,9 @@ class FakeHub:
     files: dict[tuple[str, str], bytes] = field(default_factory=dict)
     sent: dict[tuple[str, str], bytes] = field(default_factory=dict)
     gated: set[str] = field(default_factory=set)
+    headers: dict[str, str] = field(default_factory=dict)
     failing: bool = False
+    silent: threading.Event | None = None
     requests: list[str] = field(default_factory=list)
 
     def answer(self, path: str) -> tuple[int, dict[str, str], bytes]:
@@ -44,13 +46,14 @@ class FakeHub:
         if revision not in ("main", COMMIT):
             return 404, {"X-Error-Code": "RevisionNotFound"}, b""
         if (repository, file) not in self.files:
-            return 404, {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": COMMIT}, b""
+            return 404, {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": COMMIT, **self.headers}, b""
         data = self.files[repository, file]
         headers = {
             "X-Repo-Commit": COMMIT,
             "ETag": f'"{hashlib.sha256(data).hexdigest()}"',
             "Content-Length": str(len(data)),
         }
+        headers |= self.headers
         return 200, headers, self.sent.get((repository, file), data)
 
 
@@ -62,6 +65,9 @@ def serve(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
     class Handler(BaseHTTPRequestHandler):
         def reply(self, body: bool) -> None:
             hub.requests.append(f"{self.command} {self.path}")
+            if hub.silent is not None:
+                hub.silent.wait()
+                return
             status, headers, data = hub.answer(self.path)
             self.send_response(status)
             for name, value in headers.items():

@@ -5,6 +5,8 @@ import hashlib
 import json
 import os
 import shutil
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save, save_file
 
-from laminate.pretrained import download, hub, repository
+from laminate.pretrained import download, hub, hub_client, repository
 from laminate.pretrained.family import KnownWeights
 from laminate.pretrained.pins import PINS_FILE, read_pins
 from laminate.pretrained.registry import KNOWN
@@ -103,7 +105,7 @@ def test_shards_that_are_missing_doubled_or_of_another_index_are_refused(tmp_pat
         ({}, "has no weight_map"),
         ({"weight_map": {"a": "../../a.safetensors"}}, "is no .safetensors file in its folder"),
         ({"weight_map": {"a": "a.bin"}}, "is no .safetensors file in its folder"),
-        ([], "holds no JSON object"),
+        ([], "must be an object, got"),
     ],
 )
 def test_an_index_that_is_none_is_refused(tmp_path, index, expected):
@@ -295,6 +297,35 @@ def test_no_network_is_one_message(fake, monkeypatch):
     monkeypatch.undo()
     with pytest.raises(download.FetchError, match=r"cannot be the name of a repository"):
         download.fetch("a/b/c", "model.safetensors", revision="main")
+
+
+@pytest.mark.parametrize("header", ["ETag", "X-Linked-Etag", "X-Repo-Commit"])
+@pytest.mark.parametrize("value", ['"../../../../outside"', "/tmp/outside", "..", '"a/b"'])
+@pytest.mark.parametrize("file", ["model.safetensors", "absent.json"])
+def test_a_hub_that_names_a_place_outside_the_cache_is_refused(fake, tmp_path, header, value, file):
+    fake.headers = {header: value}
+    before = sorted(path for path in tmp_path.rglob("*") if path.is_file())
+    with pytest.raises(
+        download.FetchError, match=rf"answers with the {header} .*no name of a file .*nothing was written"
+    ):
+        download.fetch(REPOSITORY, file, revision="main")
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == before
+
+
+@pytest.mark.parametrize("revision", ["main", COMMIT])
+def test_a_hub_that_never_answers_is_given_up_after_the_stated_time(fake, monkeypatch, revision):
+    fake.silent, began = threading.Event(), time.monotonic()
+    monkeypatch.setattr(hub_client, "ANSWERING", 0.5)
+    try:
+        with pytest.raises(
+            download.UnreachableError, match=r"cannot be reached \(127.0.0.1 does not answer within"
+        ):
+            hub.load(f"{REPOSITORY}@{revision}")
+    finally:
+        fake.silent.set()
+    assert time.monotonic() - began < 5.0
+    fake.silent = None
+    assert same(hub.load(f"{REPOSITORY}@{revision}"), TINY)
 
 
 # Known names

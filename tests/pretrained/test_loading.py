@@ -19,6 +19,7 @@ from laminate.pretrained.teachers import (
     teacher_shapes,
     vision_teacher,
 )
+from laminate.pretrained.tensors import open_tensors
 from laminate.recipes.network import PRETRAINED_TEACHERS, find_teacher
 from laminate.tokenizers import rae
 from tests.oracles.arrays import normal
@@ -244,3 +245,31 @@ def test_a_config_that_says_another_type_of_encoder_is_refused(tmp_path):
     (folder / "config.json").write_text(json.dumps({**checkpoints.DECODER, "encoder_type": "mae"}))
     with pytest.raises(ValueError, match="looks like DINOv2 with registers"):
         rae.load(folder)
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    ["module.", "_orig_mod.", "module._orig_mod.", "model.", "teacher.backbone.", "model.module.encoder."],
+)
+def test_what_a_training_puts_in_front_of_every_name_does_not_matter(folder, tmp_path, prefix):
+    weights = open_tensors(folder / "model.safetensors")
+    save_file({prefix + name: array for name, array in weights.items()}, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text((folder / "config.json").read_text())
+    plain, wrapped = load_teacher(folder), load_teacher(tmp_path)
+    assert jax.tree.all(jax.tree.map(np.array_equal, plain, wrapped))
+    if prefix.startswith(("module.", "_orig")):  # the same network, wherever its names come from
+        assert teacher_identity(str(tmp_path)) == teacher_identity(str(folder))
+
+
+@pytest.mark.parametrize("prefixes", [("student.", "teacher."), ("a.b.", "a.c."), ("", "module.")])
+def test_two_networks_in_one_file_are_told_apart_in_one_short_line(folder, tmp_path, prefixes):
+    weights = open_tensors(folder / "model.safetensors")
+    save_file(
+        {p + name: array for p in prefixes for name, array in weights.items()}, tmp_path / "model.safetensors"
+    )
+    (tmp_path / "config.json").write_text((folder / "config.json").read_text())
+    with pytest.raises(ValueError, match=r"begin with|does not fit") as caught:
+        load_teacher(tmp_path)
+    assert "\n" not in str(caught.value)
+    if "" not in prefixes:
+        assert all(prefix in str(caught.value) for prefix in prefixes) and len(str(caught.value)) < 300

@@ -13,6 +13,7 @@ from typing import NoReturn
 import huggingface_hub
 from huggingface_hub import constants, errors
 
+from laminate.pretrained.hub_client import HostileHubError, SilentHubError, asked
 from laminate.pretrained.pins import cache_folder, sha256_of
 
 # The library's HTTP client is httpx in some releases and httpx2 in others.
@@ -58,16 +59,22 @@ def fetch(
 
     Raises:
         AbsentError: the repository has no such file.
-        UnreachableError: there is no network, or it is switched off.
+        UnreachableError: there is no network, it is switched off, or the hub does not answer.
         FetchError: no permission, no such repository or revision, a full disk, or an incomplete download.
     """
     known = cached(repository, file, revision=revision, cache=cache)
     try:
-        path = Path(
-            huggingface_hub.hf_hub_download(
+        with asked():
+            found = huggingface_hub.hf_hub_download(
                 repository, file, revision=revision, cache_dir=cache_folder(cache), local_files_only=offline
             )
-        )
+        path = Path(found)
+    except HostileHubError as error:
+        raise FetchError(f"{error}.") from error
+    except SilentHubError as error:
+        raise _unreachable(
+            f"{file} of {repository}@{revision}", cache_folder(cache), f" ({error})"
+        ) from error
     except (errors.EntryNotFoundError, OSError, errors.HFValidationError, _HTTP_ERROR) as error:
         _explain(error, f"{file} of {repository}@{revision}", repository, revision, cache_folder(cache))
     if path != known:

@@ -1,6 +1,5 @@
 """The files that hold weights: one, or the shards of an index, in a folder."""
 
-import json
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -11,8 +10,10 @@ from etils import epath
 from laminate.pretrained.family import CONFIG, MODEL
 from laminate.pretrained.pickles import PICKLES, refuse_pickle
 from laminate.pretrained.tensors import SUFFIX, WeightsError, open_tensors
+from laminate.storage import strict_json
 
 INDEX = ".safetensors.index.json"
+WRAPPERS = ("module.", "_orig_mod.")
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,10 @@ class Files:
 
 
 def read(files: Files) -> dict[str, np.ndarray]:
-    """The tensors of all files together. Raises WeightsError if two of them hold one name, or the index differs."""
+    """The tensors of all files together, `unwrapped`.
+
+    Raises WeightsError if two of them hold one name, or the index differs.
+    """
     weights: dict[str, np.ndarray] = {}
     for path in files.weights:
         tensors = open_tensors(path)
@@ -43,6 +47,15 @@ def read(files: Files) -> dict[str, np.ndarray]:
                 f"{files.index} and its shards differ: {len(lacking)} names are missing ({', '.join(lacking[:3])}), "
                 f"{len(extra)} are not in the index ({', '.join(extra[:3])}). Fetch or copy all of them again."
             )
+    return unwrapped(weights)
+
+
+def unwrapped(weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """`weights` without what DistributedDataParallel and torch.compile put in front of every name."""
+    for _ in range(len(WRAPPERS)):
+        for wrapper in WRAPPERS:
+            if weights and all(name.startswith(wrapper) and name != wrapper for name in weights):
+                weights = {name.removeprefix(wrapper): array for name, array in weights.items()}
     return weights
 
 
@@ -103,9 +116,6 @@ def shard_map(index: epath.Path) -> dict[str, str]:
 def read_json(path: epath.Path) -> dict[str, Any]:
     """The JSON object in a file. Raises WeightsError if there is none."""
     try:
-        tree = json.loads(path.read_text())
-    except (ValueError, RecursionError) as error:
-        raise WeightsError(f"{path} is damaged: it is not JSON ({error}). Fetch or copy it again.") from error
-    if not isinstance(tree, dict):
-        raise WeightsError(f"{path} is damaged: it holds no JSON object. Fetch or copy it again.")
-    return tree
+        return strict_json.read_json(path).members()
+    except strict_json.JsonError as error:
+        raise WeightsError(f"{path} is damaged: {error}. Fetch or copy it again.") from error

@@ -18,6 +18,7 @@ import numpy as np
 from etils import epath
 
 from laminate.pretrained.pickles import is_pickle, refuse_pickle
+from laminate.storage.strict_json import JsonError, parse_json
 
 SUFFIX = ".safetensors"
 _LARGEST_HEADER = 100_000_000
@@ -158,18 +159,10 @@ def _refuse_foreign(start: bytes, where: str) -> None:
 
 
 def _json(header: bytes, where: str) -> dict[str, Any]:
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        tree = dict(pairs)
-        if len(tree) != len(pairs):
-            raise ValueError("a name is used twice")
-        return tree
-
     try:
-        tree = json.loads(header, object_pairs_hook=once)
-    except (ValueError, RecursionError) as error:
-        raise WeightsError(
-            f"{where} is damaged: its header is not JSON ({error}). Fetch it again."
-        ) from error
+        tree = parse_json(header, "its header")
+    except JsonError as error:
+        raise WeightsError(f"{where} is damaged: {error}. Fetch it again.") from error
     if not isinstance(tree, dict):
         raise WeightsError(f"{where} is damaged: its header is no JSON object. Fetch it again.")
     return tree
