@@ -15,7 +15,8 @@ from PIL import Image
 from laminate.analysis.reconstruction import latents
 from laminate.analysis.tokenizer_report import latent_statistics, with_statistics
 from laminate.data.host_slice import HostShare
-from laminate.data.records import Example, RecordsManifest
+from laminate.data.records import RecordsManifest
+from laminate.data.schema import Example
 from laminate.parallel.feeding import feed, parts_of_host
 from laminate.parallel.mesh import MeshShape, build_mesh
 from laminate.parallel.sharding import place

@@ -18,8 +18,7 @@ from array_record.python import array_record_module  # pyright: ignore[reportAtt
 from laminate.data.array_schema import IMAGE_FIELD, ArrayFacts
 from laminate.data.left_out import LeftOut
 from laminate.data.options import MAX_PIXELS
-from laminate.data.schema import NO_LABEL, SchemaError, parse_example
-from laminate.data.schema import Example as Example
+from laminate.data.schema import NO_LABEL, Example, SchemaError, parse_example
 
 HELD_OUT_FRACTION = 0.1
 NOTHING_SAID: dict[str, Any] = {"left_out": (), "locked": (), "notes": ()}

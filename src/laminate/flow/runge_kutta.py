@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, Int
 
 from laminate.flow.path import State, Velocity
 from laminate.flow.solver import Solver, SolverState
-from laminate.types import Scalar
+from laminate.types import Scalar, exact
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,7 @@ RK4_38 = RungeKutta(
 """Kutta's 3/8 rule, which torchdiffeq calls `rk4`."""
 
 
+@exact
 def _moved(x: State, slopes: State, weights: Float[Array, " stages"]) -> State:
     """`x + sum_i weights[i] slopes[i]`."""
     return jax.tree.map(lambda a, k: a + jnp.tensordot(weights.astype(a.dtype), k, axes=1), x, slopes)

@@ -5,6 +5,12 @@ import shlex
 from pathlib import PurePath
 from typing import NoReturn
 
+_WEIGHTS_OF = (
+    *("ema", "model_ema", "ema_model", "ema_state_dict", "state_dict_ema"),
+    *("teacher", "state_dict", "model", "module"),
+)
+"""Where the checkpoints of trainings keep the weights that are used afterwards, averaged ones before others."""
+
 PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
 
 
@@ -23,18 +29,25 @@ def conversion(path: str) -> str:
     """The shell command that turns the pickle at `path` into a safetensors file beside it.
 
     It needs torch, so it is for another environment. Of a training's checkpoint it takes the averaged weights if
-    there are any; `weights_only=True` lets no code run.
+    there are any, at any depth, and of one that names them otherwise the dictionary with the most tensors. Where it
+    finds none it says so and writes nothing; `weights_only=True` lets no code run.
     """
     out = (
         str(PurePath(path).with_suffix(".safetensors"))
         if PurePath(path).suffix in PICKLES
         else f"{path}.converted"
     )
+    source, target = json.dumps(path), json.dumps(out)
     code = (
-        "import torch, safetensors.torch as s; "
-        f'w = torch.load({json.dumps(path)}, map_location="cpu", weights_only=True); '
-        'w = next((w[k] for k in ("ema", "state_dict", "model") if isinstance(w.get(k), dict)), w); '
-        f"s.save_file({{k: v.clone().contiguous() for k, v in w.items() if torch.is_tensor(v)}}, {json.dumps(out)})"
+        "import sys, torch, safetensors.torch as s; "
+        "own = lambda w: {k: v for k, v in w.items() if isinstance(k, str) and torch.is_tensor(v)}; "
+        "inside = lambda w, names: [t for k in names if isinstance(w.get(k), dict) and (t := find(w[k]))]; "
+        f"find = lambda w: next(iter(inside(w, {_WEIGHTS_OF})), None) or own(w) "
+        "or max(inside(w, w), key=len, default={}); "
+        f'w = torch.load({source}, map_location="cpu", weights_only=True); '
+        "t = find(w) if isinstance(w, dict) else {}; "
+        f't or sys.exit({source} + ": no tensors in it, so nothing is written"); '
+        f"s.save_file({{k: v.clone().contiguous() for k, v in t.items()}}, {target})"
     )
     return f"python -c {shlex.quote(code)}"
 

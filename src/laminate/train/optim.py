@@ -119,7 +119,7 @@ def _clipped(
 
 
 def decay_mask(params: Any) -> Any:
-    """A tree of bools like `params`: True for the matrices of linear maps and convolutions, and for all of Muon's.
+    """A tree of bools shaped like `params`: True for the matrices of linear maps and convolutions, which are Muon's.
 
     Token tables (registers, positions, mask tokens) have two axes as well, and never decay: the paper's "2-D weights
     only", where those tables are (1, n, dim).

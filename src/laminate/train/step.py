@@ -74,7 +74,7 @@ def make_step(
         share = next(iter(batch.values())).shape[0]
         rows = rows_of_this_device(share)
         step_key = jax.random.fold_in(state.key, state.step)
-        frozen = resolve_outside_scans(wrap_shards(frozen, like[1], mesh, compute_dtype))
+        frozen = resolve_outside_scans(wrap_shards(frozen, like[1], mesh, None))
         local, sum_over_devices = jax.vjp(lambda p: per_device(p, like[0].params, mesh), state.params)
 
         def mean_loss(params: PyTree, batch: GlobalBatch, rows: Array) -> tuple[Scalar, Metrics]:
@@ -230,12 +230,12 @@ def _over_mesh(
     compute_dtype: jnp.dtype,
     out: P,
 ) -> Callable[[Any, PyTree, GlobalBatch], dict[str, Any]]:
-    def resolved(tree: PyTree, like: PyTree) -> PyTree:
-        return resolve_outside_scans(wrap_shards(tree, like, mesh, compute_dtype))
+    def resolved(tree: PyTree, like: PyTree, dtype: jnp.dtype | None) -> PyTree:
+        return resolve_outside_scans(wrap_shards(tree, like, mesh, dtype))
 
     def call(m: Any, f: PyTree, batch: GlobalBatch) -> dict[str, Any]:
         return jax.shard_map(
-            lambda m, f, b: body(resolved(m, model), resolved(f, frozen), b),
+            lambda m, f, b: body(resolved(m, model, compute_dtype), resolved(f, frozen, None), b),
             mesh=mesh,
             in_specs=(specs(model, mesh), specs(frozen, mesh), P(AXES)),
             out_specs=out,

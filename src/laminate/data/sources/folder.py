@@ -7,7 +7,8 @@ from typing import SupportsIndex
 
 from laminate.data.left_out import in_one_line, shown
 from laminate.data.options import AS_IT_SAYS, SourceOptions
-from laminate.data.records import MAX_IMAGE_BYTES, Example, RecordError, RecordsManifest, fingerprint
+from laminate.data.records import MAX_IMAGE_BYTES, RecordError, RecordsManifest, fingerprint
+from laminate.data.schema import Example
 from laminate.data.sources.files import class_list, labels_of
 from laminate.data.sources.layout import Part, arrange
 from laminate.data.sources.survey import IMAGE_SUFFIXES, File, Survey, survey

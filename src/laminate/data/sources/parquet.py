@@ -15,8 +15,8 @@ from typing import Any, NamedTuple, SupportsIndex
 
 from laminate.data.left_out import LeftOut, shown
 from laminate.data.options import AS_IT_SAYS, SourceOptions
-from laminate.data.records import Example, RecordError, RecordFileError, RecordsManifest, fingerprint
-from laminate.data.schema import NO_LABEL
+from laminate.data.records import RecordError, RecordFileError, RecordsManifest, fingerprint
+from laminate.data.schema import NO_LABEL, Example
 from laminate.data.sources.files import by_split, distinct_names
 from laminate.data.sources.parquet_columns import Columns, class_names, columns_of, holds_images
 
