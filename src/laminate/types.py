@@ -1,11 +1,13 @@
-"""The vocabulary that every layer of the library shares: axis names, and three contracts on pytrees.
+"""The vocabulary that every layer of the library shares: axis names, and contracts on pytrees.
 
 Axis names in annotations: ``tokens`` and ``dim`` (a sequence), ``height width channels`` (an image),
 ``latents latent_dim`` (a tokenizer's latent), ``heads`` and ``head_dim`` (attention).
 """
 
 import abc
-from typing import Any
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 import equinox as eqx
 import jax
@@ -21,6 +23,9 @@ Latents = Float[Array, "latents latent_dim"]
 Codes = Float[Array, "latents channels"]
 Indices = Int[Array, " latents"]
 Metrics = dict[str, Scalar]
+
+A = ParamSpec("A")
+T = TypeVar("T")
 
 
 # The name under which a resolved parameter is known to rematerialisation policies.
@@ -38,7 +43,14 @@ class Scanned(eqx.Module):
 
 
 class Float32Params(eqx.Module):
-    """A module that computes in float32 whatever the dtype around it: its parameters are never whole in another one."""
+    """A module that computes in float32 whatever the dtype around it: its parameters are never whole in another one.
+
+    What it multiplies, it multiplies in float32 as well: its methods are `exact`.
+    """
+
+
+class BatchStatistics(eqx.Module):
+    """A module that is trained on the statistics of a whole global batch, which then comes in no parts."""
 
 
 class Lazy(eqx.Module):
@@ -47,6 +59,21 @@ class Lazy(eqx.Module):
     @abc.abstractmethod
     def resolve(self) -> Array:
         raise NotImplementedError
+
+
+def exact(function: Callable[A, T]) -> Callable[A, T]:
+    """`function` whose products of float32 arrays are float32 on every device, in their derivatives too.
+
+    A TPU takes them in one bfloat16 pass unless it is told. It costs six passes there, and nothing on a CPU; products
+    of bfloat16 arrays stay as they are.
+    """
+
+    @wraps(function)
+    def _exactly(*args: A.args, **kwargs: A.kwargs) -> T:
+        with jax.default_matmul_precision("highest"):
+            return function(*args, **kwargs)
+
+    return _exactly
 
 
 def is_lazy(node: Any) -> bool:

@@ -163,3 +163,26 @@ def test_a_grid_shows_every_image_in_its_place():
     assert (shown[36:, 16 + 12 + 27 + 40 :] == 255).all()  # where a sixth image would stand
     with pytest.raises(ValueError, match="a name for each row"):
         sample_grid(images, columns=3, rows=("cat",))
+
+
+def test_only_the_classes_that_were_asked_for_are_counted():
+    """Class 2 of three: classes that it is taken for by mistake, and images of others, are in no figure."""
+    rng = np.random.default_rng(4)
+    labels = np.repeat(np.arange(3), 20)
+    means, spread = np.array([0.1, 0.5, 0.9]), np.array([0.0, 0.0, 0.05])
+
+    def images():
+        flat = means[labels][:, None, None, None] * np.ones((60, 9, 8, 3))
+        return flat + spread[labels][:, None, None, None] * rng.standard_normal(flat.shape)
+
+    training, held_out, asked = Labelled(images(), labels), Labelled(images(), labels), np.full(20, 2)
+    mixed = images()[[*range(5), *range(20, 25), *range(40, 50)]]  # five each are taken for classes 0 and 1
+    found = check(Labelled(mixed, asked), training, held_out)
+    own = training.images[40:].reshape(20, -1)
+    gaps = np.linalg.norm(own[:, None] - own[None], axis=-1) + 1e9 * np.eye(20)
+    assert found.real_distance == pytest.approx(gaps.min(1).mean() / np.sqrt(own.shape[1]), rel=1e-3)
+    for one in found.recognised.values():
+        assert (one.right, one.real, one.classes) == (0.5, 1.0, 1.0)
+    none = check(Labelled(images()[:20], asked), training, Labelled(images()[:40], labels[:40]))
+    for one in none.recognised.values():
+        assert (one.right, one.classes) == (0.0, 0.0) and np.isnan(one.real)  # no held-out image of class 2

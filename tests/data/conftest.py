@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from laminate.data.records import Example, RecordError, Records, RecordsManifest
+from laminate.data.records import RecordError, Records, RecordsManifest
+from laminate.data.schema import Example
 
 
 class PaintedRecords:

@@ -147,6 +147,16 @@ def test_a_jpeg_without_its_last_few_bytes_is_read_and_noticed(missing, options)
     assert difference.mean() <= 256 / (80 * 96) + 1 / 64
 
 
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("reduction", [1, 2, 8])
+def test_what_may_be_missing_of_a_jpeg_does_not_depend_on_how_small_it_is_decoded(mode, reduction):
+    noise = np.random.default_rng(1).integers(0, 256, (256, 320, 3), np.uint8)
+    whole = encoded(Image.fromarray(noise).convert(mode))
+    assert decode_image(whole[:-4], reduction=reduction).shape == (256 // reduction, 320 // reduction, 3)
+    with pytest.raises(ImageError):
+        decode_image(whole[: len(whole) * 19 // 20], reduction=reduction)
+
+
 @pytest.mark.parametrize("mode", ["RGB", "L", "P", "CMYK", "I;16", "1", "RGBA"])
 @pytest.mark.parametrize("compression", [None, "tiff_lzw", "tiff_adobe_deflate"])
 def test_tiff_is_read_as_pillow_reads_it(mode, compression):

@@ -21,6 +21,7 @@ from laminate.recipes.latent import TokenizerId
 from laminate.recipes.network import PLAIN
 from laminate.runs.load_tokenizer import load_tokenizer
 from laminate.runs.pretrained import load_pretrained
+from laminate.runs.setup import setup
 from laminate.train.checkpoint import Checkpoints
 from laminate.train.export import named_weights
 from laminate.types import split_buffers
@@ -268,3 +269,12 @@ def test_best_by_chooses_the_step_that_is_exported(job, finished, monkeypatch):
     assert any((averaged(3)[name] != averaged(6)[name]).any() for name in averaged(6))
     config = json.loads((job.run / "decoder" / "config.json").read_text())
     assert config["metrics"]["val/psnr"] == 30.0
+
+
+def test_batch_norm_and_a_batch_in_parts_are_refused_before_anything_is_written(job):
+    recipe = begun(kind="patchgan", patch_norm="batch")
+    flags, resolved = job.command("--device-batch-size", "1", recipe=recipe)
+    tokenizer = load_tokenizer(flags.tokenizer)
+    with pytest.raises(ValueError, match=r"in(to)? \d+ parts.*--set adversary.patch_norm=group"):
+        setup(flags, resolved, tokenizer=tokenizer)
+    assert not job.run.exists()

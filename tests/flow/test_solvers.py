@@ -1,5 +1,6 @@
 """Samplers on a flow that is known exactly: order, compilation, broken states."""
 
+import itertools
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,10 +12,12 @@ import pytest
 from laminate.flow import (
     EULER,
     HEUN,
+    HEUN2,
     HEUN3,
     MIDPOINT,
     RK4,
     RK4_38,
+    STRAIGHT,
     EulerMaruyama,
     Solver,
     diffusion,
@@ -29,6 +32,7 @@ METHODS = {
     "euler": EULER,
     "midpoint": MIDPOINT,
     "heun": HEUN,
+    "heun2": HEUN2,
     "heun3": HEUN3,
     "rk4": RK4,
     "rk4_38": RK4_38,
@@ -73,6 +77,33 @@ def test_all_step_counts_share_one_program():
 def test_a_grid_may_stop_short():
     reached = flowed(NOISE, time_grid(200, last=0.5), RK4).state
     np.testing.assert_allclose(reached, gaussian.at(NOISE, 0.5), atol=1e-4)
+
+
+def test_heun_never_asks_for_the_velocity_where_no_noise_is_left():
+    """Its last step into the data is Euler's; one that stops before is Heun's own."""
+    asked = lambda x, t: jnp.where(t >= 1.0, jnp.nan, 1.0) * gaussian.velocity(x, t)
+    grid = time_grid(6, time_shift=3.0)
+    reached = solve(asked, NOISE, grid, HEUN)
+    assert int(reached.broken_at) == -1 and int(solve(asked, NOISE, grid, HEUN2).broken_at) == 5
+    before, t = NOISE, np.asarray(grid.times)[:7]
+    for start, end in itertools.pairwise(t[:-1]):
+        first = gaussian.velocity(before, start)
+        second = gaussian.velocity(before + (end - start) * first, end)
+        before = before + (end - start) * (first + second) / 2
+    wanted = before + (t[6] - t[5]) * gaussian.velocity(before, t[5])
+    np.testing.assert_allclose(reached.state, wanted, atol=1e-5)
+    short = time_grid(6, last=0.9)
+    np.testing.assert_array_equal(
+        solve(gaussian.velocity, NOISE, short, HEUN).state,
+        solve(gaussian.velocity, NOISE, short, HEUN2).state,
+    )
+
+
+def test_heun_is_exact_beside_a_prediction_of_data_that_is_never_divided_by_its_floor():
+    """The data themselves as prediction: every step lies on the straight path, the last one too."""
+    data = jnp.linspace(1.0, 3.0, 9)
+    exact = lambda x, t: STRAIGHT.data_to_velocity(x, data, t, min_one_minus_t=1e-3)
+    np.testing.assert_allclose(solve(exact, NOISE, time_grid(5), HEUN).state, data, atol=1e-5)
 
 
 def test_the_first_broken_interval_is_reported():

@@ -201,8 +201,24 @@ def test_weights_of_another_size_are_listed_with_both_shapes():
     with pytest.raises(KeyMapError, match="DINOv2 that was asked for") as caught:
         DINOV2.load({**CONFIG, "hidden_size": 12, "num_hidden_layers": 3}, WEIGHTS)
     message = str(caught.value)
-    assert "missing encoder.layer.2.attention.attention.key.weight (12, 12)" in message
-    assert "encoder.layer.1.mlp.fc1.weight has shape (32, 8), expected (48, 12)" in message
+    assert "missing encoder.layer.2.norm2.weight (12,); and 15 more like these" in message
+    assert "embeddings.position_embeddings has shape (1, 5, 8), expected (1, 5, 12); and 39 more" in message
+
+
+@pytest.mark.parametrize(
+    "prefix", ["module.", "_orig_mod.", "model.", "module._orig_mod.", "teacher.backbone."]
+)
+def test_a_wrapper_before_every_name_changes_nothing(prefix: str):
+    wrapped = DINOV2.load(CONFIG, {prefix + name: array for name, array in WEIGHTS.items()})
+    assert eqx.tree_equal(wrapped, DINOV2.load(CONFIG, WEIGHTS))
+
+
+def test_weights_behind_a_prefix_beside_others_are_said_in_one_line():
+    both = {"backbone." + name: array for name, array in WEIGHTS.items()}
+    both["dino_head.mlp.0.weight"] = np.zeros((3, 8), np.float32)
+    with pytest.raises(KeyMapError, match=r"behind 'backbone\.', beside 1 of something else") as caught:
+        DINOV2.load(CONFIG, both)
+    assert len(str(caught.value)) < 400
 
 
 def test_missing_unexpected_misshapen_and_integer_arrays_are_one_error():

@@ -1,7 +1,10 @@
 """A safetensors file is read exactly, or refused in one message that says what is wrong with it."""
 
 import json
+import shlex
 import struct
+import sys
+import types
 from pathlib import Path
 
 import ml_dtypes
@@ -183,29 +186,55 @@ def test_a_path_without_a_file_is_refused(tmp_path):
         open_tensors(tmp_path)
 
 
-def test_the_command_that_converts_a_pickle_does_so(tmp_path, monkeypatch):
-    """Run with a torch that is one dictionary: names, order and nesting are what is at stake."""
-    import shlex
-    import sys
-    import types
+class Tensor(str):
+    clone = contiguous = lambda self: self
 
-    torch, written_files = types.ModuleType("torch"), {}
 
-    class Tensor(str):
-        clone = contiguous = lambda self: self
+NEW = {"x": Tensor("new")}
+OLD = {"x": Tensor("old"), "y": Tensor("old")}
 
-    nested = {"epoch": 3, "model": {"x": Tensor("old")}, "ema": {"x": Tensor("new"), "n": 1}}
-    torch.load = lambda path, map_location, weights_only: nested if weights_only and "it's" in path else None
+
+@pytest.mark.parametrize(
+    "checkpoint",
+    [
+        NEW,
+        {"epoch": Tensor("3"), "model": NEW},
+        {"epoch": 3, "model": OLD, "ema": {**NEW, "decay": 0.9}},
+        {"state_dict": OLD, "state_dict_ema": NEW, "optimizer": {"state": {0: OLD}}},
+        {"student": OLD, "teacher": NEW},
+        {"model": {"state_dict": NEW, "config": {}}},
+        {"net": {"weights": NEW}, "config": {"width": 8}},
+        {"optimizer": {"state": {0: {1: Tensor("old")}}}, "generator": NEW},
+    ],
+)
+def test_the_command_that_converts_a_pickle_finds_the_weights_at_any_depth(checkpoint, monkeypatch):
+    assert converted(checkpoint, monkeypatch) == {"some folder/it's.safetensors": {"x": "new"}}
+
+
+@pytest.mark.parametrize("checkpoint", [{}, {"epoch": 3}, [Tensor("x")], {"model": {"config": {"a": 1}}}])
+def test_the_command_that_converts_a_pickle_writes_nothing_where_there_are_no_tensors(
+    checkpoint, monkeypatch
+):
+    with pytest.raises(SystemExit, match=r"it's\.pt: no tensors in it"):
+        converted(checkpoint, monkeypatch)
+
+
+def converted(checkpoint: object, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, str]]:
+    """What the command writes, run with a torch that is one dictionary: names, order and nesting are at stake."""
+    torch, written = types.ModuleType("torch"), {}
+    torch.load = lambda path, map_location, weights_only: (
+        checkpoint if weights_only and "it's" in path else None
+    )
     torch.is_tensor = lambda value: isinstance(value, Tensor)
     module = types.ModuleType("safetensors.torch")
-    module.save_file = lambda tensors, path: written_files.update({path: tensors})
+    module.save_file = lambda tensors, path: written.update({path: tensors})
     monkeypatch.setitem(sys.modules, "torch", torch)
     monkeypatch.setitem(sys.modules, "safetensors.torch", module)
     monkeypatch.setattr(sys.modules["safetensors"], "torch", module, raising=False)
     python, flag, code = shlex.split(conversion("some folder/it's.pt"))
     assert (python, flag) == ("python", "-c")
     exec(compile(code, "conversion", "exec"), {})
-    assert written_files == {"some folder/it's.safetensors": {"x": "new"}}
+    return written
 
 
 def test_a_pickle_is_refused_as_a_value_that_can_be_mended():

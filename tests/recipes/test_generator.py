@@ -5,12 +5,15 @@ from decimal import Decimal
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from laminate.analysis.generation import FlowConfig
 from laminate.flow import dimension_shift
+from laminate.nn import LabelEmbed
 from laminate.recipes.families import from_json, to_json
 from laminate.recipes.flatdino.family import VAE
 from laminate.recipes.generator import names as generator_names
@@ -21,6 +24,7 @@ from laminate.recipes.generator.presets import LIGHTNING, named_generator
 from laminate.recipes.generator.recipe import Guidance
 from laminate.recipes.latent import LatentSpec, TokenizerId, for_latents
 from laminate.recipes.network import PRETRAINED_TEACHERS
+from laminate.runs.load_generator import Generator, require_alike
 from laminate.types import is_buffer
 from tests.oracles.printed_costs import printed_costs
 
@@ -214,3 +218,40 @@ def test_names_are_explained_part_by_part():
     assert generator_names.meanings(generator_names.parse("ditxl")) == (
         ("ditxl", "LightningDiT, extra large"),
     )
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"prediction": "data"}, "prediction"),
+        ({"min_one_minus_t": 0.25}, "floor"),
+        ({"time_shift": 2.0}, "shift"),
+        ({"time_shift_base": None}, "shift"),
+        ({"steps": 25}, "steps"),
+        ({"normalize": True}, "normalize"),
+        ({"classes": 7}, "classes"),
+        ({"tokens": 31}, "tokens"),
+    ],
+)
+def test_a_generator_is_guided_only_by_one_whose_output_means_the_same(change, named):
+    strong = Generator(None, latent_recipe("ditb", 32, 64), "strong")
+    weak = Generator(None, replace(latent_recipe("dits", 32, 64), **change), "weak")
+    with pytest.raises(ValueError, match=rf"differ in .*\b{named}\b"):
+        require_alike(strong, weak)
+    require_alike(strong, Generator(None, latent_recipe("dits", 32, 64), "smaller"))
+
+
+def test_without_a_null_class_an_image_without_a_label_is_of_no_class():
+    """And of the last one least of all, to which an index beyond the table is clamped."""
+    recipe = replace(latent_recipe("dits", 3, 5), classes=4, class_dropout=0.0)
+    flow = FlowConfig.of(recipe, np.dtype("float32"))
+    embed = LabelEmbed(4, 6, null_class=False, key=jax.random.key(0))
+    table = np.asarray(embed.table)
+    for label in range(4):
+        np.testing.assert_array_equal(embed(flow.label(jnp.asarray(label, jnp.int32))), table[label])
+    for label in (-1, -2, 4, 99):
+        np.testing.assert_array_equal(embed(flow.label(jnp.asarray(label, jnp.int32))), np.zeros(6))
+    slope = jax.grad(lambda e: jnp.sum(e(flow.label(jnp.asarray(-1, jnp.int32)))))(embed)
+    np.testing.assert_array_equal(slope.table, np.zeros_like(table))
+    dropped = LabelEmbed(4, 6, key=jax.random.key(0))
+    np.testing.assert_array_equal(dropped(flow.label(jnp.asarray(-1, jnp.int32))), dropped.table[4])

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +14,8 @@ from laminate.recipes.families import from_json, to_json, to_tree
 from laminate.recipes.flatdino.family import FSQ, VAE
 from laminate.recipes.flatdino.presets import FSQ_PRESETS, VAE_PRESETS, embedded_fsq, embedded_vae
 from laminate.recipes.flatdino.recipe import released
+from laminate.recipes.generator.family import GENERATOR
+from laminate.recipes.image_decoder.family import IMAGE_DECODER
 from laminate.recipes.network import TeacherConfig, VitConfig, find_teacher, patch_teacher
 from laminate.recipes.sizes import SIZES
 from laminate.recipes.training import Optimizer, Schedule
@@ -228,3 +231,40 @@ def test_teachers_are_found_by_name():
     assert find_teacher("dinov2-b", image_size=448).patches == 1024
     assert find_teacher("patches") == patch_teacher(64, 8)
     assert find_teacher("patches-32-4") == TeacherConfig("patches", image_size=32, patches=64, dim=48)
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        VAE.names.recipe("embedded-16-128"),
+        GENERATOR.names.recipe("embedded-dit"),
+        GENERATOR.names.recipe("ditxl"),
+    ],
+)
+@given(steps=st.integers(1, 100_000))
+def test_a_shorter_training_averages_over_fewer_steps(recipe, steps):
+    """What the initial weights are of the average at the end: at most what they are after the full length."""
+    before, now = recipe.optimizer.ema_decay, recipe.in_steps(steps).optimizer.ema_decay
+    assert 0.0 <= now <= before
+    if recipe.schedule.unit == "epochs":
+        assert now**steps <= np.exp(-9.99) or now == before
+        assert now == before or now**steps == pytest.approx(np.exp(-10.0))
+        return
+    length = recipe.schedule.length
+    assert now**steps == pytest.approx(before**length, rel=1e-6) if steps < length else now == before
+
+
+def test_the_average_of_a_short_run_of_a_long_recipe_is_not_of_its_initial_weights():
+    recipe = GENERATOR.names.recipe("ditxl")
+    assert recipe.optimizer.ema_decay**1000 == pytest.approx(
+        0.6065, abs=1e-3
+    )  # untouched: 61 % of the average
+    assert recipe.in_steps(1000).optimizer.ema_decay ** 1000 < 1e-4
+    assert recipe.in_steps(10**6).optimizer == recipe.optimizer
+    decoder = IMAGE_DECODER.names.recipe("vit-s")
+    averaged = replace(decoder.adversary.optimizer, ema_decay=0.999)
+    both = replace(decoder, adversary=replace(decoder.adversary, optimizer=averaged)).in_steps(1600)
+    for one in (both.optimizer, both.adversary.optimizer):
+        assert one.ema_decay == pytest.approx(np.exp(-10 / 1600))
+    plain = replace(recipe, optimizer=replace(recipe.optimizer, ema_decay=None))
+    assert plain.in_steps(10).optimizer.ema_decay is None

@@ -13,9 +13,11 @@ import optax
 import pytest
 from jaxtyping import Array
 
+from laminate.models.patchgan import PatchGan
 from laminate.nn import Linear
 from laminate.parallel.mesh import MeshShape, build_mesh
 from laminate.parallel.sharding import batch_sharding, place
+from laminate.recipes.image_decoder.family import IMAGE_DECODER
 from laminate.train.gan_objectives import DecoderExample, DiscriminatorInputs, GanObjectives
 from laminate.train.gan_step import make_gan_step
 from laminate.train.state import GanState, init_gan_state, init_state
@@ -418,3 +420,38 @@ def test_the_stem_descends_both_the_image_and_what_its_features_should_be() -> N
     assert metrics["reconstruction_loss"] == pytest.approx(float(value), rel=1e-5)
     assert metrics["grad_norm"] == pytest.approx(float(optax.tree.norm(grads)), rel=1e-5)
     assert jax.tree.leaves(state.params) and not jax.tree.leaves(state.params.decoder)
+
+
+def test_batch_norm_is_refused_a_batch_in_parts_whose_statistics_would_be_those_of_a_part() -> None:
+    mesh = build_mesh(MeshShape(1, 1))
+    critic = init_state(
+        PatchGan(layers=1, width=4, norm="batch", key=jax.random.key(0)),
+        optax.sgd(CRITIC_RATE),
+        averaged=False,
+        key=jax.random.key(3),
+    )
+    state = init_gan_state(start(), critic)
+
+    def make(micro: int) -> Any:
+        return make_gan_step(
+            objectives(),
+            optax.sgd(RATE),
+            optax.sgd(CRITIC_RATE),
+            state,
+            FROZEN,
+            mesh=mesh,
+            micro_batches=micro,
+        )
+
+    make(1)
+    with pytest.raises(ValueError, match=r"batch norm .* statistics of the global batch, .* in 2 parts"):
+        make(2)
+    for norm in ("group", "spectral", "none", "act"):
+        assert IMAGE_DECODER.modules().whole_batch(_with_norm(norm)) == ""
+    assert "--set adversary.patch_norm=group" in IMAGE_DECODER.modules().whole_batch(_with_norm("batch"))
+
+
+def _with_norm(norm: Any, kind: Any = "patchgan") -> Any:
+    recipe = IMAGE_DECODER.names.recipe("vit-s")
+    adversary = dataclasses.replace(recipe.adversary, kind=kind, patch_norm=norm)
+    return dataclasses.replace(recipe, adversary=adversary)

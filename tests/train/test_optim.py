@@ -9,7 +9,9 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array
 
-from laminate.train.optim import adamw, decay_mask, evaluation_params, schedule_free
+from laminate.models.patchgan import PatchGan
+from laminate.nn import Conv1d, Conv2d, Linear, SpectralNorm, Stack
+from laminate.train.optim import adamw, decay_mask, evaluation_params, muon, schedule_free
 from laminate.train.schedules import constant
 from laminate.types import Buffer, Lazy, Scanned, split_buffers
 
@@ -208,3 +210,57 @@ def test_schedule_free_steps_from_its_average_and_keeps_it():
         np.testing.assert_allclose(y["scale"], (1 - b1) * z + b1 * x, rtol=1e-5)
         np.testing.assert_allclose(evaluation_params(state, y)["scale"], x, rtol=1e-5)
     assert evaluation_params(adamw(constant(rate)).init(y), y) is None
+
+
+def condition(update, depth_axes=0):
+    """The largest condition, over the stacked layers, of an update as matrices out x everything behind."""
+    rows = update.shape[depth_axes]
+    flat = np.asarray(update, np.float64).reshape(-1, rows, int(np.prod(update.shape[depth_axes + 1 :])))
+    values = np.linalg.svd(flat, compute_uv=False)
+    return float(np.max(values[:, 0] / values[:, -1]))
+
+
+LAYERS = {
+    "linear": lambda key: Linear(12, 5, key=key),
+    "image": lambda key: Conv2d(3, 5, (4, 2), key=key),
+    "sequence": lambda key: Conv1d(3, 4, 5, key=key),
+    "spectral": lambda key: SpectralNorm(Conv2d(6, 5, 3, key=key), key=key),
+    "stack": lambda key: Stack(lambda k: Conv2d(5, 5, 3, padding="same", key=k), 3, key=key),
+    "stacked spectral": lambda key: Stack(
+        lambda k: SpectralNorm(Conv2d(5, 5, 3, padding="same", key=k), key=k), 2, key=key
+    ),
+    "patchgan": lambda key: PatchGan(layers=2, width=4, norm="spectral", key=key),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_muon_s_matrix_of_a_kernel_is_out_by_in_times_kernel(name, getkey):
+    """Its update is orthogonal as that matrix, but for the bounds of five Newton-Schulz iterations."""
+    params, _ = split_buffers(LAYERS[name](getkey()))
+    leaves, structure = jax.tree.flatten(params)
+    gradient = jax.tree.unflatten(structure, [jax.random.normal(getkey(), leaf.shape) for leaf in leaves])
+    rule = muon(constant(1.0), weight_decay=0.0, clip_norm=None)
+    updates, _ = rule.update(gradient, rule.init(params), params)
+    depth = 1 if name.startswith("stack") else 0
+    seen = 0
+    for (path, update), decays in zip(
+        jax.tree_util.tree_leaves_with_path(updates), jax.tree.leaves(decay_mask(params)), strict=True
+    ):
+        assert decays == jax.tree_util.keystr(path).endswith(".weight")
+        if not decays:
+            continue
+        seen += 1
+        assert condition(update, depth) < 2.5
+        rows, columns = update.shape[depth], int(np.prod(update.shape[depth + 1 :]))
+        # As large as Adam's: a root mean square of 0.2 for full rank.
+        flat = np.asarray(update).reshape(-1, rows * columns)
+        wanted = 0.2 * np.sqrt(min(rows, columns) * max(rows, columns) / (rows * columns))
+        np.testing.assert_allclose(np.sqrt(np.mean(np.square(flat), axis=1)), wanted, rtol=0.35)
+    assert seen == (4 if name == "patchgan" else 1)
+
+
+@pytest.mark.parametrize("name", ["linear", "image", "sequence"])
+def test_every_layer_lays_its_weight_out_with_the_outputs_first(name, getkey):
+    weight = LAYERS[name](getkey()).weight
+    layer = LAYERS[name](getkey())
+    assert weight.shape[0] == getattr(layer, "out_dim", None) or weight.shape[0] == layer.out_channels

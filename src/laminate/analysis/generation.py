@@ -117,7 +117,10 @@ class FlowConfig:
         return output(x, t, label)
 
     def label(self, label: Int[Array, ""]) -> Int[Array, ""]:
-        """`label`, or the null class where there are no classes or the image has no label."""
+        """`label`, or the null class where there are no classes or the image has no label.
+
+        A network without a null class has no row for that, and adds nothing to the condition.
+        """
         null = jnp.full_like(label, self.classes)
         return jnp.where((label < 0) | (label >= self.classes), null, label)
 

@@ -23,12 +23,13 @@ _FEW = 4  # images whose patches are compared at a time
 
 @dataclasses.dataclass(frozen=True)
 class Recognised:
-    """A classifier fitted on the training images: on samples (`right`), beside on held-out images (`real`)."""
+    """A classifier fitted on the training images: on samples (`right`), beside on held-out images of the classes asked
+    for (`real`, NaN if there are none)."""
 
     right: float
     real: float
     classes: float
-    """The share of the classes that samples are taken for."""
+    """The share of the classes asked for that some sample is taken for."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +55,13 @@ class Labelled(NamedTuple):
 
 
 def check(samples: Labelled, training: Labelled, held_out: Labelled) -> Check:
-    """Compare `samples`, labelled as was asked for, with the training images; `held_out` say what that is worth."""
+    """Compare `samples`, labelled as was asked for, with the training images; `held_out` say what that is worth.
+
+    Every class of the training images may be recognised, and only those that samples were asked of are counted: among
+    the classes, the held-out images, and the training images whose distance to each other is measured.
+    """
+    asked = np.unique(samples.labels)
+    held_out = _of_classes(held_out, asked)
     drawn, known, real = (_unit(each.images) for each in (samples, training, held_out))
     recognised: dict[Compared, Recognised] = {}
     for how in EVALUATORS:
@@ -63,14 +70,19 @@ def check(samples: Labelled, training: Labelled, held_out: Labelled) -> Check:
         )
         recognised[how] = Recognised(
             float(np.mean(found == samples.labels)),
-            float(np.mean(told == held_out.labels)),
-            len(np.unique(found)) / len(np.unique(samples.labels)),
+            float(np.mean(told == held_out.labels)) if len(told) else float("nan"),
+            float(np.mean(np.isin(asked, found))),
         )
     a, b = drawn.reshape(len(drawn), -1), known.reshape(len(known), -1)
     scale = float(np.sqrt(a.shape[1]))
     nearest = classify(a, b, training.labels)[1]
-    own = classify(b, b, training.labels, itself=True)[1]
+    own = classify(b, b, training.labels, itself=True)[1][np.isin(training.labels, asked)]
     return Check(recognised, float(np.mean(nearest)) / scale, float(np.mean(own)) / scale)
+
+
+def _of_classes(images: Labelled, classes: Int[np.ndarray, " classes"]) -> Labelled:
+    mine = np.isin(images.labels, classes)
+    return Labelled(images.images[mine], images.labels[mine])
 
 
 def recognise(

@@ -10,36 +10,58 @@ from laminate.losses.reconstruction import huber_loss, mse_loss
 from laminate.nn import resize
 from laminate.pretrained.features import FEATURES, features_of, unit_image
 from laminate.tokenizers.flatdino import FlatDino
+from laminate.train.moments import Moments
+
+_EPS = float(np.finfo(np.float32).eps)
 
 LOSSES = {"mse": mse_loss, "huber": huber_loss}
 
 
 def reconstruction_measures(
     tokenizer: FlatDino, teacher: Any, example: dict[str, Array], *, loss: str, dtype: jnp.dtype
-) -> dict[str, Array]:
-    """Of one example, without sampling: the reconstruction loss, and the sums that `explained_variance` needs."""
+) -> dict[str, Any]:
+    """Of one example, without sampling: the reconstruction loss, and what `explained_variance` needs."""
     target = features_of(teacher, example, dtype=dtype).final.astype(jnp.float32)
     z, _ = tokenizer.encode_raw(target.astype(dtype))
     rebuilt = tokenizer.decode_raw(z, dtype=dtype).final.astype(jnp.float32)
     return {
         "loss": LOSSES[loss](rebuilt, target),
         "squared_error": jnp.sum(jnp.square(rebuilt - target)),
-        "squares": jnp.sum(jnp.square(target)),
-        "means": jnp.mean(target, axis=0),
-        "numbers": jnp.asarray(target.size, jnp.float32),
+        "features": Moments.of(target),
     }
 
 
 def explained_variance(sums: dict[str, Any]) -> float:
-    """R^2 = 1 - (squared error) / (squared deviation of each feature from its mean over the set)."""
-    count, numbers = float(sums["count"]), float(sums["numbers"])
-    means = np.asarray(sums["means"], np.float64) / count
-    deviation = float(sums["squares"]) - numbers * float(np.mean(np.square(means)))
+    """R^2 = 1 - (squared error) / (squared deviation of each feature from its mean over the set).
+
+    NaN of features that never vary, of which there is nothing to explain.
+    """
+    deviation, rounding = _deviation(sums)
+    if not deviation > rounding:
+        return float("nan")
     return 1.0 - float(sums["squared_error"]) / deviation
 
 
+def _deviation(sums: dict[str, Any]) -> tuple[float, float]:
+    """The sum of squares about the mean in float64, and how large rounding alone makes it.
+
+    From `features`, the moments of a validation, whose float32 means are a few units of the last place off; or from
+    plain sums, which lose what the squares of a large mean round away: `squares`, `numbers`, and the sum over examples
+    of their `means`.
+    """
+    if "features" in sums:
+        features: Moments = sums["features"] + 0.0
+        deviation = float(np.sum(features.squares))
+        about_zero = deviation + float(features.count) * float(np.sum(np.square(features.mean)))
+        return deviation, about_zero * (8 * _EPS) ** 2
+    numbers, squares = float(sums["numbers"]), float(sums["squares"])
+    means = np.asarray(sums["means"], np.float64) / float(sums["count"])
+    return squares - numbers * float(np.mean(np.square(means))), squares * np.sqrt(numbers) * _EPS
+
+
 def summarise(sums: dict[str, Any]) -> dict[str, float]:
-    """The validation metrics from sums over the set: every mean that is called a loss, and R^2."""
+    """The validation metrics from sums over the set: every mean that is called a loss, and R^2 (NaN where nothing
+    varies)."""
     count = float(sums["count"])
     losses = {f"val/{name}": float(value) / count for name, value in sums.items() if name.startswith("loss")}
     return {**losses, "val/r2": explained_variance(sums)}

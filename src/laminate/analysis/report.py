@@ -22,9 +22,9 @@ Batches = Callable[[], Iterable[dict[str, Array]]]
 class RunReport:
     """What a training says when it ends, to whatever draws its report.
 
-    `training` and `visualised` are batches on the mesh, without randomness: images for statistics, and the held-out
-    ones that are looked at one by one. `facts` are the lines of the run's header, `step` is that of the weights, and
-    `save(folder, model, metrics)` writes what others load.
+    `training` and `visualised` are batches on the mesh, always the same: images for statistics, of which `statistics`
+    says out of how many and how they are seen, and the held-out ones that are looked at one by one. `facts` are the
+    lines of the run's header, `step` is that of the weights, `save(folder, model, metrics)` writes what others load.
     """
 
     folder: epath.Path
@@ -37,6 +37,7 @@ class RunReport:
     facts: tuple[tuple[str, str], ...]
     command: str
     step: int
+    statistics: str
     save: Callable[[epath.Path, Any, dict[str, float]], object]
 
     def page(

@@ -1,5 +1,6 @@
 """What a finished tokenizer training leaves in its run folder: weights with statistics, pictures, the report."""
 
+import dataclasses
 from collections.abc import Iterable
 from functools import partial
 from typing import Any, NamedTuple
@@ -12,7 +13,7 @@ from etils import epath
 from jax.sharding import Mesh
 from jaxtyping import Array
 
-from laminate.analysis.curves import finite_values, loss_curves, read_metrics
+from laminate.analysis.curves import loss_curves, read_metrics
 from laminate.analysis.false_colours import false_colours
 from laminate.analysis.figures import ablation_map, reconstruction_grid
 from laminate.analysis.reconstruction import latents, rebuilt_example
@@ -34,10 +35,23 @@ def with_statistics(
     tokenizer: FlatDino, teacher: Any, batches: Iterable[dict[str, Array]], *, mesh: Mesh, dtype: jnp.dtype
 ) -> FlatDino:
     """`tokenizer` with the mean and variance of its latents over `batches`, for `encode` and `decode`."""
+    return _normalised(
+        tokenizer, latent_statistics(tokenizer, teacher, batches, mesh=mesh, dtype=dtype), mesh
+    )
+
+
+def latent_statistics(
+    tokenizer: FlatDino, teacher: Any, batches: Iterable[dict[str, Array]], *, mesh: Mesh, dtype: jnp.dtype
+) -> RunningStatistics:
+    """Mean, variance and number of the raw latents over `batches`; every host has them."""
     apply = make_map(partial(latents, dtype=dtype), tokenizer, teacher, mesh=mesh, compute_dtype=dtype)
     statistics = RunningStatistics(tokenizer.latents, tokenizer.bottleneck.out_features)
     for rows in map_batches(apply, tokenizer, teacher, batches):
         statistics.update(rows["z"])
+    return statistics
+
+
+def _normalised(tokenizer: FlatDino, statistics: RunningStatistics, mesh: Mesh) -> FlatDino:
     mean, variance = place([np.asarray(x, np.float32) for x in (statistics.mean, statistics.variance)], mesh)
     return eqx.tree_at(lambda t: t.normalization, tokenizer, tokenizer.normalization.measured(mean, variance))
 
@@ -51,17 +65,23 @@ def write_tokenizer_report(
     measure, the first one writes.
     """
     folder, mesh, dtype = run.folder, run.mesh, run.dtype
-    tokenizer = with_statistics(tokenizer, teacher, run.training(), mesh=mesh, dtype=dtype)
+    statistics = latent_statistics(tokenizer, teacher, run.training(), mesh=mesh, dtype=dtype)
+    tokenizer = _normalised(tokenizer, statistics, mesh)
+    said = f"of the latents of {statistics.count:,} training images, {run.statistics}"
+    run = dataclasses.replace(run, facts=(*run.facts, ("statistics", said)))
     examples = _examples(tokenizer, (teacher, place(decoder, mesh)), run.visualised(), mesh=mesh, dtype=dtype)
     weights = whole(tokenizer)
     if not is_first():
         return folder / REPORT_FILE
     tokenizer = jax.tree.map(jnp.asarray, weights)
     records = read_metrics(folder / "metrics.jsonl")
-    explained = finite_values(records, "val/r2")
-    best = {"val/r2": max(explained)} if explained else {}
+    r2 = _measured(records, "val/r2", run.step)
     likeness, caption = _draw_reconstructions(examples, folder / "reconstructions.png")
-    run.save(folder / TOKENIZER, tokenizer, {**best, likeness.metric: likeness.value})
+    found = {
+        likeness.metric: likeness.value,
+        "training images of the latent statistics": float(statistics.count),
+    }
+    run.save(folder / TOKENIZER, tokenizer, {**r2, **found})
     loss_curves(records, folder / "curves.png")
     ablation_map(_ablation(tokenizer, examples["z"]), folder / "ablation.png")
     numbers = tokenizer.latents * tokenizer.bottleneck.out_features
@@ -69,8 +89,8 @@ def write_tokenizer_report(
     return run.page(
         headlines=(
             *(
-                (f"{share:.1%}", "of the variance of held-out teacher features explained")
-                for share in best.values()
+                (f"{value:.1%}", "of the variance of held-out teacher features explained")
+                for value in r2.values()
             ),
             (f"{features / numbers:.1f}x", f"fewer numbers: {features} in {tokenizer.latents} tokens"),
             (likeness.text, likeness.meaning),
@@ -84,6 +104,12 @@ def write_tokenizer_report(
         ),
         files=_FILES,
     )
+
+
+def _measured(records: list[dict[str, Any]], name: str, step: int) -> dict[str, float]:
+    """The figure `name` of the weights of `step`, by its name; nothing if it was not measured or is not finite."""
+    seen = [record[name] for record in records if name in record and record["step"] <= step]
+    return {name: seen[-1]} if seen and seen[-1] is not None else {}
 
 
 _FILES = (

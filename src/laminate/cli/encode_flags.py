@@ -6,9 +6,8 @@ from typing import Annotated, Literal
 
 import tyro
 
-from laminate.data.options import AS_IT_SAYS, MAX_BAD_IMAGES, SourceOptions
 from laminate.recipes.checks import at_least
-from laminate.recipes.flags import Precision
+from laminate.recipes.flags import AS_IT_SAYS, MAX_BAD_IMAGES, Precision, SourceOptions
 from laminate.recipes.network import StoredDtype
 
 

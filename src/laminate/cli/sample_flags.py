@@ -7,9 +7,8 @@ from typing import Annotated, Literal
 
 import tyro
 
-from laminate.data.options import AS_IT_SAYS, MAX_BAD_IMAGES, SourceOptions
 from laminate.recipes.checks import above, at_least
-from laminate.recipes.flags import Precision
+from laminate.recipes.flags import AS_IT_SAYS, MAX_BAD_IMAGES, Precision, SourceOptions
 from laminate.recipes.network import AttentionKernel
 
 Solver = Literal["euler", "heun", "rk4", "adaptive"]

@@ -6,8 +6,8 @@ batches of named arrays (`batch`, `loader`, `evaluation`). Only the records are 
 are taken from their modules.
 """
 
-from laminate.data.records import Example as Example
 from laminate.data.records import RecordError as RecordError
 from laminate.data.records import RecordFileError as RecordFileError
 from laminate.data.records import Records as Records
 from laminate.data.records import RecordsManifest as RecordsManifest
+from laminate.data.schema import Example as Example

@@ -34,6 +34,7 @@ _JPEG_MAGIC = b"\xff\xd8\xff"
 _HIGH_DEPTH_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 _ORIENTATION = 0x0112
 _END_OF_IMAGE = b"\xff\xd9"
+_FILLING = bytes(range(1, 255)) * 4
 _LOST_PIXELS, _LOST_SHARE = 256, 1 / 64
 """A JPEG that was cut off is read where no more is missing: one block of 16 x 16, or this share of the image."""
 _TRANSPARENT_MODES = ("RGBA", "LA", "PA", "La", "RGBa")
@@ -227,8 +228,9 @@ def _decoded(
     except ValueError:
         if data.endswith(_END_OF_IMAGE):
             raise
-        image = _without_last_bytes(data, decode)
+        _require_few_lost(data, colorspace)
         data += _END_OF_IMAGE
+        image = decode(data, False)
         if (sizes := _cut_short.get()) is not None:
             sizes.append(len(data))
     if colorspace == "RGB":
@@ -237,23 +239,32 @@ def _decoded(
     return _decode_by_pillow(data, header, reduction)
 
 
-def _without_last_bytes(data: bytes, decode: Callable[[bytes, bool], HostImage]) -> HostImage:
-    """A JPEG whose end is missing, if no more is missing than what two fillings of the gap make different.
+def _require_few_lost(data: bytes, colorspace: str) -> None:
+    """Refuse a JPEG whose end is missing, if two fillings of the gap make more of the whole image different
+    than allowed.
 
     Raises:
       ValueError: more is missing, or something else is wrong.
     """
-    ended = data + _END_OF_IMAGE
+    decode = lambda filling, strict: simplejpeg.decode_jpeg(
+        data + filling + _END_OF_IMAGE, colorspace=colorspace, strict=strict
+    )
     try:
-        return decode(ended, True)
+        decode(b"", True)
     except ValueError as error:
         if "premature end" not in str(error).lower():
             raise
-        filled, other = decode(ended, False), decode(data + bytes(range(1, 255)) * 4 + _END_OF_IMAGE, False)
+        filled, other = decode(b"", False), decode(_FILLING, False)
         lost = int(np.any(filled != other, axis=-1).sum())
         if lost > max(_LOST_PIXELS, _LOST_SHARE * filled.shape[0] * filled.shape[1]):
             raise
-        return filled
+
+
+def check_limits(data: bytes, max_pixels: int = MAX_PIXELS) -> None:
+    """Raises `ImageError` for an image with more pixels than allowed, or too many passes over them, undecoded."""
+    header = image_header(data)
+    check_size(header, max_pixels)
+    _check_scans(data, header, max_pixels)
 
 
 def _check_scans(data: bytes, header: ImageHeader, max_pixels: int) -> None:
@@ -298,7 +309,7 @@ def _decode_by_pillow(data: bytes, header: ImageHeader, reduction: int) -> HostI
 def _to_rgb(picture: Image.Image) -> Image.Image:
     if picture.mode == "F":
         raise ImageError(
-            "its pixels are floating-point numbers, whose range nothing states; save it as 8 or 16 bits"
+            "the image holds floating-point numbers, whose range nothing states: convert it to 8 bits"
         )
     if picture.mode in _HIGH_DEPTH_MODES:
         # Pillow clips 16 bits to 255; the upper byte is what every 8-bit viewer shows.

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from laminate.data.batch import Arrays
-from laminate.data.decode import ImageError, check_size, image_header, noticed_cut_short
+from laminate.data.decode import ImageError, check_limits, noticed_cut_short
 from laminate.data.options import MAX_BAD_IMAGES
 from laminate.data.records import RecordError, RecordFileError, Records
 
@@ -49,7 +49,7 @@ def load(records: Records, index: int, view: Callable[[bytes], Arrays]) -> Loade
         example = records[index]
         key = example.key
         if records.manifest.arrays is None:
-            check_size(image_header(example.image), records.manifest.max_pixels)
+            check_limits(example.image, records.manifest.max_pixels)
         with noticed_cut_short() as sizes:
             arrays = view(example.image)
         cut = Fault(index, key, "its last few bytes are missing; it is read without them") if sizes else None

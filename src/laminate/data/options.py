@@ -3,7 +3,11 @@
 from dataclasses import dataclass
 
 MAX_PIXELS = 2**26
-"""The most pixels that an image may have unless told otherwise: 8192 x 8192, 192 MiB when decoded."""
+"""The most pixels that an image may have unless told otherwise: 8192 x 8192, 192 MiB when decoded.
+
+While it is decoded, a format other than JPEG takes up to 12 bytes for each pixel, 768 MiB at this limit: what it stores
+(up to 4), as RGB (3), the result (3), and buffers.
+"""
 
 PIXEL_CEILING = 2**28
 """The most pixels that can be allowed, of which no decoder here is asked for more: 768 MiB when decoded."""

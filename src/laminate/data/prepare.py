@@ -9,20 +9,11 @@ the others.
 import dataclasses
 import re
 import shutil
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
-from laminate.data.decode import (
-    MAX_PIXELS,
-    ImageError,
-    TooManyPixels,
-    check_size,
-    decode_image,
-    image_header,
-    noticed_cut_short,
-)
+from laminate.data.decode import MAX_PIXELS
 from laminate.data.journal import Done, open_journal, read_done, sync_file
 from laminate.data.options import AS_IT_SAYS, SourceOptions
 from laminate.data.prepared import (
@@ -39,17 +30,14 @@ from laminate.data.prepared import (
 )
 from laminate.data.record_writer import RecordWriter
 from laminate.data.records import ArrayRecords, Records, Subset, fingerprint, open_record_file
-from laminate.data.schema import NO_LABEL, Example, example_serializer
+from laminate.data.schema import Example, example_serializer
 from laminate.data.sources import open_splits
 from laminate.data.tfds_metadata import write_tfds_metadata
+from laminate.data.usable import Tally, fault_kind, vet_example
 from laminate.data.vet import vet_record_files
 from laminate.storage.writing import writing
 
 RECORDS_PER_SHARD = 2048
-
-
-class TooManyBadImages(ValueError):
-    """More images than allowed could not be read."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,33 +75,6 @@ class ShardJob:
     stop: int
 
 
-class Tally:
-    """Counts records for the progress display and bad images for the limit, over all threads."""
-
-    def __init__(self, max_bad: int, on_records: Callable[[int], None]):
-        self._lock = threading.Lock()
-        self._max_bad = max_bad
-        self._on_records = on_records
-        self._bad = 0
-        self.stop = threading.Event()
-
-    def good(self, records: int) -> None:
-        with self._lock:
-            self._on_records(records)
-
-    def bad(self, skipped: Sequence[Skipped]) -> None:
-        with self._lock:
-            self._on_records(len(skipped))
-            self._bad += len(skipped)
-            if self._bad > self._max_bad:
-                self.stop.set()
-                raise TooManyBadImages(
-                    f"{self._bad} images cannot be used, more than the {self._max_bad} allowed; the "
-                    "last one is "
-                    f"'{skipped[-1].key}': {skipped[-1].reason} (mend it, or raise --max-bad)"
-                )
-
-
 def tfds_name(name: str) -> str:
     """`name` as `tensorflow_datasets` accepts it: lower case, digits, underscores, a letter first."""
     plain = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
@@ -140,35 +101,6 @@ def plan_jobs(splits: dict[str, Records], name: str, shards: int | None) -> list
     return jobs
 
 
-def vet_example(example: Example, classes: int, options: Options) -> bool:
-    """Raises ValueError (`ImageError` among them) for an example that training could not use.
-
-    Returns whether its last few bytes are missing.
-    """
-    check_size(image_header(example.image), options.max_pixels)
-    with noticed_cut_short() as sizes:
-        if options.decode:
-            decode_image(example.image, max_pixels=options.max_pixels)
-    if not NO_LABEL <= example.label < max(classes, 0):
-        raise WrongLabel(f"its label {example.label} is outside 0..{classes - 1}")
-    return bool(sizes)
-
-
-class WrongLabel(ValueError):
-    """A label that is no class."""
-
-
-def _kind(error: Exception, example: Example | None) -> str:
-    """Why an image cannot be used, in a few words."""
-    if isinstance(error, WrongLabel):
-        return "label outside the classes"
-    if isinstance(error, TooManyPixels):
-        return "more pixels than allowed (--max-pixels)"
-    if example is not None and not example.image:
-        return "empty file"
-    return "damaged, or no image" if isinstance(error, ImageError) else "cannot be read"
-
-
 def _write_shard(
     job: ShardJob,
     out: Path,
@@ -179,7 +111,7 @@ def _write_shard(
 ) -> Done:
     partial = out / JOURNAL / f"{job.file}.partial"
     skipped: list[Skipped] = []
-    counted = cut_short = 0
+    written = cut_short = 0
     try:
         with RecordWriter(partial) as writer:
             for index in range(job.start, job.stop):
@@ -189,21 +121,23 @@ def _write_shard(
                 try:
                     example = job.records[index]
                     key = example.key
-                    cut_short += vet_example(example, classes, options)
+                    cut_short += vet_example(
+                        example, classes, max_pixels=options.max_pixels, decode=options.decode
+                    )
                 except (ValueError, OSError) as error:
-                    skipped.append(Skipped(job.split, key, str(error)[:300], _kind(error, example)))
+                    skipped.append(Skipped(job.split, key, str(error)[:300], fault_kind(error, example)))
                     tally.bad(skipped[-1:])
                     continue
                 writer.write(serialize(example))
-                counted += 1
+                written += 1
                 tally.good(1)
     except BaseException:
         tally.stop.set()  # before this thread begins with the next shard
         raise
     sync_file(partial)
-    open_record_file(partial, counted).close()
+    open_record_file(partial, written).close()
     final = out / job.file
-    shard = RecordShard(job.file, job.split, counted, partial.stat().st_size, sha256_of(partial))
+    shard = RecordShard(job.file, job.split, written, partial.stat().st_size, sha256_of(partial))
     partial.replace(final)
     done = Done(shard, tuple(skipped), cut_short)
     write_json(out / JOURNAL / f"{job.file}.json", dataclasses.asdict(done))

@@ -38,12 +38,16 @@ class RecordWriter:
         try:
             self.close()
         except UnwritableError:
+            self._discard()
             if kind is None:  # else the first error says more
                 raise
-        finally:
-            if kind is not None:
-                with contextlib.suppress(OSError):
-                    self._path.unlink()
+        if kind is not None:
+            self._discard()
+
+    def _discard(self) -> None:
+        """Removes the unfinished file, which takes room where there may be none."""
+        with contextlib.suppress(OSError):
+            self._path.unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def _writing(self) -> Generator[None]:

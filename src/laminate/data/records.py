@@ -20,20 +20,8 @@ from laminate.data.left_out import LeftOut
 from laminate.data.options import MAX_PIXELS
 from laminate.data.schema import NO_LABEL, Example, SchemaError, parse_example
 
-__all__ = [
-    "ArrayRecords",
-    "Example",
-    "RecordError",
-    "RecordFile",
-    "RecordFileError",
-    "Records",
-    "RecordsManifest",
-    "Subset",
-    "check_record_file",
-    "hold_out",
-]
-
 HELD_OUT_FRACTION = 0.1
+NOTHING_SAID: dict[str, Any] = {"left_out": (), "locked": (), "notes": ()}
 MAX_IMAGE_BYTES = 2**28
 # The first 24 bytes of every Riegeli file, on which ArrayRecord builds, begin with the hash of its first
 # block.
@@ -56,8 +44,8 @@ class RecordsManifest:
     content in equal order, as far as names, sizes and stored checksums tell. `arrays` says what the records hold in
     the place of images, if they do.
 
-    `max_pixels` is the most that an image may have to be read. `left_out` is what the source holds beside these
-    records, each file once over all splits; `locked` are its folders that may not be read; `notes` say how it was read.
+    An image may have `max_pixels`. `left_out` is what the source holds beside these records, each file once over all
+    splits, `locked` its folders that may not be read; `notes` say how it was read.
     """
 
     name: str
@@ -165,9 +153,7 @@ def hold_out(records: KeyedRecords, split: str, fraction: float = HELD_OUT_FRACT
         count=len(indices),
         source=f"{whole.source} ({fraction:g} held out for validation by the hash of the key)",
         fingerprint=fingerprint((whole.fingerprint, "held out", fraction, split)),
-        left_out=whole.left_out if split == "train" else (),
-        locked=whole.locked if split == "train" else (),
-        notes=whole.notes if split == "train" else (),
+        **({} if split == "train" else NOTHING_SAID),
     )
     return Subset(records, indices, manifest)
 

@@ -26,6 +26,7 @@ from laminate.flow.path import State as State
 from laminate.flow.path import Velocity as Velocity
 from laminate.flow.runge_kutta import EULER as EULER
 from laminate.flow.runge_kutta import HEUN as HEUN
+from laminate.flow.runge_kutta import HEUN2 as HEUN2
 from laminate.flow.runge_kutta import HEUN3 as HEUN3
 from laminate.flow.runge_kutta import MIDPOINT as MIDPOINT
 from laminate.flow.runge_kutta import RK4 as RK4

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from laminate.models.discriminator import Discriminator
 from laminate.nn import Average, Conv1d, GroupNorm, Initializer, SpectralNorm, iterated, unaveraged
 from laminate.nn.init import lecun_normal_conv
-from laminate.types import RandomKey, Tokens
+from laminate.types import RandomKey, Tokens, exact
 
 TokenNorm = Literal["bn", "gn"]
 
@@ -42,6 +42,10 @@ class TokenHead(eqx.Module):
     def __call__(self, x: Tokens, *, key: RandomKey | None = None) -> Float[Array, " tokens"]:
         x = self.first(x)
         x = (self.residual(x) + x) / math.sqrt(2)
+        return self._logits(x)
+
+    @exact
+    def _logits(self, x: Tokens) -> Float[Array, " tokens"]:
         return self.output(x.astype(jnp.float32))[:, 0]
 
 

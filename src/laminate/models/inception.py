@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from laminate.nn import Conv2d, Linear, average_pool, max_pool, resize
-from laminate.types import Buffer, Image, RandomKey
+from laminate.types import Buffer, Float32Params, Image, RandomKey, exact
 
 SIZE = 299
 CLASSES = 1008
@@ -59,11 +59,11 @@ class ConvUnit(eqx.Module):
         return jax.nn.relu(wide).astype(x.dtype)
 
 
-class InceptionV3(eqx.Module):
+class InceptionV3(Float32Params):
     """The network of the Fréchet inception distance, for images of 299x299 pixels prepared by `inception_input`.
 
-    Average pooling does not count padding, and the last block pools by the maximum. `units` are named as in the
-    published file.
+    Products of float32 images are float32 on every device. Average pooling does not count padding, and the last block
+    pools by the maximum. `units` are named as in the published file.
     """
 
     units: dict[str, ConvUnit]
@@ -78,6 +78,7 @@ class InceptionV3(eqx.Module):
         }
         self.classifier = Linear(2048, CLASSES, key=k_classifier)
 
+    @exact
     @jax.named_scope("inception")
     def __call__(
         self, x: Float[Array, "height width 3"], *, key: RandomKey | None = None

@@ -15,10 +15,11 @@ from laminate.nn import (
     Conv2d,
     GroupNorm,
     SpectralNorm,
+    WideConv2d,
     iterated,
     unaveraged,
 )
-from laminate.types import RandomKey
+from laminate.types import RandomKey, exact
 
 PatchNorm = Literal["batch", "act", "spectral", "group", "none"]
 
@@ -55,15 +56,16 @@ class PatchGan(Discriminator):
     """One logit for each of many overlapping patches (Isola et al. 2017), row by row; takes the image itself.
 
     A 4x4 convolution of stride 2 to `width` channels; `layers - 1` more that double them, up to eight times `width`;
-    one of stride 1; and one to the logit. All but the first and the last are normalised by `norm`: batch norm, trained
-    numbers (`"act"`), groups of channels of the example itself, or nothing; `"spectral"` divides the weight of every
-    convolution by its largest singular value instead. A patch is 70 pixels wide at three layers.
+    one of stride 1; and one to the logit, in float32. All but the first and the last are normalised by `norm`: batch
+    norm, over the global batch on all devices, which then cannot be gone through in parts; trained numbers (`"act"`);
+    groups of channels of the example itself; or nothing. `"spectral"` divides the weight of every convolution by its
+    largest singular value instead. A patch is 70 pixels wide at three layers.
 
     Raises ValueError for no layers, an unknown `norm`, and at the call for an image that is too small.
     """
 
     stages: tuple[ConvStage, ...]
-    output: Conv2d | SpectralNorm
+    output: WideConv2d | SpectralNorm
     channels: int = eqx.field(static=True)
 
     def __init__(
@@ -96,7 +98,7 @@ class PatchGan(Discriminator):
             stages.append(ConvStage(conv, _norm(norm, wide, keys[i]) if normed else None))
             before = wide
         self.stages = tuple(stages)
-        self.output = _conv(before, 1, stride=1, bias=True, spectral=norm == "spectral", key=keys[-1])
+        self.output = _output(before, spectral=norm == "spectral", key=keys[-1])
         self.channels = channels
 
     @jax.named_scope("patchgan")
@@ -107,6 +109,10 @@ class PatchGan(Discriminator):
         x = features
         for stage in self.stages:
             x = stage(x)
+        return self._logits(x)
+
+    @exact
+    def _logits(self, x: Float[Array, "rows columns dim"]) -> Float[Array, " logits"]:
         return self.output(x.astype(jnp.float32)).reshape(-1)
 
     def training(
@@ -140,12 +146,21 @@ class PatchGan(Discriminator):
             )
 
 
+def _init(key: RandomKey, shape: tuple[int, ...]) -> Float[Array, "..."]:
+    return _STD * jax.random.normal(key, shape, jnp.float32)
+
+
+def _output(before: int, *, spectral: bool, key: RandomKey) -> WideConv2d | SpectralNorm:
+    k_weight, k_vector = jax.random.split(key)
+    conv = WideConv2d(before, 1, _KERNEL, padding=1, init=_init, key=k_weight)
+    return SpectralNorm(conv, key=k_vector) if spectral else conv
+
+
 def _conv(
     before: int, after: int, *, stride: int, bias: bool, spectral: bool, key: RandomKey
 ) -> Conv2d | SpectralNorm:
     k_weight, k_vector = jax.random.split(key)
-    init = lambda key, shape: _STD * jax.random.normal(key, shape, jnp.float32)
-    conv = Conv2d(before, after, _KERNEL, stride=stride, padding=1, bias=bias, init=init, key=k_weight)
+    conv = Conv2d(before, after, _KERNEL, stride=stride, padding=1, bias=bias, init=_init, key=k_weight)
     return SpectralNorm(conv, key=k_vector) if spectral else conv
 
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from laminate.nn import Conv2d, max_pool
-from laminate.types import Image, RandomKey, Scalar
+from laminate.types import Float32Params, Image, RandomKey, Scalar, exact
 
 WIDTHS = (64, 128, 256, 512, 512)
 SHIFT = (-0.030, -0.088, -0.188)
@@ -47,11 +47,14 @@ class Vgg16(eqx.Module):
         return tuple(features)
 
 
-class Lpips(eqx.Module):
+class Lpips(Float32Params):
     """The learned perceptual distance of two images in [0, 1] (Zhang et al. 2018), a float32 scalar.
 
     Features of every stage are divided by their length at each pixel; the squared difference is weighted channel by
     channel with `heads`, averaged over the pixels, and summed over the stages.
+
+    Products of float32 images are float32 on every device: a distance is the difference of what is nearly equal. On a
+    TPU that costs six passes in place of one, as a loss too; images in bfloat16 take one.
     """
 
     vgg: Vgg16
@@ -69,6 +72,7 @@ class Lpips(eqx.Module):
         pairs = zip(self.features(x), self.features(y), self.heads, strict=True)
         return jnp.stack([_distance(a, b, head) for a, b, head in pairs])
 
+    @exact
     def features(self, image: Image) -> tuple[Float[Array, "_ _ _"], ...]:
         """The VGG features of an image in [0, 1]."""
         shift, scale = (jnp.broadcast_to(jnp.asarray(c, image.dtype), image.shape) for c in (SHIFT, SCALE))

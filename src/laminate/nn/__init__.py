@@ -16,6 +16,7 @@ from laminate.nn.condition import Modulation as Modulation
 from laminate.nn.condition import modulate as modulate
 from laminate.nn.conv import Conv1d as Conv1d
 from laminate.nn.conv import Conv2d as Conv2d
+from laminate.nn.conv import WideConv2d as WideConv2d
 from laminate.nn.conv import average_pool as average_pool
 from laminate.nn.conv import max_pool as max_pool
 from laminate.nn.dropout import drop_path as drop_path

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from laminate.types import Buffer, RandomKey
+from laminate.types import BatchStatistics, Buffer, RandomKey
 
 Average = Callable[[Array], Array]
 """The mean of an array over the devices that a batch is spread over."""
@@ -18,7 +18,7 @@ def unaveraged(x: Array) -> Array:
     return x
 
 
-class BatchNorm(eqx.Module):
+class BatchNorm(BatchStatistics):
     """`scale * (x - mean) / sqrt(variance + eps) + bias`, channel by channel (Ioffe & Szegedy 2015).
 
     One example is normalised by the kept `mean` and `variance`; `training` gives the layer that normalises by those of

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from laminate.nn.init import Initializer, lecun_normal_conv
-from laminate.types import RandomKey
+from laminate.types import Float32Params, RandomKey, exact
 
 Padding = int | tuple[int, int] | Literal["same"]
 """Zeros added on both sides of rows and columns: one number for both, (rows, columns), or `"same"`, which keeps
@@ -76,6 +76,31 @@ class Conv2d(eqx.Module):
         if self.bias is None:
             return y
         return y + jnp.broadcast_to(self.bias.astype(x.dtype), y.shape)
+
+
+class WideConv2d(Conv2d, Float32Params):
+    """A `Conv2d` that computes in float32 on every device, and is held so on every mesh."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int | tuple[int, int],
+        *,
+        stride: int = 1,
+        padding: Padding = 0,
+        init: Initializer = lecun_normal_conv,
+        key: RandomKey,
+    ):
+        super().__init__(
+            in_channels, out_channels, kernel, stride=stride, padding=padding, init=init, key=key
+        )
+
+    @exact
+    def __call__(
+        self, x: Float[Array, "height width {self.in_channels}"], *, key: RandomKey | None = None
+    ) -> Float[Array, "new_height new_width {self.out_channels}"]:
+        return super().__call__(x.astype(jnp.float32), key=key)
 
 
 class Conv1d(eqx.Module):

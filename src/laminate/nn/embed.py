@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, Int
 
 from laminate.nn.init import Initializer, trunc_normal
 from laminate.nn.linear import Linear
-from laminate.types import Buffer, RandomKey, Scalar
+from laminate.types import Buffer, Float32Params, RandomKey, Scalar, exact
 
 
 class FourierFeatures(eqx.Module):
@@ -47,8 +47,8 @@ class SinusoidalFeatures(eqx.Module):
         return jnp.concatenate([jnp.cos(angles), jnp.sin(angles)])
 
 
-class TimeEmbed(eqx.Module):
-    """`second(silu(first(features(t))))`, in float32 whatever the compute dtype.
+class TimeEmbed(Float32Params):
+    """`second(silu(first(features(t))))`, in float32 whatever the compute dtype and the device.
 
     `t` runs from 0 (noise) to 1 (data). `backwards` says that the weights know it the other way round, as those of
     the RAE project do: they are then given `1 - t`.
@@ -76,14 +76,15 @@ class TimeEmbed(eqx.Module):
         self.dim = dim
         self.backwards = backwards
 
+    @exact
     @jax.named_scope("time_embed")
     def __call__(self, t: Scalar) -> Float[Array, " {self.dim}"]:
         t = t.astype(jnp.float32)
         return self.second(jax.nn.silu(self.first(self.features(1.0 - t if self.backwards else t))))
 
 
-class LabelEmbed(eqx.Module):
-    """A row per class, and one for "no class" behind them, whose label is `classes` (Ho & Salimans 2022).
+class LabelEmbed(Float32Params):
+    """A float32 row per class, and one for "no class" behind them, whose label is `classes` (Ho & Salimans 2022).
 
     `classes=0` is the unconditional model. Without `null_class` there is no such row, and no guidance.
     """
@@ -121,5 +122,9 @@ class LabelEmbed(eqx.Module):
 
     @jax.named_scope("label_embed")
     def __call__(self, label: Int[Array, ""] | None) -> Float[Array, " {self.dim}"]:
-        """The row of `label`; of the null class for None."""
-        return self.table[self.null if label is None else label]
+        """The row of `label`; of the null class for None; zeros for a label that has no row."""
+        if label is None:
+            return self.table[self.null]
+        rows = self.table.shape[0]
+        row = self.table[jnp.clip(label, 0, rows - 1)]
+        return jnp.where((label >= 0) & (label < rows), row, jnp.zeros_like(row))

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from laminate.nn.init import Initializer, lecun_normal
-from laminate.types import Float32Params, RandomKey
+from laminate.types import Float32Params, RandomKey, exact
 
 
 class Linear(eqx.Module):
@@ -45,7 +45,7 @@ class Linear(eqx.Module):
 
 
 class WideLinear(Linear, Float32Params):
-    """A `Linear` that computes in float32, and is held so on every mesh."""
+    """A `Linear` that computes in float32 on every device, and is held so on every mesh."""
 
     def __init__(
         self,
@@ -58,6 +58,7 @@ class WideLinear(Linear, Float32Params):
     ):
         super().__init__(in_dim, out_dim, bias=bias, init=init, key=key)
 
+    @exact
     def __call__(
         self, x: Float[Array, "*batch {self.in_dim}"], *, key: RandomKey | None = None
     ) -> Float[Array, "*batch {self.out_dim}"]:

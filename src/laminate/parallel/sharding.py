@@ -88,10 +88,12 @@ def _spec(leaf: Any, axis: int | None) -> P:
     return P(*names)
 
 
-def wrap_shards(tree: PyTree, like: PyTree, mesh: Mesh, dtype: jnp.dtype) -> PyTree:
+def wrap_shards(tree: PyTree, like: PyTree, mesh: Mesh, dtype: jnp.dtype | None) -> PyTree:
     """Inside the sharded step: `tree` of local pieces, with every cut one as a `Shard`.
 
-    `like` is the tree of whole arrays (or their shapes) that `specs` was made from.
+    They are made whole in `dtype`, those of a `Float32Params` in float32; None is the dtype that each is stored in, for
+    frozen networks, which may compute in more than the step does. `like` is the tree of whole arrays (or their shapes)
+    that `specs` was made from.
     """
 
     def visit(whole: Any, axis: int | None) -> int | None:
@@ -108,8 +110,10 @@ def wrap_shards(tree: PyTree, like: PyTree, mesh: Mesh, dtype: jnp.dtype) -> PyT
     )
 
 
-def _gathered_dtypes(tree: PyTree, dtype: jnp.dtype) -> PyTree:
-    """The dtype in which each leaf is made whole: float32 in a `Float32Params`."""
+def _gathered_dtypes(tree: PyTree, dtype: jnp.dtype | None) -> PyTree:
+    """The dtype in which each leaf is made whole: float32 in a `Float32Params`; its own for None."""
+    if dtype is None:
+        return jax.tree.map(lambda leaf: leaf.dtype, tree)
     wide = jnp.dtype(jnp.float32)
 
     def at(node: Any) -> Any:

@@ -5,23 +5,13 @@ import shlex
 from pathlib import PurePath
 from typing import NoReturn
 
-PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
-
-
-# Averages first: a checkpoint that has them is meant to be used with them. A tensor that is not contiguous, or shares
-# its memory with another, is no safetensors entry, hence the copies. One line, since an error message is one.
-_CODE = (
-    "import torch, safetensors.torch as s; "
-    'K = "state_dict_ema model_ema ema_state_dict ema_model ema teacher state_dict model_state_dict model module "'
-    '"network net student shadow_params".split(); '
-    "T = lambda w: {k: v for k, v in w.items() if torch.is_tensor(v)}; "
-    "F = lambda w, d=5: next((i for k in K if (i := F(w.get(k), d - 1))), T(w)) if d and isinstance(w, dict) else {}; "
-    "C = lambda w, p: {k[len(p):]: v for k, v in w.items()} if w and all(k.startswith(p) for k in w) else w; "
-    'w = F(torch.load(%s, map_location="cpu", weights_only=True)); '
-    'w = C(C(C(w, "module."), "_orig_mod."), "module."); '
-    'w or exit("no tensors were found: nothing is written"); '
-    "s.save_file({k: v.clone().contiguous() for k, v in w.items()}, %s)"
+_WEIGHTS_OF = (
+    *("ema", "model_ema", "ema_model", "ema_state_dict", "state_dict_ema"),
+    *("teacher", "state_dict", "model", "module"),
 )
+"""Where the checkpoints of trainings keep the weights that are used afterwards, averaged ones before others."""
+
+PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
 
 
 class PickleRefused(ValueError):
@@ -39,15 +29,26 @@ def conversion(path: str) -> str:
     """The shell command that turns the pickle at `path` into a safetensors file beside it.
 
     It needs torch, so it is for another environment. Of a training's checkpoint it takes the averaged weights if
-    there are any, however deep they lie, without what DistributedDataParallel and torch.compile put in front of every
-    name; it writes nothing where it finds no tensors. `weights_only=True` lets no code run.
+    there are any, at any depth, and of one that names them otherwise the dictionary with the most tensors. Where it
+    finds none it says so and writes nothing; `weights_only=True` lets no code run.
     """
     out = (
         str(PurePath(path).with_suffix(".safetensors"))
         if PurePath(path).suffix in PICKLES
         else f"{path}.converted"
     )
-    code = _CODE % (json.dumps(path), json.dumps(out))
+    source, target = json.dumps(path), json.dumps(out)
+    code = (
+        "import sys, torch, safetensors.torch as s; "
+        "own = lambda w: {k: v for k, v in w.items() if isinstance(k, str) and torch.is_tensor(v)}; "
+        "inside = lambda w, names: [t for k in names if isinstance(w.get(k), dict) and (t := find(w[k]))]; "
+        f"find = lambda w: next(iter(inside(w, {_WEIGHTS_OF})), None) or own(w) "
+        "or max(inside(w, w), key=len, default={}); "
+        f'w = torch.load({source}, map_location="cpu", weights_only=True); '
+        "t = find(w) if isinstance(w, dict) else {}; "
+        f't or sys.exit({source} + ": no tensors in it, so nothing is written"); '
+        f"s.save_file({{k: v.clone().contiguous() for k, v in t.items()}}, {target})"
+    )
     return f"python -c {shlex.quote(code)}"
 
 

@@ -1,14 +1,26 @@
 """What training sees of an image: one of several views, each with all that it needs."""
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
-from laminate.recipes.checks import above, at_least, within
+from laminate.recipes.checks import above, at_least, one_of, within
+from laminate.recipes.serialization import ABSENT
 
 if TYPE_CHECKING:
     from laminate.data.augment import Augment
 
 # `laminate.data.augment` is imported where a view is made: its decoders take longer than all of `--help`.
+
+
+CropKernel = Literal["area", "linear"]
+
+
+_UNSAID = {ABSENT: True}
+"""Of `oriented`: recipes that do not say were written before there was a choice, and few images have to be turned."""
+
+
+def _stored(oriented: bool) -> str:
+    return "" if oriented else ", pixels as stored"
 
 
 @dataclass(frozen=True)
@@ -23,6 +35,11 @@ class RandomResizedCropConfig:
     """Smallest and largest width / height of a crop."""
     flip_rate: float = 0.5
     """Chance of a horizontal flip."""
+    kernel: CropKernel = field(default="area", metadata={ABSENT: "linear"})
+    """How the crop is resized: by areas, as validation shrinks its images (the released code), or between the four
+    nearest pixels, which is faster and aliases what it shrinks."""
+    oriented: bool = field(default=True, metadata=_UNSAID)
+    """Turn the image as its EXIF orientation says; the pipelines of ADM, RAE, LightningDiT and FlatDINO do not."""
     view: Literal["crop"] = field(default="crop", init=False)
     """Says which of the views this is."""
 
@@ -30,6 +47,7 @@ class RandomResizedCropConfig:
         at_least("augment.image_size", self.image_size, 1)
         smallest, largest = self.crop_area
         above("augment.crop_area[0]", smallest, 0.0)
+        one_of("augment.kernel", self.kernel, get_args(CropKernel))
         within("augment.crop_area[1]", largest, smallest, 1.0)
         narrow, wide = self.crop_ratio
         above("augment.crop_ratio[0]", narrow, 0.0)
@@ -39,12 +57,23 @@ class RandomResizedCropConfig:
     @property
     def text(self) -> str:
         least, most = self.crop_area
-        return f"{least:g} to {most:g} of the area to {self.image_size}², flip {self.flip_rate:g}"
+        size = f"{self.image_size}² ({self.kernel})"
+        return f"{least:g} to {most:g} of the area to {size}, flip {self.flip_rate:g}{_stored(self.oriented)}"
 
     def transform(self) -> "Augment":
         from laminate.data.augment import RandomResizedCrop
 
-        return RandomResizedCrop(self.image_size, self.crop_area, self.crop_ratio, self.flip_rate)
+        return RandomResizedCrop(
+            self.image_size,
+            self.crop_area,
+            self.crop_ratio,
+            self.flip_rate,
+            self.kernel,
+            self.oriented,
+        )
+
+    def still(self) -> "SquashConfig":
+        return SquashConfig(self.image_size, oriented=self.oriented)
 
 
 @dataclass(frozen=True)
@@ -53,6 +82,8 @@ class SquashConfig:
 
     image_size: int = 256
     """Side of the square, in pixels."""
+    oriented: bool = field(default=True, metadata=_UNSAID)
+    """Turn the image as its EXIF orientation says; the pipelines of ADM, RAE, LightningDiT and FlatDINO do not."""
     view: Literal["squash"] = field(default="squash", init=False)
     """Says which of the views this is."""
 
@@ -64,12 +95,15 @@ class SquashConfig:
 
     @property
     def text(self) -> str:
-        return f"squashed to {self.image_size}²"
+        return f"squashed to {self.image_size}²{_stored(self.oriented)}"
 
     def transform(self) -> "Augment":
         from laminate.data.augment import Squash
 
-        return Squash(self.image_size)
+        return Squash(self.image_size, oriented=self.oriented)
+
+    def still(self) -> "SquashConfig":
+        return self
 
 
 @dataclass(frozen=True)
@@ -82,6 +116,8 @@ class SquashCropConfig:
     """Side of the larger square, in sides of the window, rounded down to pixels: 384 to 256 where it was published."""
     flip_rate: float = 0.0
     """Chance of a horizontal flip."""
+    oriented: bool = field(default=True, metadata=_UNSAID)
+    """Turn the image as its EXIF orientation says; the pipelines of ADM, RAE, LightningDiT and FlatDINO do not."""
     view: Literal["squash-crop"] = field(default="squash-crop", init=False)
     """Says which of the views this is."""
 
@@ -96,12 +132,16 @@ class SquashCropConfig:
 
     @property
     def text(self) -> str:
-        return f"squashed to {self.resized}², a random {self.image_size}² of it, flip {self.flip_rate:g}"
+        view = f"squashed to {self.resized}², a random {self.image_size}² of it, flip {self.flip_rate:g}"
+        return view + _stored(self.oriented)
 
     def transform(self) -> "Augment":
         from laminate.data.augment import SquashCrop
 
-        return SquashCrop(self.image_size, self.resized, flip_rate=self.flip_rate)
+        return SquashCrop(self.image_size, self.resized, flip_rate=self.flip_rate, oriented=self.oriented)
+
+    def still(self) -> "CenterCropConfig":
+        return CenterCropConfig(self.image_size, oriented=self.oriented)
 
 
 @dataclass(frozen=True)
@@ -114,6 +154,8 @@ class ResizeCropConfig:
     """The short side, in sides of the window, rounded down to pixels: 384 to 256 where it was published."""
     flip_rate: float = 0.0
     """Chance of a horizontal flip."""
+    oriented: bool = field(default=True, metadata=_UNSAID)
+    """Turn the image as its EXIF orientation says; the pipelines of ADM, RAE, LightningDiT and FlatDINO do not."""
     view: Literal["resize-crop"] = field(default="resize-crop", init=False)
     """Says which of the views this is."""
 
@@ -128,12 +170,16 @@ class ResizeCropConfig:
 
     @property
     def text(self) -> str:
-        return f"short side to {self.resized}, a random {self.image_size}² of it, flip {self.flip_rate:g}"
+        view = f"short side to {self.resized}, a random {self.image_size}² of it, flip {self.flip_rate:g}"
+        return view + _stored(self.oriented)
 
     def transform(self) -> "Augment":
         from laminate.data.augment import ResizeCrop
 
-        return ResizeCrop(self.image_size, self.resized, flip_rate=self.flip_rate)
+        return ResizeCrop(self.image_size, self.resized, flip_rate=self.flip_rate, oriented=self.oriented)
+
+    def still(self) -> "CenterCropConfig":
+        return CenterCropConfig(self.image_size, oriented=self.oriented)
 
 
 @dataclass(frozen=True)
@@ -144,6 +190,8 @@ class CenterCropConfig:
     """Side of the square, in pixels."""
     flip_rate: float = 0.0
     """Chance of a horizontal flip."""
+    oriented: bool = field(default=True, metadata=_UNSAID)
+    """Turn the image as its EXIF orientation says; the pipelines of ADM, RAE, LightningDiT and FlatDINO do not."""
     view: Literal["center-crop"] = field(default="center-crop", init=False)
     """Says which of the views this is."""
 
@@ -153,13 +201,18 @@ class CenterCropConfig:
 
     @property
     def text(self) -> str:
-        return f"short side to {self.image_size}, the middle of it, flip {self.flip_rate:g}"
+        view = f"short side to {self.image_size}, the middle of it, flip {self.flip_rate:g}"
+        return view + _stored(self.oriented)
 
     def transform(self) -> "Augment":
         from laminate.data.augment import CenterCrop
 
-        return CenterCrop(self.image_size, self.flip_rate)
+        return CenterCrop(self.image_size, self.flip_rate, self.oriented)
+
+    def still(self) -> "CenterCropConfig":
+        return CenterCropConfig(self.image_size, oriented=self.oriented)
 
 
 ViewConfig = RandomResizedCropConfig | SquashConfig | SquashCropConfig | ResizeCropConfig | CenterCropConfig
-"""Any view. Each has `image_size`, `text` (one line that says what it does) and `transform()` (what does it)."""
+"""Any view. Each has `image_size`, `text` (one line that says what it does), `transform()` (what does it) and
+`still()`, the view of validation that belongs to it: nothing in that is random."""

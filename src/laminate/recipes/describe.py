@@ -1,5 +1,6 @@
 """What recipes say of the parts that they share, as text."""
 
+from laminate.recipes.augment import ViewConfig
 from laminate.recipes.network import TeacherConfig, VitConfig
 from laminate.recipes.training import Optimizer, Schedule
 
@@ -15,6 +16,11 @@ def transformer_text(vit: VitConfig) -> str:
         f"{vit.dim} wide, {vit.depth} layers, {vit.heads} heads, {vit.mlp} MLP of {vit.hidden}, "
         f"positions {vit.positions}"
     )
+
+
+def view_rows(view: ViewConfig) -> tuple[Row, ...]:
+    """What training and validation see of an image."""
+    return (("augmentation", view.text), ("validation", view.still().text))
 
 
 def teacher_text(teacher: TeacherConfig) -> str:

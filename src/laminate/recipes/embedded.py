@@ -13,7 +13,7 @@ PATCH_SIZE = 16
 GLOBAL_BATCH_SIZE = 32
 
 TEACHER = patch_teacher(IMAGE_SIZE, PATCH_SIZE)
-AUGMENT = RandomResizedCropConfig(image_size=IMAGE_SIZE, crop_area=(0.85, 1.0))
+AUGMENT = RandomResizedCropConfig(image_size=IMAGE_SIZE, crop_area=(0.85, 1.0), kernel="linear")
 LATENT = LatentSpec(tokens=16, latent_dim=128, image_size=IMAGE_SIZE, posterior=True, teacher=TEACHER)
 
 TOKENIZER_NAME = "embedded-16-128"

@@ -217,6 +217,8 @@ class Modules:
     """The arrays of one example as the loader gives it, for a plan."""
     tokenizer: AsTokenizer = the_model_itself
     """For families of kind `tokenizer`."""
+    whole_batch: Callable[[Any], str] = lambda recipe: ""
+    """Why a global batch cannot be gone through in parts, and what mends that; empty if it can."""
 
 
 def _unchanged(recipe: Any, flags: Any) -> Any:

@@ -10,7 +10,9 @@ from typing import Annotated, Literal
 
 import tyro
 
-from laminate.data.options import AS_IT_SAYS, MAX_BAD_IMAGES, SourceOptions
+from laminate.data.options import AS_IT_SAYS as AS_IT_SAYS
+from laminate.data.options import MAX_BAD_IMAGES as MAX_BAD_IMAGES
+from laminate.data.options import SourceOptions as SourceOptions
 from laminate.recipes.checks import above, at_least
 from laminate.recipes.network import AttentionKernel, Remat
 

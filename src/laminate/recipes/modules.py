@@ -33,10 +33,10 @@ def teacher(config: TeacherConfig, *, weights: bool = True) -> Patches | VitTeac
     """
     if config.name == "patches":
         return Patches(config.image_size, config.patch_size)
-    dtype = jnp.dtype(config.dtype)
+    dtype, size, resampling = jnp.dtype(config.dtype), config.image_size, config.resampling
     if not weights:
-        return teacher_shapes(config.name, image_size=config.image_size, dtype=dtype)
-    found = load_teacher(config.name, image_size=config.image_size, dtype=dtype, on_host=True)
+        return teacher_shapes(config.name, image_size=size, resampling=resampling, dtype=dtype)
+    found = load_teacher(config.name, image_size=size, resampling=resampling, dtype=dtype, on_host=True)
     if (found.tokens, found.dim) != (config.patches, config.dim):
         raise ValueError(
             f"The teacher {config.name!r} gives {found.tokens} features of {found.dim} numbers, and the recipe was "

@@ -3,12 +3,13 @@
 import math
 import os
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, get_args
 
 from laminate.pretrained.registry import KNOWN, NETWORKS
 from laminate.recipes.checks import above, at_least, one_of, rate
+from laminate.recipes.serialization import ABSENT
 
 Mlp = Literal["swiglu", "gelu", "gelu-exact"]
 Norm = Literal["layer", "rms"]
@@ -16,6 +17,7 @@ Positions = Literal["none", "learned", "sincos"]
 PUBLISHED_CROP = 256
 _PUBLISHED_SIZES = (224, 256)
 StoredDtype = Literal["float32", "bfloat16"]
+Resampling = Literal["bilinear-antialias", "bicubic-antialias", "bilinear", "bicubic"]
 AttentionKernel = Literal["xla", "cudnn"]
 Remat = Literal["none", "dots", "block", "attention"]
 
@@ -72,8 +74,8 @@ class VitConfig:
     """Chance that a branch of the last layer is skipped; grows linearly with depth."""
 
     def __post_init__(self) -> None:
-        for field in ("dim", "depth", "heads", "hidden"):
-            at_least(f"transformer.{field}", getattr(self, field), 1)
+        for name in ("dim", "depth", "heads", "hidden"):
+            at_least(f"transformer.{name}", getattr(self, name), 1)
         if self.dim % self.heads:
             raise ValueError(f"transformer.heads must divide dim, got {self.heads} heads for dim {self.dim}.")
         one_of("transformer.mlp", self.mlp, get_args(Mlp))
@@ -105,12 +107,16 @@ class TeacherConfig:
     """Number format in which its weights are held."""
     weights: str = ""
     """SHA-256 of all that decides what it computes; empty until its weights are read, and for `patches`."""
+    resampling: Resampling = field(default="bilinear-antialias", metadata={ABSENT: "bilinear-antialias"})
+    """How images are brought to its size (`nn.resize`): with a low-pass filter (FlatDINO), or bicubically without
+    (RAE)."""
 
     def __post_init__(self) -> None:
-        for field in ("image_size", "patches", "dim"):
-            at_least(f"teacher.{field}", getattr(self, field), 1)
+        for name in ("image_size", "patches", "dim"):
+            at_least(f"teacher.{name}", getattr(self, name), 1)
         at_least("teacher.depth", self.depth, 0)
         one_of("teacher.dtype", self.dtype, get_args(StoredDtype))
+        one_of("teacher.resampling", self.resampling, get_args(Resampling))
         if self.grid**2 != self.patches:
             raise ValueError(f"teacher.patches must be a square number, got {self.patches}.")
         if self.image_size % self.grid:

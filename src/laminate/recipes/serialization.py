@@ -13,6 +13,8 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 KIND = "kind"
 JSON = "json"
 """Metadata of a field: its name in JSON, where that is not its own."""
+ABSENT = "absent"
+"""Metadata of a field that earlier versions did not write: the value that it had in them."""
 _NONE = type(None)
 
 T = TypeVar("T")
@@ -66,7 +68,8 @@ def read(tree: Any, cls: type[T], *, where: str = "") -> T:
     known = dataclasses.fields(cls)  # pyright: ignore[reportArgumentType]
     names = [json_name(field) for field in known]
     dropped = cls.__dict__.get("WITHOUT_EFFECT", ())
-    tree = {name: value for name, value in tree.items() if name not in dropped}
+    before = {json_name(field): field.metadata[ABSENT] for field in known if ABSENT in field.metadata}
+    tree = before | {name: value for name, value in tree.items() if name not in dropped}
     prefix = f"{where}." if where else ""
     for problem, found in (
         ("misses", [name for name in names if name not in tree]),

@@ -1,5 +1,6 @@
 """Recipes of the training: learning-rate schedule, optimiser."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
@@ -136,3 +137,17 @@ class Optimizer:
             above("optimizer.clip_norm", self.clip_norm, 0.0)
         if self.ema_decay is not None:
             rate("optimizer.ema_decay", self.ema_decay)
+
+    def in_steps(self, steps: int, schedule: Schedule) -> "Optimizer":
+        """The same rule for a training of `steps` in place of `schedule`: a shorter one averages over fewer steps.
+
+        The initial weights keep their share of the average at the end, `ema_decay ** length`. A schedule in epochs
+        does not say how many steps they are: their share is then at most that of the epochs' own average, e^-10.
+        """
+        if self.ema_decay is None or self.ema_decay == 0.0:
+            return self
+        if schedule.unit == "steps":
+            share = self.ema_decay ** max(schedule.length / steps, 1.0)
+        else:
+            share = min(self.ema_decay, math.exp(-10.0 / steps))
+        return replace(self, ema_decay=share)

@@ -11,6 +11,7 @@ from jaxtyping import PyTree
 
 from laminate.data.records import Records
 from laminate.runs.setup import Run
+from laminate.train.moments import Moments
 from laminate.train.signals import StopRequest
 from laminate.train.state import TrainState
 from laminate.train.step import Measure, make_evaluation
@@ -54,7 +55,8 @@ class Measured(Evaluation):
                     return None
                 sums = jax.device_get(evaluate(state.averaged, frozen, batch))
                 for name, value in sums.items():
-                    total[name] = total.get(name, 0.0) + np.asarray(value, np.float64)
+                    wide = value if isinstance(value, Moments) else np.asarray(value, np.float64)
+                    total[name] = total.get(name, 0.0) + wide
             return self.summarise(total)
 
         return ask

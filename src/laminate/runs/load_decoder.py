@@ -1,7 +1,7 @@
 """What decodes the latents of a tokenizer to images: found, loaded, and seen to be the right one."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from etils import epath
@@ -130,7 +130,8 @@ def _published(where: str, tokenizer: LoadedTokenizer) -> DecoderChoice:
 def _require_features(where: str, recipe: Any, tokenizer: LoadedTokenizer) -> None:
     """Raises ValueError unless the features are those of the tokenizer's teacher: same sizes, same weights."""
     given = tokenizer.latent.teacher
-    if given is None or not same_teacher(recipe.teacher, given):
+    # How the teacher's image was resized is no matter to what paints its features.
+    if given is None or not same_teacher(replace(recipe.teacher, resampling=given.resampling), given):
         of = "images themselves" if given is None else f"of {teacher_text(given)}"
         raise ValueError(
             f"--decoder: {where} paints the features of the teacher {teacher_text(recipe.teacher)}, and those of the "

@@ -6,8 +6,10 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 from jax.sharding import Mesh
 
+from laminate.analysis.generation import FlowConfig
 from laminate.cli.sample_flags import Weights
 from laminate.parallel.sharding import abstract, place
 from laminate.recipes.families import family_of, from_tree
@@ -83,6 +85,17 @@ def _restored(source: str, weights: Weights, mesh: Mesh, compute: Compute) -> Ge
     return Generator(join_buffers(trained, fixed), recipe, source)
 
 
+def _read_as(recipe: Any) -> dict[str, Any]:
+    """All that decides what the output of a generator of `recipe` means, by the names of its fields."""
+    fields = ("tokens", "latent_dim", "classes", "normalize", "prediction", "steps", "tokenizer")
+    return {
+        "path": FlowConfig.of(recipe, jnp.dtype(jnp.float32)).path,
+        "shift": recipe.resolved_time_shift,
+        "floor": recipe.resolved_min_one_minus_t,
+        **{name: getattr(recipe, name) for name in fields},
+    }
+
+
 def tokenizer_of(
     generator: Generator, source: str | None, *, kernel: AttentionKernel = "xla"
 ) -> LoadedTokenizer:
@@ -104,10 +117,9 @@ def tokenizer_of(
 
 
 def require_alike(generator: Generator, weak: Generator) -> None:
-    """Raises ValueError unless `weak` can guide `generator`: the same latents, read in the same way."""
-    mine, theirs = generator.recipe, weak.recipe
-    fields = ("tokens", "latent_dim", "classes", "normalize", "prediction", "tokenizer")
-    differing = [name for name in fields if getattr(mine, name) != getattr(theirs, name)]
+    """Raises ValueError unless `weak` can guide `generator`: the same latents, read alike at the same times."""
+    mine, theirs = (_read_as(one.recipe) for one in (generator, weak))
+    differing = [name for name in mine if mine[name] != theirs[name]]
     if differing:
         raise ValueError(
             f"--auto {weak.source} cannot guide {generator.source}: they differ in {', '.join(differing)}. Give a "

@@ -80,12 +80,13 @@ class Run:
         """Number format of the computation."""
         return jnp.dtype(self.compute.dtype)
 
-    def evaluation_batches(self, records: Records) -> Iterator[dict[str, Any]]:
-        """Every record once, on the mesh, without randomness."""
+    def evaluation_batches(self, records: Records, view: Augment | None = None) -> Iterator[dict[str, Any]]:
+        """Every record once, on the mesh, without randomness: in the view of validation, or as `view` draws it for the
+        number of the record."""
         batches = evaluation_batches(
             records,
             global_batch_size=self.recipe.global_batch_size,
-            augment=still_view(self.recipe, records),
+            augment=still_view(self.recipe, records) if view is None else view,
             share=self.loader.share,
             threads=self.loader.threads,
             max_bad_images=self.flags.max_bad_images,
@@ -168,6 +169,10 @@ def setup(
         _check_readable(records, still_view(recipe, records), flags.max_bad_images)
     shape, devices = prepare_devices(parsed)
     micro_batches = split_batch(recipe.global_batch_size, shape.devices, flags.device_batch_size)
+    if micro_batches > 1 and modules.whole_batch(recipe):
+        raise ValueError(
+            f"The batch of a device is cut into {micro_batches} parts: {modules.whole_batch(recipe)}"
+        )
     mesh = build_mesh(shape)
     stored = training.manifest.arrays is not None
     frozen = place(modules.frozen(recipe, tokenizer=tokenizer, stored=stored), mesh)

@@ -5,7 +5,7 @@ import shlex
 import sys
 from collections.abc import Callable
 from functools import partial
-from itertools import islice, repeat
+from itertools import repeat
 from typing import Any
 
 import jax
@@ -28,13 +28,14 @@ from laminate.runs.model_card import Card
 from laminate.runs.pretrained import save_pretrained
 from laminate.runs.setup import Run
 from laminate.runs.task import GanTask, Task, learning_rate
+from laminate.runs.transforms import statistics_view
 from laminate.train.loop import LoopPlan, Sinks, fit
 from laminate.train.progress import Progress, RunHeader
 from laminate.train.signals import StopRequest, stop_requests
 from laminate.train.state import TrainState
 from laminate.train.trackers import TensorBoard, Tracker, Trackers, Wandb, start_tracker
 
-STATISTICS_IMAGES = 50_000  # training images that the latent statistics are measured on
+STATISTICS_IMAGES = 50_000  # training images, spread over all, that the latent statistics are measured on
 SHOWN_IMAGES = 64  # validation images that are looked at one by one
 
 
@@ -154,14 +155,17 @@ def conclude(
         _say_where(run, run.folder.path / REPORT_FILE)
         return
     say(f"{trained.note}; measuring and drawing the report", primary=is_first())
-    few = max(1, STATISTICS_IMAGES // run.recipe.global_batch_size)
+    measured = spread(run.training, STATISTICS_IMAGES)
+    view, seen = statistics_view(run.recipe, run.training)
+    statistics = f"spread over all {len(run.training):,}; {seen}"
     last = (trained.state.averaged, int(trained.state.step))
     model, step = run.best(trained.state) if best else last
     report = RunReport(
         folder=run.folder.path,
         mesh=run.mesh,
         dtype=run.dtype,
-        training=lambda: islice(run.evaluation_batches(run.training), few),
+        training=lambda: run.evaluation_batches(measured, view),
+        statistics=statistics,
         visualised=lambda: run.evaluation_batches(spread(run.validation, SHOWN_IMAGES)),
         title=title(run),
         summary=run.family.text(run.recipe).summary,

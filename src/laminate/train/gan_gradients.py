@@ -28,7 +28,7 @@ class GanSetting(NamedTuple):
 
     def whole(self, tree: PyTree, like: PyTree) -> Any:
         """The frozen networks of local pieces."""
-        return resolve_outside_scans(wrap_shards(tree, like, self.mesh, self.dtype))
+        return resolve_outside_scans(wrap_shards(tree, like, self.mesh, None))
 
     def model(self, halves: "_Halves | TrainState", like: "_Halves | TrainState") -> Any:
         """The module of local pieces: of its parameters, and of the rest of it."""

@@ -21,7 +21,7 @@ from laminate.train.gan_gradients import GanSetting, decoder_gradients, discrimi
 from laminate.train.gan_objectives import DecoderExample, GanObjectives
 from laminate.train.state import GanState, TrainState
 from laminate.train.step import GlobalBatch, update
-from laminate.types import Metrics
+from laminate.types import BatchStatistics, Metrics
 
 SCOPES = (
     "prepare",
@@ -62,7 +62,10 @@ def make_gan_step(
     `discriminator_loss`. What does not act yet is 0.
 
     In profiles and in the compiled program the parts are the named scopes of `SCOPES`.
+
+    Raises ValueError for several parts and a discriminator with batch norm, whose statistics would be those of a part.
     """
+    _require_whole_batch(state, micro_batches)
     setting = GanSetting(objectives, (state, frozen), mesh, micro_batches, compute_dtype)
     discriminate = jax.shard_map(
         lambda s, f, examples: discriminator_gradients(setting, s, f, examples),
@@ -112,6 +115,16 @@ def make_gan_step(
         )
 
     return GanStep(objectives, compiled)
+
+
+def _require_whole_batch(state: GanState, micro_batches: int) -> None:
+    is_of_batch = lambda node: isinstance(node, BatchStatistics)
+    found = jax.tree.leaves(state.discriminator.params, is_leaf=is_of_batch)
+    if micro_batches > 1 and any(map(is_of_batch, found)):
+        raise ValueError(
+            f"A discriminator with batch norm is trained on the statistics of the global batch, and this one comes in "
+            f"{micro_batches} parts: take more devices or a larger --device-batch-size, or another norm."
+        )
 
 
 class _Acting(NamedTuple):

@@ -43,7 +43,7 @@ def muon(
 
     Muon makes the update of a matrix orthogonal, so that weak directions are learned as fast as strong ones; its
     scale is that of Adam (Liu et al. 2025), so both follow one schedule. `b1` and `b2` are Adam's. A stack of layers
-    is a batch of matrices.
+    is a batch of matrices, and the kernel of a convolution one matrix, out x (in x kernel).
 
     Raises:
         ValueError: as `adamw`.
@@ -55,7 +55,7 @@ def muon(
         weight_decay=weight_decay,
         weight_decay_mask=decay_mask,
         consistent_rms=0.2,
-        muon_weight_dimension_numbers=_matrix_axes,
+        muon_weight_dimension_numbers=_muon_axes,
     )
     return _clipped(rule, weight_decay, clip_norm)
 
@@ -90,12 +90,14 @@ def evaluation_params(opt_state: Any, params: Any) -> Any:
     return optax.contrib.schedule_free_eval_params(kept[0], params) if kept else None
 
 
-def _matrix_axes(params: Any) -> Any:
-    def axes(array: Any, decays: bool) -> Any:
-        last = array.ndim - 1
-        return optax.contrib.MuonDimensionNumbers(last, last - 1) if decays else None
+def _muon_axes(params: Any) -> Any:
+    def axes(array: Any, depth_axes: int) -> Any:
+        if depth_axes < 0:
+            return None
+        inputs = tuple(range(depth_axes + 1, array.ndim))
+        return optax.contrib.MuonDimensionNumbers(reduction_axis=inputs, output_axis=(depth_axes,))
 
-    return jax.tree.map(axes, params, decay_mask(params))
+    return jax.tree.map(axes, params, _matrices(params, None, 0))
 
 
 def _clipped(
@@ -117,24 +119,29 @@ def _clipped(
 
 
 def decay_mask(params: Any) -> Any:
-    """A tree of bools shaped like `params`: True for the matrices of linear maps and convolutions.
+    """A tree of bools shaped like `params`: True for the matrices of linear maps and convolutions, which are Muon's.
 
-    The rule: the field is called `weight` and one layer of it has at least two axes. Layers inside a
-    `Scanned` module carry a leading depth axis, which is not counted, so a stacked bias or norm scale does
-    not decay and a stacked matrix does. Token tables (registers, positions, mask tokens) have two axes but
-    other names, so they never decay: the paper's "2-D weights only", where those tables are (1, n, dim).
+    Token tables (registers, positions, mask tokens) have two axes as well, and never decay: the paper's "2-D weights
+    only", where those tables are (1, n, dim).
     """
-    return _mask(params, None, 0)
+    return jax.tree.map(lambda depth_axes: depth_axes >= 0, _matrices(params, None, 0))
 
 
-def _mask(node: Any, parent: Any, depth_axes: int) -> Any:
+def _matrices(node: Any, parent: Any, depth_axes: int) -> Any:
+    """A tree shaped like `node`: of a matrix how many axes in front of it count layers, -1 of everything else.
+
+    A layer says which of its arrays is a matrix by calling it `weight` and by its layout, outputs first: it is
+    outputs x everything behind, so a kernel's is out_channels x (in_channels x rows x columns). A `weight` of one axis,
+    as of a norm, is none. Layers inside a `Scanned` module carry a leading depth axis, which is not counted.
+    """
+
     def is_leaf(child: Any) -> bool:
         return is_lazy(child) or (isinstance(child, Scanned) and child is not parent)
 
-    def flag(path: tuple[Any, ...], leaf: Any) -> Any:
+    def depth(path: tuple[Any, ...], leaf: Any) -> Any:
         if isinstance(leaf, Scanned):
-            return _mask(leaf, leaf, depth_axes + 1)
-        decays = bool(path) and path[-1] == GetAttrKey("weight")
-        return jax.tree.map(lambda array: decays and array.ndim - depth_axes >= 2, leaf)
+            return _matrices(leaf, leaf, depth_axes + 1)
+        named = bool(path) and path[-1] == GetAttrKey("weight")
+        return jax.tree.map(lambda array: depth_axes if named and array.ndim - depth_axes >= 2 else -1, leaf)
 
-    return jax.tree_util.tree_map_with_path(flag, node, is_leaf=is_leaf)
+    return jax.tree_util.tree_map_with_path(depth, node, is_leaf=is_leaf)

@@ -25,6 +25,7 @@ from laminate.parallel.sharding import (
     specs,
     wrap_shards,
 )
+from laminate.train.moments import Moments
 from laminate.train.optim import evaluation_params
 from laminate.train.state import TrainState
 from laminate.types import Metrics, RandomKey, Scalar, join_buffers
@@ -45,7 +46,7 @@ class Objective(Protocol):
 class Measure(Protocol):
     """What validation measures on one example: sums over the validation set are taken outside."""
 
-    def __call__(self, model: Any, frozen: Any, example: dict[str, Array], /) -> dict[str, Array]: ...
+    def __call__(self, model: Any, frozen: Any, example: dict[str, Array], /) -> dict[str, Any]: ...
 
 
 def make_step(
@@ -73,7 +74,7 @@ def make_step(
         share = next(iter(batch.values())).shape[0]
         rows = rows_of_this_device(share)
         step_key = jax.random.fold_in(state.key, state.step)
-        frozen = resolve_outside_scans(wrap_shards(frozen, like[1], mesh, compute_dtype))
+        frozen = resolve_outside_scans(wrap_shards(frozen, like[1], mesh, None))
         local, sum_over_devices = jax.vjp(lambda p: per_device(p, like[0].params, mesh), state.params)
 
         def mean_loss(params: PyTree, batch: GlobalBatch, rows: Array) -> tuple[Scalar, Metrics]:
@@ -161,19 +162,23 @@ def make_evaluation(
     *,
     mesh: Mesh,
     compute_dtype: jnp.dtype = jnp.dtype(jnp.float32),
-) -> Callable[[Any, PyTree, GlobalBatch], dict[str, Array]]:
+) -> Callable[[Any, PyTree, GlobalBatch], dict[str, Any]]:
     """`evaluate(model, frozen, batch) -> sums`, compiled for the mesh.
 
-    A batch has a boolean `valid` that is False in rows of padding. Measures are float32 arrays of any shape; returns
-    the sum of each over the valid rows of the global batch, and the number of these rows as `count`.
+    A batch has a boolean `valid` that is False in rows of padding. Measures are float32 arrays of any shape, or
+    `Moments`; returns the sum of each over the valid rows of the global batch (of moments, those of all its vectors),
+    and the number of these rows as `count`.
     """
 
-    def sums(model: Any, frozen: PyTree, batch: GlobalBatch) -> dict[str, Array]:
+    def sums(model: Any, frozen: PyTree, batch: GlobalBatch) -> dict[str, Any]:
         measured = jax.vmap(lambda example: measure(model, frozen, example))(batch)
         valid = batch["valid"].astype(jnp.float32)
         # Not a product with `valid`: what padding measures may not be finite.
         total = lambda x: jnp.sum(jnp.where(_along(valid, x) > 0.0, x, jnp.zeros_like(x)), axis=0)
-        return mesh_sum({**jax.tree.map(total, measured), "count": jnp.sum(valid)})
+        moments = {name: value for name, value in measured.items() if isinstance(value, Moments)}
+        plain = {name: total(value) for name, value in measured.items() if name not in moments}
+        pooled = {name: value.pooled(batch["valid"]) for name, value in moments.items()}
+        return {**mesh_sum({**plain, "count": jnp.sum(valid)}), **pooled}
 
     return _over_mesh(sums, model, frozen, mesh, compute_dtype, P())
 
@@ -185,7 +190,7 @@ def make_map(
     *,
     mesh: Mesh,
     compute_dtype: jnp.dtype = jnp.dtype(jnp.float32),
-) -> Callable[[Any, PyTree, GlobalBatch], dict[str, Array]]:
+) -> Callable[[Any, PyTree, GlobalBatch], dict[str, Any]]:
     """`apply(model, frozen, batch) -> arrays`: `function` of every example of a batch, cut over the mesh as it is."""
 
     def each(model: Any, frozen: PyTree, batch: GlobalBatch) -> dict[str, Array]:
@@ -218,19 +223,19 @@ def joined(parts: Iterable[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
 
 
 def _over_mesh(
-    body: Callable[[Any, PyTree, GlobalBatch], dict[str, Array]],
+    body: Callable[[Any, PyTree, GlobalBatch], dict[str, Any]],
     model: Any,
     frozen: PyTree,
     mesh: Mesh,
     compute_dtype: jnp.dtype,
     out: P,
-) -> Callable[[Any, PyTree, GlobalBatch], dict[str, Array]]:
-    def resolved(tree: PyTree, like: PyTree) -> PyTree:
-        return resolve_outside_scans(wrap_shards(tree, like, mesh, compute_dtype))
+) -> Callable[[Any, PyTree, GlobalBatch], dict[str, Any]]:
+    def resolved(tree: PyTree, like: PyTree, dtype: jnp.dtype | None) -> PyTree:
+        return resolve_outside_scans(wrap_shards(tree, like, mesh, dtype))
 
-    def call(m: Any, f: PyTree, batch: GlobalBatch) -> dict[str, Array]:
+    def call(m: Any, f: PyTree, batch: GlobalBatch) -> dict[str, Any]:
         return jax.shard_map(
-            lambda m, f, b: body(resolved(m, model), resolved(f, frozen), b),
+            lambda m, f, b: body(resolved(m, model, compute_dtype), resolved(f, frozen, None), b),
             mesh=mesh,
             in_specs=(specs(model, mesh), specs(frozen, mesh), P(AXES)),
             out_specs=out,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from laminate.data.options import SourceOptions
+from laminate.data.options import AS_IT_SAYS, SourceOptions
 from laminate.data.records import RecordFileError
 from laminate.data.sources import open_splits
 from laminate.data.sources.files import expand_braces
@@ -38,7 +38,7 @@ def tarred(root: Path, path: Path) -> Path:
     return path
 
 
-def seen(spec: Path, options: SourceOptions = SourceOptions()) -> tuple[dict[str, int], tuple[str, ...]]:
+def seen(spec: Path, options: SourceOptions = AS_IT_SAYS) -> tuple[dict[str, int], tuple[str, ...]]:
     splits = open_splits(str(spec), held_out=0.0, options=options)
     return {split: len(records) for split, records in splits.items()}, splits["train"].manifest.classes
 
@@ -119,7 +119,7 @@ def test_the_flag_for_splits_takes_those_that_speak_of_one_and_counts_the_rest(
     assert {split: len(records) for split, records in splits.items()} == {"train": 20, "validation": 10}
     left = {entry.reason: entry.count for entry in splits["train"].manifest.left_out}
     assert left == {"beside the folders of the splits": 10, "of a test split, which is not used": 10}
-    with pytest.raises(RecordFileError, match="no folder in .* has the name of a split"):
+    with pytest.raises(RecordFileError, match=r"no folder in .* has the name of a split"):
         seen(fill(tmp_path / "plain", ["a", "b"], picture), SPLITS)
     with pytest.raises(ValueError, match="give one of them"):
         SourceOptions(split_folders=True, classes=True)
@@ -167,7 +167,7 @@ def test_archives_are_splits_where_all_names_say_so(
     if counts is not None:
         assert seen(tmp_path / "set")[0] == counts
         return
-    with pytest.raises(RecordFileError, match="two ways.*--split-folders.*--classes"):
+    with pytest.raises(RecordFileError, match=r"two ways.*--split-folders.*--classes"):
         seen(tmp_path / "set")
     assert seen(tmp_path / "set", CLASSES)[0] == {"train": 10 * len(names)}
 
@@ -269,7 +269,7 @@ def test_members_behind_the_first_end_mark_and_links_inside_are_read(tmp_path: P
         ("link that leads nowhere in the archive", 3)
     ]
     (tmp_path / "all.tar").write_bytes(parts[0] + b"something else" * 100)
-    with pytest.raises(RecordFileError, match="no whole, uncompressed tar file|truncated"):
+    with pytest.raises(RecordFileError, match=r"no whole, uncompressed tar file|truncated"):
         open_splits(str(tmp_path / "all.tar"))
 
 

@@ -13,7 +13,8 @@ from array_record.python import array_record_module
 
 from laminate.data.check import check
 from laminate.data.decode import decode_image
-from laminate.data.prepare import Options, TooManyBadImages, prepare, tfds_name
+from laminate.data.faults import TooManyBadImagesError
+from laminate.data.prepare import Options, prepare, tfds_name
 from laminate.data.prepared import JOURNAL, MANIFEST
 from laminate.data.records import RecordFileError
 from laminate.data.sources import open_records
@@ -133,7 +134,9 @@ def test_bad_images_are_left_out_up_to_the_limit_and_named(
 ):
     (image_folder / "cat" / "03.jpg").write_bytes(picture(3)[:90])
     (image_folder / "dog" / "05.jpg").write_bytes(b"hello")
-    with pytest.raises(TooManyBadImages, match=r"1 images cannot be used, more than the 0 allowed.*03|05"):
+    with pytest.raises(
+        TooManyBadImagesError, match=r"1 images cannot be used, more than the 0 allowed.*03|05"
+    ):
         prepare(str(image_folder), tmp_path / "strict", Options())
     prepared = prepare(str(image_folder), tmp_path / "out", Options(max_bad=2))
     assert {skipped.key for skipped in prepared.skipped} == {"cat/03.jpg", "dog/05.jpg"}
@@ -145,7 +148,7 @@ def test_a_bomb_is_refused_by_its_header(image_folder: Path, tmp_path: Path):
     from PIL import Image
 
     Image.new("L", (3000, 3000)).save(image_folder / "emu" / "bomb.png")
-    with pytest.raises(TooManyBadImages, match=r"emu/bomb.png.*3000 x 3000"):
+    with pytest.raises(TooManyBadImagesError, match=r"emu/bomb.png.*3000 x 3000"):
         prepare(str(image_folder), tmp_path / "out", Options(max_pixels=10**6, decode=False))
 
 

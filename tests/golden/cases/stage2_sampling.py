@@ -11,7 +11,7 @@ from jaxtyping import Array
 
 from laminate.flow import (
     EULER,
-    HEUN,
+    HEUN2,
     HEUN3,
     MIDPOINT,
     RK4_38,
@@ -32,7 +32,7 @@ from ..reader import CannotRun, Golden
 from .generator_model import channels_first, channels_last
 from .stage2 import RAE_LAST, in_our_time, network_of, options_of
 
-_SOLVERS = {"euler": EULER, "midpoint": MIDPOINT, "heun2": HEUN, "heun3": HEUN3, "rk4": RK4_38}
+_SOLVERS = {"euler": EULER, "midpoint": MIDPOINT, "heun2": HEUN2, "heun3": HEUN3, "rk4": RK4_38}
 _FORMS = {
     "constant": "constant",
     "sigma": "noise",

@@ -22,7 +22,7 @@ from laminate.data.options import AS_IT_SAYS, SourceOptions
 from laminate.data.prepared import JOURNAL, is_prepared, open_prepared, splits_of
 from laminate.data.records import HELD_OUT_FRACTION, Records, hold_out
 from laminate.data.sources import embedded, kinds, parquet, tar, tfds
-from laminate.data.sources.files import named_files
+from laminate.data.sources.files import expand_braces, named_files
 from laminate.data.sources.kinds import Splits
 
 SPLITS = ("train", "validation")
@@ -50,8 +50,9 @@ def _splits(spec: str, options: SourceOptions) -> Splits:
         if is_prepared(where) or (where / JOURNAL).is_dir():
             return _prepared_splits(where, options)
         return kinds.splits(where, options)
+    first = expand_braces(spec)[0].lower()
     for kind in (tar, parquet):
-        if spec.lower().endswith(kind.SUFFIX):
+        if first.endswith(kind.SUFFIX):
             return kind.splits(named_files(spec), None, options)
     raise FileNotFoundError(
         f"no data at '{spec}': expected 'embedded', an existing folder (prepared, or of images), "

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from laminate.data.left_out import LeftOut
+from laminate.data.left_out import LeftOut, is_text, shown
 from laminate.data.options import SourceOptions
 from laminate.data.records import RecordFileError
 from laminate.data.schema import NO_LABEL
@@ -67,6 +67,9 @@ def named_files(spec: str) -> list[Path]:
         found.update(matched)
         if not matched:
             missing.append(name)
+    foreign = sorted(str(path) for path in found if not is_text(str(path)))
+    if foreign:
+        raise ValueError(f"the name of '{shown(foreign[0])}' is not UTF-8: rename the file")
     if not found:
         suffix = whole.suffix
         raise FileNotFoundError(

@@ -7,7 +7,8 @@ from typing import SupportsIndex
 
 from laminate.data.left_out import in_one_line, shown
 from laminate.data.options import AS_IT_SAYS, SourceOptions
-from laminate.data.records import MAX_IMAGE_BYTES, Example, RecordError, RecordsManifest, fingerprint
+from laminate.data.records import MAX_IMAGE_BYTES, RecordError, RecordsManifest, fingerprint
+from laminate.data.schema import Example
 from laminate.data.sources.files import class_list, labels_of
 from laminate.data.sources.layout import Part, arrange
 from laminate.data.sources.survey import IMAGE_SUFFIXES, File, Survey, survey
@@ -53,11 +54,11 @@ def _open_part(
     classes, labels = labels_of(part.names, len(paths), str(inside), reference)
     own = classes if part.names is not None else ()
     manifest = RecordsManifest(
-        name=inside.absolute().name,
+        name=shown(inside.absolute().name),
         split=split,
         count=len(paths),
         classes=classes,
-        source=f"folder {inside}",
+        source=f"folder {shown(str(inside))}",
         fingerprint=fingerprint(
             [
                 "folder",

@@ -13,7 +13,7 @@ from laminate.data.sources.survey import Survey, survey
 Splits = Mapping[str, Callable[[], KeyedRecords]]
 
 _BESIDE = {
-    "images": "image beside {kind} files",
+    "images": "image beside {kind}",
     "tar": "archive beside {kind}",
     "parquet": "parquet file beside {kind}",
     "arrow": "Arrow file beside {kind}",

@@ -13,10 +13,10 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple, SupportsIndex
 
-from laminate.data.left_out import LeftOut
+from laminate.data.left_out import LeftOut, shown
 from laminate.data.options import AS_IT_SAYS, SourceOptions
-from laminate.data.records import Example, RecordError, RecordFileError, RecordsManifest, fingerprint
-from laminate.data.schema import NO_LABEL
+from laminate.data.records import RecordError, RecordFileError, RecordsManifest, fingerprint
+from laminate.data.schema import NO_LABEL, Example
 from laminate.data.sources.files import by_split, distinct_names
 from laminate.data.sources.parquet_columns import Columns, class_names, columns_of, holds_images
 
@@ -196,11 +196,11 @@ def open_parquet(
     for file in files:
         file.close()
     manifest = RecordsManifest(
-        name=paths[0].absolute().parent.name,
+        name=shown(paths[0].absolute().parent.name),
         split=split,
         count=sum(sizes),
         classes=classes or tuple(reference or ()),
-        source=f"parquet {paths[0]}" + (f" and {len(paths) - 1} more" if len(paths) > 1 else ""),
+        source=f"parquet {shown(str(paths[0]))}" + (f" and {len(paths) - 1} more" if len(paths) > 1 else ""),
         fingerprint=fingerprint(["parquet", *distinct_names(paths), *classes, *parts]),
         notes=notes,
     )

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from laminate.data.left_out import LeftOutCount
+from laminate.data.left_out import LeftOutCount, is_text
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff")
 """Of files that are taken for images; what they hold decides how they are decoded."""
@@ -67,15 +67,6 @@ def why_hidden(path: str) -> str | None:
     if any(part.startswith(".") for part in parts):
         return "hidden"
     return None if is_text(path) else "its name is not UTF-8"
-
-
-def is_text(name: str) -> bool:
-    """Whether a name of the file system is UTF-8."""
-    try:
-        name.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def why_no_image(name: str) -> str:

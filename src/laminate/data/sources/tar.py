@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, SupportsIndex
 
-from laminate.data.left_out import LeftOut, LeftOutCount, in_one_line, shown
+from laminate.data.left_out import LeftOut, LeftOutCount, in_one_line, shown, together
 from laminate.data.options import AS_IT_SAYS, SourceOptions
 from laminate.data.records import (
     MAX_IMAGE_BYTES,
@@ -206,9 +206,9 @@ def _records(
     members = [opened.members[index] for index in chosen.paths]
     classes, labels = _labels(members, chosen.names, str(paths[0]), reference)
     own = classes if chosen.names is not None or members[0].label is not None else ()
-    source = f"tar {paths[0]}" + (f" and {len(paths) - 1} more" if len(paths) > 1 else "")
+    source = f"tar {shown(str(paths[0]))}" + (f" and {len(paths) - 1} more" if len(paths) > 1 else "")
     manifest = RecordsManifest(
-        name=paths[0].stem if len(paths) == 1 else paths[0].absolute().parent.name,
+        name=paths[0].stem if len(paths) == 1 else shown(paths[0].absolute().parent.name),
         split=split,
         count=len(members),
         classes=classes,
@@ -216,7 +216,7 @@ def _records(
         fingerprint=fingerprint(
             ["tar", *distinct_names(paths), *own, *(x for m in members for x in (m.name, m.size, m.label))]
         ),
-        left_out=(*stray, *opened.left_out),
+        left_out=together((*stray, *opened.left_out)),
         notes=tuple(opened.layout.notes),
     )
     return TarRecords(paths, members, labels, manifest)

@@ -18,13 +18,12 @@ M = TypeVar("M")
 Pick = Callable[[Any], Any]
 """Picks a part out of the module that slots are for."""
 
-_SHOWN = 64  # names in a message
+_NAMED = 3  # names of one kind that do not fit, in a message
 _CONSTANT_TOLERANCE = 1e-5  # constants are recomputed; a published copy differs in its last bits at most
 
 
 class KeyMapError(ValueError):
-    """A checkpoint that does not fit the module; the message counts the names that are wrong, and lists the
-    first of them."""
+    """A checkpoint that does not fit the module; the message lists every name that is wrong."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,23 +112,23 @@ def load(
     no weights. `on_host` leaves the arrays to NumPy, for a module that is to be laid out over many devices.
 
     Raises:
-        KeyMapError: names are missing, unexpected, of the wrong shape or dtype, or a constant differs; the
-            first of them are listed.
+        KeyMapError: names are missing, unexpected, of the wrong shape or dtype, or a constant differs; they are counted
+            and the first of them named.
         ValueError: the map itself leaves out a parameter of the module, or fills one twice.
     """
     _require_complete(module, slots)
-    given = {key: a for key, a in weights.items() if not any(fnmatchcase(key, name) for name in ignored)}
-    problems = _mismatches(export(_hollow(module), slots), given)
-    if not problems:
+    expected = export(_hollow(module), slots)
+    given = _unwrapped(weights, expected)
+    given = {key: a for key, a in given.items() if not any(fnmatchcase(key, name) for name in ignored)}
+    problems = _mismatches(expected, given)
+    if not any(problems):
         constants = export(module, [s for s in slots if isinstance(s, Fixed) or s.constant])
         problems = [
-            f"{key} is not this module's table" for key, a in constants.items() if _differ(given[key], a)
+            [f"{key} is not this module's table" for key, a in constants.items() if _differ(given[key], a)]
         ]
-    if problems:
-        more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-        raise KeyMapError(
-            f"The checkpoint does not fit ({len(problems)} names): {'; '.join(problems[:_SHOWN])}{more}"
-        )
+    if any(problems):
+        listed = "; ".join(text for kind in problems for text in _first(kind))
+        raise KeyMapError(f"The checkpoint does not fit ({sum(map(len, problems))} names): {listed}")
     filled = [slot for slot in slots if isinstance(slot, Slot) and not slot.constant]
     arrays = [array for slot in filled for array in _read(slot, given, slot.leaves(module))]
     arrays = arrays if on_host else [jnp.asarray(array) for array in arrays]
@@ -184,7 +183,29 @@ def _hollow(module: M) -> M:
     return jax.tree.map(lambda leaf: np.broadcast_to(np.zeros((), np.float32), leaf.shape), module)
 
 
-def _mismatches(published: Mapping[str, np.ndarray], given: Mapping[str, np.ndarray]) -> list[str]:
+def _unwrapped(weights: Mapping[str, np.ndarray], expected: Mapping[str, Any]) -> Mapping[str, np.ndarray]:
+    """`weights` without what a wrapper (`module.`, `_orig_mod.`, a model around this one) put before every name.
+
+    Raises KeyMapError where all that is expected has such a prefix but the weights of something else are beside it.
+    """
+    if not expected or any(name in weights for name in expected):
+        return weights
+    first = next(iter(expected))
+    for prefix in sorted({name[: -len(first)] for name in weights if name.endswith(f".{first}")}, key=len):
+        if not all(prefix + name in weights for name in expected):
+            continue
+        others = [name for name in weights if not name.startswith(prefix)]
+        if others:
+            raise KeyMapError(
+                f"The weights are there behind '{prefix}', beside {len(others)} of something else (as "
+                f"'{others[0]}'): keep the names that begin with '{prefix}', and leave that out of them."
+            )
+        return {name.removeprefix(prefix): array for name, array in weights.items()}
+    return weights
+
+
+def _mismatches(published: Mapping[str, np.ndarray], given: Mapping[str, np.ndarray]) -> list[list[str]]:
+    """What does not fit, kind by kind."""
     missing = [f"missing {key} {a.shape}" for key, a in published.items() if key not in given]
     unexpected = [f"unexpected {key} {a.shape}" for key, a in given.items() if key not in published]
     misshaped = [
@@ -197,7 +218,12 @@ def _mismatches(published: Mapping[str, np.ndarray], given: Mapping[str, np.ndar
         for key in published
         if key in given and not jnp.issubdtype(given[key].dtype, jnp.floating)
     ]
-    return missing + unexpected + misshaped + mistyped
+    return [missing, unexpected, misshaped, mistyped]
+
+
+def _first(problems: Sequence[str]) -> list[str]:
+    more = len(problems) - _NAMED
+    return [*problems[:_NAMED], f"and {more} more like these"] if more > 0 else list(problems)
 
 
 def _differ(given: np.ndarray, computed: np.ndarray) -> bool:

@@ -7,6 +7,7 @@ from laminate.recipes.describe import (
     teacher_text,
     training_rows,
     transformer_text,
+    view_rows,
 )
 from laminate.recipes.family import CardText, Facts, Rows, Text
 from laminate.recipes.flatdino import fsq_names, vae_names
@@ -46,7 +47,7 @@ def _rows(recipe: FlatDinoRecipe) -> Facts:
     teacher = recipe.teacher
     encoder, decoder = encoder_cost(recipe), decoder_cost(recipe)
     return (
-        ("teacher", f"{teacher_text(teacher)}, of a {teacher.image_size}² image"),
+        ("teacher", f"{teacher_text(teacher)}, of a {teacher.image_size}² image ({teacher.resampling})"),
         ("encoder", transformer_text(recipe.encoder)),
         ("", str(encoder)),
         ("decoder", transformer_text(recipe.decoder)),
@@ -57,7 +58,8 @@ def _rows(recipe: FlatDinoRecipe) -> Facts:
         ("reconstruction", recipe.reconstruction + _intermediate_text(recipe)),
         *training_rows(recipe.schedule, recipe.global_batch_size),
         ("optimiser", optimizer_text(recipe.optimizer)),
-        ("augmentation", recipe.augment.text),
+        *view_rows(recipe.augment),
+        ("statistics", f"of latents: {recipe.statistics_view.text}"),
         (
             "training cost",
             f"{3 * (encoder.flops + decoder.flops) / 1e9:.1f} GFLOPs per image, without the teacher",

@@ -117,6 +117,7 @@ def _scaled(name: str, spec: vae_names.VaeName | fsq_names.FsqName, bottleneck: 
         ),
         encoder_disposable=spec.encoder_disposable,
         decoder_disposable=spec.decoder_disposable,
+        statistics="center-crop",
     )
 
 
@@ -138,6 +139,7 @@ def _early(name: str, bottleneck: Bottleneck, schedule: Schedule) -> FlatDinoRec
         decoder=replace(vit, positions="learned"),
         bottleneck=bottleneck,
         schedule=schedule,
+        statistics="center-crop",
     )
 
 

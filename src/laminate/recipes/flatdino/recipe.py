@@ -8,13 +8,15 @@ it runs is said by `laminate.recipes.flags`.
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
-from laminate.recipes.augment import RandomResizedCropConfig, ViewConfig
+from laminate.recipes.augment import CenterCropConfig, RandomResizedCropConfig, ViewConfig
 from laminate.recipes.bottleneck import Bottleneck, FsqBottleneck, GaussianBottleneck
 from laminate.recipes.checks import at_least, folder_name, one_of
 from laminate.recipes.network import TeacherConfig, VitConfig
+from laminate.recipes.serialization import ABSENT
 from laminate.recipes.training import Optimizer, Schedule
 
 Reconstruction = Literal["mse", "huber"]
+StatisticsView = Literal["augment", "center-crop"]
 Variant = Literal["paper", "released"]
 
 
@@ -40,6 +42,9 @@ class FlatDinoRecipe:
     """Kind, clipping, averaged weights."""
     augment: ViewConfig = field(default_factory=RandomResizedCropConfig)
     """Random crop and flip."""
+    statistics: StatisticsView = field(default="augment", metadata={ABSENT: "augment"})
+    """The view in which the mean and variance of the latents are measured: `augment`, or the centre crop and flip that
+    generators of the paper train on."""
     global_batch_size: int = 512
     """Images per optimiser step, over all devices."""
     encoder_disposable: int = 0
@@ -59,6 +64,7 @@ class FlatDinoRecipe:
             at_least(name, getattr(self, name), 1)
         for name in ("encoder_disposable", "decoder_disposable", "intermediate_weight"):
             at_least(name, getattr(self, name), 0)
+        one_of("statistics", self.statistics, get_args(StatisticsView))
         one_of("reconstruction", self.reconstruction, get_args(Reconstruction))
         if self.intermediate_layer is not None:
             _check_layer(self.intermediate_layer, self.teacher)
@@ -67,7 +73,15 @@ class FlatDinoRecipe:
 
     def in_steps(self, steps: int) -> "FlatDinoRecipe":
         """The same training squeezed or stretched to `steps`."""
-        return replace(self, schedule=self.schedule.in_steps(steps))
+        optimizer = self.optimizer.in_steps(steps, self.schedule)
+        return replace(self, schedule=self.schedule.in_steps(steps), optimizer=optimizer)
+
+    @property
+    def statistics_view(self) -> ViewConfig:
+        """The view of `statistics`."""
+        if self.statistics == "augment":
+            return self.augment
+        return CenterCropConfig(self.augment.image_size, flip_rate=0.5)
 
     @property
     def encoder_registers(self) -> int:

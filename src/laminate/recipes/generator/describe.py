@@ -1,6 +1,6 @@
 """What a generator's recipe says to a person."""
 
-from laminate.recipes.describe import optimizer_text, shape_text, training_rows, transformer_text
+from laminate.recipes.describe import optimizer_text, shape_text, training_rows, transformer_text, view_rows
 from laminate.recipes.family import CardText, Facts, Text
 from laminate.recipes.generator.costs import generator_flops, generator_parameters
 from laminate.recipes.generator.recipe import GeneratorRecipe
@@ -48,7 +48,7 @@ def _rows(recipe: GeneratorRecipe) -> Facts:
         ("cost", f"{generator_flops(recipe) / 1e9:.3g} GFLOPs forward (one multiply-add is one FLOP)"),
         *training_rows(recipe.schedule, recipe.global_batch_size),
         ("optimiser", optimizer_text(recipe.optimizer)),
-        ("augmentation", recipe.augment.text),
+        *view_rows(recipe.augment),
         ("sampling", f"{recipe.steps} steps; guidance {guidance.scale:g} in {guidance.interval}"),
     )
 

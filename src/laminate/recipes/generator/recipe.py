@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
-from laminate.recipes.augment import RandomResizedCropConfig, ViewConfig
+from laminate.recipes.augment import CenterCropConfig, ViewConfig
 from laminate.recipes.checks import above, at_least, folder_name, one_of, rate, within
 from laminate.recipes.latent import TokenizerId
 from laminate.recipes.network import VitConfig
@@ -54,7 +54,8 @@ class GeneratorRecipe:
     class_names: tuple[str, ...] = ()
     """What the classes are called, in the order of their numbers; empty if nobody said."""
     class_dropout: float = 0.1
-    """Chance that a label is replaced by the null class in training; 0 leaves no null class, and no guidance."""
+    """Chance that a label is replaced by the null class in training; 0 leaves no null class, and no guidance: images
+    without a label then have a condition of time alone."""
     time_shift: float | None = field(default=None, metadata={JSON: "kappa"})
     """Time shift in training and sampling; None derives it from the latent's size."""
     time_shift_base: int | None = field(default=4096, metadata={JSON: "kappa_base"})
@@ -80,8 +81,8 @@ class GeneratorRecipe:
     """How it is sampled unless told otherwise."""
     tokenizer: TokenizerId | None = None
     """The tokenizer whose latents it is trained on; None before one is chosen."""
-    augment: ViewConfig = field(default_factory=RandomResizedCropConfig)
-    """Random crop and flip; the image size is that of the tokenizer's teacher."""
+    augment: ViewConfig = field(default_factory=lambda: CenterCropConfig(flip_rate=0.5))
+    """Centre crop and flip, as RAE and the paper have it; the image size is that of the tokenizer's teacher."""
     optimizer: Optimizer = field(
         default_factory=lambda: Optimizer(
             betas=(0.9, 0.95), weight_decay=1e-4, clip_norm=1.0, ema_decay=0.9995
@@ -116,7 +117,8 @@ class GeneratorRecipe:
 
     def in_steps(self, steps: int) -> "GeneratorRecipe":
         """The same training squeezed or stretched to `steps`."""
-        return replace(self, schedule=self.schedule.in_steps(steps))
+        optimizer = self.optimizer.in_steps(steps, self.schedule)
+        return replace(self, schedule=self.schedule.in_steps(steps), optimizer=optimizer)
 
     @property
     def resolved_time_shift(self) -> float:

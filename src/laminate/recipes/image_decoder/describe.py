@@ -1,9 +1,10 @@
 """What the recipe of an image decoder says to a person."""
 
-from laminate.recipes.describe import optimizer_text, shape_text, training_rows, transformer_text
+from laminate.recipes.describe import optimizer_text, shape_text, training_rows, transformer_text, view_rows
 from laminate.recipes.family import CardText, Facts, Text
 from laminate.recipes.image_decoder.costs import decoder_flops, decoder_parameters, decoder_sequence
 from laminate.recipes.image_decoder.recipe import Adversary, DecoderRecipe
+from laminate.recipes.network import TeacherConfig
 
 _KINDS = {
     "dino": "heads on frozen features of",
@@ -59,7 +60,8 @@ def _rows(recipe: DecoderRecipe) -> Facts:
         ("transformer", transformer_text(recipe.network)),
         ("cost", cost),
         ("noise", noise.kind if noise.kind == "none" else f"{noise.kind}, {noise.strength:g}"),
-        ("augmentation", recipe.augment.text),
+        *view_rows(recipe.augment),
+        *(() if recipe.teacher is None else (("teacher sees", _seen(recipe.teacher)),)),
         *training_rows(recipe.schedule, recipe.global_batch_size),
         *_optimizer_rows(recipe),
     )
@@ -78,6 +80,10 @@ def _source(recipe: DecoderRecipe) -> str:
         return f"{sizes}: the features of {'no teacher' if recipe.teacher is None else recipe.teacher.name}"
     tokenizer = recipe.tokenizer
     return sizes if tokenizer is None else f"{sizes} of {tokenizer}"
+
+
+def _seen(teacher: TeacherConfig) -> str:
+    return f"images of {teacher.image_size}² ({teacher.resampling})"
 
 
 def _perceptual(recipe: DecoderRecipe) -> str:

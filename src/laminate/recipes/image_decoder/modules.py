@@ -193,4 +193,13 @@ def _on_host(module: Any) -> Any:
     return jax.tree.map(np.asarray, module)
 
 
-MODULES = Modules(build=image_decoder, frozen=_frozen, accept=_accept)
+def _whole_batch(recipe: DecoderRecipe) -> str:
+    if recipe.adversary.kind not in ("patchgan", "details") or recipe.adversary.patch_norm != "batch":
+        return ""
+    return (
+        "adversary.patch_norm batch takes the statistics of the whole global batch. Leave --device-batch-size out, "
+        "take more devices, or another norm: --set adversary.patch_norm=group."
+    )
+
+
+MODULES = Modules(build=image_decoder, frozen=_frozen, accept=_accept, whole_batch=_whole_batch)

@@ -1,6 +1,7 @@
 """The recipes that the names of image decoders stand for, and the embedded one."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from laminate.recipes.augment import ResizeCropConfig
 from laminate.recipes.embedded import AUGMENT, DECODER_NAME, GLOBAL_BATCH_SIZE
@@ -78,7 +79,7 @@ def named_decoder(name: str) -> DecoderRecipe:
 
 def _rae(name: str, dim: int, depth: int, heads: int, hidden: int) -> DecoderRecipe:
     """RAE's ViT-MAE decoder on DINOv2-B with registers."""
-    teacher = PRETRAINED_TEACHERS["dinov2-b"]
+    teacher = replace(PRETRAINED_TEACHERS["dinov2-b"], resampling="bicubic")
     return DecoderRecipe(
         name=name,
         network=VitConfig(

@@ -233,8 +233,10 @@ class DecoderRecipe:
             self.adversary,
             discriminator_start=share(self.adversary.discriminator_start),
             adversarial_start=share(self.adversary.adversarial_start),
+            optimizer=self.adversary.optimizer.in_steps(steps, self.schedule),
         )
-        return replace(self, schedule=self.schedule.in_steps(steps), adversary=adversary)
+        optimizer = self.optimizer.in_steps(steps, self.schedule)
+        return replace(self, schedule=self.schedule.in_steps(steps), optimizer=optimizer, adversary=adversary)
 
 
 def for_tokenizer(recipe: DecoderRecipe, latent: LatentSpec, identity: TokenizerId) -> DecoderRecipe:
@@ -248,12 +250,17 @@ def for_tokenizer(recipe: DecoderRecipe, latent: LatentSpec, identity: Tokenizer
 
 
 def for_features(recipe: DecoderRecipe, teacher: TeacherConfig) -> DecoderRecipe:
-    """`recipe` for the features of another teacher, with patches that fill an image of the size that it is shown."""
+    """`recipe` for the features of another teacher, with patches that fill an image of the size that it is shown.
+
+    How images are brought to the teacher's own size stays the recipe's.
+    """
     if recipe.reads != "features":
         raise ValueError(
             f"The decoder {recipe.name!r} reads latents: give it a --tokenizer, not a --teacher."
         )
     size = teacher.crop_size
+    if recipe.teacher is not None and teacher.family:
+        teacher = replace(teacher, resampling=recipe.teacher.resampling)
     return replace(
         recipe,
         teacher=teacher,
