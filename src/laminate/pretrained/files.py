@@ -13,7 +13,6 @@ from laminate.pretrained.tensors import SUFFIX, WeightsError, open_tensors
 from laminate.storage import strict_json
 
 INDEX = ".safetensors.index.json"
-WRAPPERS = ("module.", "_orig_mod.")
 
 
 @dataclass(frozen=True)
@@ -26,10 +25,7 @@ class Files:
 
 
 def read(files: Files) -> dict[str, np.ndarray]:
-    """The tensors of all files together, `unwrapped`.
-
-    Raises WeightsError if two of them hold one name, or the index differs.
-    """
+    """The tensors of all files together. Raises WeightsError if two of them hold one name, or the index differs."""
     weights: dict[str, np.ndarray] = {}
     for path in files.weights:
         tensors = open_tensors(path)
@@ -47,15 +43,6 @@ def read(files: Files) -> dict[str, np.ndarray]:
                 f"{files.index} and its shards differ: {len(lacking)} names are missing ({', '.join(lacking[:3])}), "
                 f"{len(extra)} are not in the index ({', '.join(extra[:3])}). Fetch or copy all of them again."
             )
-    return unwrapped(weights)
-
-
-def unwrapped(weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """`weights` without what DistributedDataParallel and torch.compile put in front of every name."""
-    for _ in range(len(WRAPPERS)):
-        for wrapper in WRAPPERS:
-            if weights and all(name.startswith(wrapper) and name != wrapper for name in weights):
-                weights = {name.removeprefix(wrapper): array for name, array in weights.items()}
     return weights
 
 

@@ -1,7 +1,6 @@
 """A family of published vision transformers: its configuration as a `Vit`, and the names in its files."""
 
 import dataclasses
-import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -78,10 +77,11 @@ class VitReader:
     ) -> Vit:
         """The network of a configuration (the content of a `config.json`) with published weights, stored in `dtype`.
 
-        `prefix=None` is what stands in front of all names (`prefix_of`). `on_host` leaves the weights in NumPy arrays.
-        Raises ValueError for a configuration that is not understood, KeyMapError for weights that do not fit it.
+        `prefix=None` is that of the family's published files, or none if no name begins with it. `on_host` leaves
+        the weights in NumPy arrays. Raises ValueError for a configuration that is not understood, KeyMapError for
+        weights that do not fit it.
         """
-        start = self.prefix_of(weights) if prefix is None else prefix
+        start = self._prefix_of(weights) if prefix is None else prefix
         ignored = tuple(start + name for name in self.ignored) + self.beside
         ignored = ignored if affine else (*ignored, f"{start}{self.names.norm}.*")
         facts = self.facts(config)
@@ -108,8 +108,6 @@ class VitReader:
     def facts(self, config: Facts) -> dict[str, Any]:
         """The fields that `build` reads, each checked to be of the kind of its default."""
         config = config.get(self.section, config)
-        if not isinstance(config, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]  (it is from a file)
-            raise ValueError(f"The configuration has {self.section}={config!r}; it should be an object.")
         given = config.get("model_type")
         if self.model_types and given is not None and given not in self.model_types:
             raise ValueError(
@@ -121,24 +119,8 @@ class VitReader:
     def _build(self, facts: Facts, affine: bool, key: RandomKey) -> Vit:
         return self.build(facts, affine, key)
 
-    def prefix_of(self, weights: Mapping[str, np.ndarray]) -> str:
-        """What stands in front of every name: that of the published files, none, or what a training put there.
-
-        Raises KeyMapError for weights that hold several such networks, as a student and its teacher.
-        """
-        last = f"{self.names.patch}.weight"
-        found = sorted(
-            {name.removesuffix(last) for name in weights if re.fullmatch(rf"(.*\.)?{re.escape(last)}", name)}
-        )
-        usual = self.prefix if any(name.startswith(self.prefix) for name in weights) else ""
-        if not found or usual in found:
-            return usual
-        if len(found) > 1:
-            raise KeyMapError(
-                f"These weights hold {len(found)} networks of this family, whose names begin with "
-                f"{' and '.join(map(repr, found[:4]))}: keep the names of one of them."
-            )
-        return found[0]
+    def _prefix_of(self, weights: Mapping[str, np.ndarray]) -> str:
+        return self.prefix if any(name.startswith(self.prefix) for name in weights) else ""
 
 
 def checked_facts(config: Facts, defaults: Facts) -> dict[str, Any]:
