@@ -34,6 +34,7 @@ from laminate.recipes.resolve import resolve_recipe
 from laminate.runs.exit_codes import say, user_errors
 from laminate.runs.experiment import load_experiment
 from laminate.runs.plan_job import job_maker
+from laminate.storage.writing import make_folder, write_bytes
 
 
 def main(flags):
@@ -67,9 +68,10 @@ def main(flags):
     out = flags.out or Path("plans") / f"{recipe.name}-{flags.topology}-{shape}".replace(":", "-").replace(
         "*", "x"
     )
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "plan.json").write_text(json.dumps({**plan.as_dict(), "loader_images_per_second": rate}, indent=2))
-    (out / "plan.md").write_text(markdown(plan, loader_rate=rate))
+    make_folder(out)
+    stated = json.dumps({**plan.as_dict(), "loader_images_per_second": rate}, indent=2)
+    write_bytes(out / "plan.json", stated.encode())
+    write_bytes(out / "plan.md", markdown(plan, loader_rate=rate).encode())
     draw_plan(plan, out / "plan.png")
     say(f"{out}/plan.json, plan.md, plan.png", primary=True)
 

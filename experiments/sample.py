@@ -46,6 +46,7 @@ from laminate.runs.experiment import trained_first
 from laminate.runs.find_checkpoint import run_of
 from laminate.runs.load_decoder import find_decoder, require_images
 from laminate.runs.load_generator import load_generator, require_alike, tokenizer_of
+from laminate.storage.writing import make_folder, write_bytes
 from laminate.train.progress import Progress, RunHeader
 
 SOLVERS = {"euler": EULER, "heun": HEUN, "rk4": RK4, "adaptive": None}
@@ -161,7 +162,7 @@ def write_grid(images, labels, recipe, out):
             row = mine[start : start + columns]
             rows.append(np.concatenate([row, np.full((columns - len(row), *row.shape[1:]), 255, np.uint8)]))
             names.append("" if label < 0 else recipe.class_names[label] if recipe.class_names else str(label))
-    (out / "grid.png").write_bytes(sample_grid(np.concatenate(rows), columns=columns, rows=names))
+    write_bytes(out / "grid.png", sample_grid(np.concatenate(rows), columns=columns, rows=names))
 
 
 def write_interpolation(sampler, latents, out, flags):
@@ -234,7 +235,7 @@ def main(flags):
         labels, params = make_labels(flags, recipe), make_params(flags, recipe)
         require_checkable(flags, recipe)
         out = epath.Path(flags.out or default_folder(source))
-        out.mkdir(parents=True, exist_ok=True)
+        make_folder(out)
     steps = "adaptive steps" if flags.solver == "adaptive" else f"{int(params.grid.intervals)} steps"
     say(
         f"{len(labels)} images of {recipe.name}: {flags.solver}, {steps}, guidance {float(params.scale):g}; {means}",

@@ -205,7 +205,9 @@ def test_a_save_that_is_interrupted_is_refused_and_leaves_no_half_file(model, co
 
     with monkeypatch.context() as patch:
         patch.setattr("laminate.runs.pretrained.write_atomically", full)
-        with pytest.raises(OSError, match=r"No space left on device\. Choose another folder, or make room"):
+        with pytest.raises(
+            OSError, match=r"No space left on device: is the disk full.*Choose another folder, or make room"
+        ):
             laminate.save_pretrained(jax.tree.map(jnp.ones_like, model), copy, recipe=RECIPE)
     assert {path.name for path in copy.iterdir()} == {"model.safetensors", "config.json", "README.md"}
     with pytest.raises(ValueError, match=r"model\.safetensors is damaged, or another file: its SHA-256"):

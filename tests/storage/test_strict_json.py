@@ -70,7 +70,7 @@ def test_depth_up_to_the_limit_is_read():
 def test_a_file_that_is_too_large_is_refused_before_it_is_read(tmp_path):
     (tmp_path / "a.json").write_text("[1, 2, 3]")
     assert read_json(tmp_path / "a.json").value == [1, 2, 3]
-    with pytest.raises(JsonError, match=r"a.json has 9 bytes, more than the 8"):
+    with pytest.raises(JsonError, match=r"a.json: it has 9 bytes, more than the 8"):
         read_json(tmp_path / "a.json", max_bytes=8)
 
 

@@ -20,6 +20,7 @@ from laminate.models.inception import InceptionV3
 from laminate.parallel.feeding import whole
 from laminate.parallel.hosts import is_first
 from laminate.parallel.sharding import place
+from laminate.storage.writing import write_bytes
 from laminate.tokenizers.features import TeacherFeatures
 from laminate.tokenizers.frozen_networks import FrozenNetworks
 from laminate.train.export import DECODER
@@ -127,7 +128,7 @@ def write_decoder_report(
     grid = sample_grid(
         np.concatenate([images[name][order] for name in rows]), columns=len(order), rows=rows, tile=112
     )
-    (folder / "reconstructions.png").write_bytes(grid)
+    write_bytes(folder / "reconstructions.png", grid)
     drawn = [Picture("reconstructions.png", "Held-out images", _caption(plain))]
     for name, panels, about in (
         ("curves.png", PANELS, "Dots are validations."),

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from etils import epath
 from jaxtyping import Float, Int, Num
+
+from laminate.storage.writing import write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,7 +45,7 @@ def as_png(figure: "Figure") -> bytes:
 
 def save(figure: "Figure", path: FilePath) -> None:
     """Write `figure` as a PNG, through memory so that a remote folder works too."""
-    epath.Path(path).write_bytes(as_png(figure))
+    write_bytes(path, as_png(figure))
 
 
 def quiet(axes: Any) -> None:

@@ -16,6 +16,7 @@ from laminate.analysis.report import REPORT_FILE, Picture, RunReport
 from laminate.analysis.sampling import NotFiniteError, Sampler, SamplerParams
 from laminate.parallel.feeding import whole
 from laminate.parallel.hosts import is_first
+from laminate.storage.writing import make_folder, write_bytes
 from laminate.train.export import GENERATOR
 
 COLUMNS = 6
@@ -65,8 +66,8 @@ class SampleGrids:
         if drawn is None:
             return None
         if is_first():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(drawn)
+            make_folder(path.parent)
+            write_bytes(path, drawn)
         return path
 
 

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-from etils import epath
 from jaxtyping import Float, UInt8
 
 from laminate.analysis.figures import FilePath
+from laminate.storage.writing import write_bytes
 
 Way = Literal["linear", "spherical"]
 
@@ -69,4 +69,4 @@ def write_webp(
     first.save(
         buffer, "WEBP", save_all=True, append_images=rest, duration=frame_ms, loop=0, lossless=True, method=2
     )
-    epath.Path(path).write_bytes(buffer.getvalue())
+    write_bytes(path, buffer.getvalue())

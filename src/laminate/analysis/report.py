@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array
 
 from laminate.analysis.figures import FilePath
+from laminate.storage.writing import write_bytes
 
 REPORT_FILE = "report.html"
 
@@ -104,7 +105,7 @@ def write_report(folder: FilePath, report: Report) -> epath.Path:
             "write the pictures before the report."
         )
     path = folder / REPORT_FILE
-    path.write_text(page(report))
+    write_bytes(path, page(report).encode())
     return path
 
 

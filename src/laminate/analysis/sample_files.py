@@ -1,5 +1,6 @@
 """Samples as files: a grid to look at, single pictures, and the array that evaluators read."""
 
+import contextlib
 import io
 import zipfile
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from etils import epath
 from jaxtyping import Float, Int, UInt8
 
 from laminate.analysis.figures import FilePath
+from laminate.storage.writing import UnwritableError, make_folder, write_bytes, writing
 
 Rounding = Literal["nearest", "down"]
 """From [0, 1] to 0..255: FlatDINO's evaluator rounds (255 x + 0.5, cut off), its picture files cut off 255 x."""
@@ -47,10 +49,10 @@ def write_png(image: UInt8[np.ndarray, "height width 3"], path: epath.Path) -> N
     """One picture; its folder is made."""
     from PIL import Image
 
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "PNG")
-    path.write_bytes(buffer.getvalue())
+    write_bytes(path, buffer.getvalue())
 
 
 class SampleArchive:
@@ -64,21 +66,23 @@ class SampleArchive:
         self._partial = self.path.with_name(f"{self.path.name}.partial")
         self._labels = labels
         self._written = 0
-        self._file = self._partial.open("wb")
-        self._zip = zipfile.ZipFile(self._file, "w", zipfile.ZIP_STORED)
+        with writing(self.path):
+            self._file = self._partial.open("wb")
+            self._zip = zipfile.ZipFile(self._file, "w", zipfile.ZIP_STORED)
         self._member = None
 
     def add(self, images: UInt8[np.ndarray, "images height width 3"]) -> None:
         """The next samples."""
-        if self._member is None:
-            self._member = self._zip.open("arr_0.npy", "w", force_zip64=True)
-            header = {
-                "descr": "|u1",
-                "fortran_order": False,
-                "shape": (len(self._labels), *images.shape[1:]),
-            }
-            np.lib.format.write_array_header_1_0(self._member, header)
-        self._member.write(np.ascontiguousarray(images).tobytes())
+        with writing(self.path):
+            if self._member is None:
+                self._member = self._zip.open("arr_0.npy", "w", force_zip64=True)
+                header = {
+                    "descr": "|u1",
+                    "fortran_order": False,
+                    "shape": (len(self._labels), *images.shape[1:]),
+                }
+                np.lib.format.write_array_header_1_0(self._member, header)
+            self._member.write(np.ascontiguousarray(images).tobytes())
         self._written += len(images)
 
     def __enter__(self) -> "SampleArchive":
@@ -87,17 +91,29 @@ class SampleArchive:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._member is not None:
-            self._member.close()
-        if kind is None and self._written == len(self._labels):
-            with self._zip.open("labels.npy", "w") as member:
-                np.lib.format.write_array(member, self._labels, allow_pickle=False)
-        self._zip.close()
-        self._file.close()
-        if kind is None:
+        try:
+            with writing(self.path):
+                self._close(complete=kind is None)
+        except UnwritableError:
+            if kind is None:  # else the first error says more
+                raise
+        finally:
+            if kind is not None:
+                with contextlib.suppress(OSError):
+                    self._partial.unlink()
+
+    def _close(self, *, complete: bool) -> None:
+        try:
+            if self._member is not None:
+                self._member.close()
+            if complete and self._written == len(self._labels):
+                with self._zip.open("labels.npy", "w") as member:
+                    np.lib.format.write_array(member, self._labels, allow_pickle=False)
+            self._zip.close()
+        finally:
+            self._file.close()
+        if complete:
             self._partial.rename(self.path)
-        else:
-            self._partial.unlink()
 
 
 def _plain(name: str) -> str:

@@ -22,6 +22,7 @@ from laminate.data.records import (
 )
 from laminate.data.schema import NO_LABEL
 from laminate.data.sources import tfds
+from laminate.data.tfds_metadata import one_line
 from laminate.data.vet import vet_record_files
 
 
@@ -111,7 +112,7 @@ def _metadata_faults(folder: Path, prepared: Prepared) -> Iterator[str]:
     wanted = {split: [shard.count for shard in prepared.shards_of(split)] for split in prepared.sources}
     if stated.lengths != wanted:
         yield f"{folder / 'dataset_info.json'} states the shards {stated.lengths}, the manifest {wanted}"
-    if stated.classes != prepared.classes:
+    if stated.classes != tuple(map(one_line, prepared.classes)):
         yield f"{folder / 'label.labels.txt'} names other classes than the manifest"
     if stated.name != prepared.name:
         yield f"{folder / 'dataset_info.json'} has the name '{stated.name}', the manifest '{prepared.name}'"

@@ -156,7 +156,7 @@ def read_prepared(folder: Path) -> Prepared:
         return _prepared(read_json(path))
     except JsonError as error:
         raise RecordFileError(
-            f"{path} is damaged ({error}): copy it again, or prepare the data again"
+            f"{path} is damaged ({error.within(path)}): copy it again, or prepare the data again"
         ) from error
 
 

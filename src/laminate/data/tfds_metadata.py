@@ -8,6 +8,19 @@ from laminate.data.schema import tfds_features
 VERSION = "1.0.0"
 
 
+def one_line(name: str) -> str:
+    """`name` as TFDS keeps it, which writes the classes line by line and drops blank lines and blanks at the ends.
+
+    What is no printable character is written as in a Python text: a line break in a name would shift all labels after.
+    """
+    text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)
+    inner = text.strip()
+    if inner and inner == text:
+        return text
+    start = len(text) - len(text.lstrip())
+    return "\\x20" * start + inner + "\\x20" * (len(text) - start - len(inner) if inner else 0) or "\\x00"
+
+
 def write_tfds_metadata(folder: Path, prepared: Prepared) -> None:
     """Write ``dataset_info.json``, ``features.json`` and the class names, so that TFDS reads `folder`."""
     import tensorflow_datasets as tfds  # 1.5 s to import, and only writers need it
@@ -26,11 +39,11 @@ def write_tfds_metadata(folder: Path, prepared: Prepared) -> None:
     ]
     tfds.folder_dataset.write_metadata(
         data_dir=folder,
-        features=tfds_features(prepared.classes),
+        features=tfds_features(tuple(one_line(name) for name in prepared.classes)),
         split_infos=infos,
         version=VERSION,
         filename_template=template,
         check_data=False,  # the check needs TensorFlow
-        description="\n".join(f"{split}: {source}" for split, source in prepared.sources.items()),
+        description="\n".join(f"{split}: {one_line(source)}" for split, source in prepared.sources.items()),
         license=prepared.licence or None,
     )

@@ -7,9 +7,8 @@ import io
 import os
 from typing import Any
 
-from etils import epath
-
 from laminate.planning.plan import Plan
+from laminate.storage.writing import write_bytes
 
 DPI = 100
 INK, MUTED = "#1c2733", "#67727e"
@@ -41,7 +40,7 @@ def draw_plan(plan: Plan, path: str | os.PathLike[str]) -> None:
     figure.tight_layout()
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI)
-    epath.Path(path).write_bytes(buffer.getvalue())
+    write_bytes(path, buffer.getvalue())
 
 
 def _memory(plan: Plan) -> list[tuple[str, int]]:

@@ -105,4 +105,4 @@ def read_json(path: epath.Path) -> dict[str, Any]:
     try:
         return strict_json.read_json(path).members()
     except strict_json.JsonError as error:
-        raise WeightsError(f"{path} is damaged: {error}. Fetch or copy it again.") from error
+        raise WeightsError(f"{path} is damaged: {error.within(path)}. Fetch or copy it again.") from error

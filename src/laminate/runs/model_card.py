@@ -1,5 +1,6 @@
 """The model card of shared weights: what they are, how to load them, what was measured, whose licences apply."""
 
+import html
 import math
 import re
 from collections.abc import Mapping
@@ -43,7 +44,7 @@ def card_text(recipe: Recipe, card: Card) -> str:
     text = family_of(recipe).text(recipe)
     sections = [
         _front_matter(text.card, card),
-        f"# {_plain(card.title or recipe.name)}",
+        f"# {_quoted(card.title or recipe.name)}",
         *text.card.use,
         "## Recipe",
         _table(("", ""), text.rows),
@@ -53,8 +54,8 @@ def card_text(recipe: Recipe, card: Card) -> str:
         if card.metrics
         else "Nothing was measured.",
         "## Training",
-        f"Data: {_plain(card.data) or _UNSTATED}.",
-        *([f"```sh\n{_plain(card.command)}\n```"] if card.command else []),
+        f"Data: {_quoted(card.data) or _UNSTATED}.",
+        *([_fenced(_plain(card.command))] if card.command else []),
         "## Licences",
         _table(("part", "licence"), _licences(text.card.teacher, card)),
     ]
@@ -97,7 +98,18 @@ def _table(head: tuple[str, str], rows: family.Rows) -> str:
 
 
 def _cell(text: str) -> str:
-    return _plain(text).replace("|", "\\|")
+    return _quoted(text).replace("|", "\\|")
+
+
+def _quoted(text: str) -> str:
+    """`text` on one line, shown as it is: a browser and Markdown find nothing of theirs in it."""
+    return re.sub(r"[\\\[\]]", r"\\\g<0>", html.escape(_plain(text), quote=False))
+
+
+def _fenced(command: str) -> str:
+    """`command` as a block that nothing in it ends."""
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", command)), default=0))
+    return f"{fence}sh\n{command}\n{fence}"
 
 
 def _plain(text: str) -> str:

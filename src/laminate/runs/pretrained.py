@@ -25,6 +25,7 @@ from laminate.recipes.families import family_of, from_tree, to_tree
 from laminate.recipes.family import Recipe
 from laminate.recipes.network import PLAIN, AttentionKernel, Compute, Remat
 from laminate.runs.model_card import CARD, Card, card_text
+from laminate.storage.writing import UnwritableError, cause, make_folder
 from laminate.train.durable import absolute, write_atomically
 from laminate.train.export import FOLDERS, fill, named_weights, save_weights
 
@@ -52,22 +53,22 @@ def save_pretrained(
 
     Raises:
         ValueError: the recipe describes another model, or an array holds a NaN or an infinity.
-        OSError: the folder cannot be written.
+        UnwritableError: the folder cannot be written.
     """
     arrays = {name: np.asarray(leaf) for name, leaf in named_weights(model).items()}
     fill(_shapes(recipe), arrays, f"The recipe {recipe.name!r}")
     require_finite(arrays, f"The model of {recipe.name!r} is not saved")
     place = absolute(folder)
     try:
-        place.mkdir(parents=True, exist_ok=True)
+        make_folder(place)
         header = {"laminate": json.dumps({"format": FORMAT, "family": family_of(recipe).tag})}
         digest = save_weights(place / MODEL, model, metadata=header)
         write_atomically(place / CARD, card_text(recipe, card))
         config = _config(recipe, card, digest, sum(array.size for array in arrays.values()))
         write_atomically(place / CONFIG, json.dumps(config, indent=2, allow_nan=False) + "\n")
     except OSError as error:
-        raise OSError(
-            f"The model cannot be saved in {place}: {error.strerror or error}. Choose another folder, or make room."
+        raise UnwritableError(
+            f"The model cannot be saved in {place}: {cause(error)}. Choose another folder, or make room."
         ) from error
     return place
 

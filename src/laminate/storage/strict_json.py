@@ -24,7 +24,11 @@ _SHOWN = 60
 
 
 class JsonError(ValueError):
-    """A text that is no JSON within the limits, or a field that is not what it must be."""
+    """A text that is no JSON within the limits, or a field that is not what it must be: `FILE: what is wrong`."""
+
+    def within(self, file: object) -> str:
+        """What is wrong, for a sentence that names the file already."""
+        return f"{self}".removeprefix(f"{file}: ")
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,7 @@ def read_json(
     place = epath.Path(path)
     size = place.stat().length
     if size > max_bytes:
-        raise JsonError(f"{place} has {size} bytes, more than the {max_bytes} that are read")
+        raise JsonError(f"{place}: it has {size} bytes, more than the {max_bytes} that are read")
     return Field(parse_json(place.read_bytes(), os.fspath(place), max_depth=max_depth), os.fspath(place))
 
 
@@ -112,13 +116,13 @@ def parse_json(text: str | bytes, where: str, *, max_depth: int = MAX_DEPTH) -> 
             parse_float=_float,
         )
     except UnicodeDecodeError as error:
-        raise JsonError(f"{where} is not UTF-8 text (byte {error.start})") from error
+        raise JsonError(f"{where}: it is not UTF-8 text (byte {error.start})") from error
     except json.JSONDecodeError as error:
         raise JsonError(
-            f"{where} is not JSON: {error.msg} at line {error.lineno}, column {error.colno}"
+            f"{where}: it is not JSON ({error.msg} at line {error.lineno}, column {error.colno})"
         ) from error
     except RecursionError as error:
-        raise JsonError(f"{where} is nested more than {max_depth} deep") from error
+        raise JsonError(f"{where}: it is nested more than {max_depth} deep") from error
     except ValueError as error:
         raise JsonError(f"{where}: {error}") from error
     _require_plain(value, where, max_depth)
@@ -139,14 +143,16 @@ def _require_plain(value: Any, where: str, max_depth: int) -> None:
                 below += one
         level, depth = below, depth + 1
         if depth >= max_depth and any(isinstance(one, dict | list) for one in level):
-            raise JsonError(f"{where} is nested more than {max_depth} deep")
+            raise JsonError(f"{where}: it is nested more than {max_depth} deep")
 
 
 def _require_text(text: str, where: str) -> None:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise JsonError(f"{where} holds half of a surrogate pair, which is no text: {text[:20]!r}") from error
+        raise JsonError(
+            f"{where}: it holds half of a surrogate pair, which is no text: {text[:20]!r}"
+        ) from error
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

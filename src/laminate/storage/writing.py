@@ -10,6 +10,7 @@ import errno
 import os
 from collections.abc import Generator
 
+from etils import epath
 from safetensors import SafetensorError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -31,12 +32,29 @@ def writing(place: object) -> Generator[None]:
         raise UnwritableError(f"{place} cannot be written: {cause(error)}") from error
 
 
+def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write a file that others only look at. Raises UnwritableError."""
+    with writing(path):
+        epath.Path(path).write_bytes(data)
+
+
+def make_folder(path: str | os.PathLike[str]) -> None:
+    """Make the folder and those above it, unless they are there. Raises UnwritableError."""
+    with writing(path):
+        epath.Path(path).mkdir(parents=True, exist_ok=True)
+
+
 def cause(error: BaseException) -> str:
     """Why writing failed, in half a sentence, with what helps where that is known."""
+    if isinstance(error, UnwritableError):
+        return f"{error}" if error.__cause__ is None else cause(error.__cause__)
     number = error.errno if isinstance(error, OSError) else None
     text = (error.strerror if isinstance(error, OSError) else None) or f"{error}" or type(error).__name__
-    text = " ".join(text.split())[:200]
-    if number in _FULL or any(os.strerror(known) in text for known in _FULL):
+    full = next(
+        (os.strerror(known) for known in _FULL if number == known or os.strerror(known) in text), None
+    )
+    text = full or " ".join(text.split())[:200]
+    if full:
         return f"{text}: is the disk full, or a quota? Make room, and the same command goes on"
     if number == errno.ELOOP:
         return "a link is in its place, and nothing is written outside: remove the link"

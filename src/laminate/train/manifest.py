@@ -99,7 +99,9 @@ def read_manifest(folder: epath.Path) -> CheckpointManifest:
                 "use the version of laminate that wrote it"
             )
         return _manifest(read)
-    except (JsonError, OSError) as error:
+    except JsonError as error:
+        raise damaged(folder, f"{path} cannot be read ({error.within(path)})") from error
+    except OSError as error:
         raise damaged(folder, f"{path} cannot be read ({error})") from error
 
 

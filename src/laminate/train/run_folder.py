@@ -98,7 +98,8 @@ class RunFolder:
             return read_json(self.recipe_path).members()
         except JsonError as error:
             raise ValueError(
-                f"{self.recipe_path} is damaged ({error}); restore it from a copy, or start over with --fresh"
+                f"{self.recipe_path} is damaged ({error.within(self.recipe_path)}); restore it from a copy, or "
+                "start over with --fresh"
             ) from error
 
     def rewind_metrics(self, step: int) -> None:

@@ -15,13 +15,17 @@ from typing import Any, NamedTuple, SupportsIndex
 
 from laminate.data.left_out import LeftOut, shown
 from laminate.data.options import AS_IT_SAYS, SourceOptions
-from laminate.data.records import RecordError, RecordFileError, RecordsManifest, fingerprint
+from laminate.data.records import MAX_IMAGE_BYTES, RecordError, RecordFileError, RecordsManifest, fingerprint
 from laminate.data.schema import NO_LABEL, Example
 from laminate.data.sources.files import by_split, distinct_names
 from laminate.data.sources.parquet_columns import Columns, class_names, columns_of, holds_images
 
 SUFFIX = ".parquet"
+MAX_GROUP_BYTES = 2**31
+"""The largest row group, and the most that is kept of several, in memory."""
 _KEPT_GROUPS = 4
+_AT_ONCE = 2**28  # bytes that a part of a row group may become, at the most
+_ROWS = 64
 
 
 class Group(NamedTuple):
@@ -97,6 +101,10 @@ class ParquetRecords:
             raise RecordError(
                 f"{where} holds no image bytes (only a path, or nothing): embed the images in the file"
             )
+        if len(image) > MAX_IMAGE_BYTES:
+            raise RecordError(
+                f"{where} has {len(image)} bytes, more than the {MAX_IMAGE_BYTES} that an image may have"
+            )
         label = labels[row].as_py() if labels is not None else NO_LABEL
         if label is None:  # the row says nothing of its class, which is no fault of the image
             label = NO_LABEL
@@ -114,18 +122,51 @@ class ParquetRecords:
                 arrow, parquet = _arrow()
                 try:
                     with parquet.ParquetFile(self._paths[group.file]) as file:
-                        names = [name for name in self._columns if name is not None]
-                        table = file.read_row_group(group.number, columns=names)
+                        table = self._read(file, group)
                 except (arrow.ArrowException, OSError) as error:
                     raise RecordError(
                         f"row group {group.number} of {self._paths[group.file]} is damaged "
                         f"({str(error)[:200]})"
                     ) from error
                 label = None if self._columns.label is None else table.column(self._columns.label)
-                while len(self._kept) >= _KEPT_GROUPS:
+                image = table.column(self._columns.image)
+                while len(self._kept) >= _KEPT_GROUPS or (
+                    self._kept
+                    and image.nbytes + sum(kept[0].nbytes for kept in self._kept.values()) > MAX_GROUP_BYTES
+                ):
                     del self._kept[next(iter(self._kept))]
-                self._kept[at] = (table.column(self._columns.image), label)
+                self._kept[at] = (image, label)
             return self._kept[at]
+
+    def _read(self, file: Any, group: Group) -> Any:
+        """The columns of a row group, a few rows at a time: what is small in the file may be large in memory."""
+        names = [name for name in self._columns if name is not None]
+        where = f"row group {group.number} of {self._paths[group.file]}"
+        stored = _stored_bytes(file.metadata.row_group(group.number), names)
+        _require_small(stored, where)
+        rows = max(1, min(_ROWS, _AT_ONCE // max(stored, 1)))  # no value is longer than all that is stored
+        parts: list[Any] = []
+        held = 0
+        for part in file.iter_batches(batch_size=rows, row_groups=[group.number], columns=names):
+            parts.append(part)
+            held += part.nbytes
+            _require_small(held, where)
+        arrow, _ = _arrow()
+        return arrow.Table.from_batches(parts)
+
+
+def _stored_bytes(metadata: Any, names: Sequence[str]) -> int:
+    """Bytes of the columns, decompressed but as they are encoded."""
+    columns = (metadata.column(index) for index in range(metadata.num_columns))
+    return sum(one.total_uncompressed_size for one in columns if one.path_in_schema.split(".")[0] in names)
+
+
+def _require_small(size: int, where: str) -> None:
+    if size > MAX_GROUP_BYTES:
+        raise RecordError(
+            f"{where} holds more than {MAX_GROUP_BYTES >> 20} MiB of images, which are read together: write the file "
+            "with smaller row groups"
+        )
 
 
 def _opened(paths: Sequence[Path]) -> list[Any]:

@@ -1,6 +1,5 @@
 """The columns of parquet files: which hold the image and the label, and what the labels are called."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,6 +8,7 @@ from laminate.data.options import SourceOptions
 from laminate.data.records import RecordFileError
 from laminate.data.sources.fields import IMAGE_NAMES, LABEL_NAMES, choose_image, choose_label
 from laminate.data.sources.files import MAX_CLASSES
+from laminate.storage.strict_json import parse_json
 
 
 class Columns(NamedTuple):
@@ -21,7 +21,7 @@ class Columns(NamedTuple):
 def _features(schema: Any) -> dict[str, dict[str, Any]]:
     """What Hugging Face says of the columns in the schema's metadata; nothing where it is absent or malformed."""
     try:
-        found = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        found = parse_json((schema.metadata or {})[b"huggingface"], "")["info"]["features"]
         return {str(name): entry for name, entry in found.items() if isinstance(entry, dict)}
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
         return {}

@@ -1,9 +1,10 @@
 """What lies in a tar file: images by their offsets, texts of labels, links followed; and which images are samples."""
 
+import contextlib
 import os
 import posixpath
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
@@ -76,6 +77,22 @@ def _next_content(file: IO[bytes]) -> int | None:
             return (at + len(chunk) - len(rest)) // tarfile.BLOCKSIZE * tarfile.BLOCKSIZE
 
 
+@contextlib.contextmanager
+def _whole_archive(path: Path) -> Generator[None]:
+    """Whatever a damaged archive raises, a hostile one of thousands of headers before a member too, names the file."""
+    try:
+        yield
+    except RecordFileError:
+        raise
+    except (tarfile.TarError, RecursionError, OverflowError, ValueError) as error:
+        raise RecordFileError(
+            f"{path} is no whole, uncompressed tar file ({error}): copy it again, or unpack a .tar.gz "
+            "to .tar first"
+        ) from error
+    except OSError as error:
+        raise RecordFileError(f"{path} cannot be read: {error.strerror}") from error
+
+
 def scan(number: int, path: Path, options: SourceOptions) -> TarContents:
     """The content of file `number`. Reads every member's header once, and the texts of the labels.
 
@@ -85,37 +102,29 @@ def scan(number: int, path: Path, options: SourceOptions) -> TarContents:
     found = TarContents()
     regular: dict[str, tuple[int, int]] = {}
     links: list[tuple[str, str]] = []
-    try:
-        with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            for archive in _archives(path, file):
-                for info in archive:
-                    name = _safe_name(info.name, path)
-                    if info.islnk():
-                        links.append((name, posixpath.normpath(info.linkname)))
-                    elif info.issym():
-                        links.append(
-                            (
-                                name,
-                                posixpath.normpath(f"{posixpath.dirname(name)}/{info.linkname}").lstrip("/"),
-                            )
+    with _whole_archive(path), path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        for archive in _archives(path, file):
+            for info in archive:
+                name = _safe_name(info.name, path)
+                if info.islnk():
+                    links.append((name, posixpath.normpath(info.linkname)))
+                elif info.issym():
+                    links.append(
+                        (
+                            name,
+                            posixpath.normpath(f"{posixpath.dirname(name)}/{info.linkname}").lstrip("/"),
                         )
-                    elif info.isreg() and info.sparse is None:
-                        if info.offset_data + info.size > size:
-                            raise RecordFileError(
-                                f"{path} is truncated: its member {shown(name)} ends behind it; copy it again"
-                            )
-                        regular[name] = (info.offset_data, info.size)
-                        _sort_in(found, number, name, archive, info, options)
-                    elif not info.isdir():
-                        found.left_out.add("no regular file", name)
-    except tarfile.TarError as error:
-        raise RecordFileError(
-            f"{path} is no whole, uncompressed tar file ({error}): copy it again, or unpack a .tar.gz "
-            "to .tar first"
-        ) from error
-    except OSError as error:
-        raise RecordFileError(f"{path} cannot be read: {error.strerror}") from error
+                    )
+                elif info.isreg() and info.sparse is None:
+                    if info.offset_data + info.size > size:
+                        raise RecordFileError(
+                            f"{path} is truncated: its member {shown(name)} ends behind it; copy it again"
+                        )
+                    regular[name] = (info.offset_data, info.size)
+                    _sort_in(found, number, name, archive, info, options)
+                elif not info.isdir():
+                    found.left_out.add("no regular file", name)
     _follow(found, number, links, regular, options)
     return found
 

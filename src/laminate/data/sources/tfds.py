@@ -6,10 +6,10 @@ directly.
 """
 
 import dataclasses
-import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +28,7 @@ from laminate.data.sources.fields import LABEL_NAMES, choose_image, choose_label
 from laminate.data.sources.files import MAX_CLASSES
 from laminate.data.sources.split_names import SPLIT_OF
 from laminate.data.vet import vet_record_files
+from laminate.storage.strict_json import Field, JsonError, read_json
 
 _FEATURE_CLASS = re.compile(r"tensorflow_datasets\.core\.features(\.[a-z0-9_]+)+\.[A-Z][A-Za-z0-9]*")
 _TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
@@ -82,14 +83,13 @@ def location(spec: str) -> Path:
     return folder / max(found, key=lambda name: tuple(map(int, name.split("."))))
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+@contextmanager
+def _trusted_so_far(path: Path) -> Generator[None]:
+    """Whatever is wrong with the metadata at `path`, or with a field of them, is a RecordFileError."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        yield
+    except (OSError, UnicodeDecodeError, JsonError) as error:
         raise RecordFileError(f"{path} cannot be read ({error}): prepare the data set again") from error
-    if not isinstance(content, dict):
-        raise RecordFileError(f"{path} is no JSON object: prepare the data set again")
-    return content
 
 
 def _check_classes(node: Any, path: Path) -> None:
@@ -119,10 +119,11 @@ class Features(NamedTuple):
 def _features(folder: Path, options: SourceOptions) -> Features:
     """Raises RecordFileError where several features could be meant."""
     path = folder / "features.json"
-    features = _read_json(path)
-    _check_classes(features, path)
-    entries = features.get("featuresDict", {}).get("features", {})
-    kinds = {str(name): str(entry.get("pythonClassName", "")) for name, entry in entries.items()}
+    with _trusted_so_far(path):
+        read = read_json(path)
+        _check_classes(read.value, path)
+        entries = dict(read.get("featuresDict", {}).get("features", {}).fields())
+        kinds = {name: entry.get("pythonClassName", "").text() for name, entry in entries.items()}
     images = [name for name, kind in kinds.items() if kind.endswith(".Image")]
     classes = [name for name, kind in kinds.items() if kind.endswith(".ClassLabel")]
     image = choose_image(images, list(kinds), str(folder), options, "feature")
@@ -134,22 +135,20 @@ def _features(folder: Path, options: SourceOptions) -> Features:
     return Features(image, label, _classes(folder, label, entries[label]))
 
 
-def _classes(folder: Path, label: str, entry: dict[str, Any]) -> tuple[str, ...]:
+def _classes(folder: Path, label: str, entry: Field) -> tuple[str, ...]:
     """The names of the classes; numbers, where the metadata only say how many there are.
 
     Raises:
       RecordFileError: more classes than can be, or none that are stated.
     """
     path = folder / f"{label}.labels.txt"
-    stated = entry.get("classLabel", {})
-    try:
-        count = int(stated.get("numClasses", 0)) if isinstance(stated, dict) else 0
-    except (TypeError, ValueError):
-        count = 0
+    stated = entry.get("classLabel", {}).value
+    count = _whole(stated.get("numClasses", 0)) if isinstance(stated, dict) else 0
     if _WORD.fullmatch(label) and path.is_file():
-        names = tuple(path.read_text(encoding="utf-8").splitlines())
-        if names:
-            return names
+        with _trusted_so_far(path):
+            names = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+        if names != [""]:
+            return tuple(names)
     if not 0 < count <= MAX_CLASSES:
         raise RecordFileError(
             f"{folder / 'features.json'} says that '{label}' has {count} classes, and {path.name} names none: "
@@ -159,27 +158,36 @@ def _classes(folder: Path, label: str, entry: dict[str, Any]) -> tuple[str, ...]
     return tuple(str(number) for number in range(count))
 
 
-def _lengths(folder: Path, split: dict[str, Any]) -> list[int]:
+def _lengths(folder: Path, split: Field) -> list[int]:
     """The number of records in each file of a split, when its files are where they must be."""
     path = folder / "dataset_info.json"
-    if split.get("filepathTemplate", _TEMPLATE) != _TEMPLATE:
+    template = split.get("filepathTemplate", _TEMPLATE).value
+    if template != _TEMPLATE:
         raise RecordFileError(
-            f"{path} has the file template {split['filepathTemplate']!r}; "
-            f"only {_TEMPLATE!r} is read, others can leave the folder: refused"
+            f"{path} has the file template {template!r}; only {_TEMPLATE!r} is read, others can leave the folder: "
+            "refused"
         )
     try:
-        lengths = [int(length) for length in split["shardLengths"]]
-    except (KeyError, TypeError, ValueError) as error:
-        raise RecordFileError(f"{path} states no shard lengths: prepare the data set again") from error
+        lengths = [_whole(length.value) for length in split["shardLengths"].items()]
+    except JsonError as error:
+        raise RecordFileError(
+            f"{path} states no shard lengths ({error}): prepare the data set again"
+        ) from error
     if not 0 < len(lengths) <= _MAX_SHARDS or not all(0 <= length < _MAX_COUNT for length in lengths):
         raise RecordFileError(f"{path} states impossible shard lengths: prepare the data set again")
     return lengths
 
 
-def _files(folder: Path, name: str, split: dict[str, Any]) -> list[RecordFile]:
+def _whole(value: Any) -> int:
+    """A whole number, which TFDS writes as a text; -1 for anything else."""
+    text = str(value) if type(value) in (int, str) else ""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else -1
+
+
+def _files(folder: Path, name: str, split: Field) -> list[RecordFile]:
     """The record files of a split, by its shard lengths; every name stays inside the folder."""
     lengths = _lengths(folder, split)
-    stem = f"{name}-{split['name']}.array_record"
+    stem = f"{name}-{split['name'].text()}.array_record"
     paths = [folder / f"{stem}-{i:05d}-of-{len(lengths):05d}" for i in range(len(lengths))]
     strays = {path.name for path in folder.glob(f"{stem}-*")} - {path.name for path in paths}
     if strays:
@@ -189,9 +197,7 @@ def _files(folder: Path, name: str, split: dict[str, Any]) -> list[RecordFile]:
     return [RecordFile(path, length) for path, length in zip(paths, lengths, strict=True)]
 
 
-def _open(
-    folder: Path, name: str, split: dict[str, Any], as_split: str, options: SourceOptions
-) -> ArrayRecords:
+def _open(folder: Path, name: str, split: Field, as_split: str, options: SourceOptions) -> ArrayRecords:
     features = _features(folder, options)
     files = _files(folder, name, split)
     for file in files:
@@ -218,18 +224,19 @@ class Description(NamedTuple):
     classes: tuple[str, ...]
 
 
-def _entries(folder: Path) -> tuple[str, dict[str, dict[str, Any]]]:
+def _entries(folder: Path) -> tuple[str, dict[str, Field]]:
     """(name, the metadata of each split), when nothing in them leaves the folder."""
     path = folder / "dataset_info.json"
-    info = _read_json(path)
-    name, form = str(info.get("name", "")), info.get("fileFormat")
+    with _trusted_so_far(path):
+        info = read_json(path)
+        name, form = info.get("name", "").text(), info.get("fileFormat").value
     if form != "array_record":
         raise RecordFileError(
             f"{folder} is in the format {form!r}, which needs TensorFlow: prepare it again with "
             "--file_format=array_record"
         )
-    listed = info.get("splits", [])
-    entries = {str(entry.get("name")): entry for entry in listed if isinstance(entry, dict)}
+    with _trusted_so_far(path):
+        entries = {entry["name"].text(): entry for entry in info.get("splits", []).items()}
     if not _WORD.fullmatch(name) or not all(_WORD.fullmatch(split) for split in entries):
         raise RecordFileError(f"{path} has a name that leaves the folder: refused")
     return name, entries
