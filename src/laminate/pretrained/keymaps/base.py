@@ -184,13 +184,20 @@ def _hollow(module: M) -> M:
 
 
 def _unwrapped(weights: Mapping[str, np.ndarray], expected: Mapping[str, Any]) -> Mapping[str, np.ndarray]:
-    """`weights` without what a wrapper (`module.`, `_orig_mod.`, a model around this one) put before every name."""
+    """`weights` without what a wrapper (`module.`, `_orig_mod.`, a model around this one) put before every name.
+
+    What is beside a whole set of such names stays, to be named as unexpected.
+    """
     if not expected or any(name in weights for name in expected):
         return weights
     first = next(iter(expected))
     for wrapped in weights:
         prefix = wrapped.removesuffix(first)
-        if wrapped.endswith(f".{first}") and all(name.startswith(prefix) for name in weights):
+        if not wrapped.endswith(f".{first}"):
+            continue
+        if all(name.startswith(prefix) for name in weights) or all(
+            prefix + name in weights for name in expected
+        ):
             return {name.removeprefix(prefix): array for name, array in weights.items()}
     return weights
 
