@@ -17,6 +17,7 @@ from laminate.cli.command import training_command
 from laminate.cli.encode_flags import EncodeFlags
 from laminate.cli.sample_flags import SampleFlags
 from laminate.data.__main__ import Command
+from laminate.data.options import SourceOptions
 from laminate.pretrained.__main__ import Command as PretrainedCommand
 from laminate.recipes.__main__ import main as recipes_main
 from laminate.recipes.families import families, family_of_script, to_json
@@ -101,7 +102,7 @@ def test_every_flag_that_is_named_exists():
     """Those of the FlatDINO code stand in the left column of their table and nowhere else."""
     ours = {
         f"--{name.replace('_', '-')}"
-        for flags in (*(family.flags for family in families()), EncodeFlags, SampleFlags)
+        for flags in (*(family.flags for family in families()), EncodeFlags, SampleFlags, SourceOptions)
         for name in flags.__dataclass_fields__
     }
     ours |= {"--no-checkpoint", "--help", "--out", "--batch-size"}

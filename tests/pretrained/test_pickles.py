@@ -61,6 +61,8 @@ def named(value, prefix=""):
         {"ema": named(1, "module._orig_mod.")},
         {"ema": named(1, "_orig_mod.module.")},
         {"ema": {"decay": 0.999}, "state_dict": named(1)},
+        {"net": {"weights": named(1)}, "config": {"width": 8}},
+        {"optimizer": {"state": {0: {1: Tensor(2)}}}, "generator": named(1)},
     ],
 )
 def test_the_weights_are_found_wherever_they_lie(monkeypatch, checkpoint):

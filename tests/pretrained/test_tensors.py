@@ -1,10 +1,7 @@
 """A safetensors file is read exactly, or refused in one message that says what is wrong with it."""
 
 import json
-import shlex
 import struct
-import sys
-import types
 from pathlib import Path
 
 import ml_dtypes
@@ -15,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from safetensors.numpy import save, save_file
 
-from laminate.pretrained.pickles import PickleRefused, conversion
+from laminate.pretrained.pickles import PickleRefused
 from laminate.pretrained.tensors import WeightsError, open_tensors, read_header, require_finite
 
 DTYPES = (np.float64, np.float32, np.float16, ml_dtypes.bfloat16, np.int64, np.int8, np.uint16, np.bool_)
@@ -184,57 +181,6 @@ def test_a_path_without_a_file_is_refused(tmp_path):
         open_tensors(tmp_path / "absent.safetensors")
     with pytest.raises(IsADirectoryError, match=r"is a folder"):
         open_tensors(tmp_path)
-
-
-class Tensor(str):
-    clone = contiguous = lambda self: self
-
-
-NEW = {"x": Tensor("new")}
-OLD = {"x": Tensor("old"), "y": Tensor("old")}
-
-
-@pytest.mark.parametrize(
-    "checkpoint",
-    [
-        NEW,
-        {"epoch": Tensor("3"), "model": NEW},
-        {"epoch": 3, "model": OLD, "ema": {**NEW, "decay": 0.9}},
-        {"state_dict": OLD, "state_dict_ema": NEW, "optimizer": {"state": {0: OLD}}},
-        {"student": OLD, "teacher": NEW},
-        {"model": {"state_dict": NEW, "config": {}}},
-        {"net": {"weights": NEW}, "config": {"width": 8}},
-        {"optimizer": {"state": {0: {1: Tensor("old")}}}, "generator": NEW},
-    ],
-)
-def test_the_command_that_converts_a_pickle_finds_the_weights_at_any_depth(checkpoint, monkeypatch):
-    assert converted(checkpoint, monkeypatch) == {"some folder/it's.safetensors": {"x": "new"}}
-
-
-@pytest.mark.parametrize("checkpoint", [{}, {"epoch": 3}, [Tensor("x")], {"model": {"config": {"a": 1}}}])
-def test_the_command_that_converts_a_pickle_writes_nothing_where_there_are_no_tensors(
-    checkpoint, monkeypatch
-):
-    with pytest.raises(SystemExit, match=r"it's\.pt: no tensors in it"):
-        converted(checkpoint, monkeypatch)
-
-
-def converted(checkpoint: object, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, str]]:
-    """What the command writes, run with a torch that is one dictionary: names, order and nesting are at stake."""
-    torch, written = types.ModuleType("torch"), {}
-    torch.load = lambda path, map_location, weights_only: (
-        checkpoint if weights_only and "it's" in path else None
-    )
-    torch.is_tensor = lambda value: isinstance(value, Tensor)
-    module = types.ModuleType("safetensors.torch")
-    module.save_file = lambda tensors, path: written.update({path: tensors})
-    monkeypatch.setitem(sys.modules, "torch", torch)
-    monkeypatch.setitem(sys.modules, "safetensors.torch", module)
-    monkeypatch.setattr(sys.modules["safetensors"], "torch", module, raising=False)
-    python, flag, code = shlex.split(conversion("some folder/it's.pt"))
-    assert (python, flag) == ("python", "-c")
-    exec(compile(code, "conversion", "exec"), {})
-    return written
 
 
 def test_a_pickle_is_refused_as_a_value_that_can_be_mended():

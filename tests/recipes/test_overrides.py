@@ -80,6 +80,9 @@ def test_the_name_says_what_was_set_as_it_was_typed_each_path_once():
         ("tokens=0", "tokens must be at least 1, got 0"),
         ("schedule.peak=nan", "schedule.peak must be float"),
         ("schedule.peak=-1", "schedule.peak must be greater than 0"),
+        ("schedule.peak=1e400", "schedule.peak must be a finite number"),
+        (f"schedule.peak=1{'0' * 400}", "schedule.peak must be a finite number"),
+        ("bottleneck.initial_logvar=-1e999", "bottleneck.initial_logvar must be a finite number"),
         ("optimizer.kind=sgd", "must be one of adamw, muon, schedule-free; got 'sgd'"),
         ("augment.crop_area=0.5", "augment.crop_area must hold 2 values, got 1"),
         ("encoder.heads=5", "transformer.heads must divide dim, got 5 heads for dim 128"),
@@ -123,7 +126,17 @@ def test_a_part_of_another_class_keeps_what_both_have():
 
 def test_a_part_that_is_absent_is_set_whole():
     head = {**to_tree(embedded_dit())["network"], "depth": 2}
-    assert override(embedded_dit(), [f"head={json.dumps(head)}"]).head.depth == 2
+    made = override(embedded_dit(), [f"head={json.dumps(head)}"])
+    assert made.head.depth == 2
+    deeper = override(embedded_dit(), [f"head={json.dumps({**head, 'depth': 3})}"])
+    assert len({made.name, deeper.name, embedded_dit().name}) == 3
+    assert made.name.startswith("embedded-dit+head=") and len(made.name) < 60
+
+
+@pytest.mark.parametrize(("one", "other"), [("-4", "4"), ("1e+1", "1e-1"), ("-0.5", "0.5")])
+def test_values_that_differ_in_a_sign_have_two_names(one, other):
+    names = {override(embedded_vae(), [f"bottleneck.initial_logvar={v}"]).name for v in (one, other)}
+    assert len(names) == 2
 
 
 def test_what_data_or_a_tokenizer_decided_otherwise_is_refused():

@@ -29,8 +29,9 @@ def conversion(path: str) -> str:
     """The shell command that turns the pickle at `path` into a safetensors file beside it.
 
     It needs torch, so it is for another environment. Of a training's checkpoint it takes the averaged weights if
-    there are any, at any depth, and of one that names them otherwise the dictionary with the most tensors. Where it
-    finds none it says so and writes nothing; `weights_only=True` lets no code run.
+    there are any, at any depth, and of one that names them otherwise the dictionary with the most tensors, without
+    what DistributedDataParallel and torch.compile put in front of every name. Where it finds none it says so and
+    writes nothing; `weights_only=True` lets no code run.
     """
     out = (
         str(PurePath(path).with_suffix(".safetensors"))
@@ -45,7 +46,9 @@ def conversion(path: str) -> str:
         f"find = lambda w: next(iter(inside(w, {_WEIGHTS_OF})), None) or own(w) "
         "or max(inside(w, w), key=len, default={}); "
         f'w = torch.load({source}, map_location="cpu", weights_only=True); '
+        "cut = lambda t, p: {k[len(p):]: v for k, v in t.items()} if all(k.startswith(p) for k in t) else t; "
         "t = find(w) if isinstance(w, dict) else {}; "
+        't = cut(cut(cut(t, "module."), "_orig_mod."), "module."); '
         f't or sys.exit({source} + ": no tensors in it, so nothing is written"); '
         f"s.save_file({{k: v.clone().contiguous() for k, v in t.items()}}, {target})"
     )

@@ -1,5 +1,6 @@
 """`python -m laminate.recipes explain NAME` and `python -m laminate.recipes list`."""
 
+import shlex
 import sys
 from typing import Annotated
 
@@ -43,16 +44,16 @@ def explain(
     console.print(table(heading, ("part", "means", "here")[: max(map(len, parts))], parts))
     console.print(table("resolved", ("what", "value"), text.rows))
     if named.name != name:
-        console.print(f"Canonical name: {named.name}")
+        console.print(f"Canonical name: {named.name}", markup=False)
     if family == "auto":
         for other in other_families(name, found):
             console.print(f"This is a name of {other.script} too: add --family {other.name} to read it so.")
     for note in text.notes:
-        console.print(note)
-    given = "".join(f" --set {setting}" for setting in set)
-    console.print(
-        f"Train it: python experiments/{found.script} --experiment {named.name}{text.arguments}{given}"
-    )
+        console.print(note, markup=False)
+    given = [] if variant == "paper" else ["--variant", variant]
+    given += [word for setting in set for word in ("--set", setting)]
+    arguments = f"--experiment {named.name}{text.arguments} {shlex.join(given)}".rstrip()
+    console.print(f"Train it: python experiments/{found.script} {arguments}", markup=False, soft_wrap=True)
 
 
 def show_list() -> None:

@@ -11,6 +11,8 @@ def at_least(where: str, value: int | float, low: int | float) -> None:
 def above(where: str, value: int | float, low: int | float) -> None:
     if not value > low:
         raise ValueError(f"{where} must be greater than {low}, got {value}.")
+    if value == float("inf"):
+        raise ValueError(f"{where} must be finite, got {value}.")
 
 
 def within(where: str, value: int | float, low: int | float, high: int | float) -> None:

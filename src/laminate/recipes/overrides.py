@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import difflib
+import hashlib
 import json
 import re
 import types
@@ -14,6 +15,7 @@ from laminate.recipes.serialization import json_name, plain, read, read_value, t
 HELP = "help"
 _NAME = "name"  # the recipe's own: it says what was set
 _NONE = type(None)
+_LONGEST_SAID = 40  # characters of one value in a name, which is that of a folder
 
 R = TypeVar("R")
 
@@ -98,9 +100,7 @@ def override(recipe: R, settings: Iterable[str], *, named: bool = True) -> R:
     except ValueError as error:
         said = ", ".join(f"{path}={text}" for path, text in typed.items())
         raise ValueError(f"--set {said}: {error}") from error
-    was = {path: field.value for path, field in _known(before, type(recipe)).items()}
-    now = {path: field.value for path, field in _known(tree, type(recipe)).items()}
-    changed = {path: text for path, text in typed.items() if path not in was or was[path] != now.get(path)}
+    changed = {path: text for path, text in typed.items() if _held(before, path) != _get(tree, path)}
     return with_name(made, changed) if named else made
 
 
@@ -142,6 +142,14 @@ def _get(tree: Any, path: str) -> Any:
     for name in path.split("."):
         tree = tree[name]
     return tree
+
+
+def _held(tree: Any, path: str) -> Any:
+    """What `_get` finds, or what no value equals."""
+    try:
+        return _get(tree, path)
+    except (KeyError, TypeError):  # in a part that is absent, or was of another class
+        return dataclasses.MISSING
 
 
 def _put(tree: Any, path: str, value: Any) -> None:
@@ -258,5 +266,9 @@ def _value_text(value: Any) -> str:
 
 
 def _plain_text(text: str) -> str:
-    """`text` with what a folder's name cannot bear left out."""
-    return re.sub(r"[^A-Za-z0-9._,=-]+", "-", text).strip("-") or "none"
+    """`text` with what a folder's name cannot bear left out; a number keeps its signs, a long text ends in a hash."""
+    kept = re.sub(r"[^A-Za-z0-9._,=-]+", "-", re.sub(r"(?<=\d)([eE])\+", r"\1", text))
+    kept = (kept.rstrip("-") if re.match(r"-[.\d]", text) else kept.strip("-")) or "none"
+    if len(kept) <= _LONGEST_SAID:
+        return kept
+    return f"{kept[:24]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"

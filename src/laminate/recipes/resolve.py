@@ -28,7 +28,7 @@ def resolve_recipe(flags: RunFlags, family: Family[R]) -> R:
 def _named(flags: RunFlags, family: Family[R]) -> R:
     """The recipe of the file or the name; of a file, seen to be of this experiment."""
     if flags.recipe is None:
-        return family.names.recipe(flags.experiment or family.names.default)
+        return family.names.recipe(family.names.default if flags.experiment is None else flags.experiment)
     recipe = read_recipe(flags.recipe)
     require_family(recipe, family)
     return recipe

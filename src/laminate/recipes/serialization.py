@@ -6,6 +6,7 @@ but one value, as `view: Literal["crop"]`. `WITHOUT_EFFECT` names fields of earl
 
 import dataclasses
 import json
+import sys
 import types
 from collections.abc import Iterable
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -136,7 +137,9 @@ def _tuple(value: Any, items: tuple[Any, ...], *, where: str) -> tuple[Any, ...]
 
 
 def _scalar(value: Any, hint: type, *, where: str) -> Any:
-    if hint is float and type(value) is int:
+    if hint is float and type(value) in (int, float):
+        if not -sys.float_info.max <= value <= sys.float_info.max:
+            raise ValueError(f"{where} must be a finite number of double precision.")
         return float(value)
     if type(value) is not hint:
         raise ValueError(f"{where} must be {hint.__name__}, got {_kind(value)}.")

@@ -184,23 +184,14 @@ def _hollow(module: M) -> M:
 
 
 def _unwrapped(weights: Mapping[str, np.ndarray], expected: Mapping[str, Any]) -> Mapping[str, np.ndarray]:
-    """`weights` without what a wrapper (`module.`, `_orig_mod.`, a model around this one) put before every name.
-
-    Raises KeyMapError where all that is expected has such a prefix but the weights of something else are beside it.
-    """
+    """`weights` without what a wrapper (`module.`, `_orig_mod.`, a model around this one) put before every name."""
     if not expected or any(name in weights for name in expected):
         return weights
     first = next(iter(expected))
-    for prefix in sorted({name[: -len(first)] for name in weights if name.endswith(f".{first}")}, key=len):
-        if not all(prefix + name in weights for name in expected):
-            continue
-        others = [name for name in weights if not name.startswith(prefix)]
-        if others:
-            raise KeyMapError(
-                f"The weights are there behind '{prefix}', beside {len(others)} of something else (as "
-                f"'{others[0]}'): keep the names that begin with '{prefix}', and leave that out of them."
-            )
-        return {name.removeprefix(prefix): array for name, array in weights.items()}
+    for wrapped in weights:
+        prefix = wrapped.removesuffix(first)
+        if wrapped.endswith(f".{first}") and all(name.startswith(prefix) for name in weights):
+            return {name.removeprefix(prefix): array for name, array in weights.items()}
     return weights
 
 
