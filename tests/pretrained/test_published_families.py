@@ -262,7 +262,7 @@ def test_weights_may_come_and_be_stored_in_bfloat16():
     [
         (DINOV2, {"model_type": "vit_mae"}, "model_type='vit_mae', and DINOv2 has dinov2"),
         (DINOV2, {"hidden_size": "768"}, "hidden_size='768'; it should be of type int, for example 768"),
-        (DINOV2, {"hidden_size": -8}, "hidden_size=-8; it cannot be negative"),
+        (DINOV2, {"hidden_size": -8}, "hidden_size=-8; it must lie between 1 and"),
         (MAE, {"hidden_act": "mish"}, "hidden_act='mish' is not known; the known ones are gelu"),
         (DINOV3_ORIGINAL, {"pos_embed_rope_dtype": "bf16"}, "only 'fp32' is"),
         (DINOV3_ORIGINAL, {"norm_layer": "rmsnorm"}, "none of layernorm, layernormbf16"),

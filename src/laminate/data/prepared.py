@@ -30,6 +30,7 @@ MANIFEST = "manifest.json"
 JOURNAL = ".prepare"
 FORMAT = "laminate-records-1"
 ARRAY_FORMAT = "laminate-arrays-1"
+MOST_RECORDS = 2**40  # in a file: positions are counted in machine words
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,6 +193,8 @@ def _prepared(read: Field) -> Prepared:
 
 
 def read_shard(entry: Field) -> RecordShard:
+    if entry["count"].integer(least=0) > MOST_RECORDS:
+        entry["count"].refuse(f"at most {MOST_RECORDS}")
     return RecordShard(
         entry["name"].text(),
         entry["split"].text(),

@@ -239,6 +239,9 @@ def split_autoencoder(weights: Mapping[str, np.ndarray]) -> RaeParts:
     return parts
 
 
+_ENCODER: Facts = {"encoder_hidden_size": 768, "encoder_patch_size": 14, "encoder_num_hidden_layers": 12}
+
+
 def encoder_config(
     config: Mapping[str, Any] | None, weights: Mapping[str, np.ndarray]
 ) -> dict[str, Any] | None:
@@ -250,9 +253,10 @@ def encoder_config(
         return None
     kinds = {"dinov2": "dinov2_with_registers", "siglip2": "siglip_vision_model", "mae": "vit_mae"}
     kind = config["encoder_type"]
-    if kind not in kinds:
+    if not isinstance(kind, str) or kind not in kinds:
         raise ValueError(f"encoder_type={kind!r} is none of {', '.join(kinds)}.")
-    width, patch = config.get("encoder_hidden_size", 768), config.get("encoder_patch_size", 14)
+    facts = checked_facts(config, _ENCODER)
+    width, patch = facts["encoder_hidden_size"], facts["encoder_patch_size"]
     table = next(
         (a for name, a in weights.items() if re.search(r"embeddings\.position_embedding", name)), None
     )
@@ -260,7 +264,7 @@ def encoder_config(
     return {
         "model_type": kinds[kind],
         "hidden_size": width,
-        "num_hidden_layers": config.get("encoder_num_hidden_layers", 12),
+        "num_hidden_layers": facts["encoder_num_hidden_layers"],
         "num_attention_heads": width // 64,
         "patch_size": patch,
         "image_size": math.isqrt(positions) * patch,

@@ -21,6 +21,7 @@ Facts = Mapping[str, Any]
 Rgb = tuple[float, float, float]
 
 HALF: Rgb = (0.5, 0.5, 0.5)
+_LARGEST = 2**16  # wider than any network, longer than any side: shapes are made of these numbers
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "gelu": gelu_exact,
@@ -124,10 +125,19 @@ class VitReader:
 
 
 def checked_facts(config: Facts, defaults: Facts) -> dict[str, Any]:
-    """The fields of `defaults` as `config` has them. Raises ValueError for a value of another type or below zero."""
-    return {
+    """The fields of `defaults` as `config` has them.
+
+    Raises ValueError for a value of another type, or of no sensible size.
+    """
+    facts = {
         field: _checked(field, config.get(field, default), default) for field, default in defaults.items()
     }
+    if facts.get("image_size", _LARGEST) < facts.get("patch_size", 1):
+        raise ValueError(
+            f"The configuration has image_size={facts['image_size']}, which is less than one patch of "
+            f"{facts['patch_size']}."
+        )
+    return facts
 
 
 def mlp_of(name: str) -> partial[Mlp]:
@@ -144,12 +154,17 @@ def activation_of(name: str) -> Callable[[jax.Array], jax.Array]:
 
 def _checked(field: str, value: Any, default: Any) -> Any:
     if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        value = float(min(max(value, -_LARGEST - 1), _LARGEST + 1))
     if default is not None and type(value) is not type(default):
         kind = type(default).__name__
         raise ValueError(
             f"The configuration has {field}={value!r}; it should be of type {kind}, for example {default!r}."
         )
-    if isinstance(value, int) and not isinstance(value, bool) and value < 0:
-        raise ValueError(f"The configuration has {field}={value}; it cannot be negative.")
+    if type(value) not in (int, float):
+        return value
+    least = 1 if type(value) is int and default and not field.endswith("tokens") else 0
+    if not least <= value <= _LARGEST:
+        raise ValueError(
+            f"The configuration has {field}={value}; it must lie between {least} and {_LARGEST}."
+        )
     return value

@@ -222,7 +222,7 @@ def _tree(text: str, hint: Any) -> Any:
         return text.lower() == "true"
     try:
         return json.loads(text, parse_constant=_refuse_constant)
-    except json.JSONDecodeError:
+    except (json.JSONDecodeError, RecursionError):
         return text
 
 

@@ -11,6 +11,8 @@ import types
 from collections.abc import Iterable
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from laminate.storage import strict_json
+
 KIND = "kind"
 JSON = "json"
 """Metadata of a field: its name in JSON, where that is not its own."""
@@ -52,11 +54,9 @@ def tag_of(cls: type) -> tuple[str, str] | None:
 def parse_json(text: str) -> Any:
     """What `text` holds. Raises `ValueError` with the place of the fault."""
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(
-            f"The recipe is not JSON: {error.msg} at line {error.lineno}, column {error.colno}."
-        ) from error
+        return strict_json.parse_json(text, "The recipe")
+    except strict_json.JsonError as error:
+        raise ValueError(f"{error}.") from error
 
 
 def read(tree: Any, cls: type[T], *, where: str = "") -> T:

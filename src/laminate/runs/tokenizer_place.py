@@ -13,6 +13,7 @@ from laminate.recipes.network import AttentionKernel
 from laminate.runs.find_checkpoint import run_of
 from laminate.runs.load_tokenizer import load_tokenizer
 from laminate.runs.pretrained import exported
+from laminate.storage.strict_json import JsonError, read_json
 from laminate.train.durable import is_local, write_atomically
 
 FILE = "tokenizer.json"
@@ -77,7 +78,8 @@ def _runs(source: str) -> tuple[str, ...]:
 def _read(file: epath.Path) -> dict[str, Any] | None:
     """What a run noted; None if it noted nothing that can be read."""
     try:
-        noted = json.loads(file.read_text())
-    except (OSError, ValueError):
+        noted = read_json(file)
+        noted["place"].text()
+    except (OSError, JsonError):
         return None
-    return noted if isinstance(noted, dict) and isinstance(noted.get("place"), str) else None
+    return noted.members()
