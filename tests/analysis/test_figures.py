@@ -1,5 +1,6 @@
 """Pictures: pixels stay exact, every panel that has data is drawn, misuse is named."""
 
+import io
 import json
 import warnings
 
@@ -9,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from laminate.analysis.curves import loss_curves, read_metrics, running_mean
-from laminate.analysis.figures import GRID, HEAT, SERIES, ablation_map, reconstruction_grid
+from laminate.analysis.curves import Panel, finite_values, loss_curves, read_metrics, running_mean
+from laminate.analysis.figures import GRID, HEAT, SERIES, ablation_map, reconstruction_grid, sample_grid
 
 
 def pixels(path) -> np.ndarray:
@@ -251,3 +252,39 @@ def test_running_mean_is_the_mean_of_its_window(values, reach):
         for index in range(len(values))
     ]
     np.testing.assert_allclose(running_mean(values, reach), wanted, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["$x_$", "$", "a$b$c", r"\frac{1", "a^_{", "new\nline", "", "x" * 5000, "\x00\x07", "日本", "\u202e"],
+)
+@pytest.mark.filterwarnings("ignore:Glyph")
+def test_no_name_of_a_class_is_parsed_or_stops_a_picture(name, tmp_path):
+    images = np.zeros((2, 8, 8, 3), np.uint8)
+    with Image.open(io.BytesIO(sample_grid(images, columns=1, rows=(name, "dog")))) as drawn:
+        assert drawn.width < 600
+    reconstruction_grid(images, images, tmp_path / "a.png", captions=(name[:20], "dog"))
+
+
+def test_metrics_that_were_no_numbers_leave_curves_and_values_as_they_are(tmp_path):
+    records = [
+        {"step": 1, "train/loss": 1.0, "val/r2": None},
+        {"step": 2, "train/loss": None, "val/r2": 0.5, "train/lr": None},
+        {"step": 3, "train/loss": "high", "val/r2": True},
+        {"step": 4, "train/loss": 0.5},
+    ]
+    assert finite_values(records, "val/r2") == [0.5] and finite_values(records, "train/loss") == [1.0, 0.5]
+    loss_curves(records, tmp_path / "curves.png", panels=(Panel("loss", (("train/loss", "training"),)),))
+    assert (tmp_path / "curves.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    "line", [b"\xff\xfe", b"7", b"[]", b'{"loss": 1}', b'{"step": "3"}', b'{"step": NaN}', b"[" * 9000]
+)
+def test_a_foreign_line_of_metrics_is_named_inside_and_left_out_at_the_end(tmp_path, line):
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"step": 1, "a": 1}\n' + line + b"\n")
+    assert read_metrics(path) == [{"step": 1, "a": 1}]
+    path.write_bytes(b'{"step": 1}\n' + line + b'\n{"step": 2}\n')
+    with pytest.raises(ValueError, match=r"metrics.jsonl: line 2 is no JSON record"):
+        read_metrics(path)

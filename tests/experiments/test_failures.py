@@ -1,6 +1,7 @@
 """A training that fails says why in one line, names what is saved and leaves with code 1."""
 
 import dataclasses
+import os
 import shutil
 
 import pytest
@@ -43,6 +44,45 @@ def test_a_corrupt_image_is_reported_by_its_key_and_skipped_until_there_are_too_
     line = failing(job, capsys, "--data", str(data), "--max-bad-images", "2", "--fresh")
     assert line.startswith(f"vae.py: 3 images of folder {data}")
     assert "cannot be read" in line and "2 are allowed" in line and ".jpg" in line
+
+
+def test_a_disk_that_fills_up_saves_the_step_says_so_in_one_line_and_the_same_command_goes_on(
+    job, capsys, monkeypatch
+):
+    job.main()
+    whole = job.losses()
+    shutil.rmtree(job.run)
+    write, written = os.write, []
+
+    def full(descriptor, data):
+        if len(written) >= 3:
+            raise OSError(28, "No space left on device")
+        written.append(data)
+        return write(descriptor, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("laminate.train.run_folder.os.write", full)
+        line = failing(job, capsys)
+    assert "metrics.jsonl cannot be written: No space left on device" in line
+    assert f"The last good checkpoint is {job.run}/checkpoints/" in line
+    job.main()
+    assert job.losses().items() <= whole.items()  # only the line for which there was no room is missing
+    assert len(whole) - len(job.losses()) <= 2 and max(job.losses()) == max(whole)
+
+
+@pytest.mark.parametrize("flag", ["--wandb", "--tensorboard"])
+def test_a_tracker_that_cannot_be_started_is_one_line_and_exit_code_2(job, capsys, monkeypatch, flag):
+    class Unusable:
+        def __init__(self, *_, **__):
+            raise RuntimeError("api_key not configured (no-tty).\nCall wandb.login")
+
+    monkeypatch.setattr(launch, "Wandb", Unusable)
+    monkeypatch.setattr(launch, "TensorBoard", Unusable)
+    monkeypatch.setattr("laminate.runs.setup.require_packages", lambda **_: None)
+    with pytest.raises(SystemExit) as caught:
+        job.main(flag)
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert caught.value.code == 2 and "api_key not configured" in line and f"leave {flag} out" in line
 
 
 def test_an_unexpected_fault_keeps_its_traceback(job, monkeypatch):

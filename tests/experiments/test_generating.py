@@ -1,6 +1,7 @@
 """The generator's experiment: on any tokenizer, mesh and data; refused with the wrong ones."""
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -30,7 +31,13 @@ def job(tmp_path, photos, tokenizer) -> Job:
 
 def test_a_training_leaves_painted_samples_weights_and_a_report(job, tokenizer, tmp_path, capsys):
     decoder = write_decoder(tmp_path / "decoder", OF_LATENTS, tokenizer)
+    (job.run / "samples").mkdir(parents=True)
+    for foreign in (".DS_Store", "._00000003.png", "a.png", "3.png"):
+        (job.run / "samples" / foreign).write_text("not ours")
     job.main("--decoder", str(decoder))
+    assert not re.search(r"samples/(?![0-9]{8}\.png)", (job.run / "report.html").read_text())
+    for foreign in (".DS_Store", "._00000003.png", "a.png", "3.png"):
+        (job.run / "samples" / foreign).unlink()
     said = capsys.readouterr().err
     assert f"samples: painted by {decoder}\n" in said
     last = said.splitlines()[-1]
