@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from laminate.data.decode import ImageError, decode_image, image_header, noticed_cut_short
+from laminate.data.jpeg_markers import count_scans
 
 
 def picture(height: int = 45, width: int = 70) -> np.ndarray:
@@ -295,3 +296,8 @@ def test_the_limit_on_pixels_is_the_callers():
     assert decode_image(data, max_pixels=70 * 45).shape == (45, 70, 3)
     with pytest.raises(ImageError, match="claims 70 x 45 pixels; between 1 and 3149 are accepted"):
         decode_image(data, max_pixels=70 * 45 - 1)
+
+
+@given(st.lists(st.sampled_from([b"\xff", b"\xda", b"\xff\xda", b"\x00"]), min_size=1).map(b"".join))
+def test_scans_are_counted_wherever_they_begin(data: bytes):
+    assert count_scans(data) == data.count(b"\xff\xda")

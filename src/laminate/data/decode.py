@@ -19,6 +19,7 @@ import simplejpeg
 from jaxtyping import UInt8
 from PIL import Image
 
+from laminate.data.jpeg_markers import count_scans, exif_block
 from laminate.data.options import MAX_PIXELS as MAX_PIXELS
 
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
@@ -29,7 +30,6 @@ MAX_SCANS = 100
 
 _SCANNED = 16  # times `max_pixels`, the most pixels that all passes of a JPEG may have together
 _ROWS = 2**20  # pixels that are composited or shifted at a time
-_SCAN = b"\xff\xda"
 _JPEG_MAGIC = b"\xff\xd8\xff"
 _HIGH_DEPTH_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 _ORIENTATION = 0x0112
@@ -105,7 +105,7 @@ def exif_orientation(data: bytes, form: str) -> int:
     """The EXIF orientation, 1 to 8, of an image in format `form`; 1 where it has none, or one that makes no sense."""
     try:
         if form == "JPEG":
-            block = _exif_of_jpeg(data)
+            block = exif_block(data)
             if block is None:
                 return 1
             exif = Image.Exif()
@@ -117,22 +117,6 @@ def exif_orientation(data: bytes, form: str) -> int:
     except _DECODER_ERRORS:
         return 1
     return found if isinstance(found, int) and 1 <= found <= 8 else 1
-
-
-def _exif_of_jpeg(data: bytes) -> bytes | None:
-    """The EXIF block among the segments before the first scan."""
-    at = 2
-    while at + 4 <= len(data) and data[at] == 0xFF:
-        marker, size = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
-        if marker == 0xDA:
-            return None
-        if marker == 0xFF:  # padding
-            at += 1
-            continue
-        if marker == 0xE1 and data[at + 4 : at + 10] == b"Exif\0\0":
-            return data[at + 4 : at + 2 + size]
-        at += 2 + size
-    return None
 
 
 def _turned(image: HostImage, orientation: int) -> HostImage:
@@ -274,7 +258,7 @@ def _check_scans(data: bytes, header: ImageHeader, max_pixels: int) -> None:
     """
     if data[:3] != _JPEG_MAGIC:
         return
-    scans = data.count(_SCAN)
+    scans = count_scans(data)
     if scans > MAX_SCANS or scans * header.width * header.height > _SCANNED * max_pixels:
         raise ImageError(
             f"the JPEG has {scans} scans of {header.width} x {header.height} pixels; at most {MAX_SCANS} scans and "
