@@ -1,5 +1,6 @@
 """Limits and orientation are the same wherever an image is read: prepare, check, loaders, evaluation."""
 
+import inspect
 import io
 import logging
 import subprocess
@@ -14,7 +15,7 @@ from PIL import Image, ImageOps
 from laminate.data import array_writer
 from laminate.data.augment import Augment, CenterCrop, RandomResizedCrop, ResizeCrop, Squash, SquashCrop
 from laminate.data.evaluation import evaluation_batches
-from laminate.data.faults import DEFAULT_MAX_BAD_IMAGES, TooManyBadImagesError, load
+from laminate.data.faults import TooManyBadImagesError, load
 from laminate.data.loader import TrainLoader
 from laminate.data.options import MAX_BAD_IMAGES, MAX_PIXELS, PIXEL_CEILING, SourceOptions
 from laminate.data.prepare import Options, prepare
@@ -98,7 +99,8 @@ def test_one_number_of_bad_images_is_the_default_of_all():
     from laminate.recipes.flags import RunFlags
 
     named = Prepare("in", Path("out")).max_bad, SampleFlags().max_bad_images, RunFlags().max_bad_images
-    assert {*named, EncodeFlags(Path("out")).max_bad_images, DEFAULT_MAX_BAD_IMAGES} == {MAX_BAD_IMAGES}
+    loader = inspect.signature(TrainLoader).parameters["max_bad_images"].default
+    assert {*named, EncodeFlags(Path("out")).max_bad_images, loader} == {MAX_BAD_IMAGES}
 
 
 def test_an_image_without_its_last_bytes_is_read_and_said_once(

@@ -6,7 +6,6 @@ another number of them.
 """
 
 import dataclasses
-import fcntl
 import os
 import shutil
 from collections.abc import Generator, Iterable, Mapping
@@ -17,7 +16,7 @@ import numpy as np
 import safetensors.numpy
 
 from laminate.data.array_schema import array_record
-from laminate.data.journal import Done, read_done, sync_file
+from laminate.data.journal import Done, held, read_done, sync_file
 from laminate.data.prepared import (
     JOURNAL,
     Prepared,
@@ -32,7 +31,7 @@ from laminate.data.prepared import (
 from laminate.data.record_writer import RecordWriter
 from laminate.data.records import open_record_file
 from laminate.storage.strict_json import read_json
-from laminate.storage.writing import open_own, writing
+from laminate.storage.writing import writing
 
 STATISTICS = "statistics.safetensors"
 """Mean and variance of every number of the arrays, as ``SPLIT.mean`` and ``SPLIT.variance``, float64."""
@@ -113,13 +112,7 @@ class ArrayFolder:
                 f"{self.out} holds an unfinished encoding of other data or by another network: choose a new folder, or "
                 "remove that one"
             )
-        with os.fdopen(open_own(self.journal / f"lock-{host}"), "w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise FileExistsError(
-                    f"another process is writing {self.out} at this moment: wait for it"
-                ) from error
+        with held(self.out, f"lock-{host}", "writing"):
             yield
 
     def finished(self, job: ArrayJob) -> Done | None:

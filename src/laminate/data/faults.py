@@ -6,12 +6,10 @@ from typing import NamedTuple
 
 from laminate.data.batch import Arrays
 from laminate.data.decode import ImageError, check_limits, noticed_cut_short
-from laminate.data.options import MAX_BAD_IMAGES
 from laminate.data.records import RecordError, RecordFileError, Records
 
 logger = logging.getLogger("laminate.data")
 
-DEFAULT_MAX_BAD_IMAGES = MAX_BAD_IMAGES
 BAD_IMAGE = (ImageError, RecordError, RecordFileError, OSError)
 """What counts as a bad image once work has begun: a file that has vanished and a disk that fails too."""
 

@@ -39,6 +39,24 @@ def read_done(entry: Path, file: Path) -> Done | None:
 
 
 @contextmanager
+def held(out: Path, lock: str, doing: str) -> Generator[None]:
+    """Holds the lock of that name in the journal of `out` while the body is `doing` something there.
+
+    Raises:
+      FileExistsError: another process holds it.
+      UnwritableError: it cannot be made.
+    """
+    with writing(out):
+        descriptor = open_own(out / JOURNAL / lock)
+    with os.fdopen(descriptor, "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise FileExistsError(f"another process is {doing} {out} at this moment: wait for it") from error
+        yield
+
+
+@contextmanager
 def open_journal(out: Path, plan: str) -> Generator[None]:
     """Holds `out` for one preparation of one plan.
 
@@ -50,14 +68,7 @@ def open_journal(out: Path, plan: str) -> Generator[None]:
         raise FileExistsError(f"{out} is not empty and holds no prepared data: choose a new folder")
     with writing(out):
         journal.mkdir(parents=True, exist_ok=True)
-        descriptor = open_own(journal / "lock")
-    with os.fdopen(descriptor, "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise FileExistsError(
-                f"another process is preparing {out} at this moment: wait for it"
-            ) from error
+    with held(out, "lock", "preparing"):
         stated = journal / "plan.json"
         if not stated.exists():
             write_json(stated, {"plan": plan})

@@ -11,13 +11,13 @@ from laminate.data.augment import Augment
 from laminate.data.batch import ROW, Arrays, stack
 from laminate.data.batch_timeout import DEFAULT_SECONDS, BatchTimeout, ReadsInFlight
 from laminate.data.faults import (
-    DEFAULT_MAX_BAD_IMAGES,
     Fault,
     FaultCount,
     LoadedExample,
     load_or_next,
 )
 from laminate.data.host_slice import ALONE, HostShare, HostSlice
+from laminate.data.options import MAX_BAD_IMAGES
 from laminate.data.records import Records
 from laminate.data.schema import LABEL
 
@@ -112,7 +112,7 @@ class TrainLoader:
         augment: Augment,
         share: HostShare = ALONE,
         threads: int = DEFAULT_THREADS,
-        max_bad_images: int = DEFAULT_MAX_BAD_IMAGES,
+        max_bad_images: int = MAX_BAD_IMAGES,
         timeout: float = DEFAULT_SECONDS,
     ):
         if len(records) == 0:

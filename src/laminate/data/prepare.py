@@ -31,7 +31,7 @@ from laminate.data.prepared import (
 from laminate.data.record_writer import RecordWriter
 from laminate.data.records import ArrayRecords, Records, Subset, fingerprint, open_record_file
 from laminate.data.schema import Example, example_serializer
-from laminate.data.sources import open_splits
+from laminate.data.sources import open_splits, shared_classes
 from laminate.data.tfds_metadata import write_tfds_metadata
 from laminate.data.usable import Tally, fault_kind, vet_example
 from laminate.data.vet import vet_record_files
@@ -79,14 +79,6 @@ def tfds_name(name: str) -> str:
     """`name` as `tensorflow_datasets` accepts it: lower case, digits, underscores, a letter first."""
     plain = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
     return plain if plain[:1].isalpha() else f"images_{plain}".rstrip("_")
-
-
-def shared_classes(splits: dict[str, Records]) -> tuple[str, ...]:
-    """The classes of all splits. Raises ValueError where they disagree on what a label means."""
-    lists = sorted((records.manifest.classes for records in splits.values()), key=len)
-    if any(longest != lists[-1][: len(longest)] for longest in lists):
-        raise ValueError(f"the splits have different classes: {[list(names[:5]) for names in lists]} ...")
-    return lists[-1]
 
 
 def plan_jobs(splits: dict[str, Records], name: str, shards: int | None) -> list[ShardJob]:

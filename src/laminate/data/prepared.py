@@ -24,7 +24,7 @@ from laminate.data.records import (
     fingerprint,
 )
 from laminate.storage.strict_json import Field, JsonError, read_json
-from laminate.storage.writing import open_new, writing
+from laminate.storage.writing import write_atomically
 
 MANIFEST = "manifest.json"
 JOURNAL = ".prepare"
@@ -120,11 +120,7 @@ def sha256_of(path: Path) -> str:
 
 def write_json(path: Path, content: Any) -> None:
     """Write `content` so that `path` either keeps what it had or has all of the new text."""
-    partial = path.with_name(path.name + ".partial")
-    with writing(path):
-        with open(open_new(partial), "w", encoding="utf-8") as file:
-            file.write(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-        partial.replace(path)
+    write_atomically(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 def write_prepared(folder: Path, prepared: Prepared) -> None:

@@ -20,10 +20,11 @@ def vet_example(example: Example, classes: int, *, max_pixels: int, decode: bool
 
     Returns whether its last few bytes are missing.
     """
-    check_limits(example.image, max_pixels)
     with noticed_cut_short() as sizes:
         if decode:
             decode_image(example.image, max_pixels=max_pixels)
+        else:
+            check_limits(example.image, max_pixels)
     if not NO_LABEL <= example.label < max(classes, 0):
         raise WrongLabel(f"its label {example.label} is outside 0..{classes - 1}")
     return bool(sizes)

@@ -107,19 +107,18 @@ class SquashConfig:
 
 
 @dataclass(frozen=True)
-class SquashCropConfig:
-    """The image squashed to a larger square, and a random window of that (FlatDINO's image decoder)."""
+class _WindowConfig:
+    """The image resized to more than is asked for, and a random square window of that."""
 
     image_size: int = 256
     """Side of the window, in pixels."""
     resize_ratio: float = 1.5
-    """Side of the larger square, in sides of the window, rounded down to pixels: 384 to 256 where it was published."""
+    """What the image is resized to, in sides of the window, rounded down to pixels: 384 to 256 where it was
+    published."""
     flip_rate: float = 0.0
     """Chance of a horizontal flip."""
     oriented: bool = field(default=True, metadata=_UNSAID)
     """Turn the image as its EXIF orientation says; the pipelines of ADM, RAE, LightningDiT and FlatDINO do not."""
-    view: Literal["squash-crop"] = field(default="squash-crop", init=False)
-    """Says which of the views this is."""
 
     def __post_init__(self) -> None:
         at_least("augment.image_size", self.image_size, 1)
@@ -131,55 +130,45 @@ class SquashCropConfig:
         return int(self.resize_ratio * self.image_size)
 
     @property
-    def text(self) -> str:
-        view = f"squashed to {self.resized}², a random {self.image_size}² of it, flip {self.flip_rate:g}"
-        return view + _stored(self.oriented)
-
-    def transform(self) -> "Augment":
-        from laminate.data.augment import SquashCrop
-
-        return SquashCrop(self.image_size, self.resized, flip_rate=self.flip_rate, oriented=self.oriented)
+    def _window_text(self) -> str:
+        return f"a random {self.image_size}² of it, flip {self.flip_rate:g}{_stored(self.oriented)}"
 
     def still(self) -> "CenterCropConfig":
         return CenterCropConfig(self.image_size, oriented=self.oriented)
 
 
 @dataclass(frozen=True)
-class ResizeCropConfig:
-    """The image resized by its short side, and a random square window of that (RAE's image decoder)."""
+class SquashCropConfig(_WindowConfig):
+    """The image squashed to a larger square, and a random window of that (FlatDINO's image decoder)."""
 
-    image_size: int = 256
-    """Side of the window, in pixels."""
-    resize_ratio: float = 1.5
-    """The short side, in sides of the window, rounded down to pixels: 384 to 256 where it was published."""
-    flip_rate: float = 0.0
-    """Chance of a horizontal flip."""
-    oriented: bool = field(default=True, metadata=_UNSAID)
-    """Turn the image as its EXIF orientation says; the pipelines of ADM, RAE, LightningDiT and FlatDINO do not."""
-    view: Literal["resize-crop"] = field(default="resize-crop", init=False)
+    view: Literal["squash-crop"] = field(default="squash-crop", init=False)
     """Says which of the views this is."""
-
-    def __post_init__(self) -> None:
-        at_least("augment.image_size", self.image_size, 1)
-        at_least("augment.resize_ratio", self.resize_ratio, 1.0)
-        within("augment.flip_rate", self.flip_rate, 0.0, 1.0)
-
-    @property
-    def resized(self) -> int:
-        return int(self.resize_ratio * self.image_size)
 
     @property
     def text(self) -> str:
-        view = f"short side to {self.resized}, a random {self.image_size}² of it, flip {self.flip_rate:g}"
-        return view + _stored(self.oriented)
+        return f"squashed to {self.resized}², {self._window_text}"
+
+    def transform(self) -> "Augment":
+        from laminate.data.augment import SquashCrop
+
+        return SquashCrop(self.image_size, self.resized, flip_rate=self.flip_rate, oriented=self.oriented)
+
+
+@dataclass(frozen=True)
+class ResizeCropConfig(_WindowConfig):
+    """The image resized by its short side, and a random square window of that (RAE's image decoder)."""
+
+    view: Literal["resize-crop"] = field(default="resize-crop", init=False)
+    """Says which of the views this is."""
+
+    @property
+    def text(self) -> str:
+        return f"short side to {self.resized}, {self._window_text}"
 
     def transform(self) -> "Augment":
         from laminate.data.augment import ResizeCrop
 
         return ResizeCrop(self.image_size, self.resized, flip_rate=self.flip_rate, oriented=self.oriented)
-
-    def still(self) -> "CenterCropConfig":
-        return CenterCropConfig(self.image_size, oriented=self.oriented)
 
 
 @dataclass(frozen=True)

@@ -31,10 +31,10 @@ from laminate.data.augment import Augment, RandomResizedCrop, Squash
 from laminate.data.batch import Arrays, stack
 from laminate.data.faults import Fault, FaultCount, load
 from laminate.data.journal import Done
-from laminate.data.prepare import shared_classes, tfds_name
+from laminate.data.prepare import tfds_name
 from laminate.data.prepared import Prepared, Skipped, read_prepared
 from laminate.data.records import Records, fingerprint
-from laminate.data.sources import open_splits
+from laminate.data.sources import open_splits, shared_classes
 from laminate.parallel.hosts import barrier, host_count, host_index, is_first, of_first
 from laminate.parallel.sharding import batch_sharding
 from laminate.runs.preflight import require_same

@@ -25,8 +25,8 @@ from laminate.recipes.families import family_of, from_tree, to_tree
 from laminate.recipes.family import Recipe
 from laminate.recipes.network import PLAIN, AttentionKernel, Compute, Remat
 from laminate.runs.model_card import CARD, Card, card_text
-from laminate.storage.writing import UnwritableError, cause, make_folder
-from laminate.train.durable import absolute, write_atomically
+from laminate.storage.writing import UnwritableError, cause, make_folder, write_atomically
+from laminate.train.durable import absolute
 from laminate.train.export import FOLDERS, fill, named_weights, save_weights
 
 FORMAT = 1

@@ -14,7 +14,7 @@ from laminate.runs.find_checkpoint import run_of
 from laminate.runs.load_tokenizer import load_tokenizer
 from laminate.runs.pretrained import exported
 from laminate.storage.strict_json import JsonError, read_json
-from laminate.train.durable import is_local, write_atomically
+from laminate.storage.writing import is_local, write_atomically
 
 FILE = "tokenizer.json"
 

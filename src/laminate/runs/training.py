@@ -15,7 +15,7 @@ from etils import epath
 
 from laminate.analysis.curves import read_metrics
 from laminate.analysis.report import REPORT_FILE, RunReport
-from laminate.data.left_out import LeftOutCount, in_one_line
+from laminate.data.left_out import in_one_line, together
 from laminate.data.records import spread
 from laminate.parallel.feeding import feed
 from laminate.parallel.hosts import check, is_first, of_first, watched
@@ -247,13 +247,11 @@ def _trackers(run: Run) -> list[Tracker]:
 def _left_out(run: Run) -> Facts:
     """What the data hold beside the images, by reason, and how they were read where that is worth a word."""
     manifests = (run.training.manifest, run.validation.manifest)
-    count = LeftOutCount()
-    for manifest in manifests:
-        count.add_all(manifest.left_out)
+    entries = together(entry for manifest in manifests for entry in manifest.left_out)
     locked = [folder for manifest in manifests for folder in manifest.locked]
     notes = [note for manifest in manifests for note in manifest.notes]
     rows: list[tuple[str, str]] = []
-    if entries := count.entries():
+    if entries:
         rows.append(("left out", in_one_line(entries)))
     if locked:
         rows.append(("not read", f"folders that may not be read: {', '.join(locked)}"))

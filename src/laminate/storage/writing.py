@@ -32,6 +32,11 @@ def writing(place: object) -> Generator[None]:
         raise UnwritableError(f"{place} cannot be written: {cause(error)}") from error
 
 
+def is_local(path: str | os.PathLike[str]) -> bool:
+    """Whether `path` is on a disk, and not in an object store."""
+    return "://" not in os.fspath(path)
+
+
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
     """Write a file that others only look at. Raises UnwritableError."""
     with writing(path):
@@ -67,10 +72,41 @@ def open_new(path: str | os.PathLike[str]) -> int:
     """The descriptor of a new, empty file at `path`, for writing; what was there, a link too, is removed first."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o644)
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
 
 
 def open_own(path: str | os.PathLike[str], *, append: bool = False) -> int:
     """The descriptor of the file at `path`, made if it is not there. Raises OSError (ELOOP) if `path` is a link."""
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | (os.O_APPEND if append else 0)
     return os.open(path, flags, 0o644)
+
+
+def sync_folder(folder: str | os.PathLike[str]) -> None:
+    """Makes the names in `folder` survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_atomically(path: str | os.PathLike[str], text: str) -> None:
+    """Replaces `path` by `text`; whoever reads, at any moment, sees the old file or the new one.
+
+    An object store has no rename, but a put becomes visible only when it is complete, so there it is a
+    plain write. Raises `UnwritableError` if the place cannot be written.
+    """
+    with writing(path):
+        if not is_local(path):
+            epath.Path(path).write_text(text)
+            return
+        partial = f"{os.fspath(path)}.partial"
+        try:
+            with open(open_new(partial), "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, path)
+        finally:
+            epath.Path(partial).unlink(missing_ok=True)
+        sync_folder(epath.Path(path).parent)

@@ -20,17 +20,29 @@ class FeatureDecoder(Protocol):
     def pixels(self, features: Tokens) -> Image: ...
 
 
-class TeacherFeatures(ImageTokenizer):
-    """The features of a teacher, nothing compressed: what RAE's decoders and generators read.
-
-    `teacher` may be None where the examples hold its features, and where nothing is encoded.
-    """
+class _BehindTeacher(ImageTokenizer):
+    """A tokenizer whose latents stand for features of `teacher`, which shows them if it is a `FeatureDecoder`."""
 
     teacher: Any
 
     @property
     def shows_images(self) -> bool:
         return isinstance(self.teacher, FeatureDecoder)
+
+    def image(self, latents: Float[Array, "latents latent_dim"], *, dtype: jnp.dtype) -> Image:
+        if not isinstance(self.teacher, FeatureDecoder):
+            raise ValueError(
+                f"The features of a {type(self.teacher).__name__} are no pixels: an image decoder shows them."
+            )
+        features = self.features(latents, dtype=dtype).astype(jnp.float32)
+        return jnp.clip(self.teacher.pixels(features), 0.0, 1.0)
+
+
+class TeacherFeatures(_BehindTeacher):
+    """The features of a teacher, nothing compressed: what RAE's decoders and generators read.
+
+    `teacher` may be None where the examples hold its features, and where nothing is encoded.
+    """
 
     def encode_raw(
         self, example: Example, *, dtype: jnp.dtype, key: RandomKey | None = None
@@ -40,23 +52,15 @@ class TeacherFeatures(ImageTokenizer):
     def features(self, latents: Float[Array, "latents latent_dim"], *, dtype: jnp.dtype) -> Tokens:
         return latents.astype(dtype)
 
-    def image(self, latents: Float[Array, "latents latent_dim"], *, dtype: jnp.dtype) -> Image:
-        return _shown(self.teacher, self.features(latents, dtype=dtype))
 
-
-class FeatureTokenizer(ImageTokenizer):
+class FeatureTokenizer(_BehindTeacher):
     """A tokenizer of features behind the teacher that they are of. `teacher` may be None as for `TeacherFeatures`."""
 
-    teacher: Any
     tokenizer: FlatDino
 
     @property
     def normalization(self) -> Normalization:
         return self.tokenizer.normalization
-
-    @property
-    def shows_images(self) -> bool:
-        return isinstance(self.teacher, FeatureDecoder)
 
     def encode_raw(
         self, example: Example, *, dtype: jnp.dtype, key: RandomKey | None = None
@@ -73,14 +77,3 @@ class FeatureTokenizer(ImageTokenizer):
 
     def features(self, latents: Float[Array, "latents latent_dim"], *, dtype: jnp.dtype) -> Tokens:
         return self.tokenizer.decode_raw(latents, dtype=dtype).final
-
-    def image(self, latents: Float[Array, "latents latent_dim"], *, dtype: jnp.dtype) -> Image:
-        return _shown(self.teacher, self.features(latents, dtype=dtype))
-
-
-def _shown(teacher: Any, features: Tokens) -> Image:
-    if not isinstance(teacher, FeatureDecoder):
-        raise ValueError(
-            f"The features of a {type(teacher).__name__} are no pixels: an image decoder shows them."
-        )
-    return jnp.clip(teacher.pixels(features.astype(jnp.float32)), 0.0, 1.0)

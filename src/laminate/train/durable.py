@@ -1,4 +1,4 @@
-"""Small files that are whole or not there: on a disk by rename, in an object store by one put."""
+"""Places and contents of a run's folder: paths made whole, JSON compared, folders removed."""
 
 import json
 import logging
@@ -8,13 +8,9 @@ from typing import Any
 
 from etils import epath
 
-from laminate.storage.writing import open_new, writing
+from laminate.storage.writing import is_local
 
 _log = logging.getLogger(__name__)
-
-
-def is_local(path: epath.Path) -> bool:
-    return "://" not in os.fspath(path)
 
 
 def absolute(path: str | os.PathLike[str]) -> epath.Path:
@@ -26,37 +22,6 @@ def absolute(path: str | os.PathLike[str]) -> epath.Path:
 def plain_json(value: Any) -> Any:
     """`value` as JSON would give it back: tuples become lists. `ValueError` or `TypeError` if it cannot."""
     return json.loads(json.dumps(value, allow_nan=False))
-
-
-def sync_folder(folder: epath.Path) -> None:
-    """Makes the names in `folder` survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def write_atomically(path: epath.Path, text: str) -> None:
-    """Replaces `path` by `text`; whoever reads, at any moment, sees the old file or the new one.
-
-    An object store has no rename, but a put becomes visible only when it is complete, so there it is a
-    plain write. Raises `UnwritableError` if the place cannot be written.
-    """
-    with writing(path):
-        if not is_local(path):
-            path.write_text(text)
-            return
-        partial = f"{os.fspath(path)}.partial"
-        try:
-            with open(open_new(partial), "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, path)
-        finally:
-            epath.Path(partial).unlink(missing_ok=True)
-        sync_folder(path.parent)
 
 
 def differences(

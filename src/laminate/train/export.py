@@ -16,8 +16,7 @@ import numpy as np
 import safetensors.numpy
 from etils import epath
 
-from laminate.storage.writing import writing
-from laminate.train.durable import is_local, sync_folder
+from laminate.storage.writing import is_local, sync_folder, writing
 from laminate.types import is_buffer
 
 TOKENIZER, GENERATOR, DECODER = FOLDERS = ("tokenizer", "generator", "decoder")

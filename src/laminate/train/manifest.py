@@ -18,7 +18,8 @@ from typing import Any
 from etils import epath
 
 from laminate.storage.strict_json import Field, JsonError, read_json
-from laminate.train.durable import is_local, remove_tree, write_atomically
+from laminate.storage.writing import is_local, write_atomically
+from laminate.train.durable import remove_tree
 
 MANIFEST = "manifest.json"
 _VERSION = 1

@@ -19,8 +19,8 @@ from typing import Any
 from etils import epath
 
 from laminate.storage.strict_json import JsonError, parse_json, read_json
-from laminate.storage.writing import UnwritableError, cause, open_own, writing
-from laminate.train.durable import absolute, differences, is_local, plain_json, write_atomically
+from laminate.storage.writing import UnwritableError, cause, is_local, open_own, write_atomically, writing
+from laminate.train.durable import absolute, differences, plain_json
 
 _log = logging.getLogger(__name__)
 _OWN_NAMES = {

@@ -16,6 +16,7 @@ from laminate.data.options import AS_IT_SAYS, SourceOptions
 from laminate.data.prepare import Options, prepare
 from laminate.data.records import RecordError, RecordFileError
 from laminate.data.sources import open_splits
+from laminate.data.sources import tar as tar_source
 
 Picture = Callable[..., bytes]
 
@@ -435,3 +436,22 @@ def test_options_that_say_how_a_source_is_read_are_refused_for_data_that_have_be
     with pytest.raises(ValueError, match=r"--label-key says how a source is read"):
         train(tmp_path / "out", SourceOptions(label_key="x"))
     assert train(tmp_path / "out", SourceOptions(max_pixels=99)).manifest.max_pixels == 99
+
+
+def test_no_archive_is_gone_through_twice(tmp_path: Path, picture: Picture, monkeypatch: pytest.MonkeyPatch):
+    for split in ("train", "val"):
+        tar(
+            tmp_path / f"{split}-0.tar",
+            [f"{name}/{number}.jpg" for name in "ab" for number in range(3)],
+            picture,
+        )
+    seen: list[str] = []
+    scan = tar_source.scan
+    monkeypatch.setattr(
+        tar_source,
+        "scan",
+        lambda number, path, options: seen.append(path.name) or scan(number, path, options),
+    )
+    splits = open_splits(str(tmp_path))
+    assert splits["validation"].manifest.classes == splits["train"].manifest.classes == ("a", "b")
+    assert sorted(seen) == ["train-0.tar", "val-0.tar"]

@@ -16,6 +16,7 @@ stands in the manifest of the train split, by reason.
 """
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 
 from laminate.data.options import AS_IT_SAYS, SourceOptions
@@ -87,7 +88,7 @@ def open_splits(
         splits = {"train": train}
     else:
         splits = {split: hold_out(train, split, held_out) for split in SPLITS}
-    _require_same_classes(splits)
+    shared_classes(splits)
     for records in splits.values():
         _limit(records, options)
     return splits
@@ -100,15 +101,19 @@ def _limit(records: Records, options: SourceOptions) -> None:
         records.manifest = manifest  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def _require_same_classes(splits: dict[str, Records]) -> None:
-    """Refuse splits that disagree on what a label means; one of them may have no label at all, or fewer classes."""
+def shared_classes(splits: Mapping[str, Records]) -> tuple[str, ...]:
+    """The classes of all splits, of which one may have no label at all, or fewer classes.
+
+    Raises:
+      ValueError: they disagree on what a label means.
+    """
     lists = sorted((records.manifest.classes for records in splits.values()), key=len)
-    if any(longest != lists[-1][: len(longest)] for longest in lists):
+    if any(names != lists[-1][: len(names)] for names in lists):
         raise ValueError(
             f"the splits have different classes: {[list(names[:5]) for names in lists]} ... Mend them, or take "
-            "the images "
-            "without labels: --unlabelled"
+            "the images without labels: --unlabelled"
         )
+    return lists[-1]
 
 
 def open_records(

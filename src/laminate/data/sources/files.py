@@ -246,6 +246,4 @@ def labels_of(
     """(classes, labels) of `count` images with these class names; without names, none of them has a label."""
     if names is None:
         return tuple(reference or ()), [NO_LABEL] * count
-    if reference is None:
-        return class_labels(names, source)
     return class_labels(names, source, reference)

@@ -47,13 +47,12 @@ def splits(root: Path, options: SourceOptions) -> Splits:
         if not found.images:
             _refuse_arrow(root, found)
             _refuse_packed(root, found)
-        _leave_out(found, "images", kind, found.of("tar"), found.of("parquet"))
+        _leave_out(found, kind, found.of("tar"), found.of("parquet"))
         return folder.splits(root, options, found)
     facts = [path.relative_to(root).as_posix() for path in parquets.facts]
     others = [path.relative_to(root).as_posix() for path in parquets.images]
     _leave_out(
         found,
-        kind,
         kind,
         found.of("tar") if kind == "parquet" else [],
         others if kind == "tar" else [],
@@ -111,10 +110,10 @@ _PLURAL = {"images": "images", "tar": "tar files", "parquet": "parquet files"}
 
 
 def _leave_out(
-    found: Survey, kind: str, what: str, tars: list[str], parquets: list[str], facts: Sequence[str] = ()
+    found: Survey, kind: str, tars: list[str], parquets: list[str], facts: Sequence[str] = ()
 ) -> None:
     """Count what lies beside files of `kind`."""
-    beside = _PLURAL[what]
+    beside = _PLURAL[kind]
     strays = {
         "images": [] if kind == "images" else [file.path for file in found.images],
         "tar": tars,

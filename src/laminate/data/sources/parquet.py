@@ -6,6 +6,7 @@ A row group is decompressed as a whole, so reading in random order costs much mo
 """
 
 import dataclasses
+import functools
 import threading
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
@@ -260,6 +261,7 @@ def splits(
     """
     files = by_split(paths, root, options)
 
+    @functools.cache  # the files are read once, though the validation split asks for the classes
     def train() -> ParquetRecords:
         opened = open_parquet(files.by_split["train"], "train", options)
         opened.manifest = dataclasses.replace(opened.manifest, left_out=(*stray, *files.left_out))

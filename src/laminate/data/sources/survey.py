@@ -24,6 +24,9 @@ COMPONENTS = frozenset(
 )
 """The middle of ``key.mask.png`` beside ``key.jpg``: another picture of one sample, and no image to train on."""
 
+ANOTHER_PICTURE = "another picture of a sample (KEY.mask.png beside KEY.jpg)"
+"""Why such a one is left out."""
+
 _APPLE = ("__MACOSX", "@eaDir")
 
 
@@ -148,7 +151,7 @@ def _drop_components(found: Survey) -> None:
     kept: list[File] = []
     for file in found.images:
         if component_of(file.path, stems):
-            found.left_out.add("another picture of a sample (KEY.mask.png beside KEY.jpg)", file.path)
+            found.left_out.add(ANOTHER_PICTURE, file.path)
         else:
             kept.append(file)
     found.images = kept

@@ -6,6 +6,7 @@ images (json, txt, ...) are counted and left out. Folders named ``train``, ``val
 """
 
 import dataclasses
+import functools
 import os
 import threading
 import weakref
@@ -235,8 +236,10 @@ def splits(
     files = by_split(paths, root, options)
     rest = (*stray, *files.left_out)
     if files.named:
-        train = lambda: _records(
-            _open(files.by_split["train"], options, splits=False), "train", "train", None, rest
+        train = functools.cache(  # the files are gone through once, though the validation split asks for its classes
+            lambda: _records(
+                _open(files.by_split["train"], options, splits=False), "train", "train", None, rest
+            )
         )
         found: dict[str, Callable[[], TarRecords]] = {"train": train}
         if "validation" in files.by_split:
@@ -249,7 +252,7 @@ def splits(
             )
         return found
     opened = _open(files.by_split["train"], options, splits=True)
-    whole = lambda: _records(opened, "train", "train", None, rest)
+    whole = functools.cache(lambda: _records(opened, "train", "train", None, rest))
     found = {"train": whole}
     if "validation" in opened.layout.parts:
         alone = dataclasses.replace(opened, left_out=(), layout=dataclasses.replace(opened.layout, notes=[]))

@@ -12,12 +12,11 @@ from typing import IO, NamedTuple
 from laminate.data.left_out import LeftOutCount, shown
 from laminate.data.options import SourceOptions
 from laminate.data.records import RecordFileError
-from laminate.data.sources.survey import COMPONENTS, IMAGE_SUFFIXES, why_hidden, why_no_image
+from laminate.data.sources.survey import ANOTHER_PICTURE, COMPONENTS, IMAGE_SUFFIXES, why_hidden, why_no_image
 
 _MAX_LABEL_BYTES = 1024
 _CHUNK = 2**20
 LABEL_ENDING = "cls"
-_ANOTHER = "another picture of a sample (KEY.mask.png beside KEY.jpg)"
 
 
 class Member(NamedTuple):
@@ -161,7 +160,7 @@ def _sort_in(
         found.images.append(Member(number, name, info.offset_data, info.size, None))
     else:
         image = name.lower().endswith(IMAGE_SUFFIXES)
-        found.left_out.add(_ANOTHER if image else why_no_image(name), name)
+        found.left_out.add(ANOTHER_PICTURE if image else why_no_image(name), name)
         if not image:
             found.sidecars.add(name.rpartition(".")[0])
 
@@ -229,7 +228,7 @@ def _unlabelled(found: TarContents, options: SourceOptions) -> list[Member]:
         others = [key for key in _prefixes(stem) if (key in stems and (named or key in found.sidecars))]
         beside = [key for key in _prefixes(stem) if named and key in found.sidecars]
         if stem not in found.sidecars and (others or beside):
-            found.left_out.add(_ANOTHER, member.name)
+            found.left_out.add(ANOTHER_PICTURE, member.name)
         else:
             kept.append(member)
     return kept
@@ -253,7 +252,7 @@ def _labelled(path: Path, found: TarContents, options: SourceOptions) -> list[Me
         kept.append(chosen._replace(label=found.texts[key]))
         for member in members:
             if member is not chosen:
-                found.left_out.add(_ANOTHER, member.name)
+                found.left_out.add(ANOTHER_PICTURE, member.name)
     return kept
 
 
