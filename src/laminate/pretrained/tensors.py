@@ -22,6 +22,7 @@ from laminate.storage.strict_json import JsonError, parse_json
 
 SUFFIX = ".safetensors"
 _LARGEST_HEADER = 100_000_000
+_HEADER = "its header"  # in messages
 _DTYPES: dict[str, np.dtype] = {
     "F64": np.dtype(np.float64),
     "F32": np.dtype(np.float32),
@@ -160,9 +161,11 @@ def _refuse_foreign(start: bytes, where: str) -> None:
 
 def _json(header: bytes, where: str) -> dict[str, Any]:
     try:
-        tree = parse_json(header, "its header")
+        tree = parse_json(header, _HEADER)
     except JsonError as error:
-        raise WeightsError(f"{where} is damaged: {error}. Fetch it again.") from error
+        what = error.within(_HEADER)
+        said = f"{_HEADER} {what[3:]}" if what.startswith("it ") else f"{error}"
+        raise WeightsError(f"{where} is damaged: {said}. Fetch it again.") from error
     if not isinstance(tree, dict):
         raise WeightsError(f"{where} is damaged: its header is no JSON object. Fetch it again.")
     return tree

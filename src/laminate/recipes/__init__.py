@@ -1,7 +1,6 @@
 """Typed, JAX-free configurations, and the names of experiments that stand for them.
 
-`experiments` turns a name into a recipe; `vae_names` and `fsq_names` hold the grammars; `json_text` writes
-and reads recipes; `costs` counts parameters and FLOPs; `flags` is the command line of a training; `build`
-makes the modules and is the only part that imports JAX. `python -m laminate.recipes explain NAME` prints
-what a name means.
+A family is one folder and one line in `families`, its value a `family.Family`. `resolve` goes from the flags of a
+training (`flags`) to its recipe, `overrides` sets any field of one, `serialization` writes and reads recipes. Only
+`modules`, here and in the folders, imports JAX. `python -m laminate.recipes explain NAME` prints what a name means.
 """
