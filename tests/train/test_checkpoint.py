@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 from training_state import POSITION, RECIPE, abstract, bits, mesh_of, shardings, state_of
 
+import laminate
 from laminate.train.checkpoint import Checkpoints
 from laminate.train.manifest import CheckpointError, DamagedCheckpoint, MismatchedCheckpoint
 
@@ -297,7 +298,9 @@ def run_child(body: str, folder: Path, **options: Any) -> subprocess.Popen[str]:
         from training_state import POSITION, RECIPE, abstract, bits, state_of
         folder = Path(sys.argv[1])
         """
-    environment = os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(Path(__file__).parent)}
+    # The checkout under test, and not what may be installed.
+    sources = [str(Path(laminate.__file__).parents[1]), str(Path(__file__).parent)]
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": os.pathsep.join(sources)}
     return subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(head) + textwrap.dedent(body), str(folder)],
         env=environment,
