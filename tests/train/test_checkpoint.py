@@ -462,10 +462,14 @@ class TestFault5SaveWhileSaving:
             assert checkpoints.save(3, state_of(3), position=POSITION, wait=True)
             assert checkpoints.steps() == [1, 3]
 
-    def test_all_hosts_skip_if_one_is_busy(self, tmp_path: Path) -> None:
-        with Checkpoints(tmp_path, recipe=RECIPE, any_host=lambda flag: True) as checkpoints:
+    @pytest.mark.parametrize("primary", [True, False])
+    def test_all_hosts_skip_if_one_is_busy_and_one_says_so(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture, primary: bool
+    ) -> None:
+        with Checkpoints(tmp_path, recipe=RECIPE, primary=primary, any_host=lambda flag: True) as checkpoints:
             assert not checkpoints.save(1, STATE, position=POSITION)
             checkpoints._any_host = lambda flag: flag
+        assert ("step 1: checkpoint skipped" in caplog.text) == primary
 
     def test_save_blocks_for_much_less_time_than_the_whole_save_takes(
         self, tmp_path: Path, slow_commit: threading.Event
