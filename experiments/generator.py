@@ -130,7 +130,7 @@ def main(flags, recipe):
         tokenizer = load_tokenizer(source, kernel=flags.attention)
         decoder = find_decoder(flags.decoder, tokenizer, kernel=flags.attention)
         run = setup(flags, recipe, tokenizer=tokenizer)
-    say(f"samples: painted by {decoder.said}", primary=is_first())
+    say(f"samples: decoded by {decoder.said}", primary=is_first())
     with run.folder, training_errors("generator.py"):
         grids = make_grids(run, decoder)
         trained = train(

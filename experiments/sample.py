@@ -5,7 +5,7 @@
     python experiments/sample.py --classes cat rocket --per-class 50 --scale 1 --steps 100 --solver heun --png
     python experiments/sample.py --total 50000 --npz                  class-balanced, for evaluators
     python experiments/sample.py --interpolate spherical              from each image to the next one
-    python experiments/sample.py --decoder runs/embedded-decoder      painted by what decoder.py left
+    python experiments/sample.py --decoder runs/embedded-decoder      decoded by what decoder.py left
 
 Image i of a seed is the same in any batch, on any mesh.
 """
@@ -85,7 +85,7 @@ def make_params(flags, recipe):
     return SamplerParams(flags.seed, grid, scale=scale, interval=guided)
 
 
-# 2. With what: generator, tokenizer and what paints its latents, on the mesh
+# 2. With what: generator, tokenizer and what decodes its latents, on the mesh
 
 
 def open_sampler(flags, source):
@@ -115,7 +115,7 @@ def open_sampler(flags, source):
         device_batch_size=flags.device_batch_size,
         weak=None if weak is None else weak.network,
     )
-    means = f"painted by {chosen.said}; mesh {shape} (data x fsdp), {devices}"
+    means = f"decoded by {chosen.said}; mesh {shape} (data x fsdp), {devices}"
     return sampler, generator.recipe, means
 
 

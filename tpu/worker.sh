@@ -77,12 +77,15 @@ run() { # run COMMAND [ARGUMENT...]: in the foreground; records how it ended
   if ((stopped)) && ! [ -f run.stop ]; then record run stopped; else record run "exit $code"; fi
 }
 
-alive() {
-  [ -f run.pid ] && ! [ -f run.exit ] && kill -0 "$(cat run.pid)" 2>/dev/null
+alive() { # one that has ended and that nobody waits for, as in a container, answers to signals all the same
+  local pid
+  [ -f run.pid ] && ! [ -f run.exit ] && pid=$(cat run.pid) && kill -0 "$pid" 2>/dev/null &&
+    ! grep -qs '^State:[[:space:]]*Z' "/proc/$pid/status"
 }
 
 follow() { # follow LINES
-  tail --sleep-interval=0.2 --pid="$(cat run.pid)" --lines="$1" --follow run.log
+  (while alive && kill -0 $$ 2>/dev/null; do sleep 0.1; done) &
+  tail --sleep-interval=0.1 --pid="$!" --lines="$1" --follow run.log
 }
 
 stop() {

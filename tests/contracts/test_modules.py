@@ -350,7 +350,7 @@ def test_the_input_decides_the_dtype_of_all_but_latents(name: str) -> None:
         real(name),
         jax.ShapeDtypeStruct(case.shape, jnp.bfloat16),
     )
-    # Latents, logits, losses and painted images are float32.
+    # Latents, logits, losses and decoded images are float32.
     wide = {"Gaussian", "Fsq", "Normalization", "FlatDino", "Noisy", "PatchGan", "DinoDiscriminator"}
     wide |= {"Lpips", "VitDistance", "RaeDecoder", "RegisterDecoder"}
     assert shape.dtype == (jnp.float32 if name in wide else jnp.bfloat16)

@@ -103,7 +103,7 @@ def test_what_is_saved_is_loaded_and_is_a_tokenizer_for_everyone_else(trained):
 def test_a_generator_draws_its_latents_without_knowing_it(trained, photos, tmp_path, capsys):
     job = Job(tmp_path, photos, "generator", trained)
     job.main(recipe=RECIPES["generator"])
-    assert f"samples: painted by {load_tokenizer(trained).recipe.name} itself\n" in capsys.readouterr().err
+    assert f"samples: decoded by {load_tokenizer(trained).recipe.name} itself\n" in capsys.readouterr().err
     sample = experiment("sample")
     flags = sample.SampleFlags(generator=str(job.run), total=2, steps=2, out=tmp_path / "drawn", mesh="1")
     sample.main(flags)

@@ -33,6 +33,7 @@ def quick_compilation(photos) -> Iterator[None]:
     settings = {
         "jax_disable_most_optimizations": True,
         "jax_compilation_cache_dir": str(photos.parent / "compiled"),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,  # none takes a second, and together they take most
     }
     before = {name: jax.config.values[name] for name in settings}
     for name, value in settings.items():

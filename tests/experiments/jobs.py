@@ -134,13 +134,21 @@ class Job:
                 **os.environ,
                 "JAX_PLATFORMS": "cpu",
                 "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-                "JAX_COMPILATION_CACHE_DIR": str(self.photos.parent / "compiled"),
+                **compiled_beside(self.photos),
             },
         )
 
     def losses(self, run: Path | None = None, name: str = "loss") -> dict[int, float]:
         key = f"train/{name}"
         return {line["step"]: line[key] for line in metrics(run or self.run) if key in line}
+
+
+def compiled_beside(photos: Path) -> dict[str, str]:
+    """The environment of a process that shares compiled programs, those that take no second too."""
+    return {
+        "JAX_COMPILATION_CACHE_DIR": str(photos.parent / "compiled"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
 
 
 def experiment(family: str):

@@ -210,7 +210,10 @@ def test_what_does_not_fit_is_refused_before_anything_is_started(refused, photos
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["--experiment", "vit-m"], "Unknown decoder experiment 'vit-m'. Names are vit-{s|b|l|xl}"),
+        (
+            ["--experiment", "vit-m"],
+            "Unknown decoder experiment 'vit-m'. Did you mean vit-s or vit-l or vit-b? Names are vit-{s|b|l|xl}",
+        ),
         (
             ["--experiment", "vit-s"],
             "vit-s compares images by LPIPS, whose weights are not there: give --lpips",

@@ -29,7 +29,7 @@ def job(tmp_path, photos, tokenizer) -> Job:
     return Job(tmp_path, photos, "generator", tokenizer)
 
 
-def test_a_training_leaves_painted_samples_weights_and_a_report(job, tokenizer, tmp_path, capsys):
+def test_a_training_leaves_decoded_samples_weights_and_a_report(job, tokenizer, tmp_path, capsys):
     decoder = write_decoder(tmp_path / "decoder", OF_LATENTS, tokenizer)
     (job.run / "samples").mkdir(parents=True)
     for foreign in (".DS_Store", "._00000003.png", "a.png", "3.png"):
@@ -39,7 +39,7 @@ def test_a_training_leaves_painted_samples_weights_and_a_report(job, tokenizer, 
     for foreign in (".DS_Store", "._00000003.png", "a.png", "3.png"):
         (job.run / "samples" / foreign).unlink()
     said = capsys.readouterr().err
-    assert f"samples: painted by {decoder}\n" in said
+    assert f"samples: decoded by {decoder}\n" in said
     last = said.splitlines()[-1]
     assert last == f"report: {job.run}/report.html (with curves.png, samples.png)"
     assert sorted(path.name for path in (job.run / "samples").iterdir()) == ["00000003.png", "00000006.png"]

@@ -191,29 +191,29 @@ def drawn_through(places, *arguments):
     return latents * np.asarray(normalization.std.value) + np.asarray(normalization.mean.value), images
 
 
-def test_a_decoder_paints_the_raw_latents_alike_on_any_mesh(places, decoder):
+def test_a_decoder_decodes_the_raw_latents_alike_on_any_mesh(places, decoder):
     raw, images = drawn_through(places, "--decoder", str(decoder))
-    painted = jax.jit(lambda model, raw: jax.vmap(model)(raw))(load_pretrained(decoder).model, raw)
-    assert ((painted < 0) | (painted > 1)).mean() > 0.02  # and is clipped
-    np.testing.assert_allclose(images, np.clip(painted, 0, 1), atol=1e-5)
+    decoded = jax.jit(lambda model, raw: jax.vmap(model)(raw))(load_pretrained(decoder).model, raw)
+    assert ((decoded < 0) | (decoded > 1)).mean() > 0.02  # and is clipped
+    np.testing.assert_allclose(images, np.clip(decoded, 0, 1), atol=1e-5)
     other, meshed = drawn_through(places, "--decoder", str(decoder), "--mesh", "2x2")
     np.testing.assert_array_equal(other, raw)
     np.testing.assert_array_equal(meshed, images)
 
 
-def test_a_decoder_of_features_paints_those_that_the_tokenizer_gives_back(places, tmp_path):
+def test_a_decoder_of_features_decodes_those_that_the_tokenizer_gives_back(places, tmp_path):
     decoder = write_decoder(tmp_path / "decoder", OF_FEATURES)
     raw, images = drawn_through(places, "--decoder", str(decoder))
 
     @jax.jit
-    def paint(tokenizer, model, raw):
+    def decode(tokenizer, model, raw):
         return jax.vmap(lambda z: model(tokenizer.decode_raw(z).final))(raw)
 
-    painted = paint(load_tokenizer(places[0]).model, load_pretrained(decoder).model, raw)
-    np.testing.assert_allclose(images, np.clip(painted, 0, 1), atol=1e-5)
+    decoded = decode(load_tokenizer(places[0]).model, load_pretrained(decoder).model, raw)
+    np.testing.assert_allclose(images, np.clip(decoded, 0, 1), atol=1e-5)
 
 
-def test_the_run_beside_the_tokenizer_paints_if_it_is_of_this_one(places, decoder, drawn, tmp_path, capsys):
+def test_the_run_beside_the_tokenizer_decodes_if_it_is_of_this_one(places, decoder, drawn, tmp_path, capsys):
     tokenizer = shutil.copytree(places[0], tmp_path / "runs" / "tiny")
     beside = tmp_path / "runs" / "embedded-decoder"
     common = ("--total", "2", "--npz", "--tokenizer", str(tokenizer))
@@ -224,14 +224,14 @@ def test_the_run_beside_the_tokenizer_paints_if_it_is_of_this_one(places, decode
         return capsys.readouterr().err
 
     beside.mkdir(parents=True)
-    assert f"painted by tiny itself ({beside} has not ended); mesh" in draw("alone")
+    assert f"decoded by tiny itself ({beside} has not ended); mesh" in draw("alone")
     shutil.copytree(decoder, beside / "decoder")
-    assert f"painted by {beside}; mesh" in draw("beside")
-    assert "painted by tiny itself; mesh" in draw("none", "--decoder", "none")
+    assert f"decoded by {beside}; mesh" in draw("beside")
+    assert "decoded by tiny itself; mesh" in draw("none", "--decoder", "none")
     shutil.rmtree(beside)
     other = write_tokenizer(tmp_path / "other", seed=5)
     write_decoder(beside / "decoder", OF_LATENTS, other)
-    assert f"painted by tiny itself ({beside} is of another one); mesh" in draw("other")
+    assert f"decoded by tiny itself ({beside} is of another one); mesh" in draw("other")
     np.testing.assert_array_equal(found["beside"], pixels(drawn(*common, "--decoder", str(decoder)))[0])
     assert (found["beside"] != found["alone"]).mean() > 0.5
     for name in ("none", "other"):
@@ -242,7 +242,7 @@ def test_the_run_beside_the_tokenizer_paints_if_it_is_of_this_one(places, decode
     assert "--decoder none goes on without it" in capsys.readouterr().err
 
 
-def test_features_that_are_no_pixels_are_painted_by_published_and_other_decoders(tmp_path, capsys):
+def test_features_that_are_no_pixels_are_decoded_by_published_and_other_decoders(tmp_path, capsys):
     tokenizer = write_tokenizer(tmp_path / "tokenizer", recipe=dataclasses.replace(TINY, teacher=SEEING))
     places = tokenizer, write_generator(tmp_path / "generator", tokenizer)
     published = checkpoints.write(tmp_path / "published", checkpoints.decoder_weights(), checkpoints.DECODER)
@@ -259,7 +259,7 @@ def test_features_that_are_no_pixels_are_painted_by_published_and_other_decoders
     others = dataclasses.replace(SEEING, weights="cd" * 32)
     for source, expected in (
         ("none", "The features of the teacher tiny/dinov2 are no pixels: give --decoder"),
-        (write_decoder(tmp_path / "patches", OF_FEATURES), "paints the features of the teacher patches"),
+        (write_decoder(tmp_path / "patches", OF_FEATURES), "decodes the features of the teacher patches"),
         (write_decoder(tmp_path / "others", for_features(OF_FEATURES, others)), "weights cdcdcdcdcdcd"),
     ):
         with pytest.raises(SystemExit) as caught:

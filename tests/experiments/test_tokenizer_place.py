@@ -2,16 +2,18 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
+from etils import epath
 
 from laminate.cli.encode_flags import EncodeFlags
 from laminate.parallel.mesh import MeshShape, build_mesh
 from laminate.runs.load_generator import load_generator, tokenizer_of
 from laminate.runs.load_tokenizer import load_tokenizer
 from laminate.runs.setup import setup
-from laminate.runs.tokenizer_place import FILE, find_tokenizer
+from laminate.runs.tokenizer_place import FILE, find_tokenizer, note_tokenizer
 from tests.experiments.jobs import Job, experiment, write_tokenizer
 
 
@@ -35,6 +37,21 @@ def test_the_place_is_noted_from_the_run_with_the_hash(opened):
     assert noted["place"] == "../../mine" and noted["sha256"] == identity_of(opened).sha256
     found = find_tokenizer(str(opened.run), identity_of(opened))
     assert found.identity == identity_of(opened)
+
+
+def test_it_is_found_from_a_run_behind_a_link(opened, tmp_path):
+    identity = identity_of(opened)
+    (tmp_path / "far" / "away").mkdir(parents=True)
+    (tmp_path / "far" / "away" / "link").symlink_to(opened.run)
+    found = find_tokenizer(str(tmp_path / "far" / "away" / "link"), identity)
+    assert found.identity == identity and Path(found.source).samefile(opened.tokenizer)
+
+
+def test_a_place_below_the_run_is_a_path_and_no_repository_of_a_hub(opened):
+    tokenizer = load_tokenizer(shutil.move(opened.tokenizer, opened.run / "mine"))
+    note_tokenizer(epath.Path(opened.run), tokenizer)
+    assert json.loads((opened.run / FILE).read_text())["place"] == "./mine"
+    assert Path(find_tokenizer(str(opened.run), tokenizer.identity).source) == opened.run / "mine"
 
 
 def test_both_can_be_moved_together(opened, tmp_path, monkeypatch):

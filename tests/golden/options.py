@@ -97,7 +97,8 @@ def vit(name: str, values: Mapping[str, Any]) -> tuple[Vit, bool]:
     use_cls = options.take("use_cls", False)
     options.ignore("init_std")
     options.none_left()
-    return (make(cls_token=True) if use_cls else make()), causal
+    # Compiled as one program, and not as one for each array.
+    return jax.jit(partial(make, cls_token=True) if use_cls else make)(), causal
 
 
 def causal_mask(tokens: int) -> np.ndarray:

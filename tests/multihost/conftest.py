@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.experiments.conftest import photos, quick_compilation
-from tests.experiments.jobs import Job
+from tests.experiments.jobs import Job, compiled_beside
 from tests.multihost.pod import PROGRAM, Pod
 
 __all__ = ["photos", "quick_compilation"]  # fixtures
@@ -20,7 +20,8 @@ def job(tmp_path: Path, photos: Path) -> Job:
 @pytest.fixture
 def train(job: Job, monkeypatch) -> Iterator[Callable[..., Pod]]:
     """`train(hosts, *flags)`: the processes of one training, with `more` flags for single hosts."""
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(job.photos.parent / "compiled"))
+    for name, value in compiled_beside(job.photos).items():
+        monkeypatch.setenv(name, value)
     made: list[Pod] = []
 
     def start(hosts: int, *flags: str, more: dict[int, list[str]] | None = None, **options) -> Pod:

@@ -10,7 +10,7 @@ import pytest
 from etils import epath
 
 from laminate.train.array_store import load_arrays
-from tests.experiments.jobs import Job, metrics
+from tests.experiments.jobs import Job, compiled_beside, metrics
 from tests.multihost.pod import PROGRAM, Pod
 
 STEPS = 3
@@ -30,7 +30,7 @@ def together(photos, tmp_path_factory) -> Iterator[Path]:
     for family, mesh in CASES:
         job = Job(folder, photos, family)
         arguments += ["--then"] * bool(arguments) + [family, *flags(job, mesh, folder / f"{family}-{mesh}")]
-    compiled = {"JAX_COMPILATION_CACHE_DIR": str(photos.parent / "compiled")}
+    compiled = compiled_beside(photos)
     with Pod(folder, PROGRAM, [arguments] * 2, environment={0: compiled, 1: compiled}) as pod:
         for host in pod.wait():
             assert host.code == 0, host.said

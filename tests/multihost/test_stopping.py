@@ -5,7 +5,7 @@ import signal
 from tests.experiments.jobs import fingerprints, metrics
 from tests.multihost.pod import ENDING
 
-LONG = ("--steps", "40", "--checkpoint-every", "10", "--validate-every", "10", "--log-every", "5")
+LONG = ("--steps", "32", "--checkpoint-every", "8", "--validate-every", "8", "--log-every", "4")
 
 
 def test_killed_in_a_save_then_terminated_then_resumed_equals_never_stopped_bit_for_bit(train, job):
@@ -14,21 +14,21 @@ def test_killed_in_a_save_then_terminated_then_resumed_equals_never_stopped_bit_
     job.main(*LONG, "--mesh", "2", run=whole)
 
     with train(2, *LONG, "--mesh", "2", faults={1: "dies in its second save"}) as pod:
-        pod.until_said("step 15/40")
+        pod.until_said("step 12/32")
         first, killed = pod.wait()
     assert killed.code == -signal.SIGKILL and first.code != 0
     assert first.at - killed.at < ENDING
     assert "host 0 of 2 ends: host 1 (" in first.said
     left = {path.name for path in (cut / "checkpoints").iterdir()}
-    assert "10" in left and left != {"10"}  # something of step 20 is there
-    assert not (cut / "checkpoints" / "20" / "manifest.json").exists()
+    assert "8" in left and left != {"8"}  # something of step 16 is there
+    assert not (cut / "checkpoints" / "16" / "manifest.json").exists()
 
     with train(2, *LONG, "--mesh", "2") as pod:
-        pod.until_said("step 25/40")
+        pod.until_said("step 16/32")
         pod.processes[1].send_signal(signal.SIGTERM)
         first, asked = pod.wait()
     assert (first.code, asked.code) == (0, 0), first.said + asked.said
-    assert "resumed at step 10" in first.said
+    assert "resumed at step 8" in first.said
     assert "stopped by SIGTERM on host 1 (" in first.last and "which is saved; the same command" in first.last
     assert "step" not in asked.said
     steps = sorted(int(path.name) for path in (cut / "checkpoints").iterdir())  # nothing else is left
@@ -40,6 +40,6 @@ def test_killed_in_a_save_then_terminated_then_resumed_equals_never_stopped_bit_
     assert f"resumed at step {steps[-1]}" in first.said
     assert first.last == f"report: {cut}/report.html (with ablation.png, curves.png, reconstructions.png)"
     assert "step" not in second.said
-    assert fingerprints(cut, 40) == fingerprints(whole, 40)
-    assert [line["step"] for line in metrics(cut) if "train/loss" in line] == [5, 10, 15, 20, 25, 30, 35, 40]
+    assert fingerprints(cut, 32) == fingerprints(whole, 32)
+    assert [line["step"] for line in metrics(cut) if "train/loss" in line] == [4, 8, 12, 16, 20, 24, 28, 32]
     assert job.losses(cut) == job.losses(whole)

@@ -71,11 +71,9 @@ def test_the_gradient_knows_that_the_statistics_move_and_what_is_kept_has_none()
     np.testing.assert_array_equal(of_kept, 0)
 
 
-def test_activation_norm_begins_by_standardising_its_batch():
+def test_activation_norm_shifts_and_scales_each_channel_and_begins_as_nothing():
     x = normal(9, 8, 3, 5) * 3 + 2
-    y = np.asarray(CALL(jax.jit(ActNorm.standardising)(ActNorm(5), x), x)).reshape(-1, 5)
-    np.testing.assert_allclose(y.mean(0), 0, atol=1e-5)
-    np.testing.assert_allclose(y.std(0, ddof=1), 1, atol=1e-4)
+    np.testing.assert_array_equal(CALL(ActNorm(5), x), x)
     shifted = eqx.tree_at(lambda m: (m.scale, m.shift), ActNorm(5), (normal(1, 5), normal(2, 5)))
     wanted = (np.asarray(x[0]) + np.asarray(normal(2, 5))) * np.asarray(normal(1, 5))
     np.testing.assert_allclose(CALL(shifted, x[0]), wanted, atol=1e-5)

@@ -131,7 +131,7 @@ def test_a_squashed_view_beside_the_fields_of_a_crop_is_still_read():
 
 
 def test_what_is_no_recipe_is_not_rewritten():
-    assert rewritten({"family": "painting", RUN: {}}) == {"family": "painting", RUN: {}}
+    assert rewritten({"family": "weaving", RUN: {}}) == {"family": "weaving", RUN: {}}
 
 
 @pytest.mark.parametrize(

@@ -134,7 +134,7 @@ def test_a_decoder_takes_the_sizes_of_its_tokenizer_and_no_noise_of_one_that_has
         for_tokenizer(spoken, latent_of(embedded_vae()), TokenizerId("v", "3" * 64))
 
 
-def test_a_decoder_of_features_paints_a_patch_for_each_of_them():
+def test_a_decoder_of_features_decodes_a_patch_for_each_of_them():
     small = for_features(named_decoder("rae-b"), PRETRAINED_TEACHERS["dinov2-s"])
     assert (small.tokens, small.latent_dim, small.grid**2) == (256, 384, 256)
     with pytest.raises(ValueError, match="reads latents: give it a --tokenizer"):

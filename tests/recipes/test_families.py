@@ -6,7 +6,7 @@ import pytest
 
 from laminate.recipes.describe import optimizer_text
 from laminate.recipes.families import FAMILIES, families, family_named, family_of, find_family, join
-from laminate.recipes.family import Recipe
+from laminate.recipes.family import Names, Recipe
 from laminate.recipes.training import Optimizer
 from laminate.runs.model_card import Card, card_text
 
@@ -84,3 +84,43 @@ def test_a_family_with_a_taken_name_or_script_is_not_joined():
     with pytest.raises(ValueError, match="collides with 'vae'"):
         join(replace(family_named("fsq"), name="vae", script="other.py"))
     assert families() == FAMILIES
+
+
+def test_a_family_that_could_not_be_told_from_another_or_has_no_name_is_not_joined():
+    vae = family_named("vae")
+    own = {"name": "own", "tag": "own", "script": "own.py"}
+    derived = type("Derived", (vae.recipe,), {})
+    cases = {
+        "derive from each other": replace(vae, **own, recipe=derived),
+        "that is not 'auto'": replace(vae, **{**own, "name": "auto"}),
+        "it has none": replace(vae, **own, names=Names(presets={}, default="tiny")),
+        "presets that hold its default 'tiny'": replace(
+            vae, **own, names=Names(presets=vae.names.presets, default="tiny")
+        ),
+    }
+    for words, family in cases.items():
+        with pytest.raises(ValueError, match=words):
+            join(family)
+    assert families() == FAMILIES
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    {
+        "embeded-dit": "embedded-dit",
+        "embeded-decoder": "embedded-decoder",
+        "embeded-16-128": "embedded-16-128",
+        "embedded-32-L8888888": "embedded-32-L88888888",
+        "vitt-b": "vit-b",
+        "vitb": "vit-b",
+        "raeb": "rae-b",
+        "rae_xl": "rae-xl",
+        "ditxll": "ditxl",
+        "dit-b": "ditb",
+        "fast-32-bb-L855x": "fast-32-bb-855",
+        "fst-32-bb-128": "fast-32-bb-128",
+    }.items(),
+)
+def test_a_misspelt_name_leads_to_the_nearest_of_all_families(name, nearest):
+    with pytest.raises(ValueError, match=f"Did you mean {nearest}[ ?]"):
+        find_family(name)

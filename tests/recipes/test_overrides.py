@@ -2,17 +2,26 @@
 
 import dataclasses
 import json
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from laminate.cli.command import training_command
-from laminate.recipes.families import families, from_json, to_json, to_tree
+from laminate.cli.plan_flags import plan_command
+from laminate.recipes.__main__ import main as explain_or_list
+from laminate.recipes.checks import folder_name
+from laminate.recipes.families import families, find_family, from_json, to_json, to_tree
 from laminate.recipes.flatdino.family import VAE
 from laminate.recipes.flatdino.presets import embedded_vae
+from laminate.recipes.generator.family import GENERATOR
 from laminate.recipes.generator.presets import embedded_dit
+from laminate.recipes.image_decoder.family import IMAGE_DECODER
+from laminate.recipes.image_decoder.presets import embedded_decoder
+from laminate.recipes.latent import TokenizerId
 from laminate.recipes.overrides import fields_of, override, require_kept, with_name
+from laminate.recipes.resolve import require_asked
 
 RECIPES = [make() for family in families() for make in family.names.presets.values()]
 ALL = pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
@@ -87,7 +96,10 @@ def test_the_name_says_what_was_set_as_it_was_typed_each_path_once():
         ("augment.crop_area=0.5", "augment.crop_area must hold 2 values, got 1"),
         ("encoder.heads=5", "transformer.heads must divide dim, got 5 heads for dim 128"),
         ("bottleneck.kind=vq", "bottleneck.kind must be one of gaussian, fsq; got 'vq'"),
-        ("bottleneck.kind=fsq", "bottleneck.levels must be a list, got null"),
+        ("bottleneck.kind=fsq", "--set bottleneck.kind=fsq: it needs bottleneck.levels as well. Add --set"),
+        ("bottleneck.latent_dim=3", "Did you mean bottleneck.features"),
+        ("latent_dim=3", "Did you mean bottleneck.features"),
+        ("teacher.weights=abc", "--set teacher.weights: it is found out of the weights of --teacher"),
         ("tokens", "write PATH=VALUE"),
         ("=3", "write PATH=VALUE"),
         ("name=x", "the recipe has no such field"),
@@ -122,6 +134,72 @@ def test_a_part_of_another_class_keeps_what_both_have():
     assert made.bottleneck.levels == (8, 5, 5)
     with pytest.raises(ValueError, match=r"bottleneck\.features: the recipe has no such field"):
         override(embedded_vae(), ["bottleneck.kind=fsq", "bottleneck.features=3"])
+
+
+def test_a_part_that_may_be_absent_is_left_out_by_none():
+    without = override(find_family("ditb-dh").names.recipe("ditb-dh"), ["head=none"])
+    assert without.head is None and without.name == "ditb-dh+head=none"
+    assert override(without, ["head=none"]) == without
+    with pytest.raises(ValueError, match=r"all of that part and --set head\.depth is in it: give one"):
+        override(find_family("ditb-dh").names.recipe("ditb-dh"), ["head=none", "head.depth=3"])
+    with pytest.raises(ValueError, match="bottleneck: it has parts of its own"):
+        override(embedded_vae(), ["bottleneck=none"])
+
+
+def test_a_list_of_any_length_is_emptied_by_none():
+    named = dataclasses.replace(embedded_dit(), class_names=tuple("abcdefghij"))
+    assert override(named, ["class_names=none"]).class_names == ()
+    assert override(named, ["class_names="]).class_names == ()
+    with pytest.raises(ValueError, match="must name at least one level"):
+        override(
+            find_family("baseline").names.recipe("baseline"),
+            ["bottleneck.kind=fsq", "bottleneck.levels=none"],
+        )
+
+
+@pytest.mark.parametrize(
+    ("recipe", "setting", "wanted"),
+    [
+        (embedded_dit(), "time_shift=3", "kappa"),
+        (embedded_dit(), "min_one_minus_t=0.2", "floor"),
+        (embedded_dit(), "latent_dim=3", "features"),
+        (embedded_vae(), "bottleneck.latent_dim=3", "bottleneck.features"),
+    ],
+)
+def test_the_name_of_an_attribute_leads_to_its_path(recipe, setting, wanted):
+    with pytest.raises(ValueError, match=f"Did you mean {wanted}[ ?]"):
+        override(recipe, [setting])
+
+
+@pytest.mark.parametrize(
+    ("recipe", "setting"),
+    [
+        (embedded_vae(), "teacher.weights=00"),
+        (embedded_decoder(), "perceptual.weights=00"),
+        (embedded_decoder(), "adversary.weights=00"),
+        (embedded_dit(), 'tokenizer={"name": "x", "sha256": "00"}'),
+        (
+            dataclasses.replace(embedded_dit(), tokenizer=TokenizerId("mine", "11")),
+            "tokenizer.sha256=00",
+        ),
+    ],
+)
+def test_what_is_found_out_of_weights_is_not_for_a_user_to_say(recipe, setting):
+    with pytest.raises(ValueError, match=r"it is found out of .*, so leave it out\.$"):
+        override(recipe, [setting])
+
+
+@given(count=st.integers(1, 40), seed=st.integers(0, 10**9))
+def test_any_number_of_settings_makes_a_name_that_a_folder_can_have_and_no_two_alike(count, seed):
+    paths = [field.path for field in fields_of(embedded_vae()) if isinstance(field.value, float)]
+    settings = {f"{paths[n % len(paths)]}.of.part.{n}": f"{seed + n}.123456789" for n in range(count)}
+    one, other = with_name(embedded_vae(), settings), with_name(embedded_vae(), settings | {"last": "1"})
+    for made in (one, other, with_name(one, {"last": "1"})):
+        assert len(made.name) <= 160 and made.name.startswith("embedded-16-128+")
+        folder_name("name", made.name)
+    assert one.name != other.name
+    if count > 8:
+        assert re.search(r"\+\d+-more-[0-9a-f]{12}$", one.name)
 
 
 def test_a_part_that_is_absent_is_set_whole():
@@ -159,10 +237,86 @@ def test_the_most_wanted_fields_have_flags_of_their_own():
     assert resolved("--global-batch-size", "48") == resolved("--batch-size", "48")
 
 
-def test_set_has_the_last_word_and_another_familys_recipe_is_refused(capsys):
-    assert resolved("--lr", "5e-3", "--set", "schedule.peak=7e-3").schedule.peak == 7e-3
+@pytest.mark.parametrize(
+    ("flag", "path", "value"),
+    [
+        ("--lr", "schedule.peak", "7e-3"),
+        ("--tokens", "tokens", "8"),
+        ("--image-size", "augment.image_size", "32"),
+        ("--batch-size", "global_batch_size", "16"),
+        ("--steps", "schedule.length", "40"),
+    ],
+)
+def test_a_field_that_is_set_by_its_flag_and_by_its_path_is_refused(flag, path, value, capsys):
+    with pytest.raises(SystemExit) as caught:
+        resolved(flag, value, "--set", f"{path}={value}")
+    assert caught.value.code == 2
+    named = "--global-batch-size" if flag == "--batch-size" else flag
+    assert f"{named} and --set {path} say the same: give one of them." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("family", "arguments", "expected"),
+    [
+        (VAE, ("--image-size", "33"), "--image-size 33: "),
+        (VAE, ("--lr", "1e-9", "--set", "schedule.start=1"), "--set schedule.start=1: "),
+        (GENERATOR, ("--tokens", "0"), "--tokens must be at least 1, got 0"),
+        (IMAGE_DECODER, ("--image-size", "33"), "--image-size 33: "),
+    ],
+)
+def test_a_flag_is_refused_by_its_own_name(family, arguments, expected, capsys):
+    with pytest.raises(SystemExit):
+        training_command(None, family, arguments=list(arguments))
+    assert expected in capsys.readouterr().err
+
+
+def test_what_a_flag_asked_for_and_a_tokenizer_decided_otherwise_is_refused_by_the_flags_name():
+    flags = GENERATOR.flags(tokens=24)
+    with pytest.raises(ValueError, match="--tokens 24: it becomes 16, which the tokenizer"):
+        require_asked(flags, embedded_dit())
+    with pytest.raises(ValueError, match="--image-size 32: it becomes 64, which the tokenizer"):
+        require_asked(GENERATOR.flags(image_size=32), embedded_dit())
+
+
+def test_what_stays_as_it_was_does_not_enter_the_name():
+    before = embedded_vae()
+    peak = f"{before.schedule.peak:g}"
+    assert resolved("--lr", peak, "--tokens", "16", "--image-size", "64") == before
+    assert resolved("--set", f"schedule.peak={peak}", "--set", "bottleneck.kind=gaussian") == before
+    changed = resolved("--lr", peak, "--tokens", "8", "--set", f"optimizer.kind={before.optimizer.kind}")
+    assert changed.name == "embedded-16-128+tokens=8"
+
+
+def test_set_has_the_last_word_over_a_variant_and_another_familys_recipe_is_refused(capsys):
+    assert resolved("--variant", "released", "--set", "reconstruction=mse").reconstruction == "mse"
     with pytest.raises(SystemExit) as caught:
         resolved("--set", "bottleneck.kind=fsq", "--set", "bottleneck.levels=5,5")
+    assert caught.value.code == 2
+    assert "is of another experiment than vae.py: experiments/fsq.py trains it" in capsys.readouterr().err
+
+
+def test_help_shows_the_values_with_what_is_set_beside_it(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    settings = ("--set", "help", "--set", "bottleneck.kind=fsq", "--set", "bottleneck.levels=7,5,3")
+    monkeypatch.setattr("sys.argv", ["laminate.recipes", "explain", "embedded-16-128", *settings])
+    explain_or_list()
+    assert "7,5,3" in capsys.readouterr().out
+    for command in (resolved, lambda *given: plan_command(None, list(given))):
+        with pytest.raises(SystemExit) as caught:
+            command("--set", "tokens=23", "--set", "help", "--lr", "0.0123")
+        assert caught.value.code == 0
+        said = capsys.readouterr().out
+        assert "23" in said and "0.0123" in said
+    with pytest.raises(SystemExit) as caught:
+        resolved("--set", "help", "--set", "tokenz=3")
+    assert caught.value.code == 2 and "Did you mean tokens" in capsys.readouterr().err
+
+
+def test_explaining_another_familys_recipe_is_refused_as_training_it_is(capsys, monkeypatch):
+    settings = ("--set", "bottleneck.kind=fsq", "--set", "bottleneck.levels=5,5")
+    monkeypatch.setattr("sys.argv", ["laminate.recipes", "explain", "embedded-16-128", *settings])
+    with pytest.raises(SystemExit) as caught:
+        explain_or_list()
     assert caught.value.code == 2
     assert "is of another experiment than vae.py: experiments/fsq.py trains it" in capsys.readouterr().err
 

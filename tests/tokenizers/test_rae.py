@@ -71,7 +71,7 @@ def test_a_decoder_of_another_width_is_refused():
         Rae(RAE.encoder, RaeDecoder(trunk, tokens=9, in_dim=7, patch=2, **SCALE, key=jax.random.key(0)))
 
 
-def test_so_is_one_that_paints_on_another_scale():
+def test_so_is_one_that_decodes_on_another_scale():
     trunk = Trunk(dim=8, depth=1, heads=2, hidden=6)
     other = {"mean": (0.5, 0.5, 0.5), "std": IMAGENET_STD}
     with pytest.raises(ValueError, match="make the decoder with those of the encoder"):

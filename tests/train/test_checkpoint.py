@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 from training_state import POSITION, RECIPE, abstract, bits, mesh_of, shardings, state_of
 
+import laminate
 from laminate.train.checkpoint import Checkpoints
 from laminate.train.manifest import CheckpointError, DamagedCheckpoint, MismatchedCheckpoint
 
@@ -297,7 +298,9 @@ def run_child(body: str, folder: Path, **options: Any) -> subprocess.Popen[str]:
         from training_state import POSITION, RECIPE, abstract, bits, state_of
         folder = Path(sys.argv[1])
         """
-    environment = os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(Path(__file__).parent)}
+    # The checkout under test, and not what may be installed.
+    sources = [str(Path(laminate.__file__).parents[1]), str(Path(__file__).parent)]
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": os.pathsep.join(sources)}
     return subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(head) + textwrap.dedent(body), str(folder)],
         env=environment,
@@ -459,10 +462,14 @@ class TestFault5SaveWhileSaving:
             assert checkpoints.save(3, state_of(3), position=POSITION, wait=True)
             assert checkpoints.steps() == [1, 3]
 
-    def test_all_hosts_skip_if_one_is_busy(self, tmp_path: Path) -> None:
-        with Checkpoints(tmp_path, recipe=RECIPE, any_host=lambda flag: True) as checkpoints:
+    @pytest.mark.parametrize("primary", [True, False])
+    def test_all_hosts_skip_if_one_is_busy_and_one_says_so(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture, primary: bool
+    ) -> None:
+        with Checkpoints(tmp_path, recipe=RECIPE, primary=primary, any_host=lambda flag: True) as checkpoints:
             assert not checkpoints.save(1, STATE, position=POSITION)
             checkpoints._any_host = lambda flag: flag
+        assert ("step 1: checkpoint skipped" in caplog.text) == primary
 
     def test_save_blocks_for_much_less_time_than_the_whole_save_takes(
         self, tmp_path: Path, slow_commit: threading.Event

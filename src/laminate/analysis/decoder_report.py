@@ -122,7 +122,7 @@ def write_decoder_report(
     looked = [record for record in records if "val/psnr" in record and record["step"] <= run.step]
     last = looked[-1] if looked else {}
     measured = {name: last[name] for name in last if name.startswith("val/") and finite_values([last], name)}
-    run.save(folder / DECODER, jax.tree.map(jnp.asarray, weights), measured)
+    run.save(folder / DECODER, jax.device_put(weights, may_alias=False), measured)
     order = np.random.default_rng(0).permutation(len(images["original"]))[:SHOWN]
     rows = [name for name in ("original", "tokenizer", "decoder") if name in images]
     grid = sample_grid(

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from etils import epath
 from jaxtyping import Int
@@ -90,7 +89,7 @@ def write_generator_report(run: RunReport, network: Any, /, *, grids: SampleGrid
     records = read_metrics(folder / "metrics.jsonl")
     losses = finite_values(records, "val/loss")
     measured = {"val/loss": losses[-1]} if losses else {}
-    run.save(folder / GENERATOR, jax.tree.map(jnp.asarray, weights), measured)
+    run.save(folder / GENERATOR, jax.device_put(weights, may_alias=False), measured)
     loss_curves(records, folder / "curves.png", panels=PANELS)
     return run.page(
         headlines=(

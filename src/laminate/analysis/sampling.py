@@ -250,6 +250,6 @@ def _require_images(images: np.ndarray | None, index: np.ndarray) -> None:
     bad = np.flatnonzero(~np.isfinite(images).all(axis=(1, 2, 3)))
     if len(bad):
         raise NotFiniteError(
-            f"image {index[bad[0]]} is painted with pixels that are not finite, and {len(bad) - 1} more of its batch: "
+            f"image {index[bad[0]]} is decoded to pixels that are not finite, and {len(bad) - 1} more of its batch: "
             "its latent is finite. Take another --decoder, or --precision float32."
         )

@@ -73,7 +73,7 @@ def write_tokenizer_report(
     weights = whole(tokenizer)
     if not is_first():
         return folder / REPORT_FILE
-    tokenizer = jax.tree.map(jnp.asarray, weights)
+    tokenizer = jax.device_put(weights, may_alias=False)
     records = read_metrics(folder / "metrics.jsonl")
     r2 = _measured(records, "val/r2", run.step)
     likeness, caption = _draw_reconstructions(examples, folder / "reconstructions.png")

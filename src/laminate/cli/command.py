@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import tyro
 
 from laminate.recipes.family import Family
-from laminate.recipes.overrides import HELP
+from laminate.recipes.overrides import HELP, without_help
 from laminate.recipes.resolve import resolve_recipe
 from laminate.recipes.tables import show_fields
 
@@ -28,7 +28,7 @@ def training_command(
     flags = flags_command(description, family.flags, arguments=arguments)
     with refusals():
         if HELP in flags.set:
-            show_fields(resolve_recipe(dataclasses.replace(flags, set=()), family))
+            show_fields(resolve_recipe(dataclasses.replace(flags, set=without_help(flags.set)), family))
             raise SystemExit(0)
         recipe = resolve_recipe(flags, family)
         family.require_trainable(recipe)

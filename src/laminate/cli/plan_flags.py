@@ -12,7 +12,7 @@ from laminate.recipes.families import FAMILIES, family_of, family_of_script, fin
 from laminate.recipes.family import Family
 from laminate.recipes.flags import RunFlags
 from laminate.recipes.network import AttentionKernel, Remat, StoredDtype
-from laminate.recipes.overrides import HELP
+from laminate.recipes.overrides import HELP, without_help
 from laminate.recipes.resolve import read_recipe, resolve_recipe
 from laminate.recipes.tables import show_fields
 
@@ -114,6 +114,7 @@ def plan_command(description: str | None, arguments: list[str] | None = None) ->
     flags = flags_command(description, PlanFlags, arguments=arguments)
     if HELP in flags.set:
         with refusals():
-            show_fields(resolve_recipe(replace(flags.training, set=()), flags.family))
+            training = replace(flags.training, set=without_help(flags.set))
+            show_fields(resolve_recipe(training, flags.family))
         raise SystemExit(0)
     return flags

@@ -32,7 +32,7 @@ class SampleFlags:
     """Run, saved folder or hub repository of its tokenizer. Default: where the run found it, else
     beside the run, else runs/NAME."""
     decoder: str | None = None
-    """What paints the latents: a run of decoder.py, a saved folder or hub repository, or the decoder of a published
+    """What decodes the latents: a run of decoder.py, a saved folder or hub repository, or the decoder of a published
     autoencoder on the tokenizer's teacher; none takes what the tokenizer gives back, if that is pixels. Default: the
     run embedded-decoder beside the tokenizer, if it was trained on this very tokenizer, else none."""
 

@@ -132,8 +132,7 @@ def _prepare(command: Prepare, console: Console) -> int:
         shards = prepared.shards_of(split)
         console.print(
             f"{split}: {sum(s.count for s in shards)} images, {len(prepared.classes)} classes, "
-            f"{len(shards)} files, "
-            f"{sum(s.size for s in shards) / 1e6:.1f} MB, from {escape(source)}",
+            f"{len(shards)} files, {sum(s.size for s in shards) / 1e6:.1f} MB, from {escape(source)}",
             highlight=False,
             soft_wrap=True,
         )

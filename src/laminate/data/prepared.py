@@ -146,8 +146,8 @@ def read_prepared(folder: Path) -> Prepared:
                 "or that of encode.py; it goes on from there"
             )
         raise FileNotFoundError(
-            f"{folder} is no prepared folder (it has no {MANIFEST}): "
-            "make one with 'python -m laminate.data prepare SOURCE OUT'"
+            f"{folder} is no prepared folder (it has no {MANIFEST}): make one with 'python -m "
+            "laminate.data prepare SOURCE OUT'"
         )
     try:
         return _prepared(read_json(path))

@@ -144,8 +144,7 @@ def hold_out(records: KeyedRecords, split: str, fraction: float = HELD_OUT_FRACT
     if not indices:
         raise ValueError(
             f"{whole.source} has only {whole.count} images and no validation split, so holding out "
-            f"{fraction:g} of "
-            f"them leaves none for '{split}': add images"
+            f"{fraction:g} of them leaves none for '{split}': add images"
         )
     manifest = dataclasses.replace(
         whole,

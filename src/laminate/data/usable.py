@@ -66,7 +66,6 @@ class Tally:
             if self._bad > self._max_bad:
                 self.stop.set()
                 raise TooManyBadImagesError(
-                    f"{self._bad} images cannot be used, more than the {self._max_bad} allowed; the "
-                    "last one is "
-                    f"'{skipped[-1].key}': {skipped[-1].reason} (mend it, or raise --max-bad)"
+                    f"{self._bad} images cannot be used, more than the {self._max_bad} allowed; the last "
+                    f"one is '{skipped[-1].key}': {skipped[-1].reason} (mend it, or raise --max-bad)"
                 )

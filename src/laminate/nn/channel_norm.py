@@ -79,7 +79,7 @@ class BatchNorm(BatchStatistics):
 
 
 class ActNorm(eqx.Module):
-    """`scale * (x + shift)`, channel by channel, with trained numbers (Kingma & Dhariwal 2018).
+    """`scale * (x + shift)`, channel by channel, with trained numbers (Kingma & Dhariwal 2018), which begin as 1 and 0.
 
     Computed in float32, with the result in the dtype of `x`.
     """
@@ -99,9 +99,3 @@ class ActNorm(eqx.Module):
     ) -> Float[Array, "*places {self.dim}"]:
         scale, shift = (jnp.broadcast_to(a, x.shape) for a in (self.scale, self.shift))
         return (scale * (x.astype(jnp.float32) + shift)).astype(x.dtype)
-
-    def standardising(self, x: Float[Array, "examples *places {self.dim}"]) -> "ActNorm":
-        """The layer that brings every channel of a batch to mean 0 and standard deviation 1: where training begins."""
-        wide = x.astype(jnp.float32).reshape(-1, self.dim)
-        mean, std = jnp.mean(wide, axis=0), jnp.std(wide, axis=0, ddof=1)
-        return eqx.tree_at(lambda m: (m.scale, m.shift), self, (1 / (std + 1e-6), -mean))

@@ -70,20 +70,6 @@ _RENAMED = (
 _BUFFERS = ("encoder_mean", "encoder_std", "_latents_mean", "_latents_std")
 
 
-def decoder_config(size: str) -> dict[str, int]:
-    """The configuration of a decoder by the name of its size. Raises ValueError for an unknown one."""
-    sizes = {"ViTB": (768, 3072, 12, 12), "ViTL": (1024, 4096, 16, 24), "ViTXL": (1152, 4096, 16, 28)}
-    if size not in sizes:
-        raise ValueError(f"There is no decoder of size {size!r}; the sizes are {', '.join(sizes)}.")
-    dim, hidden, heads, depth = sizes[size]
-    return {
-        "decoder_hidden_size": dim,
-        "decoder_intermediate_size": hidden,
-        "decoder_num_attention_heads": heads,
-        "decoder_num_hidden_layers": depth,
-    }
-
-
 def make_decoder(
     config: Facts, *, tokens: int, in_dim: int, patch: int = 16, mean: Channels, std: Channels, key: RandomKey
 ) -> RaeDecoder:

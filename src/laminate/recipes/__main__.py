@@ -7,15 +7,23 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
-from laminate.recipes.families import families, family_named, find_family, other_families, to_json
-from laminate.recipes.overrides import HELP, override
+from laminate.recipes.families import (
+    AUTO,
+    families,
+    family_named,
+    find_family,
+    other_families,
+    require_family,
+    to_json,
+)
+from laminate.recipes.overrides import HELP, override, without_help
 from laminate.recipes.tables import show_fields, table
 
 
 def explain(
     name: str,
     /,
-    family: str = "auto",
+    family: str = AUTO,
     variant: str = "paper",
     set: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="PATH=VALUE")] = (),
     json: bool = False,
@@ -29,12 +37,13 @@ def explain(
         set: A field of the recipe, as in training; `--set help` lists all of them.
         json: Write the resolved recipe as JSON instead.
     """
-    found = find_family(name) if family == "auto" else family_named(family)
+    found = find_family(name) if family == AUTO else family_named(family)
     named = found.names.recipe(name, variant)
+    recipe = override(named, without_help(set))
     if HELP in set:
-        show_fields(named)
+        show_fields(recipe)
         return
-    recipe = override(named, set)
+    require_family(recipe, found)
     if json:
         sys.stdout.write(to_json(recipe))
         return
@@ -45,7 +54,7 @@ def explain(
     console.print(table("resolved", ("what", "value"), text.rows))
     if named.name != name:
         console.print(f"Canonical name: {named.name}", markup=False)
-    if family == "auto":
+    if family == AUTO:
         for other in other_families(name, found):
             console.print(f"This is a name of {other.script} too: add --family {other.name} to read it so.")
     for note in text.notes:

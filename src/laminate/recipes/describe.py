@@ -28,6 +28,12 @@ def teacher_text(teacher: TeacherConfig) -> str:
     return f"{teacher.name}: {teacher.patches} patches of {teacher.dim} numbers"
 
 
+def teacher_identity_text(teacher: TeacherConfig) -> str:
+    """What tells a frozen network from another one, inside a sentence."""
+    weights = teacher.weights[:12] or "none"
+    return f"{teacher.name} ({teacher.patches} patches of {teacher.dim} numbers, weights {weights})"
+
+
 def optimizer_text(optimizer: Optimizer) -> str:
     """The update rule and its numbers."""
     clip = "not clipped" if optimizer.clip_norm is None else f"clip {optimizer.clip_norm:g}"

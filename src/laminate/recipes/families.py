@@ -4,7 +4,7 @@ import difflib
 import json
 from typing import Any
 
-from laminate.recipes.family import Family, Recipe
+from laminate.recipes.family import Family, Kind, Recipe
 from laminate.recipes.flatdino.family import FSQ, VAE
 from laminate.recipes.generator.family import GENERATOR
 from laminate.recipes.image_decoder.family import IMAGE_DECODER
@@ -14,6 +14,8 @@ from laminate.recipes.serialization import parse_json, plain, read
 FAMILIES: tuple[Family[Any], ...] = (VAE, FSQ, GENERATOR, IMAGE_DECODER)
 _JOINED: list[Family[Any]] = []
 
+AUTO = "auto"
+"""What asks for the family that reads a name, so that none is called it."""
 RUN = "run"
 """What a run folder notes beside its recipe: seed, data and what else decides it."""
 
@@ -26,9 +28,23 @@ def families() -> tuple[Family[Any], ...]:
 def join(family: Family[Any]) -> None:
     """Make a family of another package known to this process: its names, its recipes in JSON, its saved models.
 
-    Raises ValueError if its name or script is taken, or if its tag is that of another recipe class.
+    Raises ValueError if its name or script is taken, if its tag is that of another recipe class, if its recipe derives
+    from that of another family, which would own both, or if it has no name to begin with.
     """
+    if family.name == AUTO or not family.names.presets or family.names.default not in family.names.presets:
+        raise ValueError(
+            f"The family {family.name!r} needs a name that is not {AUTO!r}, and presets that hold its default "
+            f"{family.names.default!r}: it has {', '.join(family.names.presets) or 'none'}."
+        )
     for other in families():
+        if family.recipe is not other.recipe and (
+            issubclass(family.recipe, other.recipe) or issubclass(other.recipe, family.recipe)
+        ):
+            raise ValueError(
+                f"The recipes of the families {family.name!r} and {other.name!r} derive from each other "
+                f"({family.recipe.__name__}, {other.recipe.__name__}), and each has to be of one: give it a class of "
+                "its own."
+            )
         same_tag = family.tag == other.tag and family.recipe is not other.recipe
         if family.name == other.name or family.script == other.script or same_tag:
             raise ValueError(
@@ -68,7 +84,6 @@ def find_family(name: str) -> Family[Any]:
     for fits in (
         lambda family: name in family.names.presets,
         lambda family: family.names.reads(name),
-        lambda family: family.names.resembles(name),
     ):
         for family in known:
             if fits(family):
@@ -79,9 +94,9 @@ def find_family(name: str) -> Family[Any]:
 
 
 def _likeness(name: str, family: Family[Any]) -> float:
-    """How near the nearest fixed name is; the first family, with its grammar, where none is near."""
-    best = max(difflib.SequenceMatcher(None, name, preset).ratio() for preset in family.names.presets)
-    return best if best > 0.75 else 0.0
+    """How near the nearest valid name is, presets included."""
+    valid = {*family.names.presets, *family.names.nearest(name)}
+    return max(difflib.SequenceMatcher(None, name, one).ratio() for one in valid)
 
 
 def other_families(name: str, found: Family[Any]) -> tuple[Family[Any], ...]:
@@ -96,6 +111,17 @@ def require_family(recipe: Recipe, wanted: Family[Any]) -> None:
         raise ValueError(
             f"The recipe {recipe.name!r} is of another experiment than {wanted.script}: experiments/{found.script} "
             "trains it."
+        )
+
+
+def require_kind(recipe: Recipe, kind: Kind, where: str) -> None:
+    """Raises ValueError unless `recipe`, that of what was found at `where`, is one of such a kind."""
+    found = family_of(recipe)
+    if found.kind != kind:
+        wanted = next(family for family in families() if family.kind == kind)
+        raise ValueError(
+            f"{where} holds what {found.script} trains and no {kind.replace('-', ' ')}: give the run of "
+            f"{wanted.script}."
         )
 
 

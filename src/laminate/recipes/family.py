@@ -5,7 +5,7 @@ JAX, apart from the functions of `Modules`, which `Family.modules` imports when 
 """
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
@@ -54,8 +54,8 @@ class Names(Generic[R]):
     """The names that stand for recipes.
 
     `parse` reads those that follow a grammar and raises `ValueError` with the nearest ones; `meaning` says what their
-    parts are. `resembles` tells a misspelt name of this family from one of another. `variants` change the recipe of
-    any name. `glossary` are the words of which names are made.
+    parts are. `near` finds the valid names nearest to one that is not, nearest first; without it, those of the presets.
+    `variants` change the recipe of any name. `glossary` are the words of which names are made.
     """
 
     presets: Mapping[str, Callable[[], R]]
@@ -64,7 +64,7 @@ class Names(Generic[R]):
     options: Rows = ()
     parse: Callable[[str], R] | None = None
     meaning: Callable[[str], Rows] | None = None
-    resembles: Callable[[str], bool] = lambda name: False
+    near: Callable[[str], Sequence[str]] | None = None
     variants: Mapping[str, Callable[[R], R]] = field(default_factory=lambda: {"paper": _as_it_is})
     glossary: Mapping[str, Rows] = field(default_factory=dict[str, Rows])
 
@@ -76,8 +76,13 @@ class Names(Generic[R]):
             return self.variants[variant](self.presets[name]())
         if self.parse is not None:
             return self.variants[variant](self.parse(name))
-        near = difflib.get_close_matches(name, self.presets, n=3, cutoff=0.0)
-        raise ValueError(f"Unknown experiment {name!r}. Did you mean {' or '.join(near)}?")
+        raise ValueError(f"Unknown experiment {name!r}. Did you mean {' or '.join(self.nearest(name))}?")
+
+    def nearest(self, name: str) -> Sequence[str]:
+        """Valid names near `name`, nearest first."""
+        if self.near is not None:
+            return self.near(name)
+        return difflib.get_close_matches(name, self.presets, n=3, cutoff=0.0)
 
     def reads(self, name: str) -> bool:
         """Whether `name` is one of these."""

@@ -73,14 +73,6 @@ def same_teacher(wanted: TeacherConfig, given: TeacherConfig) -> bool:
     return like == dataclasses.replace(given, weights=given.weights or weights)
 
 
-def teacher_text(teacher: TeacherConfig) -> str:
-    """A teacher and what tells it from another one."""
-    return (
-        f"{teacher.name} ({teacher.patches} features of {teacher.dim} numbers, weights "
-        f"{teacher.weights[:12] or 'none'})"
-    )
-
-
 def feature_decoder(teacher: TeacherConfig, decoder: str | None) -> FeatureDecoder | None:
     """What shows the features of `teacher` as pixels: themselves, or the `decoder` of a published autoencoder.
 

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 from laminate.pretrained.registry import KNOWN, NETWORKS
 from laminate.recipes.checks import above, at_least, one_of, rate
-from laminate.recipes.serialization import ABSENT
+from laminate.recipes.serialization import ABSENT, FOUND
 
 Mlp = Literal["swiglu", "gelu", "gelu-exact"]
 Norm = Literal["layer", "rms"]
@@ -105,7 +105,7 @@ class TeacherConfig:
     """Kind of network, such as `dinov2`; empty for `patches`."""
     dtype: StoredDtype = "float32"
     """Number format in which its weights are held."""
-    weights: str = ""
+    weights: str = field(default="", metadata={FOUND: "the weights of --teacher"})
     """SHA-256 of all that decides what it computes; empty until its weights are read, and for `patches`."""
     resampling: Resampling = field(default="bilinear-antialias", metadata={ABSENT: "bilinear-antialias"})
     """How images are brought to its size (`nn.resize`): with a low-pass filter (FlatDINO), or bicubically without

@@ -1,17 +1,27 @@
 """From the flags of a training to the recipe that it trains, and to the folder that it is written to."""
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from laminate.recipes.families import from_json, require_family
 from laminate.recipes.family import Family, Recipe
 from laminate.recipes.flags import RunFlags
-from laminate.recipes.overrides import override, require_kept, with_name
+from laminate.recipes.overrides import override, require_kept, value_text, with_name
 
 RECIPE_FILE = "recipe.json"
 
 R = TypeVar("R")
+
+_PATHS = {
+    "steps": "schedule.length",
+    "global_batch_size": "global_batch_size",
+    "lr": "schedule.peak",
+    "image_size": "augment.image_size",
+    "tokens": "tokens",
+}
+"""Flags that stand for one field, and its path."""
 
 
 def resolve_recipe(flags: RunFlags, family: Family[R]) -> R:
@@ -19,6 +29,7 @@ def resolve_recipe(flags: RunFlags, family: Family[R]) -> R:
 
     `--set` comes last: it has the last word. Raises `ValueError` or `OSError` with what is wrong and how to mend it.
     """
+    _require_one_way(flags)
     recipe = family.apply(_named(flags, family), flags)
     recipe = override(_shortcuts(recipe, flags, family), flags.set)
     require_family(recipe, family)
@@ -35,22 +46,49 @@ def _named(flags: RunFlags, family: Family[R]) -> R:
 
 
 def _shortcuts(recipe: Any, flags: RunFlags, family: Family[Any]) -> Any:
-    """`recipe` with the fields that have flags of their own, but for those of the family."""
-    if flags.steps is not None:
-        recipe = recipe.in_steps(flags.steps)
-    if flags.global_batch_size is not None:
-        recipe = replace(recipe, global_batch_size=flags.global_batch_size)
-    if flags.lr is not None:
-        recipe = replace(recipe, schedule=recipe.schedule.at_peak(flags.lr))
-    if flags.image_size is not None:
-        resized = family.at_image_size or (
-            lambda one, side: replace(one, augment=replace(one.augment, image_size=side))
-        )
-        recipe = resized(recipe, flags.image_size)
-    if flags.tokens is not None:
-        recipe = override(recipe, (f"tokens={flags.tokens}",), named=False)
-    named = {"lr": flags.lr, "image_size": flags.image_size, "tokens": flags.tokens}
-    return with_name(recipe, {name: f"{value:g}" for name, value in named.items() if value is not None})
+    """`recipe` with the fields that have flags of their own, but for those of the family.
+
+    What it is called says so where it changed, apart from its length and batch.
+    """
+    resized = family.at_image_size or (
+        lambda one, side: replace(one, augment=replace(one.augment, image_size=side))
+    )
+    changes: dict[str, Callable[[Any, Any], Any]] = {
+        "steps": lambda one, steps: one.in_steps(steps),
+        "global_batch_size": lambda one, size: replace(one, global_batch_size=size),
+        "lr": lambda one, peak: replace(one, schedule=one.schedule.at_peak(peak)),
+        "image_size": resized,
+        "tokens": _with_tokens,
+    }
+    for name, change in changes.items():
+        value = getattr(flags, name)
+        if value is None:
+            continue
+        try:
+            changed = change(recipe, value)
+        except ValueError as error:
+            raise ValueError(f"{_flag(name)} {value_text(value)}: {error}") from error
+        silent = changed == recipe or name in ("steps", "global_batch_size")
+        recipe = changed if silent else with_name(changed, {name: value_text(value)})
+    return recipe
+
+
+def _with_tokens(recipe: Any, tokens: int) -> Any:
+    if "tokens" not in {field.name for field in fields(recipe)}:
+        raise ValueError(f"the recipe {recipe.name!r} has no number of tokens.")
+    return replace(recipe, tokens=tokens)
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _require_one_way(flags: RunFlags) -> None:
+    """Raises ValueError if a field is set by its flag and by `--set`."""
+    paths = {setting.partition("=")[0].strip() for setting in flags.set}
+    for name, path in _PATHS.items():
+        if getattr(flags, name) is not None and path in paths:
+            raise ValueError(f"{_flag(name)} and --set {path} say the same: give one of them.")
 
 
 def read_recipe(path: Path) -> Any:
@@ -71,6 +109,9 @@ def run_folder(flags: RunFlags, recipe: Recipe) -> str:
 
 def require_asked(flags: RunFlags, recipe: Recipe) -> None:
     """Raises ValueError if a field that the flags set was decided otherwise by a tokenizer, a teacher or data."""
-    named = {"tokens": flags.tokens, "augment.image_size": flags.image_size}
-    asked = [*flags.set, *(f"{path}={value}" for path, value in named.items() if value is not None)]
-    require_kept(asked, recipe)
+    words = {
+        f"{_PATHS[name]}={getattr(flags, name)}": f"{_flag(name)} {getattr(flags, name)}"
+        for name in ("tokens", "image_size")
+        if getattr(flags, name) is not None
+    }
+    require_kept([*flags.set, *words], recipe, flags=words)

@@ -18,6 +18,8 @@ JSON = "json"
 """Metadata of a field: its name in JSON, where that is not its own."""
 ABSENT = "absent"
 """Metadata of a field that earlier versions did not write: the value that it had in them."""
+FOUND = "found"
+"""Metadata of a field that is not a user's to say: what its value is found out of."""
 _NONE = type(None)
 
 T = TypeVar("T")

@@ -1,0 +1,1 @@
+"""How a run is made: from a recipe and flags to devices, data, a run folder and what it leaves."""

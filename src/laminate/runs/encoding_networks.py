@@ -5,8 +5,9 @@ from typing import Any
 
 from laminate.cli.encode_flags import EncodeFlags
 from laminate.data.records import Records
+from laminate.recipes.describe import teacher_identity_text
 from laminate.recipes.latent import LoadedTokenizer
-from laminate.recipes.modules import identified, image_tokenizer, same_teacher, teacher, teacher_text
+from laminate.recipes.modules import identified, image_tokenizer, same_teacher, teacher
 from laminate.recipes.network import TeacherConfig, find_teacher
 from laminate.recipes.serialization import plain
 from laminate.recipes.stored import stored_teacher
@@ -59,8 +60,9 @@ class EncodingNetworks:
         if known is not None and given is not None:
             if not same_teacher(known, given):
                 raise ValueError(
-                    f"The tokenizer {loaded.recipe.name!r} was trained on the teacher {teacher_text(known)}, and this "
-                    f"is {teacher_text(given)}: give it the features that it knows."
+                    f"The tokenizer {loaded.recipe.name!r} was trained on the teacher "
+                    f"{teacher_identity_text(known)}, and this is {teacher_identity_text(given)}: give "
+                    "it the features that it knows."
                 )
             loaded = dataclasses.replace(loaded, recipe=dataclasses.replace(loaded.recipe, teacher=given))
         return image_tokenizer(loaded, like=loaded.latent, encodes=encodes)

@@ -27,7 +27,11 @@ def load_experiment(script: str, *, beside: str | Path) -> ModuleType:
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # where dataclasses look for what it defines
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]  # one that is half made is not found the next time
+        raise
     return module
 
 

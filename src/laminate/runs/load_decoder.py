@@ -8,10 +8,11 @@ from etils import epath
 
 from laminate.models.pixel_decoder import PixelDecoder
 from laminate.parallel.hosts import of_first
+from laminate.recipes.describe import teacher_identity_text
 from laminate.recipes.embedded import DECODER_NAME
-from laminate.recipes.families import family_of
+from laminate.recipes.families import family_of, require_kind
 from laminate.recipes.latent import LoadedTokenizer, for_latents
-from laminate.recipes.modules import pixel_decoder, same_teacher, teacher_text
+from laminate.recipes.modules import pixel_decoder, same_teacher
 from laminate.recipes.network import AttentionKernel
 from laminate.runs.pretrained import exported, load_pretrained, recipe_at, require_there
 from laminate.tokenizers.base import ImageTokenizer
@@ -102,11 +103,7 @@ def _given(where: str, tokenizer: LoadedTokenizer, kernel: AttentionKernel) -> D
     recipe = recipe_at(where)
     if recipe is None:
         return _published(where, tokenizer)
-    family = family_of(recipe)
-    if family.kind != "image-decoder":
-        raise ValueError(
-            f"--decoder: {where} holds what {family.script} trains and no image decoder: give the run of decoder.py."
-        )
+    require_kind(recipe, "image-decoder", f"--decoder: {where}")
     if recipe.reads == "latents":
         if recipe.tokenizer is None:
             raise ValueError(f"--decoder: {where} does not say which tokenizer's latents it reads.")
@@ -130,10 +127,10 @@ def _published(where: str, tokenizer: LoadedTokenizer) -> DecoderChoice:
 def _require_features(where: str, recipe: Any, tokenizer: LoadedTokenizer) -> None:
     """Raises ValueError unless the features are those of the tokenizer's teacher: same sizes, same weights."""
     given = tokenizer.latent.teacher
-    # How the teacher's image was resized is no matter to what paints its features.
+    # How the teacher's image was resized is no matter to what decodes its features.
     if given is None or not same_teacher(replace(recipe.teacher, resampling=given.resampling), given):
-        of = "images themselves" if given is None else f"of {teacher_text(given)}"
+        of = "images themselves" if given is None else f"of {teacher_identity_text(given)}"
         raise ValueError(
-            f"--decoder: {where} paints the features of the teacher {teacher_text(recipe.teacher)}, and those of the "
-            f"tokenizer {tokenizer.recipe.name} are {of}: give a decoder that was trained on that teacher."
+            f"--decoder: {where} decodes the features of the teacher {teacher_identity_text(recipe.teacher)}, and "
+            f"those of the tokenizer {tokenizer.recipe.name} are {of}: give a decoder that was trained on that teacher."
         )

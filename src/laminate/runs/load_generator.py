@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from laminate.analysis.generation import FlowConfig
 from laminate.cli.sample_flags import Weights
 from laminate.parallel.sharding import abstract, place
-from laminate.recipes.families import family_of, from_tree
+from laminate.recipes.families import family_of, from_tree, require_kind
 from laminate.recipes.latent import LoadedTokenizer, for_latents
 from laminate.recipes.modules import require_statistics
 from laminate.recipes.network import AttentionKernel, Compute
@@ -48,7 +48,7 @@ def load_generator(
     has_checkpoints = step is not None or RunFolder(run).checkpoints_path.exists()
     if step is None and weights == "ema" and (shared != source or not has_checkpoints):
         found = load_pretrained(shared, kernel=kernel)
-        _require_generator(found.recipe, source)
+        require_kind(found.recipe, "generator", source)
         return Generator(place(found.model, mesh), found.recipe, source)
     if not has_checkpoints:
         raise ValueError(
@@ -57,20 +57,12 @@ def load_generator(
     return _restored(source, weights, mesh, Compute(kernel=kernel))
 
 
-def _require_generator(recipe: Any, source: str) -> None:
-    family = family_of(recipe)
-    if family.kind != "generator":
-        raise ValueError(
-            f"{source} holds what {family.script} trains and no generator: give the run of generator.py."
-        )
-
-
 def _restored(source: str, weights: Weights, mesh: Mesh, compute: Compute) -> Generator:
     found = find_checkpoint(source)
     checkpoints, step = found.checkpoints, found.step
     manifest = read_manifest(checkpoints.folder / str(step))
     recipe = from_tree(manifest.recipe)
-    _require_generator(recipe, source)
+    require_kind(recipe, "generator", source)
     part = ".params" if weights == "raw" else ".ema"
     if not any(name.startswith(f"{part}.") for name in manifest.leaves):
         raise ValueError(

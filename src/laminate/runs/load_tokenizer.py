@@ -2,7 +2,7 @@
 
 import os
 
-from laminate.recipes.families import family_of
+from laminate.recipes.families import family_of, require_kind
 from laminate.recipes.latent import LoadedTokenizer, TokenizerId
 from laminate.recipes.network import AttentionKernel
 from laminate.runs.pretrained import load_pretrained, require_there
@@ -21,11 +21,9 @@ def load_tokenizer(
     where = os.fspath(source)
     require_there(where)
     found = load_pretrained(source, kernel=kernel)
+    require_kind(found.recipe, "tokenizer", where)
     family = family_of(found.recipe)
-    if family.latent is None:
-        raise ValueError(
-            f"{where} holds what {family.script} trains and no tokenizer: give the run of vae.py."
-        )
+    assert family.latent is not None
     latent = family.latent(found.recipe)
     if latent.codes and not codes:
         raise ValueError(

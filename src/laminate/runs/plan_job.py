@@ -25,7 +25,16 @@ _SAMPLES: Shapes = {"label": ((), "int32"), "index": ((), "uint32")}
 def job_maker(
     experiment: ModuleType, recipe: Any, *, kernel: AttentionKernel = "xla", draws: bool = False
 ) -> Callable[[Setting, Mesh], AbstractStep]:
-    """`make(setting, mesh)` is the step of `experiment.make_task`, or, if it `draws`, of `experiment.make_drawing`."""
+    """`make(setting, mesh)` is the step of `experiment.make_task`, or, if it `draws`, of `experiment.make_drawing`.
+
+    Raises ValueError for a file that has none of that name.
+    """
+    for wanted in ("make_task", "make_drawing")[: 2 if draws else 1]:
+        if not callable(getattr(experiment, wanted, None)):
+            raise ValueError(
+                f"--script {experiment.__file__}: it has no {wanted}, which a plan compiles. The experiment "
+                f"that trains {recipe.name} is {family_of(recipe).script}."
+            )
     modules = family_of(recipe).modules()
 
     def make(setting: Setting, mesh: Mesh) -> AbstractStep:

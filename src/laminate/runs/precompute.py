@@ -107,7 +107,7 @@ def encode(
         ValueError: too many bad images, a result that is not finite, or hosts that do not agree on what they encode.
         OSError: the folder cannot be written, or holds something else.
     """
-    apply = _on_devices(function, frozen, images, mesh, dtype, flags.host_batch_size)
+    apply = _on_devices(function, frozen, mesh, dtype, flags.host_batch_size)
     shape = _shape(apply, images)
     facts = ArrayFacts(flags.what, shape, stored, images.description, max(1, images.views), made_by)
     first = images.records["train"].manifest
@@ -139,7 +139,6 @@ Apply = Callable[[list[Arrays]], np.ndarray]
 def _on_devices(
     function: Measure,
     frozen: PyTree,
-    images: Images,
     mesh: Mesh,
     dtype: Any,
     host_batch_size: int,

@@ -24,6 +24,7 @@ def note_tokenizer(folder: epath.Path, tokenizer: LoadedTokenizer) -> None:
     place, there = tokenizer.source, Path(os.path.expanduser(tokenizer.source))
     if is_local(folder) and there.exists():
         place = os.path.relpath(there.resolve(), Path(os.fspath(folder)).resolve())
+        place = place if place.startswith(".") else f"./{place}"  # a path, and no repository of a hub
     noted = {"name": tokenizer.identity.name, "sha256": tokenizer.identity.sha256, "place": place}
     write_atomically(folder / FILE, json.dumps(noted, indent=2) + "\n")
 
@@ -59,7 +60,8 @@ def _places(source: str, identity: TokenizerId) -> Iterator[str]:
     for run in _runs(source):
         noted = _read(epath.Path(run) / FILE)
         if noted is not None and noted.get("sha256") == identity.sha256:
-            there = os.path.normpath(os.path.join(run, str(noted["place"])))
+            here = os.path.realpath(run) if is_local(run) else run  # `..` of a link is not that of its target
+            there = os.path.normpath(os.path.join(here, str(noted["place"])))
             yield (
                 there if os.path.exists(there) or str(noted["place"]).startswith(".") else str(noted["place"])
             )

@@ -45,7 +45,7 @@ class Rae(eqx.Module):
     that is nominally in [0, 1] and not clipped. The encoder is never trained: no gradient passes through `encode`.
     `noise` and `level` are the strength and the level of `bottlenecks.noisy.Noisy`.
 
-    Raises ValueError if the decoder takes other features than the encoder gives, or paints on another scale than that
+    Raises ValueError if the decoder takes other features than the encoder gives, or decodes on another scale than that
     of the encoder's pixels.
     """
 
@@ -64,7 +64,7 @@ class Rae(eqx.Module):
             )
         if (decoder.mean, decoder.std) != (tuple(encoder.mean), tuple(encoder.std)):
             raise ValueError(
-                f"The decoder paints pixels of mean {decoder.mean} and deviation {decoder.std}, and the encoder sees "
+                f"The decoder makes pixels of mean {decoder.mean} and deviation {decoder.std}, and the encoder sees "
                 f"{encoder.mean} and {encoder.std}: make the decoder with those of the encoder."
             )
         self.encoder = encoder
@@ -150,10 +150,10 @@ def load(
         return _whole(config, weights, os.fspath(source), image_size, dtype)
     assert encoder is not None and decoder is not None
     seeing = load_teacher(encoder, image_size=image_size, resampling="bicubic", dtype=dtype, cache=cache)
-    painting = published.read_decoder(
+    decoding = published.read_decoder(
         *hub.load(decoder, cache=cache), mean=seeing.mean, std=seeing.std, dtype=dtype
     )
-    rae = Rae(seeing, painting)
+    rae = Rae(seeing, decoding)
     if statistics is None:
         return rae
     stored = hub.load(statistics, cache=cache).weights

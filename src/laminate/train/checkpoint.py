@@ -133,10 +133,9 @@ class Checkpoints:
     ) -> bool:
         """Starts to write `state`; returns whether the checkpoint of `step` is written or on its way.
 
-        The arrays are safe in host memory when this returns, so the caller may donate them. While an
-        earlier save is still running, this one is skipped, logged, and False is returned; with `wait` it
-        waits for the earlier one, and for its own end. A step that this object wrote or restored already is
-        not written again.
+        The arrays are safe in host memory when this returns, so the caller may donate them. While an earlier save is
+        still running, this one is skipped, logged, and False is returned; with `wait` it waits for the earlier one,
+        and for its own end. A step that this object wrote or restored already is not written again.
 
         A failed save (a full disk) removes what it wrote, leaves the earlier checkpoints, is logged at the
         latest at the next call, and counts in `failures`, which a save that succeeds sets back to 0. With
@@ -144,8 +143,9 @@ class Checkpoints:
         """
         self.settle()
         if self._any_host(self._pending is not None):
-            if not wait:
-                _log.warning("step %d: checkpoint skipped, the earlier one is still being written", step)
+            if not wait:  # all agreed on it, so one says it
+                level = logging.WARNING if self._primary else logging.DEBUG
+                _log.log(level, "step %d: checkpoint skipped, the earlier one is still being written", step)
                 return False
             self._finish()
         if not self._clean:

@@ -269,11 +269,29 @@ def test_shards_that_differ_are_refused_by_name(tmp_path: Path, picture: Picture
         train(tmp_path)
 
 
-def test_shards_that_name_their_classes_differently_are_refused(tmp_path: Path, picture: Picture):
-    for name, names in (("a", ["x", "y"]), ("b", ["y", "x"])):
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [(["x", "y"], ["y", "x"]), (["x", "y"], ["x", "y", "z"]), (["x", "y", "z"], ["x", "y"]), (["x"], ["X"])],
+)
+def test_shards_that_name_their_classes_differently_are_refused(
+    tmp_path: Path, picture: Picture, first: list[str], second: list[str]
+):
+    for name, names in (("a", first), ("b", second)):
         features = {"label": {"_type": "ClassLabel", "names": names}}
         parquet(tmp_path / f"{name}.parquet", {"image": [picture(0)], "label": [0]}, features)
     with pytest.raises(RecordFileError, match=r"b.parquet names the classes of 'label' differently"):
+        train(tmp_path)
+
+
+@pytest.mark.parametrize("silent", ["a", "b"])
+def test_a_shard_that_names_no_classes_beside_one_that_does_is_refused(
+    tmp_path: Path, picture: Picture, silent: str
+):
+    features = {"label": {"_type": "ClassLabel", "names": ["x", "y"]}}
+    for name in "ab":
+        stated = None if name == silent else features
+        parquet(tmp_path / f"{name}.parquet", {"image": [picture(0)], "label": [1]}, stated)
+    with pytest.raises(RecordFileError, match=r"[ab].parquet names the classes of 'label' differently"):
         train(tmp_path)
 
 

@@ -274,6 +274,61 @@ def test_members_behind_the_first_end_mark_and_links_inside_are_read(tmp_path: P
 
 
 @pytest.mark.parametrize(
+    ("links", "read", "lost"),
+    [
+        ([("LNK", "a/1.jpg", "./a/0.jpg")], 2, 0),
+        ([("SYM", "b/1.jpg", "../a/0.jpg")], 2, 0),
+        ([("LNK", "a/2.jpg", "a/0.jpg"), ("LNK", "b/2.jpg", "a/2.jpg")], 3, 0),  # of a link
+        ([("SYM", "a/1.jpg", "/etc/passwd.jpg")], 1, 1),
+        ([("SYM", "a/1.jpg", "2.jpg"), ("SYM", "a/2.jpg", "1.jpg")], 1, 2),  # of each other
+        ([("SYM", "a/1.jpg", "../../a/0.jpg"), ("LNK", "a/2.jpg", "a/0.jpg")], 2, 1),
+    ],
+)
+@pytest.mark.parametrize("before", [False, True])
+def test_links_of_a_tar_are_followed_inside_it_in_any_order(
+    tmp_path: Path, picture: Picture, links: list[tuple[str, str, str]], read: int, lost: int, before: bool
+):
+    def write(archive: tarfile.TarFile) -> None:
+        for kind, name, target in links:
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = getattr(tarfile, f"{kind}TYPE"), target
+            archive.addfile(info)
+
+    with tarfile.open(tmp_path / "all.tar", "w") as archive:
+        if before:
+            write(archive)
+        info = tarfile.TarInfo("a/0.jpg")
+        info.size = len(picture(1))
+        archive.addfile(info, io.BytesIO(picture(1)))
+        if not before:
+            write(archive)
+    records = open_splits(str(tmp_path / "all.tar"), held_out=0.0)["train"]
+    assert len(records) == read and sum(entry.count for entry in records.manifest.left_out) == lost
+    assert all(records[i].image == picture(1) for i in range(read))
+
+
+@pytest.mark.parametrize("archives", [2, 3, 7])
+@pytest.mark.parametrize("padding", [0, 512, 2**16])
+def test_archives_behind_one_another_are_one(tmp_path: Path, picture: Picture, archives: int, padding: int):
+    """As `cat` joins them, with the zeros that some writers fill blocks up with."""
+    parts: list[bytes] = []
+    for number in range(archives):
+        stream = io.BytesIO()
+        with tarfile.open(fileobj=stream, mode="w") as archive:
+            info = tarfile.TarInfo(f"c{number % 2}/{number}.jpg")
+            info.size = len(picture(number))
+            archive.addfile(info, io.BytesIO(picture(number)))
+        parts.append(stream.getvalue() + bytes(padding))
+    (tmp_path / "all.tar").write_bytes(b"".join(parts))
+    records = open_splits(str(tmp_path / "all.tar"), held_out=0.0)["train"]
+    found = {records[i].key.rpartition("/")[2]: records[i] for i in range(len(records))}
+    assert len(found) == archives
+    for number in range(archives):
+        one = found[f"{number}.jpg"]
+        assert one.image == picture(number) and records.manifest.classes[one.label] == f"c{number % 2}"
+
+
+@pytest.mark.parametrize(
     ("members", "taken"),
     [
         (["v1.3.jpg", "v1.3.cls", "v1.4.jpg", "v1.4.cls"], ["v1.3.jpg", "v1.4.jpg"]),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import TypeVar
 
 import jax
 import numpy as np
@@ -13,6 +14,13 @@ from ..options import Options, trunk
 from ..reader import CannotRun
 
 _KEY = jax.random.key(0)
+
+N = TypeVar("N")
+
+
+def _at_once(make: Callable[[], N]) -> N:
+    """What `make` builds, compiled as one program and not as one for each array."""
+    return jax.jit(make)()
 
 
 def flatdino_dit(options: Options) -> Dit:
@@ -30,17 +38,19 @@ def flatdino_dit(options: Options) -> Dit:
         shape = FlatLatent(count, channels)
     else:
         shape = _image(Options("patch_embed", patch), channels)
-    return Dit(
-        body,
-        shape,
-        **_classes(options),
-        rotary=options.take("use_rope", True),
-        shift=not options.take("wo_shift", False),
-        learn_sigma=options.take("learn_sigma", False),
-        cls_dim=options.take("in_cls_dim"),
-        embed_init=zeros,
-        init=zeros,
-        key=_KEY,
+    return _at_once(
+        lambda: Dit(
+            body,
+            shape,
+            **_classes(options),
+            rotary=options.take("use_rope", True),
+            shift=not options.take("wo_shift", False),
+            learn_sigma=options.take("learn_sigma", False),
+            cls_dim=options.take("in_cls_dim"),
+            embed_init=zeros,
+            init=zeros,
+            key=_KEY,
+        )
     )
 
 
@@ -59,18 +69,20 @@ def flatdino_ddt(options: Options) -> Ddt:
         for part in ("encoder", "decoder")
     )
     positions = "sincos" if patch is not None else "learned"
-    return Ddt(
-        encoder,
-        head,
-        FlatLatent(size, channels) if patch is None else ImageLatent(size, channels, patch),
-        **_classes(options),
-        positions=positions if options.take("use_pos_embed", True) else "none",
-        rotary=options.take("use_rope", True),
-        shift=not options.take("wo_shift", False),
-        cls_dim=options.take("in_cls_dim"),
-        embed_init=zeros,
-        init=zeros,
-        key=_KEY,
+    return _at_once(
+        lambda: Ddt(
+            encoder,
+            head,
+            FlatLatent(size, channels) if patch is None else ImageLatent(size, channels, patch),
+            **_classes(options),
+            positions=positions if options.take("use_pos_embed", True) else "none",
+            rotary=options.take("use_rope", True),
+            shift=not options.take("wo_shift", False),
+            cls_dim=options.take("in_cls_dim"),
+            embed_init=zeros,
+            init=zeros,
+            key=_KEY,
+        )
     )
 
 
@@ -79,20 +91,22 @@ def torch_dit(options: Options, *, rae: bool) -> Dit:
     fourier = options.take("use_gembed", rae)
     options.ignore("use_checkpoint")
     layers = _torch_layers(options)
-    return Dit(
-        layers(options.take("hidden_size"), options.take("depth"), options.take("num_heads")),
-        _square(options),
-        **_classes(options),
-        positions="sincos" if options.take("use_pos_embed", True) else "none",
-        rotary=options.take("use_rope", True),
-        shift=not options.take("wo_shift", False),
-        norm_affine=False,
-        learn_sigma=options.take("learn_sigma", False),
-        time_features="fourier" if fourier else "sinusoidal",
-        time_backwards=rae,
-        embed_init=zeros,
-        init=zeros,
-        key=_KEY,
+    return _at_once(
+        lambda: Dit(
+            layers(options.take("hidden_size"), options.take("depth"), options.take("num_heads")),
+            _square(options),
+            **_classes(options),
+            positions="sincos" if options.take("use_pos_embed", True) else "none",
+            rotary=options.take("use_rope", True),
+            shift=not options.take("wo_shift", False),
+            norm_affine=False,
+            learn_sigma=options.take("learn_sigma", False),
+            time_features="fourier" if fourier else "sinusoidal",
+            time_backwards=rae,
+            embed_init=zeros,
+            init=zeros,
+            key=_KEY,
+        )
     )
 
 
@@ -101,18 +115,20 @@ def torch_ddt(options: Options) -> Ddt:
     layers = _torch_layers(options)
     sizes = [_pair(options.take(field)) for field in ("hidden_size", "depth", "num_heads")]
     encoder, head = (layers(*(size[part] for size in sizes)) for part in (0, 1))
-    return Ddt(
-        encoder,
-        head,
-        _square(options),
-        **_classes(options),
-        positions="sincos" if options.take("use_pos_embed", True) else "none",
-        rotary=options.take("use_rope", True),
-        shift=not options.take("wo_shift", False),
-        time_backwards=True,
-        embed_init=zeros,
-        init=zeros,
-        key=_KEY,
+    return _at_once(
+        lambda: Ddt(
+            encoder,
+            head,
+            _square(options),
+            **_classes(options),
+            positions="sincos" if options.take("use_pos_embed", True) else "none",
+            rotary=options.take("use_rope", True),
+            shift=not options.take("wo_shift", False),
+            time_backwards=True,
+            embed_init=zeros,
+            init=zeros,
+            key=_KEY,
+        )
     )
 
 

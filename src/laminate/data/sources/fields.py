@@ -37,14 +37,12 @@ def choose_image(
         return found
     if not candidates:
         raise RecordFileError(
-            f"{where} has no image {what}: expected one of {', '.join(IMAGE_NAMES)}, found {listed}. So there "
-            "is nothing "
-            "to train on"
+            f"{where} has no image {what}: expected one of {', '.join(IMAGE_NAMES)}, found {listed}. So "
+            "there is nothing to train on"
         )
     raise RecordFileError(
-        f"{where} has several {what}s of images and none with a usual name: {', '.join(candidates)}. Say which "
-        "one with "
-        "--image-key"
+        f"{where} has several {what}s of images and none with a usual name: {', '.join(candidates)}. Say "
+        "which one with --image-key"
     )
 
 
@@ -72,8 +70,7 @@ def choose_label(
     found = _usual(candidates, LABEL_NAMES) or (candidates[0] if len(candidates) == 1 else None)
     if found is None and candidates:
         raise RecordFileError(
-            f"{where} has several {what}s of classes and none with a usual name: {', '.join(candidates)}. Say "
-            "which one "
-            "with --label-key, or take no labels with --unlabelled"
+            f"{where} has several {what}s of classes and none with a usual name: {', '.join(candidates)}. "
+            "Say which one with --label-key, or take no labels with --unlabelled"
         )
     return found

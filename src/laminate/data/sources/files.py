@@ -189,11 +189,10 @@ def _two_readings(paths: Sequence[Path], others: Sequence[Path], root: Path | No
     names = sorted(short[path] for path in first[:_SHOWN])
     listed = ", ".join(names) + (", ..." if len(paths) > _SHOWN else "")
     return (
-        f"{root or paths[0].parent} holds the {paths[0].suffix[1:]} files {listed}, whose names can be read in "
-        "two ways: "
-        "they say which are the splits, and the others are left out (--split-folders), or they say nothing and all are "
-        "trained on (--classes). Give one of these flags, or name the files, such as 'FOLDER/train-*"
-        f"{paths[0].suffix}'"
+        f"{root or paths[0].parent} holds the {paths[0].suffix[1:]} files {listed}, whose names can be "
+        "read in two ways: they say which are the splits, and the others are left out (--split-folders), "
+        "or they say nothing and all are trained on (--classes). Give one of these flags, or name the "
+        f"files, such as 'FOLDER/train-*{paths[0].suffix}'"
     )
 
 

@@ -100,9 +100,8 @@ def _main_kind(root: Path, found: Survey, archives: int, parquets: int) -> str:
         return most
     listed = ", ".join(f"{count} {_PLURAL[kind]}" for kind, count in present.items())
     raise RecordFileError(
-        f"{root} holds {listed}, and none of these is most of it: name those to read, such as '{root}/*.tar' "
-        "(in quotes), "
-        "or the folder of the images; or move the others away"
+        f"{root} holds {listed}, and none of these is most of it: name those to read, such as "
+        f"'{root}/*.tar' (in quotes), or the folder of the images; or move the others away"
     )
 
 
@@ -137,8 +136,7 @@ def _refuse_arrow(root: Path, found: Survey) -> None:
             "`datasets` and its "
             'cache leave them, which are not read. Write parquet: python -c "import datasets; '
             f"datasets.load_from_disk('{root}').to_parquet('train.parquet')\" (of each split, if it holds "
-            "several), and give "
-            "that file"
+            "several), and give that file"
         )
 
 

@@ -152,10 +152,9 @@ def _reading(paths: Sequence[str], level: _Level, base: str) -> Reading:
 def _two_readings(where: str, base: str, names: Sequence[str]) -> str:
     inside = f"{where}/{base}".rstrip("/")
     return (
-        f"{inside} holds the folders {_listed(names)}, which can be read in two ways: as splits, with what bears no "
-        "name of a split left out (--split-folders), or as classes, all of them (--classes). Give one of these "
-        "flags, or "
-        "name the folder to train on"
+        f"{inside} holds the folders {_listed(names)}, which can be read in two ways: as splits, with "
+        "what bears no name of a split left out (--split-folders), or as classes, all of them "
+        "(--classes). Give one of these flags, or name the folder to train on"
     )
 
 
@@ -232,8 +231,7 @@ def _without_strays(
     if len(loose) >= MOSTLY * nested:
         return chosen, []
     raise RecordFileError(
-        f"{where} holds {len(loose)} images itself and {nested} in sub-folders, which can be read in two ways: the "
-        "sub-folders are classes and the others are left out (--classes), or all are taken without labels "
-        "(--unlabelled). "
-        "Give one of these flags"
+        f"{where} holds {len(loose)} images itself and {nested} in sub-folders, which can be read in two "
+        "ways: the sub-folders are classes and the others are left out (--classes), or all are taken "
+        "without labels (--unlabelled). Give one of these flags"
     )

@@ -119,21 +119,21 @@ def class_names(paths: Sequence[Path], files: Sequence[Any], label: str) -> tupl
         lowest, highest = min(lowest, low), max(highest, high)
         if lowest < 0:
             raise RecordFileError(
-                f"the column '{label}' of {path} holds {lowest}, which is no class number (Hugging Face writes "
-                "-1 where "
-                "labels are kept secret): choose another column with --label-key, or give --unlabelled"
+                f"the column '{label}' of {path} holds {lowest}, which is no class number (Hugging Face "
+                "writes -1 where labels are kept secret): choose another column with --label-key, or "
+                "give --unlabelled"
             )
     if stated[0] and highest >= len(stated[0]):
         raise RecordFileError(
-            f"the column '{label}' of {paths[0].parent} holds the label {highest}, and only {len(stated[0])} "
-            "classes have "
-            "a name: choose another column with --label-key, or give --unlabelled"
+            f"the column '{label}' of {paths[0].parent} holds the label {highest}, and only "
+            f"{len(stated[0])} classes have a name: choose another column with --label-key, or give "
+            "--unlabelled"
         )
     if highest >= MAX_CLASSES:
         raise RecordFileError(
             f"the column '{label}' of {paths[0].parent} holds the label {highest}; expected less than "
-            f"{MAX_CLASSES}: is it "
-            "an id, and no class number? Choose another column with --label-key, or give --unlabelled"
+            f"{MAX_CLASSES}: is it an id, and no class number? Choose another column with --label-key, or "
+            "give --unlabelled"
         )
     if len(stated[0]) > MAX_CLASSES:
         raise RecordFileError(
@@ -151,8 +151,7 @@ def _range(path: Path, file: Any, label: str) -> tuple[int, int, int]:
     if not pyarrow.types.is_integer(kind) and not pyarrow.types.is_null(kind):
         raise RecordFileError(
             f"the column '{label}' of {path} holds values that are no integers ({kind}): expected class "
-            "numbers. Choose "
-            "another column with --label-key, or give --unlabelled"
+            "numbers. Choose another column with --label-key, or give --unlabelled"
         )
     try:
         column = file.read(columns=[label]).column(label)

@@ -104,9 +104,8 @@ def _class_numbers(texts: Sequence[str], source: str) -> tuple[tuple[str, ...], 
         )
     if max(labels) >= MAX_CLASSES:
         raise RecordFileError(
-            f"a .cls member of {source} holds the label {max(labels)}; expected less than {MAX_CLASSES}: is it "
-            "an id, and "
-            "no class number?"
+            f"a .cls member of {source} holds the label {max(labels)}; expected less than {MAX_CLASSES}: "
+            "is it an id, and no class number?"
         )
     return tuple(str(label) for label in range(max(labels) + 1)), labels
 

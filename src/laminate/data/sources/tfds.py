@@ -151,9 +151,9 @@ def _classes(folder: Path, label: str, entry: Field) -> tuple[str, ...]:
             return tuple(names)
     if not 0 < count <= MAX_CLASSES:
         raise RecordFileError(
-            f"{folder / 'features.json'} says that '{label}' has {count} classes, and {path.name} names none: "
-            "expected 1 to "
-            f"{MAX_CLASSES}. Choose another feature with --label-key, or give --unlabelled"
+            f"{folder / 'features.json'} says that '{label}' has {count} classes, and {path.name} names "
+            f"none: expected 1 to {MAX_CLASSES}. Choose another feature with --label-key, or give "
+            "--unlabelled"
         )
     return tuple(str(number) for number in range(count))
 

@@ -131,7 +131,7 @@ def load(
         raise KeyMapError(f"The checkpoint does not fit ({sum(map(len, problems))} names): {listed}")
     filled = [slot for slot in slots if isinstance(slot, Slot) and not slot.constant]
     arrays = [array for slot in filled for array in _read(slot, given, slot.leaves(module))]
-    arrays = arrays if on_host else [jnp.asarray(array) for array in arrays]
+    arrays = arrays if on_host else jax.device_put(arrays, may_alias=False)
     return eqx.tree_at(lambda tree: [leaf for slot in filled for leaf in slot.leaves(tree)], module, arrays)
 
 

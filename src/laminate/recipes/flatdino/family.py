@@ -1,12 +1,14 @@
 """FlatDINO's two families: the β-VAE and the FSQ tokenizer, of one recipe class."""
 
+from functools import partial
+
 from laminate.recipes.bottleneck import FsqBottleneck, GaussianBottleneck
 from laminate.recipes.embedded import TOKENIZER_NAME
 from laminate.recipes.family import Family, Modules, Names, Rows
 from laminate.recipes.flatdino import fsq_names, vae_names
 from laminate.recipes.flatdino.describe import describe, fsq_name_rows, vae_name_rows
 from laminate.recipes.flatdino.flags import FlatDinoFlags, apply_flags, at_image_size
-from laminate.recipes.flatdino.grammar import EPOCHS, SIZE_LETTERS, Grammar
+from laminate.recipes.flatdino.grammar import EPOCHS, SIZE_LETTERS, Grammar, suggestions
 from laminate.recipes.flatdino.presets import FSQ_PRESETS, VAE_PRESETS, named_fsq, named_vae, vae_like
 from laminate.recipes.flatdino.recipe import FlatDinoRecipe, released
 from laminate.recipes.latent import LatentSpec
@@ -35,11 +37,6 @@ def _options(grammar: Grammar) -> Rows:
     return tuple((f"-{option.usage}", option.meaning) for option in grammar.options)
 
 
-def _has_levels(name: str) -> bool:
-    """The fourth part is written as that of an FSQ name."""
-    return name.split("-")[3:4] != [] and name.split("-")[3].startswith("L")
-
-
 _GLOSSARY: dict[str, Rows] = {
     "variant": tuple((variant, f"{epochs} epochs") for variant, epochs in EPOCHS.items()),
     "sizes": tuple(
@@ -63,6 +60,7 @@ VAE = Family(
         options=_options(vae_names.GRAMMAR),
         parse=named_vae,
         meaning=vae_name_rows,
+        near=partial(suggestions, grammar=vae_names.GRAMMAR),
         variants=_VARIANTS,
         glossary=_GLOSSARY,
     ),
@@ -89,7 +87,7 @@ FSQ = Family(
         options=_options(fsq_names.GRAMMAR),
         parse=named_fsq,
         meaning=fsq_name_rows,
-        resembles=_has_levels,
+        near=partial(suggestions, grammar=fsq_names.GRAMMAR),
         variants=_VARIANTS,
     ),
     text=describe,

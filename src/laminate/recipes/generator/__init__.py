@@ -1,0 +1,1 @@
+"""Generators: diffusion transformers on the latents of a tokenizer, trained by flow matching."""

@@ -28,7 +28,7 @@ GENERATOR = Family(
         options=tuple((f"-{option}", meaning) for option, meaning in names.MEANINGS.items()),
         parse=named_generator,
         meaning=lambda name: names.meanings(names.parse(name)),
-        resembles=lambda name: name.startswith("dit"),
+        near=names.nearest,
     ),
     text=describe,
     modules=_modules,

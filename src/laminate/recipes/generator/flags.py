@@ -15,8 +15,8 @@ class GeneratorFlags(RunFlags):
     """Run, saved folder or hub repository of the tokenizer. Default: runs/embedded-16-128, trained first if need
     be."""
     decoder: str | None = None
-    """What paints the samples that are shown, as in sample.py: a run of decoder.py, a saved folder or hub repository, a
-    published decoder, or none. Default: the run embedded-decoder beside the tokenizer, if it was trained on it."""
+    """What decodes the samples that are shown, as in sample.py: a run of decoder.py, a saved folder or hub repository,
+    a published decoder, or none. Default: the run embedded-decoder beside the tokenizer, if it was trained on it."""
     optimizer: OptimizerKind | None = None
     """adamw, muon or schedule-free. Default: the recipe's."""
     unconditional: bool = False

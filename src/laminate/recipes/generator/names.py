@@ -10,6 +10,8 @@ import re
 from dataclasses import dataclass
 from decimal import Decimal
 
+from laminate.recipes.embedded import GENERATOR_NAME
+
 _SIZES = ("s", "b", "l", "xl")
 _KAPPA = re.compile(r"kappa([0-9]{1,9}\.?[0-9]{0,9}|\.[0-9]{1,9})")
 USAGE = "dit{s|b|l|xl}[-dh][-kappaF][-xpred][-norm]"
@@ -86,11 +88,16 @@ def _plain(value: float) -> str:
     return f"{Decimal(repr(value)):f}".removesuffix(".0")
 
 
-def _refusal(name: str, reason: str) -> str:
+def nearest(name: str) -> list[str]:
+    """The three valid names nearest to `name`; the embedded default, if it is like that."""
     flags = itertools.product(_SIZES, (False, True), (None, 3.0), (False, True), (False, True))
-    known = [format(GeneratorName(*choice)) for choice in flags]
-    nearest = difflib.get_close_matches(name.lower().replace("_", "-"), known, n=3, cutoff=0.0)
+    known, meant = [format(GeneratorName(*choice)) for choice in flags], name.lower().replace("_", "-")
+    fixed = difflib.get_close_matches(meant, [GENERATOR_NAME], cutoff=0.6)
+    return [*fixed, *difflib.get_close_matches(meant, known, n=3, cutoff=0.0)][:3]
+
+
+def _refusal(name: str, reason: str) -> str:
     return (
-        f"Unknown generator experiment {name!r}: {reason}. Did you mean {' or '.join(nearest)}? Names are {USAGE}, "
-        "F a time shift such as 3."
+        f"Unknown generator experiment {name!r}: {reason}. Did you mean {' or '.join(nearest(name))}? Names are "
+        f"{USAGE}, F a time shift such as 3; or {GENERATOR_NAME}."
     )

@@ -7,7 +7,7 @@ from laminate.recipes.augment import CenterCropConfig, ViewConfig
 from laminate.recipes.checks import above, at_least, folder_name, one_of, rate, within
 from laminate.recipes.latent import TokenizerId
 from laminate.recipes.network import VitConfig
-from laminate.recipes.serialization import JSON
+from laminate.recipes.serialization import FOUND, JSON
 from laminate.recipes.training import Optimizer, Schedule
 
 Prediction = Literal["velocity", "data"]
@@ -79,7 +79,7 @@ class GeneratorRecipe:
     """Queries and keys are rotated by their position, beside the position table."""
     guidance: Guidance = field(default_factory=Guidance)
     """How it is sampled unless told otherwise."""
-    tokenizer: TokenizerId | None = None
+    tokenizer: TokenizerId | None = field(default=None, metadata={FOUND: "the tokenizer that is read"})
     """The tokenizer whose latents it is trained on; None before one is chosen."""
     augment: ViewConfig = field(default_factory=lambda: CenterCropConfig(flip_rate=0.5))
     """Centre crop and flip, as RAE and the paper have it; the image size is that of the tokenizer's teacher."""

@@ -1,0 +1,1 @@
+"""Image decoders: latents or patch features to pixels, by reconstruction and an adversary."""

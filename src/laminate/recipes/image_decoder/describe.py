@@ -24,7 +24,7 @@ def describe(recipe: DecoderRecipe) -> Text:
         title=f"Image decoder {recipe.name}{on}",
         header=_header(recipe),
         rows=_rows(recipe),
-        summary=f"Paints images of {recipe.image_size} pixels from {recipe.tokens} {recipe.reads} of "
+        summary=f"Decodes images of {recipe.image_size} pixels from {recipe.tokens} {recipe.reads} of "
         f"{recipe.latent_dim} numbers.",
         card=CardText(
             task="image-to-image",
@@ -41,7 +41,7 @@ def _header(recipe: DecoderRecipe) -> Facts:
     return (
         ("reads", _source(recipe)),
         (
-            "paints",
+            "decodes to",
             f"{recipe.image_size} x {recipe.image_size} pixels, {recipe.grid**2} patches of {recipe.patch_size}",
         ),
         ("losses", f"{recipe.pixels.upper()} + {_perceptual(recipe)}"),
@@ -118,7 +118,7 @@ def _use(recipe: DecoderRecipe) -> tuple[str, ...]:
             "and of no other"
         )
     return (
-        "An image decoder of the Python library laminate (distribution `laminate-jax`): it paints images, trained by "
+        "An image decoder of the Python library laminate (distribution `laminate-jax`): it decodes images, trained by "
         "reconstruction and against a discriminator.",
         "## Use",
         "```sh\npython experiments/sample.py --decoder PATH\n```",

@@ -4,7 +4,7 @@ from laminate.recipes.embedded import DECODER_NAME
 from laminate.recipes.family import Family, Modules, Names
 from laminate.recipes.image_decoder.describe import describe
 from laminate.recipes.image_decoder.flags import DecoderFlags, apply_flags
-from laminate.recipes.image_decoder.presets import PRESETS, USAGE, named_decoder
+from laminate.recipes.image_decoder.presets import PRESETS, USAGE, named_decoder, nearest
 from laminate.recipes.image_decoder.recipe import DecoderRecipe, at_image_size, require_weights
 
 
@@ -29,7 +29,7 @@ IMAGE_DECODER = Family(
             ("rae", "RAE's, from features of a teacher"),
         ),
         parse=named_decoder,
-        resembles=lambda name: name.startswith(("vit-", "rae-")),
+        near=nearest,
     ),
     text=describe,
     modules=_modules,

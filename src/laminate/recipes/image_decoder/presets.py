@@ -1,5 +1,6 @@
 """The recipes that the names of image decoders stand for, and the embedded one."""
 
+import difflib
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -57,6 +58,7 @@ PUBLISHED_LENGTH = Schedule(
     peak=2e-4,
     final=2e-5,
 )
+VIT_SIZES = ("s", "b", "l", "xl")
 RAE_SIZES = {"b": (768, 12, 12, 3072), "l": (1024, 24, 16, 4096), "xl": (1152, 28, 16, 4096)}
 """Width, layers, heads and width of the MLP of RAE's decoders."""
 USAGE = "vit-{s|b|l|xl} (FlatDINO, from latents) or rae-{b|l|xl} (RAE, from features)"
@@ -65,16 +67,29 @@ USAGE = "vit-{s|b|l|xl} (FlatDINO, from latents) or rae-{b|l|xl} (RAE, from feat
 def named_decoder(name: str) -> DecoderRecipe:
     """The recipe of a name that is no preset, before a tokenizer or teacher is chosen.
 
-    Raises `ValueError` with the names there are.
+    Raises `ValueError` with the nearest names.
     """
     family, _, letter = name.partition("-")
-    if family == "vit" and letter in ("s", "b", "l", "xl"):
+    if family == "vit" and letter in VIT_SIZES:
         size = SIZES[letter]
         network = VitConfig(size.dim, size.depth, size.heads, 8 * size.dim // 3, positions="learned")
         return DecoderRecipe(name=name, network=network, patch_size=16, schedule=PUBLISHED_LENGTH)
     if family == "rae" and letter in RAE_SIZES:
         return _rae(name, *RAE_SIZES[letter])
-    raise ValueError(f"Unknown decoder experiment {name!r}. Names are {USAGE}, or embedded-decoder.")
+    raise ValueError(
+        f"Unknown decoder experiment {name!r}. Did you mean {' or '.join(nearest(name))}? Names are {USAGE}, or "
+        f"{DECODER_NAME}."
+    )
+
+
+def nearest(name: str) -> list[str]:
+    """The three valid names nearest to `name`, the embedded default among them."""
+    known = [
+        DECODER_NAME,
+        *(f"vit-{letter}" for letter in VIT_SIZES),
+        *(f"rae-{letter}" for letter in RAE_SIZES),
+    ]
+    return difflib.get_close_matches(name.lower().replace("_", "-"), known, n=3, cutoff=0.0)
 
 
 def _rae(name: str, dim: int, depth: int, heads: int, hidden: int) -> DecoderRecipe:

@@ -7,7 +7,7 @@ from laminate.recipes.augment import SquashCropConfig, ViewConfig
 from laminate.recipes.checks import above, at_least, folder_name, one_of, rate, within
 from laminate.recipes.latent import LatentSpec, TokenizerId, for_latents
 from laminate.recipes.network import TeacherConfig, VitConfig
-from laminate.recipes.serialization import JSON
+from laminate.recipes.serialization import FOUND, JSON
 from laminate.recipes.training import Optimizer, Schedule, StepCounts
 
 Reads = Literal["latents", "features"]
@@ -47,7 +47,7 @@ class Perceptual:
     """Beside the pixel loss."""
     source: str = ""
     """File or folder of the LPIPS weights."""
-    weights: str = ""
+    weights: str = field(default="", metadata={FOUND: "the weights at perceptual.source"})
     """SHA-256 of the LPIPS weights; empty until they are read."""
 
     def __post_init__(self) -> None:
@@ -65,7 +65,7 @@ class Adversary:
     adversary."""
     source: str = "dino-s8"
     """The frozen DINO: a known name, file or folder."""
-    weights: str = ""
+    weights: str = field(default="", metadata={FOUND: "the weights at adversary.source"})
     """SHA-256 of its weights; empty until they are read, and for the other kinds."""
     antialias: bool = True
     """Images are resized to what DINO sees with a low-pass filter (FlatDINO), or without (RAE)."""
@@ -138,7 +138,7 @@ class Adversary:
 
 @dataclass(frozen=True)
 class DecoderRecipe:
-    """What is read, the network that paints it, the losses, and how they are trained.
+    """What is read, the network that decodes it, the losses, and how they are trained.
 
     `tokens`, `latent_dim`, `tokenizer` and the image size are those of the tokenizer: `for_tokenizer` and
     `for_features` set them.
@@ -161,20 +161,20 @@ class DecoderRecipe:
     """Tokens that are read."""
     latent_dim: int = field(default=128, metadata={JSON: "features"})
     """Numbers per token."""
-    tokenizer: TokenizerId | None = None
+    tokenizer: TokenizerId | None = field(default=None, metadata={FOUND: "the tokenizer that is read"})
     """The tokenizer whose latents are read; None before one is chosen, and for features."""
     noise: Noise = field(default_factory=Noise)
     """What makes the latents noisy in training."""
     pixels: Pixels = "l1"
     """Loss between pixels."""
     clip: bool = True
-    """Painted pixels beyond [0, 1] are clipped before networks look at them (FlatDINO); RAE's are not."""
+    """Decoded pixels beyond [0, 1] are clipped before networks look at them (FlatDINO); RAE's are not."""
     perceptual: Perceptual = field(default_factory=Perceptual)
     """Loss between what networks see."""
     adversary: Adversary = field(default_factory=Adversary)
     """The discriminator."""
     augment: ViewConfig = field(default_factory=SquashCropConfig)
-    """What training sees of an image; the image size is also that of what is painted."""
+    """What training sees of an image; the image size is also that of what is decoded."""
     optimizer: Optimizer = field(
         default_factory=lambda: Optimizer(
             betas=(0.9, 0.95), weight_decay=0.0, clip_norm=None, ema_decay=0.9978
@@ -201,7 +201,7 @@ class DecoderRecipe:
         if self.reads == "features" and (self.teacher is None or self.teacher.grid != self.grid):
             grid = "none" if self.teacher is None else f"{self.teacher.grid} x {self.teacher.grid}"
             raise ValueError(
-                f"A decoder of features paints one patch for each of them: the teacher's grid is {grid}, and images "
+                f"A decoder of features makes one patch for each of them: the teacher's grid is {grid}, and images "
                 f"of {self.image_size} pixels have {self.grid} x {self.grid} patches of {self.patch_size}."
             )
         for name in ("discriminator_start", "adversarial_start"):
