@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 import tyro
+from PIL import Image
 
 from laminate.cli.command import training_command
 from laminate.cli.encode_flags import EncodeFlags
@@ -21,6 +22,7 @@ from laminate.data.options import SourceOptions
 from laminate.pretrained.__main__ import Command as PretrainedCommand
 from laminate.recipes.__main__ import main as recipes_main
 from laminate.recipes.families import families, family_of_script, to_json
+from laminate.recipes.flatdino.family import VAE
 from laminate.recipes.flatdino.modules import flatdino
 from laminate.recipes.flatdino.presets import embedded_vae
 from laminate.recipes.resolve import RECIPE_FILE
@@ -140,15 +142,17 @@ def finished_run(tmp_path, monkeypatch) -> Path:
     weights = jax.tree.map(lambda leaf: jnp.full(leaf.shape, 0.5, leaf.dtype), shapes)
     save_pretrained(weights, run / "tokenizer", recipe=recipe)
     monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (50, 40), "orange").save("cat.jpg")
     return run
 
 
 def test_the_modules_of_the_readme_run(finished_run):
-    shapes: dict[str, tuple[int, ...]] = {}
+    shapes: list[tuple[int, ...]] = []
     for snippet in fences("python"):
         names: dict[str, object] = {}
         exec(compile(snippet, "README.md", "exec"), names)
-        shapes |= {name: value.shape for name, value in names.items() if isinstance(value, jax.Array)}
-    assert shapes["tokens"] == (8, 16, 64)
-    assert shapes["latents"] == (16, 128)
-    assert shapes["rebuilt"] == (16, 768)
+        shapes += [value.shape for name, value in names.items() if name == "tokens"]
+    latent = VAE.latent(embedded_vae())
+    assert shapes == [(8, 16, 64), (latent.tokens, latent.latent_dim)]
+    with Image.open("again.png") as again:
+        assert again.size == (latent.image_size,) * 2

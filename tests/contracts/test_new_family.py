@@ -92,7 +92,7 @@ def test_another_recipe_in_its_folder_is_refused_with_the_field_that_differs(
 def test_what_is_saved_is_loaded_and_is_a_tokenizer_for_everyone_else(trained):
     loaded = load_tokenizer(trained)
     assert (loaded.latent.tokens, loaded.latent.latent_dim, loaded.latent.teacher) == (16, 5, None)
-    model = laminate.from_pretrained(trained)
+    model = laminate.from_pretrained(trained).model
     image = jnp.asarray(np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8))
     latents = model.encode({"image": image}, dtype=jnp.dtype(jnp.float32))
     assert latents.shape == (16, 5)

@@ -1,16 +1,22 @@
 """A trained tokenizer for whoever reads its latents: found, loaded, and seen to be one."""
 
 import os
+from pathlib import Path
 
 from laminate.recipes.families import family_of
 from laminate.recipes.latent import LoadedTokenizer, TokenizerId
-from laminate.recipes.network import AttentionKernel
+from laminate.recipes.network import AttentionKernel, Remat
 from laminate.runs.pretrained import load_pretrained, require_there
 from laminate.train.export import content_hash
 
 
 def load_tokenizer(
-    source: str | os.PathLike[str], *, codes: bool = False, kernel: AttentionKernel = "xla"
+    source: str | os.PathLike[str],
+    *,
+    codes: bool = False,
+    kernel: AttentionKernel = "xla",
+    remat: Remat = "none",
+    cache: Path | None = None,
 ) -> LoadedTokenizer:
     """The tokenizer in a run, a saved folder or a hub repository; with `codes` its latents may be whole numbers.
 
@@ -20,7 +26,7 @@ def load_tokenizer(
     """
     where = os.fspath(source)
     require_there(where)
-    found = load_pretrained(source, kernel=kernel)
+    found = load_pretrained(source, kernel=kernel, remat=remat, cache=cache)
     family = family_of(found.recipe)
     if family.latent is None:
         raise ValueError(

@@ -8,7 +8,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -39,14 +39,31 @@ class Pretrained:
     """A saved model, the recipe that it is built by, and all that its `config.json` says."""
 
     model: Any
+    """A pytree of arrays (`equinox.Module`)."""
     recipe: Any
     config: dict[str, Any]
 
 
+@runtime_checkable
+class HasNetwork(Protocol):
+    """What `from_pretrained` gives: a trained network, and the recipe that describes it."""
+
+    @property
+    def model(self) -> eqx.Module: ...
+    @property
+    def recipe(self) -> Recipe: ...
+
+
 def save_pretrained(
-    model: Any, folder: str | os.PathLike[str], *, recipe: Recipe, card: Card = _NO_CARD
+    model: eqx.Module | HasNetwork,
+    folder: str | os.PathLike[str],
+    *,
+    recipe: Recipe | None = None,
+    card: Card = _NO_CARD,
 ) -> epath.Path:
     """Write `model`, which `recipe` describes, into `folder` for others to load; the folder's path.
+
+    `model` is a trained network, or what `from_pretrained` or `load_pretrained` gave, which has its recipe with it.
 
     Each file is whole or not there. `config.json`, which names the hash of the weights, comes last, so what was
     interrupted is refused by whoever reads it. Other files in the folder stay.
@@ -55,6 +72,12 @@ def save_pretrained(
         ValueError: the recipe describes another model, or an array holds a NaN or an infinity.
         UnwritableError: the folder cannot be written.
     """
+    if isinstance(model, HasNetwork):
+        model, recipe = model.model, recipe or model.recipe
+    if recipe is None:
+        raise ValueError(
+            f"A {type(model).__name__} does not say how it is built: save_pretrained(model, folder, recipe=...)."
+        )
     arrays = {name: np.asarray(leaf) for name, leaf in named_weights(model).items()}
     fill(_shapes(recipe), arrays, f"The recipe {recipe.name!r}")
     require_finite(arrays, f"The model of {recipe.name!r} is not saved")
@@ -73,21 +96,6 @@ def save_pretrained(
     return place
 
 
-def from_pretrained(
-    source: str | os.PathLike[str],
-    *,
-    kernel: AttentionKernel = "xla",
-    remat: Remat = "none",
-    cache: Path | None = None,
-) -> Any:
-    """The tokenizer, with the statistics of its latents, or the generator that `save_pretrained` wrote.
-
-    `source` is its folder, the folder of a finished run, or a repository ORGANISATION/NAME[@REVISION] of the Hugging
-    Face hub. `kernel` and `remat` say how attention and the backward pass are computed. Raises as `load_pretrained`.
-    """
-    return load_pretrained(source, kernel=kernel, remat=remat, cache=cache).model
-
-
 def load_pretrained(
     source: str | os.PathLike[str],
     *,
@@ -95,7 +103,18 @@ def load_pretrained(
     remat: Remat = "none",
     cache: Path | None = None,
 ) -> Pretrained:
-    """`from_pretrained` with the recipe and the config.
+    """What `save_pretrained` wrote, of any kind: the trained network alone, its recipe, and what its config says.
+
+    Of a tokenizer that is the network between features and latents, for which `from_pretrained` gives more: images in,
+    images out. Of a generator it is the network that flow matching trained, `network(x, t, label)`, and of an image
+    decoder the one from latents to pixels, `network(latents)`.
+
+    Args:
+        source: A folder that `save_pretrained` wrote, the folder of a finished run, or a repository
+            ORGANISATION/NAME[@REVISION] of the Hugging Face hub.
+        kernel: How attention is computed.
+        remat: What a backward pass computes again.
+        cache: Where files of the hub are kept; the hub's own place by default.
 
     Raises:
         ValueError: the weights are damaged, of another format, or do not fit their recipe.
