@@ -16,6 +16,7 @@ from PIL import Image
 
 from laminate.cli.command import training_command
 from laminate.cli.encode_flags import EncodeFlags
+from laminate.cli.roundtrip_flags import RoundtripFlags
 from laminate.cli.sample_flags import SampleFlags
 from laminate.data.__main__ import Command
 from laminate.data.options import SourceOptions
@@ -96,6 +97,8 @@ def test_the_commands_name_files_and_flags_that_exist(command, monkeypatch):
         assert script.is_file()
         if script.name == "encode.py":
             tyro.cli(EncodeFlags, args=arguments[1:])
+        if script.name == "roundtrip.py":
+            tyro.cli(RoundtripFlags, args=arguments[1:])
         if script.name == "sample.py" or family_of_script(script.name) is not None:
             check_training(script.name, arguments[1:])
 
@@ -104,7 +107,13 @@ def test_every_flag_that_is_named_exists():
     """Those of the FlatDINO code stand in the left column of their table and nowhere else."""
     ours = {
         f"--{name.replace('_', '-')}"
-        for flags in (*(family.flags for family in families()), EncodeFlags, SampleFlags, SourceOptions)
+        for flags in (
+            *(family.flags for family in families()),
+            EncodeFlags,
+            SampleFlags,
+            RoundtripFlags,
+            SourceOptions,
+        )
         for name in flags.__dataclass_fields__
     }
     ours |= {"--no-checkpoint", "--help", "--out", "--batch-size"}

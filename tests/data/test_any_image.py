@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from laminate.data.any_image import file_bytes, one_or_many
+from laminate.data.any_image import file_bytes, one_or_many, viewed
 from laminate.data.decode import ImageError, decode_image
 from laminate.data.options import MAX_PIXELS
 from laminate.recipes.augment import (
@@ -22,6 +22,7 @@ from laminate.recipes.augment import (
 )
 
 RNG = np.random.default_rng(3)
+VIEW = SquashConfig(6).transform()
 COLOURS = RNG.integers(0, 256, (5, 7, 3), np.uint8)
 
 
@@ -119,6 +120,7 @@ WRONG = {
     "no number": (np.full((4, 5, 3), np.nan), "numbers from nan to nan"),
     "integers": (np.zeros((4, 5, 3), np.int64), "of int64; an image is uint8 from 0 to 255, or floats"),
     "no image": (b"hello", "no readable image in these 5 bytes"),
+    "half an image": (b"\x89PNG\r\n\x1a\n", "no readable image in these 8 bytes"),
     "a mode of numbers": (Image.new("F", (3, 4)), "mode F holds numbers whose range nothing states"),
     "a picture of nothing": (Image.new("RGB", (0, 4)), "a picture of 0 x 4 pixels has none"),
     "a bomb": (Image.new("1", (MAX_PIXELS // 8 + 1, 8)), "header claims .* pixels"),
@@ -129,13 +131,13 @@ WRONG = {
 def test_what_is_no_image_is_refused_with_what_it_is(case):
     image, expected = WRONG[case]
     with pytest.raises(ImageError, match=f"^the cat: .*{expected}"):
-        file_bytes(image, name="the cat")
+        viewed(image, VIEW, name="the cat")
 
 
 def test_a_path_is_named_in_what_is_wrong_with_it(tmp_path):
     (tmp_path / "cat.jpg").write_bytes(b"\xff\xd8\xffhello")
     with pytest.raises(ImageError, match=r"cat\.jpg: no readable image"):
-        file_bytes(tmp_path / "cat.jpg")
+        viewed(tmp_path / "cat.jpg", VIEW)
     with pytest.raises(FileNotFoundError, match=r"there is no image .*dog\.jpg"):
         file_bytes(str(tmp_path / "dog.jpg"))
     with pytest.raises(IsADirectoryError, match="is a folder: give the images in it"):

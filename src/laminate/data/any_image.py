@@ -13,6 +13,8 @@ import numpy as np
 from etils import epath
 from PIL import Image
 
+from laminate.data.augment import Augment
+from laminate.data.batch import Arrays
 from laminate.data.decode import ImageError, check_limits
 from laminate.data.records import MAX_IMAGE_BYTES
 
@@ -68,23 +70,29 @@ def one_or_many(given: object) -> tuple[list[AnyImage], bool]:
     return images, True
 
 
-def file_bytes(image: AnyImage, *, name: str = "") -> bytes:
-    """`image` as the bytes of an image file, which is not decoded yet.
-
-    Of a path, what the file holds; of a Pillow image, its present frame, with its EXIF orientation. Floats are rounded
-    to 8 bits.
+def viewed(image: AnyImage, view: Augment, *, name: str = "") -> Arrays:
+    """What `view` makes of an image, without randomness.
 
     Raises:
-      ImageError: more pixels than allowed, no image, or an array that is none; the message begins with `name` or the
-        path.
+      ImageError: no image, a damaged one, one of too many pixels, or an array that is none; the message begins with
+        `name`, or with the path.
       FileNotFoundError: there is no such file.
     """
     where = name or (os.fspath(image) if isinstance(image, str | os.PathLike) else "")
     try:
-        data = _bytes(image)
-        check_limits(data)
+        return view(file_bytes(image), np.random.default_rng(0))
     except ImageError as error:
         raise ImageError(f"{where}: {error}" if where else f"{error}") from error
+
+
+def file_bytes(image: AnyImage) -> bytes:
+    """`image` as the bytes of an image file, which is not decoded yet.
+
+    Of a path, what the file holds; of a Pillow image, its present frame, with its EXIF orientation. Floats are rounded
+    to 8 bits. Raises as `viewed`.
+    """
+    data = _bytes(image)
+    check_limits(data)
     return data
 
 

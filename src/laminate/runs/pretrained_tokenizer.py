@@ -11,7 +11,8 @@ import numpy as np
 from jaxtyping import Array, Float
 from PIL import Image
 
-from laminate.data.any_image import AnyImage, HasArray, file_bytes, one_or_many
+from laminate.data.any_image import AnyImage, HasArray, one_or_many, viewed
+from laminate.data.augment import Augment
 from laminate.data.batch import Arrays, stack
 from laminate.pretrained.features import FEATURES
 from laminate.recipes.family import Recipe
@@ -223,7 +224,7 @@ class PretrainedTokenizer:
         return found
 
     @cached_property
-    def _transform(self) -> Callable[[bytes, np.random.Generator], Arrays]:
+    def _transform(self) -> Augment:
         return self._view.transform()
 
     @property
@@ -233,7 +234,7 @@ class PretrainedTokenizer:
         return f"{list(self.token_shape)} {kind}"
 
     def _example(self, image: AnyImage, name: str) -> Arrays:
-        return self._transform(file_bytes(image, name=name), np.random.default_rng(0))
+        return viewed(image, self._transform, name=name)
 
     def _encoded(self, examples: list[Arrays]) -> Array:
         run = partial(_tokens, self._encoding, codes=self.latent.codes, dtype=self.dtype)
