@@ -19,6 +19,7 @@ if __name__ == "__main__":  # before the imports below, which --help need not wa
 import contextlib
 import importlib.util
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,8 +39,11 @@ from laminate.flow import EULER, HEUN, RK4, Interval, time_grid
 from laminate.parallel.hosts import is_first
 from laminate.parallel.mesh import build_mesh
 from laminate.parallel.sharding import place
+from laminate.recipes.flags import EMBEDDED
 from laminate.recipes.generator.family import GENERATOR
 from laminate.recipes.modules import image_tokenizer
+from laminate.recipes.run_names import run_name
+from laminate.runs.data_place import find_data
 from laminate.runs.devices import compute_dtype, open_devices
 from laminate.runs.exit_codes import FAILED, say, training_errors, user_errors
 from laminate.runs.experiment import trained_first
@@ -115,7 +119,7 @@ def open_sampler(flags, source):
         device_batch_size=flags.device_batch_size,
         weak=None if weak is None else weak.network,
     )
-    means = f"painted by {chosen.said}; mesh {shape} (data x fsdp), {devices}"
+    means = f"latents of {loaded.source}, painted by {chosen.said}; mesh {shape} (data x fsdp), {devices}"
     return sampler, generator.recipe, means
 
 
@@ -180,9 +184,21 @@ def write_interpolation(sampler, latents, out, flags):
 # 4. Evaluation: classifiers fitted on the training images, which know no more than that, and how near those are
 
 
-def require_checkable(flags, recipe):
+def with_checked_data(flags, source, recipe):
+    """`flags` with the data that `--check` needs: those of the generator's run unless they are named."""
     if not flags.check:
-        return
+        return flags
+    found = find_data(source) if flags.data is None else None
+    if found is not None:
+        reading = found.reading if flags.reading == AS_IT_SAYS else flags.reading
+        flags = replace(flags, data=found.source, reading=reading)
+        say(f"data: {found.source}, those of {found.run}", primary=is_first())
+    flags = replace(flags, data=flags.data or EMBEDDED)
+    require_checkable(flags, recipe)
+    return flags
+
+
+def require_checkable(flags, recipe):
     classes = len(open_splits(flags.data, options=flags.reading)["train"].manifest.classes)
     if recipe.classes == 0 or recipe.classes != classes:
         raise ValueError(
@@ -233,12 +249,14 @@ def main(flags):
         )
         sampler, recipe, means = open_sampler(flags, source)
         labels, params = make_labels(flags, recipe), make_params(flags, recipe)
-        require_checkable(flags, recipe)
+        flags = with_checked_data(flags, source, recipe)
         out = epath.Path(flags.out or default_folder(source))
         make_folder(out)
     steps = "adaptive steps" if flags.solver == "adaptive" else f"{int(params.grid.intervals)} steps"
+    trained_on = find_data(source)
+    name = recipe.name if trained_on is None else run_name(recipe.name, trained_on.label)
     say(
-        f"{len(labels)} images of {recipe.name}: {flags.solver}, {steps}, guidance {float(params.scale):g}; {means}",
+        f"{len(labels)} images of {name}: {flags.solver}, {steps}, guidance {float(params.scale):g}; {means}",
         primary=is_first(),
     )
     with training_errors("sample.py"):

@@ -67,7 +67,7 @@ def test_it_trains_and_leaves_weights_a_card_and_a_report(trained):
     card = (trained / "tokenizer" / "README.md").read_text()
     assert "pipeline_tag: image-to-image\ntags: [jax, equinox, image-tokenizer, toy]\n" in card
     page = (trained / "report.html").read_text()
-    assert "<h1>Patch autoencoder patches-4-5</h1>" in page and "16 tokens of 5" in page
+    assert "<h1>Patch autoencoder patches-4-5 on pictures-" in page and "16 tokens of 5" in page
     assert (trained / "pairs.png").stat().st_size > 1000
     assert json.loads((trained / "recipe.json").read_text())["family"] == "toy"
 

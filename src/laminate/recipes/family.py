@@ -55,7 +55,8 @@ class Names(Generic[R]):
 
     `parse` reads those that follow a grammar and raises `ValueError` with the nearest ones; `meaning` says what their
     parts are. `resembles` tells a misspelt name of this family from one of another. `variants` change the recipe of
-    any name. `glossary` are the words of which names are made.
+    any name. `glossary` are the words of which names are made. `photographs`
+    are the presets for one's own photographs at larger sizes than the default's, and what each costs.
     """
 
     presets: Mapping[str, Callable[[], R]]
@@ -67,6 +68,7 @@ class Names(Generic[R]):
     resembles: Callable[[str], bool] = lambda name: False
     variants: Mapping[str, Callable[[R], R]] = field(default_factory=lambda: {"paper": _as_it_is})
     glossary: Mapping[str, Rows] = field(default_factory=dict[str, Rows])
+    photographs: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def recipe(self, name: str, variant: str = "paper") -> R:
         """The recipe of `name`. Raises `ValueError` with the nearest names."""
@@ -92,7 +94,10 @@ class Names(Generic[R]):
     def rows(self, name: str) -> Rows:
         """(part of the name, meaning, value) from left to right."""
         if name in self.presets or self.meaning is None:
-            return ((name, "a fixed name", "all values are below"),)
+            said = self.photographs.get(name)
+            return (
+                (name, "a fixed name" if said is None else f"a fixed name: {said}", "all values are below"),
+            )
         return self.meaning(name)
 
 

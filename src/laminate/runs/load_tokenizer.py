@@ -37,5 +37,5 @@ def load_tokenizer(
         raise ValueError(
             f"{where} is an FSQ tokenizer, whose latents are whole numbers: flow matching needs those of vae.py."
         )
-    identity = TokenizerId(found.recipe.name, content_hash(found.model))
-    return LoadedTokenizer(found.model, found.recipe, latent, where, identity)
+    identity = TokenizerId(found.name, content_hash(found.model))
+    return LoadedTokenizer(found.model, found.recipe, latent, where, identity, found.data_label)

@@ -24,6 +24,7 @@ from laminate.pretrained.tensors import require_finite
 from laminate.recipes.families import family_of, from_tree, to_tree
 from laminate.recipes.family import Recipe
 from laminate.recipes.network import PLAIN, AttentionKernel, Compute, Remat
+from laminate.recipes.run_names import is_label, run_name
 from laminate.runs.model_card import CARD, Card, card_text
 from laminate.storage.writing import UnwritableError, cause, make_folder, write_atomically
 from laminate.train.durable import absolute
@@ -42,6 +43,18 @@ class Pretrained:
     """A pytree of arrays (`equinox.Module`)."""
     recipe: Any
     config: dict[str, Any]
+
+    @property
+    def data_label(self) -> str:
+        """The name and a short hash of the data that it was trained on; nothing for the embedded images."""
+        data = self.config.get("data")
+        label = data.get("label") if isinstance(data, dict) else None
+        return f"{label}" if is_label(label) else ""
+
+    @property
+    def name(self) -> str:
+        """The name of its training: that of the recipe, and of data other than the embedded images."""
+        return run_name(self.recipe.name, self.data_label)
 
 
 @runtime_checkable
@@ -186,7 +199,7 @@ def _config(recipe: Recipe, card: Card, digest: str, numbers: int) -> dict[str, 
         "family": family_of(recipe).tag,
         "weights": {"file": MODEL, "sha256": digest, "numbers": numbers},
         "licence": card.licence,
-        "data": {"name": card.data, "licence": card.data_licence},
+        "data": {"name": card.data, "licence": card.data_licence, "label": card.data_label},
         "metrics": dict(card.metrics),
         "command": card.command,
         "recipe": to_tree(recipe),
