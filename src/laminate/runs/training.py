@@ -276,9 +276,11 @@ def _left_out(run: Run) -> Facts:
 
 def _remembered(run: Run) -> Facts:
     """Where the data were found, if no flag named them, and whether they are those of then."""
-    if run.data is None or not run.data.label:
+    if run.data is None:
         return ()
     same = run.data.fingerprint == run.training.manifest.fingerprint
+    if same and not run.data_label:
+        return ()
     changed = "" if same else ", which have changed since: images were added, taken away or replaced"
     return (("", f"the data of {run.data.run}{changed}"),)
 
