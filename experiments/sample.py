@@ -19,7 +19,6 @@ if __name__ == "__main__":  # before the imports below, which --help need not wa
 import contextlib
 import importlib.util
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -39,11 +38,10 @@ from laminate.flow import EULER, HEUN, RK4, Interval, time_grid
 from laminate.parallel.hosts import is_first
 from laminate.parallel.mesh import build_mesh
 from laminate.parallel.sharding import place
-from laminate.recipes.flags import EMBEDDED
 from laminate.recipes.generator.family import GENERATOR
 from laminate.recipes.modules import image_tokenizer
 from laminate.recipes.run_names import run_name
-from laminate.runs.data_place import find_data
+from laminate.runs.data_place import data_of, find_data
 from laminate.runs.devices import compute_dtype, open_devices
 from laminate.runs.exit_codes import FAILED, say, training_errors, user_errors
 from laminate.runs.experiment import trained_first
@@ -188,12 +186,9 @@ def with_checked_data(flags, source, recipe):
     """`flags` with the data that `--check` needs: those of the generator's run unless they are named."""
     if not flags.check:
         return flags
-    found = find_data(source) if flags.data is None else None
+    flags, found = data_of(flags, source)
     if found is not None:
-        reading = found.reading if flags.reading == AS_IT_SAYS else flags.reading
-        flags = replace(flags, data=found.source, reading=reading)
         say(f"data: {found.source}, those of {found.run}", primary=is_first())
-    flags = replace(flags, data=flags.data or EMBEDDED)
     require_checkable(flags, recipe)
     return flags
 

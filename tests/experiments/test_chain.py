@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from laminate.cli.command import training_command
+from laminate.cli.encode_flags import EncodeFlags
 from laminate.cli.sample_flags import SampleFlags
-from laminate.data.options import SourceOptions
+from laminate.data.options import AS_IT_SAYS, SourceOptions
 from laminate.recipes.families import to_json
 from laminate.recipes.flags import RunFlags
 from laminate.recipes.flatdino.family import VAE
@@ -170,6 +171,15 @@ def test_where_nothing_says_what_a_tokenizer_of_other_data_was_trained_on_the_da
         with_data(flags, elsewhere)
     given = RunFlags(data=str(photos))
     assert with_data(given, elsewhere) == (given, None)
+
+
+def test_latents_are_made_of_what_their_tokenizer_was_trained_on(photos, here, capsys):
+    write_tokenizer(here / "runs" / "mine" / "tokenizer")
+    note_data(load_path(here / "runs" / "mine"), str(photos), AS_IT_SAYS, "0123456789")
+    flags = EncodeFlags(out=here / "latents", what="latents", tokenizer="runs/mine", mesh="1", data_workers=1)
+    experiment("encode").main(flags)
+    said = capsys.readouterr().err
+    assert f"data: {photos}, those of runs/mine\n" in said and "train 22, validation 2" in said
 
 
 def test_data_are_noted_from_the_root_with_how_they_are_read(here):

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import os
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from etils import epath
 
@@ -17,7 +17,20 @@ from laminate.storage.strict_json import Field, JsonError, read_json
 from laminate.storage.writing import write_atomically
 
 FILE = "data.json"
-F = TypeVar("F", bound=RunFlags)
+
+
+@runtime_checkable
+class ReadsData(Protocol):
+    """The flags of a command that opens data."""
+
+    @property
+    def data(self) -> str | None: ...
+    @property
+    def reading(self) -> SourceOptions: ...
+
+
+F = TypeVar("F", bound=ReadsData)
+R = TypeVar("R", bound=RunFlags)
 
 
 @dataclass(frozen=True)
@@ -75,22 +88,35 @@ def _reading(noted: Field) -> SourceOptions:
     return SourceOptions(**noted.members())
 
 
-def with_data(flags: F, tokenizer: LoadedTokenizer | None) -> tuple[F, DataPlace | None]:
-    """`flags` with data, and where those were found if the flags name none: in the run that goes on, or in that of the
-    tokenizer whose latents are read. Without either, the embedded images.
-
-    Raises ValueError if the tokenizer was trained on others, and nothing says where they are.
-    """
+def data_of(flags: F, *places: str | None) -> tuple[F, DataPlace | None]:
+    """`flags` with data, and where those were found if the flags name none: in the first of the runs at `places` that
+    says what it was trained on. Without any, the embedded images."""
     if flags.data is not None:
         return flags, None
-    for place in (flags.run_dir, None if tokenizer is None else tokenizer.source):
+    for place in places:
         found = None if place is None else find_data(place)
         if found is not None:
             reading = found.reading if flags.reading == AS_IT_SAYS else flags.reading
-            return dataclasses.replace(flags, data=found.source, reading=reading), found
-    if tokenizer is not None and tokenizer.data_label:
+            return _replaced(flags, found.source, reading), found
+    return _replaced(flags, EMBEDDED, flags.reading), None
+
+
+def with_data(flags: R, tokenizer: LoadedTokenizer | None) -> tuple[R, DataPlace | None]:
+    """`data_of` the run that goes on, or of the tokenizer whose latents are read.
+
+    Raises ValueError if the tokenizer was trained on other images than the embedded ones, and nothing says where they
+    are.
+    """
+    if flags.data is not None or tokenizer is None:
+        return data_of(flags, flags.run_dir)
+    made, found = data_of(flags, flags.run_dir, tokenizer.source)
+    if found is None and tokenizer.data_label:
         raise ValueError(
             f"The tokenizer {tokenizer.source} was trained on {tokenizer.data_label}, and no {FILE} beside it says "
             "where that is: give --data."
         )
-    return dataclasses.replace(flags, data=EMBEDDED), None
+    return made, found
+
+
+def _replaced(flags: F, data: str, reading: SourceOptions) -> F:
+    return dataclasses.replace(flags, data=data, reading=reading)  # pyright: ignore[reportArgumentType, reportCallIssue, reportUnknownVariableType]
