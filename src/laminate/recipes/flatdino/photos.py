@@ -38,7 +38,7 @@ PHOTOS: dict[str, Callable[[], FlatDinoRecipe]] = {
 }
 
 COSTS = {
-    "photos-128": "your photographs at 128 x 128 pixels, offline; 13 minutes on two cores",
-    "photos-256": "your photographs at 256 x 256 pixels, offline; 15 minutes on two cores",
+    "photos-128": "your photographs at 128 x 128 pixels, offline; 20 minutes on two cores",
+    "photos-256": "your photographs at 256 x 256 pixels, offline; 20 minutes on two cores",
 }
 """What each of them is, and how long it takes."""
