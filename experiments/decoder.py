@@ -39,6 +39,7 @@ from laminate.runs.experiment import trained_first
 from laminate.runs.load_tokenizer import load_tokenizer
 from laminate.runs.setup import setup
 from laminate.runs.task import GanTask, Task
+from laminate.runs.tokenizer_place import tokenizer_of_run
 from laminate.runs.training import Best, conclude, train
 from laminate.train.gan_objectives import GanObjectives
 
@@ -184,7 +185,13 @@ def main(flags, recipe):
         open_devices(flags)
         tokenizer = None
         if recipe.reads == "latents":
-            source = trained_first(flags.tokenizer, VAE, flags, beside=__file__, what="tokenizer")
+            source = trained_first(
+                flags.tokenizer or tokenizer_of_run(flags, recipe),
+                VAE,
+                flags,
+                beside=__file__,
+                what="tokenizer",
+            )
             tokenizer = load_tokenizer(source, codes=True, kernel=flags.attention)
         networks = lambda recipe: None if flags.inception is None else inception(flags.inception)
         run = setup(flags, recipe, tokenizer=tokenizer, beside=networks)

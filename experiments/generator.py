@@ -1,7 +1,7 @@
 """A generator by flow matching on the latents of a tokenizer: LightningDiT or DiT^DH (arXiv:2602.04873, section 4.3).
 
     python experiments/generator.py                                   a laptop, on the tokenizer that vae.py left
-    python experiments/generator.py --tokenizer runs/photos --data ~/photos --run-dir runs/photos-dit
+    python experiments/generator.py --tokenizer runs/photos           on one of your own, and on the data of its run
     python experiments/generator.py --experiment ditxl-kappa3 --tokenizer runs/long-32-bl-128 --mesh 4x8
                                                                       the paper's network, on a tokenizer of your own
 
@@ -36,6 +36,7 @@ from laminate.runs.load_decoder import find_decoder
 from laminate.runs.load_tokenizer import load_tokenizer
 from laminate.runs.setup import setup
 from laminate.runs.task import Task
+from laminate.runs.tokenizer_place import tokenizer_of_run
 from laminate.runs.training import conclude, train
 from laminate.tokenizers.latent_decoders import OwnLatentDecoder
 
@@ -126,11 +127,13 @@ def main(flags, recipe):
     with user_errors("generator.py"):
         # 5. Tokenizer, data, devices and run folder
         open_devices(flags)  # before the tokenizer's arrays, or a CPU has no simulated devices
-        source = trained_first(flags.tokenizer, VAE, flags, beside=__file__, what="tokenizer")
+        source = trained_first(
+            flags.tokenizer or tokenizer_of_run(flags, recipe), VAE, flags, beside=__file__, what="tokenizer"
+        )
         tokenizer = load_tokenizer(source, kernel=flags.attention)
         decoder = find_decoder(flags.decoder, tokenizer, kernel=flags.attention)
         run = setup(flags, recipe, tokenizer=tokenizer)
-    say(f"samples: decoded by {decoder.said}", primary=is_first())
+    say(f"tokenizer: {source}; samples: decoded by {decoder.said}", primary=is_first())
     with run.folder, training_errors("generator.py"):
         grids = make_grids(run, decoder)
         trained = train(

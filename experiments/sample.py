@@ -40,6 +40,8 @@ from laminate.parallel.mesh import build_mesh
 from laminate.parallel.sharding import place
 from laminate.recipes.generator.family import GENERATOR
 from laminate.recipes.modules import image_tokenizer
+from laminate.recipes.run_names import run_name
+from laminate.runs.data_place import data_of, find_data
 from laminate.runs.devices import compute_dtype, open_devices
 from laminate.runs.exit_codes import FAILED, say, training_errors, user_errors
 from laminate.runs.experiment import trained_first
@@ -115,7 +117,7 @@ def open_sampler(flags, source):
         device_batch_size=flags.device_batch_size,
         weak=None if weak is None else weak.network,
     )
-    means = f"decoded by {chosen.said}; mesh {shape} (data x fsdp), {devices}"
+    means = f"latents of {loaded.source}, decoded by {chosen.said}; mesh {shape} (data x fsdp), {devices}"
     return sampler, generator.recipe, means
 
 
@@ -180,9 +182,18 @@ def write_interpolation(sampler, latents, out, flags):
 # 4. Evaluation: classifiers fitted on the training images, which know no more than that, and how near those are
 
 
-def require_checkable(flags, recipe):
+def with_checked_data(flags, source, recipe):
+    """`flags` with the data that `--check` needs: those of the generator's run unless they are named."""
     if not flags.check:
-        return
+        return flags
+    flags, found = data_of(flags, source)
+    if found is not None:
+        say(f"data: {found.source}, those of {found.run}", primary=is_first())
+    require_checkable(flags, recipe)
+    return flags
+
+
+def require_checkable(flags, recipe):
     classes = len(open_splits(flags.data, options=flags.reading)["train"].manifest.classes)
     if recipe.classes == 0 or recipe.classes != classes:
         raise ValueError(
@@ -233,12 +244,14 @@ def main(flags):
         )
         sampler, recipe, means = open_sampler(flags, source)
         labels, params = make_labels(flags, recipe), make_params(flags, recipe)
-        require_checkable(flags, recipe)
+        flags = with_checked_data(flags, source, recipe)
         out = epath.Path(flags.out or default_folder(source))
         make_folder(out)
     steps = "adaptive steps" if flags.solver == "adaptive" else f"{int(params.grid.intervals)} steps"
+    trained_on = find_data(source)
+    name = recipe.name if trained_on is None else run_name(recipe.name, trained_on.label)
     say(
-        f"{len(labels)} images of {recipe.name}: {flags.solver}, {steps}, guidance {float(params.scale):g}; {means}",
+        f"{len(labels)} images of {name}: {flags.solver}, {steps}, guidance {float(params.scale):g}; {means}",
         primary=is_first(),
     )
     with training_errors("sample.py"):

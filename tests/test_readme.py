@@ -12,15 +12,18 @@ import jax
 import jax.numpy as jnp
 import pytest
 import tyro
+from PIL import Image
 
 from laminate.cli.command import training_command
 from laminate.cli.encode_flags import EncodeFlags
+from laminate.cli.roundtrip_flags import RoundtripFlags
 from laminate.cli.sample_flags import SampleFlags
 from laminate.data.__main__ import Command
 from laminate.data.options import SourceOptions
 from laminate.pretrained.__main__ import Command as PretrainedCommand
 from laminate.recipes.__main__ import main as recipes_main
 from laminate.recipes.families import families, family_of_script, to_json
+from laminate.recipes.flatdino.family import VAE
 from laminate.recipes.flatdino.modules import flatdino
 from laminate.recipes.flatdino.presets import embedded_vae
 from laminate.recipes.resolve import RECIPE_FILE
@@ -94,6 +97,8 @@ def test_the_commands_name_files_and_flags_that_exist(command, monkeypatch):
         assert script.is_file()
         if script.name == "encode.py":
             tyro.cli(EncodeFlags, args=arguments[1:])
+        if script.name == "roundtrip.py":
+            tyro.cli(RoundtripFlags, args=arguments[1:])
         if script.name == "sample.py" or family_of_script(script.name) is not None:
             check_training(script.name, arguments[1:])
 
@@ -102,7 +107,13 @@ def test_every_flag_that_is_named_exists():
     """Those of the FlatDINO code stand in the left column of their table and nowhere else."""
     ours = {
         f"--{name.replace('_', '-')}"
-        for flags in (*(family.flags for family in families()), EncodeFlags, SampleFlags, SourceOptions)
+        for flags in (
+            *(family.flags for family in families()),
+            EncodeFlags,
+            SampleFlags,
+            RoundtripFlags,
+            SourceOptions,
+        )
         for name in flags.__dataclass_fields__
     }
     ours |= {"--no-checkpoint", "--help", "--out", "--batch-size"}
@@ -140,15 +151,17 @@ def finished_run(tmp_path, monkeypatch) -> Path:
     weights = jax.tree.map(lambda leaf: jnp.full(leaf.shape, 0.5, leaf.dtype), shapes)
     save_pretrained(weights, run / "tokenizer", recipe=recipe)
     monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (50, 40), "orange").save("cat.jpg")
     return run
 
 
 def test_the_modules_of_the_readme_run(finished_run):
-    shapes: dict[str, tuple[int, ...]] = {}
+    shapes: list[tuple[int, ...]] = []
     for snippet in fences("python"):
         names: dict[str, object] = {}
         exec(compile(snippet, "README.md", "exec"), names)
-        shapes |= {name: value.shape for name, value in names.items() if isinstance(value, jax.Array)}
-    assert shapes["tokens"] == (8, 16, 64)
-    assert shapes["latents"] == (16, 128)
-    assert shapes["rebuilt"] == (16, 768)
+        shapes += [value.shape for name, value in names.items() if name == "tokens"]
+    latent = VAE.latent(embedded_vae())
+    assert shapes == [(8, 16, 64), (latent.tokens, latent.latent_dim)]
+    with Image.open("again.png") as again:
+        assert again.size == (latent.image_size,) * 2

@@ -67,7 +67,7 @@ def test_it_trains_and_leaves_weights_a_card_and_a_report(trained):
     card = (trained / "tokenizer" / "README.md").read_text()
     assert "pipeline_tag: image-to-image\ntags: [jax, equinox, image-tokenizer, toy]\n" in card
     page = (trained / "report.html").read_text()
-    assert "<h1>Patch autoencoder patches-4-5</h1>" in page and "16 tokens of 5" in page
+    assert "<h1>Patch autoencoder patches-4-5 on pictures-" in page and "16 tokens of 5" in page
     assert (trained / "pairs.png").stat().st_size > 1000
     assert json.loads((trained / "recipe.json").read_text())["family"] == "toy"
 
@@ -92,7 +92,7 @@ def test_another_recipe_in_its_folder_is_refused_with_the_field_that_differs(
 def test_what_is_saved_is_loaded_and_is_a_tokenizer_for_everyone_else(trained):
     loaded = load_tokenizer(trained)
     assert (loaded.latent.tokens, loaded.latent.latent_dim, loaded.latent.teacher) == (16, 5, None)
-    model = laminate.from_pretrained(trained)
+    model = laminate.from_pretrained(trained).model
     image = jnp.asarray(np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8))
     latents = model.encode({"image": image}, dtype=jnp.dtype(jnp.float32))
     assert latents.shape == (16, 5)

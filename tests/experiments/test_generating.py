@@ -40,8 +40,10 @@ def test_a_training_leaves_decoded_samples_weights_and_a_report(job, tokenizer, 
         (job.run / "samples" / foreign).unlink()
     said = capsys.readouterr().err
     assert f"samples: decoded by {decoder}\n" in said
-    last = said.splitlines()[-1]
-    assert last == f"report: {job.run}/report.html (with curves.png, samples.png)"
+    assert said.splitlines()[-2:] == [
+        f"report: {job.run}/report.html (with curves.png, samples.png)",
+        f"next: python experiments/sample.py --generator {job.run}  # images",
+    ]
     assert sorted(path.name for path in (job.run / "samples").iterdir()) == ["00000003.png", "00000006.png"]
     shared = load_pretrained(job.run)
     written = json.loads((job.run / "recipe.json").read_text())

@@ -53,7 +53,7 @@ def test_published_weights_are_fetched_taught_from_encoded_trained_on_decoded_an
     # To pixels, and elsewhere.
     folder = checkpoints.write(tmp_path / "snapshot", weights, checkpoints.DINOV2)
     autoencoder = rae.load(encoder=folder, decoder=decoder)
-    tokenizer = laminate.from_pretrained(again)
+    tokenizer = laminate.from_pretrained(again).model
     moved = shutil.move(again / "tokenizer", tmp_path / "elsewhere")
 
     @jax.jit
@@ -62,7 +62,9 @@ def test_published_weights_are_fetched_taught_from_encoded_trained_on_decoded_an
         return latents, autoencoder.pixels(tokenizer.decode(latents))
 
     image = jax.nn.sigmoid(jnp.asarray(np.random.default_rng(0).normal(size=(20, 18, 3)), jnp.float32))
-    here, there = (rebuild(autoencoder, one, image) for one in (tokenizer, laminate.from_pretrained(moved)))
+    here, there = (
+        rebuild(autoencoder, one, image) for one in (tokenizer, laminate.from_pretrained(moved).model)
+    )
     assert here[0].shape == (3, 6) and here[1].shape == (8, 8, 3)
     for a, b in zip(here, there, strict=True):
         np.testing.assert_array_equal(a, b)

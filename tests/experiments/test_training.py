@@ -16,10 +16,16 @@ def test_a_training_leaves_metrics_weights_pictures_and_a_report_and_names_them(
 ):
     job = Job(tmp_path, photos, family)
     job.main()
-    last = capsys.readouterr().err.splitlines()[-1]
-    assert last == f"report: {job.run}/report.html (with ablation.png, curves.png, reconstructions.png)"
+    said = capsys.readouterr().err.splitlines()
+    assert f"report: {job.run}/report.html (with ablation.png, curves.png, reconstructions.png)" in said
+    following = [line.split("  #")[0] for line in said if line.startswith(("next: ", "or: "))]
+    command = "python experiments/{} --tokenizer " + str(job.run)
+    wanted = ["decoder.py", *(["generator.py"] if family == "vae" else []), "roundtrip.py IMAGE"]
+    assert following == [
+        f"{'or' if number else 'next'}: {command.format(script)}" for number, script in enumerate(wanted)
+    ]
     assert {path.name for path in job.run.iterdir()} == {
-        *("recipe.json", "metrics.jsonl", "lock", "checkpoints", "tokenizer"),
+        *("recipe.json", "data.json", "metrics.jsonl", "lock", "checkpoints", "tokenizer"),
         *("report.html", "ablation.png", "curves.png", "reconstructions.png"),
     }
     shared = load_pretrained(job.run)
@@ -37,7 +43,7 @@ def test_a_training_leaves_metrics_weights_pictures_and_a_report_and_names_them(
     job.main()
     after, said = tree(job.run), capsys.readouterr().err
     assert f"complete: all 6 steps are in {job.run}; --fresh starts over" in said
-    assert said.splitlines()[-1] == last
+    assert [line.split("  #")[0] for line in said.splitlines()[-len(wanted) :]] == following
     changed = {name for name in before | after if before.get(name) != after.get(name)}
     assert changed <= {"lock"}
 

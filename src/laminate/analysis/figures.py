@@ -73,7 +73,7 @@ def reconstruction_grid(
 
     Images are uint8, or floats in [0, 1] that are clipped. `tile` is the wanted width of one in screen
     pixels: smaller images are enlarged by a whole factor, larger ones stay as they are. `captions` stand
-    below.
+    below, in as many lines as they have.
 
     Raises:
         ValueError: no image, two shapes, or a caption count that does not fit.
@@ -89,10 +89,11 @@ def reconstruction_grid(
     pairs = [_enlarged(images, scale) for images in (originals, reconstructions)]
     high, wide = pairs[0].shape[1:3]
     columns = min(columns, len(originals))
-    margin, label, gap, between = 16, 76, 6, 22 + 14 * bool(captions)
+    lines = max((caption.count("\n") + 1 for caption in captions), default=0)
+    margin, label, gap, between = 16, 76, 6, 22 + 14 * lines
     bands = -(-len(originals) // columns)
     width = margin + label + columns * (wide + gap) - gap + margin
-    height = margin + bands * (2 * high + gap + between) - between + margin + 16 * bool(captions)
+    height = margin + bands * (2 * high + gap + between) - between + margin + 16 * lines
     figure = new_figure(width, height)
     for index in range(len(originals)):
         band, column = divmod(index, columns)

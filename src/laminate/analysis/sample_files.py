@@ -4,6 +4,8 @@ import contextlib
 import io
 import zipfile
 from collections.abc import Sequence
+from itertools import count
+from pathlib import PurePosixPath
 from types import TracebackType
 from typing import Literal
 
@@ -13,6 +15,8 @@ from jaxtyping import Float, Int, UInt8
 
 from laminate.analysis.figures import FilePath
 from laminate.storage.writing import UnwritableError, make_folder, write_bytes, writing
+
+_LONGEST = 80  # letters of a file name
 
 Rounding = Literal["nearest", "down"]
 """From [0, 1] to 0..255: FlatDINO's evaluator rounds (255 x + 0.5, cut off), its picture files cut off 255 x."""
@@ -43,6 +47,25 @@ def file_name(label: int, index: int, classes: Sequence[str]) -> str:
         return f"images/{index:06d}.png"
     name = f"_{_plain(classes[label])}" if label < len(classes) else ""
     return f"class_{label:04d}{name}/{index:06d}.png"
+
+
+def picture_names(names: Sequence[str]) -> list[str]:
+    """For each file name one for the picture that is made of it, without an ending; no two are alike on any disk."""
+    taken: set[str] = set()
+    made: list[str] = []
+    for name in names:
+        stem = (
+            _plain(PurePosixPath(name).with_suffix("").as_posix().replace("/", "-"))[:_LONGEST].strip(".")
+            or "image"
+        )
+        found = next(
+            one
+            for one in (stem if number == 1 else f"{stem}-{number}" for number in count(1))
+            if one.lower() not in taken
+        )
+        taken.add(found.lower())
+        made.append(found)
+    return made
 
 
 def write_png(image: UInt8[np.ndarray, "height width 3"], path: epath.Path) -> None:

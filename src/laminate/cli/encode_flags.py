@@ -30,8 +30,9 @@ class EncodeFlags:
     layer: int | None = None
     """Write the features that leave this layer too (from 0, not normed), which a recipe with -ilN rebuilds."""
 
-    data: str = "embedded"
-    """Images, as in training; or records of features, to make latents of."""
+    data: str | None = None
+    """Images, as in training; or records of features, to make latents of. Default: what the tokenizer was trained on,
+    else embedded."""
     reading: Annotated[SourceOptions, tyro.conf.arg(name="")] = AS_IT_SAYS
     """How the data are read, where they can be read in two ways."""
     views: int = 0

@@ -76,8 +76,8 @@ class SampleFlags:
     """Frames of such a way."""
     check: bool = False
     """Say how many samples look like their class, and whether they are copies of training images."""
-    data: str = "embedded"
-    """The training images that --check compares with, as in training."""
+    data: str | None = None
+    """The training images that --check compares with, as in training. Default: those of the generator's run."""
     reading: Annotated[SourceOptions, tyro.conf.arg(name="data")] = AS_IT_SAYS
     """How these data are read, as in training: --data.classes, --data.label-key, ..."""
     max_bad_images: int = MAX_BAD_IMAGES

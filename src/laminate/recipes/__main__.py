@@ -70,7 +70,10 @@ def show_list() -> None:
     console = Console()
     for family in families():
         names = family.names
-        rows = (*((name, "fixed name") for name in names.presets), *names.options)
+        rows = (
+            *((name, names.photographs.get(name, "fixed name")) for name in names.presets),
+            *names.options,
+        )
         usage = f": {names.usage}" if names.usage else ""
         console.print(f"experiments/{family.script} (--family {family.name}){usage}", markup=False)
         console.print(table("", ("part", "means"), rows))

@@ -55,7 +55,8 @@ class Names(Generic[R]):
 
     `parse` reads those that follow a grammar and raises `ValueError` with the nearest ones; `meaning` says what their
     parts are. `near` finds the valid names nearest to one that is not, nearest first; without it, those of the presets.
-    `variants` change the recipe of any name. `glossary` are the words of which names are made.
+    `variants` change the recipe of any name. `glossary` are the words of which names are made. `photographs` are the
+    presets for one's own photographs at larger sizes than the default's, and what each costs.
     """
 
     presets: Mapping[str, Callable[[], R]]
@@ -67,6 +68,7 @@ class Names(Generic[R]):
     near: Callable[[str], Sequence[str]] | None = None
     variants: Mapping[str, Callable[[R], R]] = field(default_factory=lambda: {"paper": _as_it_is})
     glossary: Mapping[str, Rows] = field(default_factory=dict[str, Rows])
+    photographs: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def recipe(self, name: str, variant: str = "paper") -> R:
         """The recipe of `name`. Raises `ValueError` with the nearest names."""
@@ -97,7 +99,10 @@ class Names(Generic[R]):
     def rows(self, name: str) -> Rows:
         """(part of the name, meaning, value) from left to right."""
         if name in self.presets or self.meaning is None:
-            return ((name, "a fixed name", "all values are below"),)
+            said = self.photographs.get(name)
+            return (
+                (name, "a fixed name" if said is None else f"a fixed name: {said}", "all values are below"),
+            )
         return self.meaning(name)
 
 

@@ -16,6 +16,9 @@ from laminate.data.options import SourceOptions as SourceOptions
 from laminate.recipes.checks import above, at_least
 from laminate.recipes.network import AttentionKernel, Remat
 
+EMBEDDED = "embedded"
+"""What `--data` calls the images in the package."""
+
 Precision = Literal["auto", "float32", "bfloat16"]
 AutoRemat = Literal["auto", Remat]
 Resume = Literal["auto", "newest-good", "required"]
@@ -50,9 +53,10 @@ class RunFlags:
     overfit: bool = False
     """Train on the first batch over and over: what cannot learn even that has a fault."""
 
-    data: str = "embedded"
+    data: str | None = None
     """embedded, a prepared folder, a folder of images, tar files, tfds:NAME[@DIR] or
-    parquet files; or features that experiments/encode.py wrote."""
+    parquet files; or features that experiments/encode.py wrote. Default: what the run that goes on, or the tokenizer,
+    was trained on, else embedded."""
     reading: Annotated[SourceOptions, tyro.conf.arg(name="")] = AS_IT_SAYS
     """How the data are read, where they can be read in two ways."""
     data_workers: int | None = None
@@ -89,7 +93,8 @@ class RunFlags:
     and nothing elsewhere."""
 
     run_dir: str | None = None
-    """Folder of the run, gs://BUCKET/PATH too. Default: runs/NAME."""
+    """Folder of the run, gs://BUCKET/PATH too. Default: runs/NAME; on other data than the embedded ones
+    runs/NAME-on-DATA-HASH, and of another tokenizer than the default one runs/NAME-of-TOKENIZER."""
     fresh: bool = False
     """Start over; an earlier run in the folder is moved to <run folder>.previous."""
     resume: Resume = "auto"

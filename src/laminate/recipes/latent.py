@@ -53,6 +53,8 @@ class LoadedTokenizer:
     source: str
     """Where it was found, as it was named."""
     identity: TokenizerId
+    data_label: str = ""
+    """The name and a short hash of what it was trained on (`run_names.data_label`); nothing for the embedded images."""
 
 
 @runtime_checkable

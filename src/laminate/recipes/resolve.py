@@ -5,10 +5,12 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from laminate.recipes.embedded import TOKENIZER_NAME
 from laminate.recipes.families import from_json, require_family
 from laminate.recipes.family import Family, Recipe
 from laminate.recipes.flags import RunFlags
 from laminate.recipes.overrides import override, require_kept, value_text, with_name
+from laminate.recipes.run_names import run_name
 
 RECIPE_FILE = "recipe.json"
 
@@ -102,9 +104,14 @@ def read_recipe(path: Path) -> Any:
         raise ValueError(f"{file}: {error}") from error
 
 
-def run_folder(flags: RunFlags, recipe: Recipe) -> str:
-    """Where the run is written: `--run-dir`, else `runs/NAME` (`runs/NAME-released` for that variant)."""
-    return flags.run_dir or f"runs/{recipe.name}{flags.suffix}"
+def run_folder(flags: RunFlags, recipe: Recipe, label: str = "", tokenizer: str = "") -> str:
+    """Where the run is written: `--run-dir`, else `runs/NAME` (`runs/NAME-released` for that variant).
+
+    With the name of the `tokenizer` that it reads, unless that is the default one, and the `label` of its data, so that
+    two runs of one recipe do not meet.
+    """
+    of = "" if tokenizer in ("", TOKENIZER_NAME) else f"-of-{tokenizer}"
+    return flags.run_dir or f"runs/{run_name(f'{recipe.name}{flags.suffix}{of}', label)}"
 
 
 def require_asked(flags: RunFlags, recipe: Recipe) -> None:

@@ -8,12 +8,14 @@ from etils import epath
 
 from laminate.models.pixel_decoder import PixelDecoder
 from laminate.parallel.hosts import of_first
+from laminate.pretrained.family import CONFIG
 from laminate.recipes.describe import teacher_identity_text
 from laminate.recipes.embedded import DECODER_NAME
 from laminate.recipes.families import family_of, require_kind
 from laminate.recipes.latent import LoadedTokenizer, for_latents
 from laminate.recipes.modules import pixel_decoder, same_teacher
 from laminate.recipes.network import AttentionKernel
+from laminate.recipes.resolve import RECIPE_FILE
 from laminate.runs.pretrained import exported, load_pretrained, recipe_at, require_there
 from laminate.tokenizers.base import ImageTokenizer
 from laminate.tokenizers.latent_decoders import (
@@ -22,6 +24,7 @@ from laminate.tokenizers.latent_decoders import (
     LatentDecoder,
     OwnLatentDecoder,
 )
+from laminate.train.export import DECODER, TOKENIZER
 
 NONE = "none"
 """What `--decoder` calls the tokenizer's own way to pixels."""
@@ -54,7 +57,7 @@ def find_decoder(
 ) -> DecoderChoice:
     """What `--decoder` names for the latents of `tokenizer`: see the flag.
 
-    With several hosts all come here, and go by what the first one finds.
+    With several hosts all come here, and go by what the first one finds beside the tokenizer.
 
     Raises ValueError for what is no decoder, or one of other latents or features, and OSError if it is not there.
     """
@@ -62,23 +65,66 @@ def find_decoder(
         return _own(tokenizer)
     if decoder is not None:
         return _given(decoder, tokenizer, kernel)
-    beside = os.fspath(epath.Path(os.path.expanduser(tokenizer.source)).parent / DECODER_NAME)
-    weights = os.fspath(exported(beside)) if epath.Path(beside).exists() else ""
-    weights = of_first("image decoder", weights)
-    if not weights:
-        return _own(tokenizer)
-    if weights == beside:
-        return _own(tokenizer, f" ({beside} has not ended)")
+    found, remark = of_first("image decoder", "\n".join(_beside(tokenizer))).split("\n")
+    if not found:
+        return _own(tokenizer, remark)
     try:
-        recipe = recipe_at(beside)
-        reads = None
-        if recipe is not None and family_of(recipe).kind == "image-decoder":
-            reads = recipe.tokenizer
-        if reads is None or reads.sha256 != tokenizer.identity.sha256:
-            return _own(tokenizer, f" ({beside} is of another one)")
-        return _given(beside, tokenizer, kernel)
+        return _given(found, tokenizer, kernel)
     except (ValueError, OSError) as error:
         raise ValueError(f"{error} --decoder {NONE} goes on without it.") from error
+
+
+def _beside(tokenizer: LoadedTokenizer) -> tuple[str, str]:
+    """The run of the image decoder that was trained on `tokenizer`, in the folder that the tokenizer's run lies in: the
+    one called `embedded-decoder`, else the newest. Without one, why not, as far as that is worth a word.
+
+    Raises ValueError or OSError if the recipe of that first one cannot be read.
+    """
+    folder = _home(tokenizer.source)
+    default = os.fspath(folder / DECODER_NAME)
+    there, ended = epath.Path(default).exists(), exported(default) != default
+    if ended:
+        try:
+            if _reads(recipe_at(default), tokenizer):
+                return default, ""
+        except (ValueError, OSError) as error:
+            raise ValueError(f"{error} --decoder {NONE} goes on without it.") from error
+    others = [other for other in _decoders_in(folder) if _is_of(other, tokenizer)]
+    if others:
+        return os.fspath(max(others, key=lambda other: (other / DECODER / CONFIG).stat().mtime or 0)), ""
+    return "", f" ({default} {'is of another one' if ended else 'has not ended'})" if there else ""
+
+
+def _home(source: str) -> epath.Path:
+    """The folder in which the run of a tokenizer lies; `source` may be the run, or what it shares, `RUN/tokenizer`."""
+    place = epath.Path(os.path.expanduser(source))
+    return (
+        place.parent.parent
+        if place.name == TOKENIZER and (place.parent / RECIPE_FILE).exists()
+        else place.parent
+    )
+
+
+def _decoders_in(folder: epath.Path) -> list[epath.Path]:
+    """The runs in `folder` that have left an image decoder."""
+    if not folder.is_dir():
+        return []
+    return [run for run in sorted(folder.iterdir()) if (run / DECODER / CONFIG).exists()]
+
+
+def _is_of(run: epath.Path, tokenizer: LoadedTokenizer) -> bool:
+    """Whether the image decoder in `run` reads the latents of `tokenizer`; one that cannot be read does not."""
+    try:
+        return _reads(recipe_at(os.fspath(run)), tokenizer)
+    except (ValueError, OSError):
+        return False
+
+
+def _reads(recipe: Any, tokenizer: LoadedTokenizer) -> bool:
+    """Whether `recipe` is that of an image decoder on the latents of `tokenizer`."""
+    if recipe is None or family_of(recipe).kind != "image-decoder" or recipe.tokenizer is None:
+        return False
+    return recipe.tokenizer.sha256 == tokenizer.identity.sha256
 
 
 def require_images(way: LatentDecoder | None, tokenizer: LoadedTokenizer) -> None:

@@ -1,16 +1,22 @@
 """A trained tokenizer for whoever reads its latents: found, loaded, and seen to be one."""
 
 import os
+from pathlib import Path
 
 from laminate.recipes.families import family_of, require_kind
 from laminate.recipes.latent import LoadedTokenizer, TokenizerId
-from laminate.recipes.network import AttentionKernel
+from laminate.recipes.network import AttentionKernel, Remat
 from laminate.runs.pretrained import load_pretrained, require_there
 from laminate.train.export import content_hash
 
 
 def load_tokenizer(
-    source: str | os.PathLike[str], *, codes: bool = False, kernel: AttentionKernel = "xla"
+    source: str | os.PathLike[str],
+    *,
+    codes: bool = False,
+    kernel: AttentionKernel = "xla",
+    remat: Remat = "none",
+    cache: Path | None = None,
 ) -> LoadedTokenizer:
     """The tokenizer in a run, a saved folder or a hub repository; with `codes` its latents may be whole numbers.
 
@@ -20,7 +26,7 @@ def load_tokenizer(
     """
     where = os.fspath(source)
     require_there(where)
-    found = load_pretrained(source, kernel=kernel)
+    found = load_pretrained(source, kernel=kernel, remat=remat, cache=cache)
     require_kind(found.recipe, "tokenizer", where)
     family = family_of(found.recipe)
     assert family.latent is not None
@@ -29,5 +35,5 @@ def load_tokenizer(
         raise ValueError(
             f"{where} is an FSQ tokenizer, whose latents are whole numbers: flow matching needs those of vae.py."
         )
-    identity = TokenizerId(found.recipe.name, content_hash(found.model))
-    return LoadedTokenizer(found.model, found.recipe, latent, where, identity)
+    identity = TokenizerId(found.name, content_hash(found.model))
+    return LoadedTokenizer(found.model, found.recipe, latent, where, identity, found.data_label)

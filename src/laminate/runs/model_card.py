@@ -11,6 +11,7 @@ from laminate.recipes import family
 from laminate.recipes.families import family_of
 from laminate.recipes.family import Recipe
 from laminate.recipes.network import TeacherConfig
+from laminate.recipes.run_names import run_name
 
 CARD = "README.md"
 _UNSTATED = "not stated by whoever saved these weights"
@@ -21,11 +22,13 @@ class Card:
     """What only the one who saves a model knows. Everything is optional, and left out things are said to be."""
 
     title: str = ""
-    """Heading; the name of the recipe without one."""
+    """Heading; the name of the recipe, and of data other than the embedded images, without one."""
     licence: str = ""
     """Licence of these weights, best as an SPDX name such as Apache-2.0."""
     data: str = ""
     """What they were trained on."""
+    data_label: str = ""
+    """The name and a short hash of that (`run_names.data_label`); nothing for the embedded images."""
     data_licence: str = ""
     """Licence of the data."""
     metrics: Mapping[str, float] = field(default_factory=dict[str, float])
@@ -44,7 +47,7 @@ def card_text(recipe: Recipe, card: Card) -> str:
     text = family_of(recipe).text(recipe)
     sections = [
         _front_matter(text.card, card),
-        f"# {_quoted(card.title or recipe.name)}",
+        f"# {_quoted(card.title or run_name(recipe.name, card.data_label))}",
         *text.card.use,
         "## Recipe",
         _table(("", ""), text.rows),

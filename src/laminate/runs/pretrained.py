@@ -8,7 +8,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -24,6 +24,7 @@ from laminate.pretrained.tensors import require_finite
 from laminate.recipes.families import family_of, from_tree, to_tree
 from laminate.recipes.family import Recipe
 from laminate.recipes.network import PLAIN, AttentionKernel, Compute, Remat
+from laminate.recipes.run_names import is_label, run_name
 from laminate.runs.model_card import CARD, Card, card_text
 from laminate.storage.writing import UnwritableError, cause, make_folder, write_atomically
 from laminate.train.durable import absolute
@@ -39,14 +40,43 @@ class Pretrained:
     """A saved model, the recipe that it is built by, and all that its `config.json` says."""
 
     model: Any
+    """A pytree of arrays (`equinox.Module`)."""
     recipe: Any
     config: dict[str, Any]
 
+    @property
+    def data_label(self) -> str:
+        """The name and a short hash of the data that it was trained on; nothing for the embedded images."""
+        data = self.config.get("data")
+        label = data.get("label") if isinstance(data, dict) else None
+        return f"{label}" if is_label(label) else ""
+
+    @property
+    def name(self) -> str:
+        """The name of its training: that of the recipe, and of data other than the embedded images."""
+        return run_name(self.recipe.name, self.data_label)
+
+
+@runtime_checkable
+class HasNetwork(Protocol):
+    """What `from_pretrained` gives: a trained network, and the recipe that describes it."""
+
+    @property
+    def model(self) -> eqx.Module: ...
+    @property
+    def recipe(self) -> Recipe: ...
+
 
 def save_pretrained(
-    model: Any, folder: str | os.PathLike[str], *, recipe: Recipe, card: Card = _NO_CARD
+    model: eqx.Module | HasNetwork,
+    folder: str | os.PathLike[str],
+    *,
+    recipe: Recipe | None = None,
+    card: Card = _NO_CARD,
 ) -> epath.Path:
     """Write `model`, which `recipe` describes, into `folder` for others to load; the folder's path.
+
+    `model` is a trained network, or what `from_pretrained` or `load_pretrained` gave, which has its recipe with it.
 
     Each file is whole or not there. `config.json`, which names the hash of the weights, comes last, so what was
     interrupted is refused by whoever reads it. Other files in the folder stay.
@@ -55,6 +85,12 @@ def save_pretrained(
         ValueError: the recipe describes another model, or an array holds a NaN or an infinity.
         UnwritableError: the folder cannot be written.
     """
+    if isinstance(model, HasNetwork):
+        model, recipe = model.model, recipe or model.recipe
+    if recipe is None:
+        raise ValueError(
+            f"A {type(model).__name__} does not say how it is built: save_pretrained(model, folder, recipe=...)."
+        )
     arrays = {name: np.asarray(leaf) for name, leaf in named_weights(model).items()}
     fill(_shapes(recipe), arrays, f"The recipe {recipe.name!r}")
     require_finite(arrays, f"The model of {recipe.name!r} is not saved")
@@ -73,21 +109,6 @@ def save_pretrained(
     return place
 
 
-def from_pretrained(
-    source: str | os.PathLike[str],
-    *,
-    kernel: AttentionKernel = "xla",
-    remat: Remat = "none",
-    cache: Path | None = None,
-) -> Any:
-    """The tokenizer, with the statistics of its latents, or the generator that `save_pretrained` wrote.
-
-    `source` is its folder, the folder of a finished run, or a repository ORGANISATION/NAME[@REVISION] of the Hugging
-    Face hub. `kernel` and `remat` say how attention and the backward pass are computed. Raises as `load_pretrained`.
-    """
-    return load_pretrained(source, kernel=kernel, remat=remat, cache=cache).model
-
-
 def load_pretrained(
     source: str | os.PathLike[str],
     *,
@@ -95,7 +116,18 @@ def load_pretrained(
     remat: Remat = "none",
     cache: Path | None = None,
 ) -> Pretrained:
-    """`from_pretrained` with the recipe and the config.
+    """What `save_pretrained` wrote, of any kind: the trained network alone, its recipe, and what its config says.
+
+    Of a tokenizer that is the network between features and latents, for which `from_pretrained` gives more: images in,
+    images out. Of a generator it is the network that flow matching trained, `network(x, t, label)`, and of an image
+    decoder the one from latents to pixels, `network(latents)`.
+
+    Args:
+        source: A folder that `save_pretrained` wrote, the folder of a finished run, or a repository
+            ORGANISATION/NAME[@REVISION] of the Hugging Face hub.
+        kernel: How attention is computed.
+        remat: What a backward pass computes again.
+        cache: Where files of the hub are kept; the hub's own place by default.
 
     Raises:
         ValueError: the weights are damaged, of another format, or do not fit their recipe.
@@ -167,7 +199,7 @@ def _config(recipe: Recipe, card: Card, digest: str, numbers: int) -> dict[str, 
         "family": family_of(recipe).tag,
         "weights": {"file": MODEL, "sha256": digest, "numbers": numbers},
         "licence": card.licence,
-        "data": {"name": card.data, "licence": card.data_licence},
+        "data": {"name": card.data, "licence": card.data_licence, "label": card.data_label},
         "metrics": dict(card.metrics),
         "command": card.command,
         "recipe": to_tree(recipe),

@@ -26,11 +26,13 @@ from laminate.parallel.mesh import MeshShape, build_mesh, parse_mesh, prepare_de
 from laminate.parallel.sharding import abstract, place
 from laminate.recipes.families import RUN, family_of, rewritten, to_tree
 from laminate.recipes.family import Family, Recipe
-from laminate.recipes.flags import RunFlags
+from laminate.recipes.flags import EMBEDDED, RunFlags
 from laminate.recipes.latent import LoadedTokenizer
 from laminate.recipes.network import Compute
 from laminate.recipes.resolve import require_asked, run_folder
+from laminate.recipes.run_names import data_label
 from laminate.recipes.training import StepCounts
+from laminate.runs.data_place import DataPlace, note_data, with_data
 from laminate.runs.devices import compute_on
 from laminate.runs.find_checkpoint import NamedCheckpoint, find_checkpoint
 from laminate.runs.init_from import Start, plan_start, started
@@ -74,6 +76,15 @@ class Run:
     checkpoints: Checkpoints | None
     origin: NamedCheckpoint | None
     start: Start | None
+    data: DataPlace | None
+    """Where the data were found, if no flag named them."""
+    tokenizer: LoadedTokenizer | None
+    """The one whose latents the recipe reads."""
+
+    @property
+    def data_label(self) -> str:
+        """The name and a short hash of the data; nothing for the embedded images."""
+        return data_label(self.flags.data or EMBEDDED, self.training.manifest.fingerprint)
 
     @property
     def dtype(self) -> jnp.dtype:
@@ -156,7 +167,8 @@ def setup(
     require_packages(tensorboard=flags.tensorboard, wandb=flags.wandb)
     start(find_place(flags.coordinator, flags.hosts, flags.host, required=flags.distributed))
     require_same("training", facts(flags, recipe))
-    opened = open_splits(flags.data, options=flags.reading)
+    flags, found_data = with_data(flags, tokenizer)
+    opened = open_splits(flags.data or EMBEDDED, options=flags.reading)
     training, validation = opened["train"], opened["validation"]
     fingerprints = {split.manifest.split: split.manifest.fingerprint for split in (training, validation)}
     require_same("data", {"data": fingerprints})
@@ -179,15 +191,14 @@ def setup(
     found = beside(recipe)
     loader = _loader(flags, recipe, training, HostShare(*parts_of_host(mesh)))
     described = {**to_tree(recipe), RUN: _described(flags, training)}
-    folder = RunFolder(run_folder(flags, recipe), primary=is_first())
+    folder = RunFolder(_folder(flags, recipe, training, tokenizer), primary=is_first())
     checkpoints = _checkpoints(flags, counts, folder, described)
     origin = _origin(flags, counts, loader, checkpoints)
     begin = _start(flags, recipe, checkpoints)
     barrier("everything fits")
     folder.open(described, fresh=flags.fresh, differences=_differences)
     require_shared(folder)
-    if tokenizer is not None and is_first():
-        note_tokenizer(folder.path, tokenizer)
+    _note(folder, flags, training, tokenizer)
     return Run(
         flags=flags,
         family=family,
@@ -207,7 +218,34 @@ def setup(
         checkpoints=checkpoints,
         origin=origin,
         start=begin,
+        data=found_data,
+        tokenizer=tokenizer,
     )
+
+
+def _note(folder: RunFolder, flags: RunFlags, training: Records, tokenizer: LoadedTokenizer | None) -> None:
+    """Write into the folder where what it is made of lies."""
+    if not is_first():
+        return
+    note_data(folder.path, flags.data or EMBEDDED, flags.reading, training.manifest.fingerprint)
+    if tokenizer is not None:
+        note_tokenizer(folder.path, tokenizer)
+
+
+def _folder(flags: RunFlags, recipe: Any, training: Records, tokenizer: LoadedTokenizer | None) -> str:
+    """The folder of the run: one named for its data and tokenizer, unless a run of these very ones has the name of the
+    recipe alone, as earlier versions named all."""
+    fingerprint = training.manifest.fingerprint
+    label = data_label(flags.data or EMBEDDED, fingerprint)
+    named = run_folder(flags, recipe, label, "" if tokenizer is None else tokenizer.recipe.name)
+    before = RunFolder(run_folder(flags, recipe), primary=False)
+    if os.fspath(before.path) != named and before.recipe_path.exists():
+        tree = before.read_recipe()
+        noted, read = (tree[key] if isinstance(tree.get(key), dict) else {} for key in (RUN, "tokenizer"))
+        wanted = None if tokenizer is None else tokenizer.identity.sha256
+        if (noted.get("data"), read.get("sha256")) == (fingerprint, wanted):
+            return os.fspath(before.path)
+    return named
 
 
 def _check_readable(records: Records, view: Augment, max_bad_images: int) -> None:

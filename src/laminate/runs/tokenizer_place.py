@@ -8,6 +8,7 @@ from typing import Any
 
 from etils import epath
 
+from laminate.recipes.flags import RunFlags
 from laminate.recipes.latent import LoadedTokenizer, TokenizerId
 from laminate.recipes.network import AttentionKernel
 from laminate.runs.find_checkpoint import run_of
@@ -27,6 +28,35 @@ def note_tokenizer(folder: epath.Path, tokenizer: LoadedTokenizer) -> None:
         place = place if place.startswith(".") else f"./{place}"  # a path, and no repository of a hub
     noted = {"name": tokenizer.identity.name, "sha256": tokenizer.identity.sha256, "place": place}
     write_atomically(folder / FILE, json.dumps(noted, indent=2) + "\n")
+
+
+def noted_place(run: str) -> str | None:
+    """Where the tokenizer lies that the run in this folder reads, as it was noted; None if it reads none."""
+    noted = _read(epath.Path(run) / FILE)
+    return None if noted is None else _seen_from(run, str(noted["place"]))
+
+
+def _seen_from(run: str, place: str) -> str:
+    """A noted place that may be relative to the folder of the run."""
+    here = os.path.realpath(run) if is_local(run) else run  # `..` of a link is not that of its target
+    there = os.path.normpath(os.path.join(here, place))
+    return there if os.path.exists(there) or place.startswith(".") else place
+
+
+def tokenizer_of_run(flags: RunFlags, recipe: Any) -> str | None:
+    """Where the tokenizer lies that the run in `--run-dir` reads, or the run whose recipe `--recipe` names; None if
+    neither says.
+
+    Raises FileNotFoundError if the one that they say is not there.
+    """
+    for place in (os.fspath(one) for one in (flags.run_dir, flags.recipe) if one is not None):
+        noted = _read(epath.Path(place) / FILE)
+        identity = recipe.tokenizer
+        if noted is not None:
+            identity = TokenizerId(str(noted.get("name")), str(noted.get("sha256")))
+        if identity is not None:
+            return find_tokenizer(place, identity, codes=True).source
+    return None
 
 
 def find_tokenizer(
@@ -57,20 +87,16 @@ def find_tokenizer(
 
 
 def _places(source: str, identity: TokenizerId) -> Iterator[str]:
-    for run in _runs(source):
+    for run in runs_of(source):
         noted = _read(epath.Path(run) / FILE)
         if noted is not None and noted.get("sha256") == identity.sha256:
-            here = os.path.realpath(run) if is_local(run) else run  # `..` of a link is not that of its target
-            there = os.path.normpath(os.path.join(here, str(noted["place"])))
-            yield (
-                there if os.path.exists(there) or str(noted["place"]).startswith(".") else str(noted["place"])
-            )
-    for run in _runs(source):
+            yield _seen_from(run, str(noted["place"]))
+    for run in runs_of(source):
         yield os.path.join(os.path.dirname(os.path.normpath(run)) or ".", identity.name)
     yield f"runs/{identity.name}"
 
 
-def _runs(source: str) -> tuple[str, ...]:
+def runs_of(source: str) -> tuple[str, ...]:
     """The run folders that `source` may be, or may lie in."""
     run, _ = run_of(os.path.expanduser(source))
     inside = os.path.normpath(run)

@@ -25,6 +25,7 @@ from laminate.recipes.family import Facts
 from laminate.runs.evaluations import Evaluation, ask_all
 from laminate.runs.exit_codes import say
 from laminate.runs.model_card import Card
+from laminate.runs.next_command import next_commands
 from laminate.runs.pretrained import save_pretrained
 from laminate.runs.setup import Run
 from laminate.runs.task import GanTask, Task, learning_rate
@@ -36,6 +37,7 @@ from laminate.train.state import TrainState
 from laminate.train.trackers import TensorBoard, Tracker, Trackers, Wandb, start_tracker
 
 STATISTICS_IMAGES = 50_000  # training images, spread over all, that the latent statistics are measured on
+SMALL = 64  # pixels along a side: that of the embedded images
 SHOWN_IMAGES = 64  # validation images that are looked at one by one
 
 
@@ -117,7 +119,8 @@ def train(
 
 def title(run: Run) -> str:
     """Heading of a run and of its report."""
-    return run.family.text(run.recipe).title
+    said, label = run.family.text(run.recipe).title, run.data_label
+    return said if label in said else f"{said} on {label}"
 
 
 def _is_validated(run: Run, step: int) -> bool:
@@ -153,6 +156,7 @@ def conclude(
     if trained.state is None:
         say(f"{trained.note}; --fresh starts over", primary=is_first())
         _say_where(run, run.folder.path / REPORT_FILE)
+        _say_next(run)
         return
     say(f"{trained.note}; measuring and drawing the report", primary=is_first())
     measured = spread(run.training, STATISTICS_IMAGES)
@@ -175,12 +179,19 @@ def conclude(
         save=lambda folder, model, metrics: _share(run, folder, model, metrics, command),
     )
     _say_where(run, write_report(report, model))
+    _say_next(run)
 
 
 def _share(run: Run, folder: epath.Path, model: Any, metrics: dict[str, float], command: str) -> None:
     """What the training leaves for others: weights, recipe and model card."""
     manifest = run.training.manifest
-    card = Card(data=manifest.source, data_licence=manifest.licence, metrics=metrics, command=command)
+    card = Card(
+        data=manifest.source,
+        data_label=run.data_label,
+        data_licence=manifest.licence,
+        metrics=metrics,
+        command=command,
+    )
     save_pretrained(model, folder, recipe=run.recipe, card=card)
 
 
@@ -203,6 +214,11 @@ def _say_where(run: Run, report: epath.Path) -> None:
         sorted(path.name for path in run.folder.path.iterdir() if path.name.endswith(".png"))
     )
     say(f"report: {report} (with {pictures})", primary=True)
+
+
+def _say_next(run: Run) -> None:
+    for number, (purpose, command) in enumerate(next_commands(run)):
+        say(f"{'next' if number == 0 else 'or'}: {command}  # {purpose}", primary=is_first())
 
 
 def _plan(
@@ -258,6 +274,32 @@ def _left_out(run: Run) -> Facts:
     return (*rows, *(("note", note) for note in notes))
 
 
+def _remembered(run: Run) -> Facts:
+    """Where the data were found, if no flag named them, and whether they are those of then."""
+    if run.data is None:
+        return ()
+    same = run.data.fingerprint == run.training.manifest.fingerprint
+    if same and not run.data_label:
+        return ()
+    changed = "" if same else ", which have changed since: images were added, taken away or replaced"
+    return (("", f"the data of {run.data.run}{changed}"),)
+
+
+def _small_images(run: Run) -> Facts:
+    """At which size one's own images are trained on where that is the small one of the embedded images, and what else
+    there is."""
+    side, larger = run.recipe.augment.image_size, run.family.names.photographs
+    if not run.data_label or not larger or side > SMALL or run.training.manifest.arrays is not None:
+        return ()
+    offered = "; ".join(f"--experiment {name} ({said})" for name, said in larger.items())
+    return (
+        (
+            "image size",
+            f"{side} x {side} pixels, which is small for photographs. Larger: --image-size 128 or 256; {offered}",
+        ),
+    )
+
+
 def _facts(run: Run, first: int) -> Facts:
     recipe, manifest = run.recipe, run.training.manifest
     parts = "" if run.micro_batches == 1 else f" in {run.micro_batches} parts"
@@ -266,6 +308,8 @@ def _facts(run: Run, first: int) -> Facts:
     return (
         *run.family.text(recipe).header,
         ("data", f"{manifest.source}: {len(run.training)} to train on, {len(run.validation)} to validate on"),
+        *_remembered(run),
+        *_small_images(run),
         *_left_out(run),
         ("devices", f"mesh {run.shape} (data x fsdp), {run.devices}; {run.dtype.name} compute"),
         ("length", steps if first == 0 else f"{steps}, resumed at step {first}"),

@@ -7,8 +7,9 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from laminate.pretrained.features import unit_image
 from laminate.tokenizers.normalization import Normalization
-from laminate.types import Image, Latents, RandomKey, Tokens
+from laminate.types import Image, Indices, Latents, RandomKey, Tokens
 
 Example = dict[str, Array]
 
@@ -29,6 +30,11 @@ class ImageTokenizer(eqx.Module):
     def shows_images(self) -> bool:
         """Whether `image` can be asked for: some tokenizers give back features that are no pixels."""
         return True
+
+    @property
+    def codebook_size(self) -> int | None:
+        """How many whole numbers a token can be; None for a tokenizer whose latents are real numbers."""
+        return None
 
     @abc.abstractmethod
     def encode_raw(
@@ -57,3 +63,15 @@ class ImageTokenizer(eqx.Module):
         """Normalised latents of an example."""
         raw = self.encode_raw(example, dtype=dtype, key=key)[0]
         return raw.astype(jnp.float32) if self.normalization is None else self.normalization(raw)
+
+    def original(self, example: Example) -> Image:
+        """The float32 image in [0, 1] that is encoded in an example: what reconstructions are held against."""
+        return unit_image(example["image"])
+
+    def indices(self, latents: Float[Array, "latents latent_dim"]) -> Indices:
+        """The int32 position in the codebook of each raw latent. Raises ValueError for a tokenizer without one."""
+        raise ValueError(f"The latents of a {type(self).__name__} are real numbers and have no indices.")
+
+    def from_indices(self, indices: Indices) -> Latents:
+        """The raw latents at these positions of the codebook. Raises ValueError for a tokenizer without one."""
+        raise ValueError(f"The latents of a {type(self).__name__} are real numbers and have no indices.")

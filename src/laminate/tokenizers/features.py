@@ -5,12 +5,13 @@ from typing import Any, Protocol, runtime_checkable
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from laminate.bottlenecks.fsq import Fsq
 from laminate.bottlenecks.gaussian import Gaussian
 from laminate.pretrained.features import features_of
 from laminate.tokenizers.base import Example, ImageTokenizer
 from laminate.tokenizers.flatdino import FlatDino
 from laminate.tokenizers.normalization import Normalization
-from laminate.types import Image, Latents, RandomKey, Tokens
+from laminate.types import Image, Indices, Latents, RandomKey, Tokens
 
 
 @runtime_checkable
@@ -68,6 +69,27 @@ class FeatureTokenizer(_BehindTeacher):
         features = features_of(self.teacher, example, dtype=dtype).final
         latents, aux = self.tokenizer.encode_raw(features.astype(dtype), key=key)
         return latents.astype(jnp.float32), aux
+
+    @property
+    def codebook_size(self) -> int | None:
+        bottleneck = self.tokenizer.bottleneck
+        return bottleneck.codebook_size if isinstance(bottleneck, Fsq) else None
+
+    def indices(self, latents: Float[Array, "latents latent_dim"]) -> Indices:
+        bottleneck = self.tokenizer.bottleneck
+        return (
+            bottleneck.indices_from_codes(latents)
+            if isinstance(bottleneck, Fsq)
+            else super().indices(latents)
+        )
+
+    def from_indices(self, indices: Indices) -> Latents:
+        bottleneck = self.tokenizer.bottleneck
+        return (
+            bottleneck.codes_from_indices(indices)
+            if isinstance(bottleneck, Fsq)
+            else super().from_indices(indices)
+        )
 
     def around(self, aux: Any, *, key: RandomKey, scale: float) -> Latents:
         bottleneck = self.tokenizer.bottleneck

@@ -102,7 +102,11 @@ class FlatDino(eqx.Module):
     def encode_raw(
         self, features: Float[Array, "patches width"], *, key: RandomKey | None = None
     ) -> tuple[Latents, Any]:
-        """The raw latents, and the bottleneck's by-product (posterior, indices). `key=None` takes no sample."""
+        """The raw latents, and the bottleneck's by-product (posterior, indices). `key=None` takes no sample.
+
+        Raises ValueError for features of another shape than the ones that it was trained on.
+        """
+        _require_shape("features", features.shape, ("patches", self.patches), ("width", self.encoder.in_dim))
         mask = None
         if self.nested is not None:
             mask = jnp.asarray(
@@ -122,8 +126,9 @@ class FlatDino(eqx.Module):
         """The reconstruction from raw latents, computed in `dtype` (that of `z` if None).
 
         `keep` replaces all but the first so many latents by the mask token; only a tokenizer with nested dropout
-        can. Raises ValueError otherwise.
+        can. Raises ValueError otherwise, and for latents of another shape.
         """
+        self._require_latents(z)
         x = z if dtype is None else z.astype(dtype)
         if self.nested is not None:
             x = self.nested(x, keep)
@@ -141,7 +146,21 @@ class FlatDino(eqx.Module):
 
     def decode(self, latents: Float[Array, "latents latent_dim"]) -> Tokens:
         """Features `[patches, width]` from normalised latents."""
+        self._require_latents(latents)
         return self.decode_raw(self.normalization.inverse(latents)).final
+
+    def _require_latents(self, latents: Array) -> None:
+        sizes = (("latents", self.latents), ("numbers", self.bottleneck.out_features))
+        _require_shape("latents", latents.shape, *sizes)
+
+
+def _require_shape(what: str, got: tuple[int, ...], *wanted: tuple[str, int]) -> None:
+    """Raises ValueError for an array of another shape than the sizes in `wanted`, each after what it counts."""
+    if got != tuple(size for _, size in wanted):
+        names, sizes = ", ".join(name for name, _ in wanted), ", ".join(str(size) for _, size in wanted)
+        raise ValueError(
+            f"Expected {what} of one image, [{names}] = [{sizes}], got {list(got)}: batches go through jax.vmap."
+        )
 
 
 def _check_parts(

@@ -112,13 +112,23 @@ def _use(recipe: FlatDinoRecipe) -> tuple[str, ...]:
         "## Use",
         "```python\nimport laminate\n\n"
         'tokenizer = laminate.from_pretrained("PATH OR ORGANISATION/NAME")\n'
+        f'tokens = tokenizer.encode_image("cat.jpg")  # {_tokens(recipe)}; any size, one or many\n'
+        'tokenizer.decode_image(tokens).save("again.png")\n\n'
         f"latents = tokenizer.encode(features)  # features {shape_text(recipe.teacher.patches, recipe.teacher.dim)}, "
         f"latents {shape_text(recipe.tokens, recipe.bottleneck.width)}\n"
         "features = tokenizer.decode(latents)\n```",
         f"The features are those of the teacher `{recipe.teacher.name}`, of one image of "
         f"{recipe.teacher.image_size} x {recipe.teacher.image_size} pixels. The mean and variance of the latents over "
-        "the training data are part of the weights: `encode` gives latents of mean 0 and variance 1.",
+        "the training data are part of the weights: latents have mean 0 and variance 1.",
     )
+
+
+def _tokens(recipe: FlatDinoRecipe) -> str:
+    """The tokens of an image, in words."""
+    bottleneck = recipe.bottleneck
+    if isinstance(bottleneck, FsqBottleneck):
+        return f"{shape_text(recipe.tokens)} whole numbers below {bottleneck.codebook_size:,}"
+    return f"{shape_text(recipe.tokens, bottleneck.width)} numbers"
 
 
 def vae_name_rows(name: str) -> Rows:

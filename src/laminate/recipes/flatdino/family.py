@@ -9,6 +9,7 @@ from laminate.recipes.flatdino import fsq_names, vae_names
 from laminate.recipes.flatdino.describe import describe, fsq_name_rows, vae_name_rows
 from laminate.recipes.flatdino.flags import FlatDinoFlags, apply_flags, at_image_size
 from laminate.recipes.flatdino.grammar import EPOCHS, SIZE_LETTERS, Grammar, suggestions
+from laminate.recipes.flatdino.photos import COSTS
 from laminate.recipes.flatdino.presets import FSQ_PRESETS, VAE_PRESETS, named_fsq, named_vae, vae_like
 from laminate.recipes.flatdino.recipe import FlatDinoRecipe, released
 from laminate.recipes.latent import LatentSpec
@@ -63,6 +64,7 @@ VAE = Family(
         near=partial(suggestions, grammar=vae_names.GRAMMAR),
         variants=_VARIANTS,
         glossary=_GLOSSARY,
+        photographs=COSTS,
     ),
     text=describe,
     modules=_modules,

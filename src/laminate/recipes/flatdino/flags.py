@@ -42,7 +42,7 @@ def apply_flags(recipe: FlatDinoRecipe, flags: FlatDinoFlags) -> FlatDinoRecipe:
 
 def _with_teacher_of(flags: FlatDinoFlags, recipe: FlatDinoRecipe) -> FlatDinoRecipe:
     """`recipe` with the teacher that the flags name, or whose features the data are."""
-    encoded = array_facts(flags.data)
+    encoded = None if flags.data is None else array_facts(flags.data)
     size, dtype = flags.teacher_image_size, flags.teacher_dtype
     if flags.teacher is None and encoded is not None:
         if size is not None or dtype != "float32":

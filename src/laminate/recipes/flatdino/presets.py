@@ -7,6 +7,7 @@ from laminate.recipes.bottleneck import Bottleneck, FsqBottleneck, GaussianBottl
 from laminate.recipes.embedded import AUGMENT, GLOBAL_BATCH_SIZE, LATENT, TEACHER, TOKENIZER_NAME
 from laminate.recipes.flatdino import fsq_names, vae_names
 from laminate.recipes.flatdino.grammar import EPOCHS
+from laminate.recipes.flatdino.photos import PHOTOS
 from laminate.recipes.flatdino.recipe import FlatDinoRecipe
 from laminate.recipes.latent import LatentSpec
 from laminate.recipes.network import PRETRAINED_TEACHERS, VitConfig
@@ -148,6 +149,7 @@ _WSD = Schedule(length=50, warmup=5, decay=5, validate_every=5)
 
 VAE_PRESETS: dict[str, Callable[[], FlatDinoRecipe]] = {
     "embedded-16-128": embedded_vae,
+    **PHOTOS,
     "baseline": lambda: _early("baseline", GaussianBottleneck(latent_dim=768), _COSINE),
     "fast-32": lambda: _early("fast-32", GaussianBottleneck(latent_dim=768), _WSD),
     "fast-32-64": lambda: _early("fast-32-64", GaussianBottleneck(latent_dim=64), _WSD),

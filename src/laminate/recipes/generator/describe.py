@@ -62,7 +62,7 @@ def _use(recipe: GeneratorRecipe) -> tuple[str, ...]:
         "## Use",
         "```sh\npython experiments/sample.py --generator PATH --tokenizer PATH\n```",
         "```python\nimport laminate\n\n"
-        'generator = laminate.from_pretrained("PATH OR ORGANISATION/NAME")\n'
+        'generator = laminate.load_pretrained("PATH OR ORGANISATION/NAME").model\n'
         f"output = generator(x, t, label)  # x {shape_text(recipe.tokens, recipe.latent_dim)}, "
         "t from 0 (noise) to 1 (data)\n"
         "```",

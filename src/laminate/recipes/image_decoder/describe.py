@@ -123,7 +123,9 @@ def _use(recipe: DecoderRecipe) -> tuple[str, ...]:
         "## Use",
         "```sh\npython experiments/sample.py --decoder PATH\n```",
         "```python\nimport laminate\n\n"
-        'decoder = laminate.from_pretrained("PATH OR ORGANISATION/NAME")\n'
+        'tokenizer = laminate.from_pretrained("ITS TOKENIZER", decoder="PATH OR ORGANISATION/NAME")\n'
+        'tokenizer.decode_image(tokenizer.encode_image("cat.jpg")).save("again.png")\n\n'
+        'decoder = laminate.load_pretrained("PATH OR ORGANISATION/NAME").model\n'
         f"image = decoder(latents)  # latents {shape_text(recipe.tokens, recipe.latent_dim)}, image "
         f"{shape_text(recipe.image_size, recipe.image_size, 3)}, nominally in [0, 1]\n"
         "```",

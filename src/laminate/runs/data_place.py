@@ -1,0 +1,122 @@
+"""Which data a run was trained on: noted when it is opened, and taken by what is trained on its tokenizer."""
+
+import dataclasses
+import json
+import os
+from dataclasses import dataclass
+from typing import Protocol, TypeVar, runtime_checkable
+
+from etils import epath
+
+from laminate.data.options import AS_IT_SAYS, SourceOptions
+from laminate.recipes.flags import EMBEDDED, RunFlags
+from laminate.recipes.latent import LoadedTokenizer
+from laminate.recipes.run_names import data_label
+from laminate.runs.tokenizer_place import runs_of
+from laminate.storage.strict_json import Field, JsonError, read_json
+from laminate.storage.writing import write_atomically
+
+FILE = "data.json"
+
+
+@runtime_checkable
+class ReadsData(Protocol):
+    """The flags of a command that opens data."""
+
+    @property
+    def data(self) -> str | None: ...
+    @property
+    def reading(self) -> SourceOptions: ...
+
+
+F = TypeVar("F", bound=ReadsData)
+R = TypeVar("R", bound=RunFlags)
+
+
+@dataclass(frozen=True)
+class DataPlace:
+    """The data of a run: `--data` as it was given (a path from the root), how they were read, and what they were."""
+
+    source: str
+    reading: SourceOptions
+    fingerprint: str
+    run: str
+
+    @property
+    def label(self) -> str:
+        """The name and a short hash of the data, as `run_names.data_label`."""
+        return data_label(self.source, self.fingerprint)
+
+
+def note_data(folder: epath.Path, source: str, reading: SourceOptions, fingerprint: str) -> None:
+    """Write into a run folder which data it is trained on."""
+    named = source.startswith((f"{EMBEDDED}:", "tfds:")) or source == EMBEDDED or "://" in source
+    place = source if named else os.path.abspath(os.path.expanduser(source))
+    changed = {
+        field.name: value
+        for field in dataclasses.fields(reading)
+        if (value := getattr(reading, field.name)) != field.default
+    }
+    noted = {"source": place, "reading": changed, "fingerprint": fingerprint}
+    text = json.dumps(noted, indent=2) + "\n"
+    if not (folder / FILE).exists() or (folder / FILE).read_text() != text:
+        write_atomically(folder / FILE, text)
+
+
+def find_data(source: str) -> DataPlace | None:
+    """The data of the run at `source`, or of the run that it lies in; None if none of them says.
+
+    Raises ValueError if what it says is damaged.
+    """
+    for run in runs_of(source):
+        file = epath.Path(run) / FILE
+        if file.exists():
+            noted = read_json(file)
+            return DataPlace(
+                noted["source"].text(), _reading(noted["reading"]), noted["fingerprint"].text(), run
+            )
+    return None
+
+
+def _reading(noted: Field) -> SourceOptions:
+    known = {field.name for field in dataclasses.fields(SourceOptions)}
+    unknown = sorted(noted.members().keys() - known)
+    if unknown:
+        raise JsonError(
+            f"{noted.file}: reading has a field {unknown[0]!r}, and there are {', '.join(sorted(known))}."
+        )
+    return SourceOptions(**noted.members())
+
+
+def data_of(flags: F, *places: str | None) -> tuple[F, DataPlace | None]:
+    """`flags` with data, and where those were found if the flags name none: in the first of the runs at `places` that
+    says what it was trained on. Without any, the embedded images."""
+    if flags.data is not None:
+        return flags, None
+    for place in places:
+        found = None if place is None else find_data(place)
+        if found is not None:
+            reading = found.reading if flags.reading == AS_IT_SAYS else flags.reading
+            return _replaced(flags, found.source, reading), found
+    return _replaced(flags, EMBEDDED, flags.reading), None
+
+
+def with_data(flags: R, tokenizer: LoadedTokenizer | None) -> tuple[R, DataPlace | None]:
+    """`data_of` the run that goes on, or of the tokenizer whose latents are read.
+
+    Raises ValueError if the tokenizer was trained on other images than the embedded ones, and nothing says where they
+    are.
+    """
+    if flags.data is not None or tokenizer is None:
+        return data_of(flags, flags.run_dir)
+    made, found = data_of(flags, flags.run_dir, tokenizer.source)
+    if found is None and tokenizer.data_label:
+        raise ValueError(
+            f"The tokenizer {tokenizer.source} was trained on {tokenizer.data_label}, and no {FILE} beside it says "
+            "where that is: give --data."
+        )
+    return made, found
+
+
+def _replaced(flags: F, data: str, reading: SourceOptions) -> F:
+    return dataclasses.replace(flags, data=data, reading=reading)  # pyright: ignore[reportArgumentType, reportCallIssue, reportUnknownVariableType]
