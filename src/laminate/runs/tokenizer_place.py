@@ -38,7 +38,8 @@ def noted_place(run: str) -> str | None:
 
 def _seen_from(run: str, place: str) -> str:
     """A noted place that may be relative to the folder of the run."""
-    here = os.path.realpath(run) if is_local(run) else run  # `..` of a link is not that of its target
+    linked = is_local(run) and os.path.realpath(run) != os.path.abspath(run)
+    here = os.path.realpath(run) if linked else run  # `..` of a link is not that of its target
     there = os.path.normpath(os.path.join(here, place))
     return there if os.path.exists(there) or place.startswith(".") else place
 
