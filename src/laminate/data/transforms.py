@@ -84,7 +84,8 @@ def shrink_long_side(image: HostImage, size: int, kernel: ResizeKernel = "lanczo
     if longest <= size:
         return image
     # A side may round to nothing; the reference fails there.
-    return resize(image, *(max(1, round(side * size / longest)) for side in (height, width)), kernel)
+    to_height, to_width = (max(1, round(side * size / longest)) for side in (height, width))
+    return resize(image, to_height, to_width, kernel)
 
 
 def cut(image: HostImage, window: Window) -> HostImage:
