@@ -17,7 +17,7 @@ import pytest
 from laminate.bottlenecks.fsq import Fsq
 from laminate.bottlenecks.gaussian import Gaussian
 from laminate.bottlenecks.noisy import Noisy
-from laminate.models import Ddt, Dit, FlatLatent, ImageLatent
+from laminate.models import Ddt, Dit, FlatLatent, GridLatent, ImageLatent, SharedDit
 from laminate.models.attention_pool import AttentionPool
 from laminate.models.dino_discriminator import DinoDiscriminator
 from laminate.models.naflex import NaFlexAutoencoder, NaFlexTransformer, Places, Window, naflex_trunk
@@ -259,6 +259,20 @@ CASES = {
             TRUNK, ImageLatent(4, 3, 2), classes=3, positions="learned", rotary=False, init=INIT, key=key
         ),
         (4, 4, 3),
+        denoise,
+    ),
+    "SharedDit": Case(
+        lambda key: SharedDit(
+            naflex_trunk(8, 2, 2, layer_scale=0.7, init=INIT),
+            GridLatent(2, 3, 4),
+            classes=3,
+            cls_token=True,
+            registers=2,
+            window=Window(1),
+            init=INIT,
+            key=key,
+        ),
+        (6, 4),
         denoise,
     ),
     "Ddt": Case(

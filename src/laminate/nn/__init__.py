@@ -16,6 +16,7 @@ from laminate.nn.condition import Condition as Condition
 from laminate.nn.condition import ConditionedBlock as ConditionedBlock
 from laminate.nn.condition import ConditionedOutput as ConditionedOutput
 from laminate.nn.condition import Modulation as Modulation
+from laminate.nn.condition import SharedBlock as SharedBlock
 from laminate.nn.condition import modulate as modulate
 from laminate.nn.conv import Conv1d as Conv1d
 from laminate.nn.conv import Conv2d as Conv2d

@@ -46,13 +46,15 @@ class Band(eqx.Module):
     reach: int = eqx.field(static=True)
     prefix: int = eqx.field(static=True)
 
+    def keys(self) -> Bool[Array, " tokens"]:
+        """Whether each token may be seen by those who see everything."""
+        return jnp.pad(self.valid, (self.prefix, 0), constant_values=True)
+
     def pairs(self) -> Mask:
         """The same as one array, for few tokens."""
         seen = self._seen(self.place, self.place, self.valid)
-        return (
-            jnp.pad(seen, ((self.prefix, 0), (self.prefix, 0)), constant_values=True)
-            & (jnp.pad(self.valid, (self.prefix, 0), constant_values=True)[None])
-        )
+        seen = jnp.pad(seen, ((self.prefix, 0), (self.prefix, 0)), constant_values=True)
+        return seen & self.keys()[None]
 
     @property
     def block(self) -> int:
@@ -92,9 +94,7 @@ class Band(eqx.Module):
         patches = patches[:, back]
         if not front:
             return patches
-        everyone = jnp.broadcast_to(
-            jnp.pad(self.valid, (front, 0), constant_values=True)[None], (front, k.shape[1])
-        )
+        everyone = jnp.broadcast_to(self.keys()[None], (front, k.shape[1]))
         return jnp.concatenate([attended(q[:, :front], k, v, everyone), patches], axis=1)
 
     def _seen(

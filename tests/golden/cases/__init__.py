@@ -65,6 +65,7 @@ _FAMILIES: dict[str, Callable[[Golden], dict[str, np.ndarray]]] = {
     "09_lightningdit_model": stage2.produce,
     "09_lightningdit_sampling": stage2_sampling.lightningdit,
     "14_vitok_ae": vitok.autoencoder,
+    "14_vitok_dit": vitok.generator,
     "14_vitok_losses": image_losses.vitok,
     "14_vitok_patchify": patches.produce,
     "14_vitok_rope2d": vitok.rope,

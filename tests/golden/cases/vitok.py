@@ -1,5 +1,7 @@
 """ViTok's networks of patches: rotation by places, the autoencoder with padding, windows and special tokens."""
 
+import dataclasses
+import math
 from typing import Any
 
 import equinox as eqx
@@ -8,11 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from laminate.models.latent_shape import GridLatent
 from laminate.models.naflex import NaFlexAutoencoder, NaFlexTransformer, Places, Window, naflex_trunk
-from laminate.nn import Band, Rotary, multiple_of_16, place_angles, zeros
+from laminate.models.shared_dit import SharedDit
+from laminate.nn import Band, Rotary, Rotation, SinusoidalFeatures, multiple_of_16, place_angles, zeros
 from laminate.pretrained.keymaps.base import load
-from laminate.pretrained.keymaps.vitok import autoencoder_slots, renamed
+from laminate.pretrained.keymaps.vitok import autoencoder_slots, dit_slots, renamed
 from laminate.recipes.vitok.names import parse
+from laminate.types import Buffer
 
 from ..options import Options
 from ..reader import CannotRun, Comparison, Golden, compare
@@ -90,6 +95,119 @@ def autoencoder_of(options: Options) -> NaFlexAutoencoder:
     return NaFlexAutoencoder(
         half("encoder", pixels, channels), half("decoder", channels, pixels), patch=patch
     )
+
+
+def generator(golden: Golden) -> dict[str, np.ndarray]:
+    """The case `14_vitok_dit`; velocities are noise - data there."""
+    options = Options("config", golden.config)
+    models = options.take("models")
+    options.ignore("variants", *_TRAINING_ONLY)
+    options.none_left()
+    produced: dict[str, np.ndarray] = {}
+    for tag, values in models.items():
+        network = generator_of(Options(f"models.{tag}", values), under(f"{tag}/", golden.weights))
+        z, t, label = (jnp.asarray(golden.input(f"{tag}/{name}")) for name in ("z", "t", "context"))
+        places = None
+        if f"{tag}/row_idx" in golden.inputs:
+            row, col = (
+                jnp.broadcast_to(jnp.asarray(golden.input(f"{tag}/{name}")), z.shape[:2])
+                for name in ("row_idx", "col_idx")
+            )
+            places = Places(row, col)
+        if places is not None and len(z) == network.stack.layers.attention.heads:
+            network = _of_other_images(network)
+            places = jax.tree.map(lambda a: jnp.broadcast_to(a[None], (a.shape[0], *a.shape)), places)
+        produced[f"{tag}/out"] = -np.asarray(at_its_time(network, z, t, label, places))
+    if "timestep_embedding_256" in golden.outputs:
+        tag = "plain" if "plain" in models else next(iter(models))
+        t = jnp.asarray(golden.input(f"{tag}/t"), jnp.float32)
+        produced["timestep_embedding_256"] = np.asarray(jax.vmap(_released_features())(t))
+    return produced
+
+
+def generator_of(options: Options, weights: dict[str, np.ndarray]) -> SharedDit:
+    """The network of a `DiT` configuration, with its weights."""
+    tokens = int(options.take("num_tokens", 256))
+    side = math.isqrt(tokens)
+    # Only a square has places of its own; any other grid comes with them.
+    grid = (side, side) if side * side == tokens else (1, tokens)
+    reach = options.take("sw")
+    network = SharedDit(
+        naflex_trunk(
+            *(int(options.take(field)) for field in ("width", "depth", "num_heads")),
+            layer_scale=1e-4 if options.take("use_layer_scale", True) else None,
+            init=zeros,
+        ),
+        GridLatent(*grid, int(options.take("code_width", 16))),
+        classes=int(options.take("text_dim", 1000)),
+        cls_token=options.take("class_token", False),
+        registers=int(options.take("reg_tokens", 0)),
+        theta=options.take("rope_theta", 10000.0),
+        window=Window(int(reach)) if reach and reach > 0 else None,
+        init=zeros,
+        key=_KEY,
+    )
+    options.ignore(*_TRAINING_ONLY)
+    options.none_left()
+    return load(network, dit_slots(network), weights)
+
+
+def _released_features() -> SinusoidalFeatures:
+    """Features with the frequencies in the rounding of the released code.
+
+    At times of a thousand a last bit of a frequency is three times the tolerance. The exponential that it used is
+    half a bit and a hair from the true one: a quarter power of two in two parts, times a polynomial of degree five.
+    """
+    step = np.float32(-math.log(10000.0))
+    x = step * np.arange(128, dtype=np.float32) / np.float32(128)
+    fused = lambda a, b, c: (a.astype(np.float64) * b + c).astype(np.float32)
+    quarters = np.rint(x * np.float32(4 / math.log(2)))
+    high = np.float32(math.log(2) / 4)
+    rest = fused(
+        quarters, -float(np.float32(math.log(2) / 4 - float(high))), fused(quarters, -float(high), x)
+    )
+    series = np.full_like(rest, np.float32(1 / 120))
+    for term in (24, 6, 2):
+        series = fused(series, rest, np.float32(1 / term))
+    series = fused(rest * rest, series, rest)
+    whole, quarter = np.divmod(quarters.astype(int), 4)
+    power = 2.0 ** (quarter / 4)
+    first = power.astype(np.float32)
+    value = first + ((power - first).astype(np.float32) + first * series)
+    frequencies = Buffer(jnp.asarray(np.ldexp(value, whole), jnp.float32))
+    return eqx.tree_at(lambda f: f.frequencies, SinusoidalFeatures(256), frequencies)
+
+
+class _AnglesOfOtherImages(SharedDit):
+    """The released code finds the axis of its angles by their number, and confuses images and heads of equal number.
+
+    Head `h` then turns by the places of image `h`, whatever the image; `places` hold those of all images.
+    """
+
+    def rotation(self, places: Places) -> Rotation:
+        head_dim = self.stack.layers.attention.head_dim
+        angles = [
+            place_angles(row, col, head_dim, theta=self.theta)
+            for row, col in zip(places.row, places.col, strict=True)
+        ]
+        return lambda x: jnp.concatenate([Rotary(a)(x[h : h + 1]) for h, a in enumerate(angles)])
+
+
+def _of_other_images(network: SharedDit) -> SharedDit:
+    confused = object.__new__(_AnglesOfOtherImages)
+    for field in dataclasses.fields(network):
+        object.__setattr__(confused, field.name, getattr(network, field.name))
+    return confused
+
+
+def under(prefix: str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
+
+
+@eqx.filter_jit
+def at_its_time(network: SharedDit, z: Array, t: Array, label: Array, places: Places | None) -> Array:
+    """The velocity of a batch, in the sense of this library, at times from 0 to 1000."""
+    return jax.vmap(lambda z, t, label, places: network.at(z, t, label, places=places))(z, t, label, places)
 
 
 def rope(golden: Golden) -> dict[str, np.ndarray]:
