@@ -29,6 +29,7 @@ from . import (
     stage2_sampling,
     tokenizer_loss,
     torch_resize,
+    unipc,
     vision,
     vitok,
 )
@@ -69,6 +70,7 @@ _FAMILIES: dict[str, Callable[[Golden], dict[str, np.ndarray]]] = {
     "14_vitok_losses": image_losses.vitok,
     "14_vitok_patchify": patches.produce,
     "14_vitok_rope2d": vitok.rope,
+    "14_vitok_unipc": unipc.produce,
     "15_pil_center_crop": crop.produce,
     "15_torch_resize": torch_resize.produce,
 }
