@@ -17,9 +17,10 @@ import pytest
 from laminate.bottlenecks.fsq import Fsq
 from laminate.bottlenecks.gaussian import Gaussian
 from laminate.bottlenecks.noisy import Noisy
-from laminate.models import Ddt, Dit, FlatLatent, ImageLatent
+from laminate.models import Ddt, Dit, FlatLatent, GridLatent, ImageLatent, SharedDit
 from laminate.models.attention_pool import AttentionPool
 from laminate.models.dino_discriminator import DinoDiscriminator
+from laminate.models.naflex import NaFlexAutoencoder, NaFlexTransformer, Places, Window, naflex_trunk
 from laminate.models.patchgan import PatchGan
 from laminate.models.pixel_decoder import RegisterDecoder
 from laminate.models.rae_decoder import RaeDecoder
@@ -77,6 +78,27 @@ class Case(NamedTuple):
 
 def block(key: jax.Array) -> Block:
     return TRUNK.block(key)
+
+
+def parallel_block(key: jax.Array) -> Any:
+    return replace(TRUNK, parallel=True, layer_scale=0.7).block(key)
+
+
+def naflex(key: jax.Array) -> NaFlexAutoencoder:
+    half = partial(
+        NaFlexTransformer,
+        naflex_trunk(8, 2, 2, layer_scale=0.7, drop_path_rate=0.2, init=INIT),
+        cls_token=True,
+        registers=2,
+        window=Window(1),
+        key=key,
+    )
+    return NaFlexAutoencoder(half(12, 5), half(5, 12), patch=2)
+
+
+def at_places(module: NaFlexAutoencoder, x: jax.Array, key: Any) -> jax.Array:
+    row, col = jnp.asarray([0, 0, 1, 1, 0]), jnp.asarray([0, 1, 0, 1, 0])
+    return module(x, Places(row, col, jnp.arange(5) < 4), key=key)
 
 
 def flatdino(key: jax.Array) -> FlatDino:
@@ -147,6 +169,8 @@ CASES = {
         lambda key: Attention(5, 2, head_dim=3, qk_norm=RMSNorm, dropout_rate=0.3, init=INIT, key=key), (7, 5)
     ),
     "Block": Case(block, (7, 12)),
+    "ParallelBlock": Case(parallel_block, (7, 12)),
+    "NaFlexAutoencoder": Case(naflex, (5, 12), at_places),
     "Stack": Case(lambda key: Stack(block, 2, drop_path_rate=0.3, remat="block", key=key), (7, 12)),
     "PatchEmbed": Case(lambda key: PatchEmbed(6, 2, 5, init=INIT, key=key), (4, 6, 3)),
     "Vit of images": Case(
@@ -235,6 +259,20 @@ CASES = {
             TRUNK, ImageLatent(4, 3, 2), classes=3, positions="learned", rotary=False, init=INIT, key=key
         ),
         (4, 4, 3),
+        denoise,
+    ),
+    "SharedDit": Case(
+        lambda key: SharedDit(
+            naflex_trunk(8, 2, 2, layer_scale=0.7, init=INIT),
+            GridLatent(2, 3, 4),
+            classes=3,
+            cls_token=True,
+            registers=2,
+            window=Window(1),
+            init=INIT,
+            key=key,
+        ),
+        (6, 4),
         denoise,
     ),
     "Ddt": Case(

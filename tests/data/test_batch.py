@@ -53,7 +53,7 @@ def test_every_array_of_a_view_comes_in_every_batch(painted):
         "mask": (np.bool_, (4, 4)),
         "place": (np.int16, (4, 4, 2)),
         "label": (np.int32, (4,)),
-        "row": (np.int64, (4,)),
+        "global_row": (np.int64, (4,)),
     }
     shown = np.round(batch["patches"][:, 0, 0] * 255).astype(int)
     for place, record in enumerate(shown):
@@ -86,7 +86,7 @@ def test_examples_that_do_not_fit_together_are_refused_by_the_name_of_the_array(
             stack(examples)
 
 
-@pytest.mark.parametrize("name", ["label", "row", "valid"])
+@pytest.mark.parametrize("name", ["label", "global_row", "valid"])
 def test_the_names_of_the_loader_are_its_own(name):
     with pytest.raises(ValueError, match=f"array called '{name}', which the loader adds itself"):
         stack([{"image": np.zeros(3), name: np.zeros(3)}])

@@ -28,8 +28,10 @@ def test_every_record_comes_once_over_all_hosts_and_shapes_are_equal(
             assert batch["image"].shape == (host_batch_size, 6, 6, 3) and batch["image"].dtype == np.uint8
             assert batch["label"].dtype == np.int32 and batch["valid"].dtype == np.bool_
             shown.extend(record_of(batch["image"])[batch["valid"]])
-            rows.extend(batch["row"])
-            np.testing.assert_array_equal(batch["label"][batch["valid"]], batch["row"][batch["valid"]] % 3)
+            rows.extend(batch["global_row"])
+            np.testing.assert_array_equal(
+                batch["label"][batch["valid"]], batch["global_row"][batch["valid"]] % 3
+            )
             assert not batch["image"][~batch["valid"]].any() and (batch["label"][~batch["valid"]] == -1).all()
     np.testing.assert_array_equal(shown, np.arange(count))
     np.testing.assert_array_equal(rows, np.arange(-(-count // size) * size))

@@ -47,10 +47,10 @@ def test_a_batch_holds_images_labels_and_rows(painted, record_of):
     assert {name: (array.dtype, array.shape) for name, array in batch.items()} == {
         "image": (np.uint8, (8, 6, 6, 3)),
         "label": (np.int32, (8,)),
-        "row": (np.int64, (8,)),
+        "global_row": (np.int64, (8,)),
     }
     np.testing.assert_array_equal(batch["label"], record_of(batch["image"]) % 3)
-    np.testing.assert_array_equal(batch["row"], np.arange(8))
+    np.testing.assert_array_equal(batch["global_row"], np.arange(8))
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 8, 40])
@@ -78,7 +78,7 @@ def test_the_global_batches_are_the_same_for_any_number_of_hosts(painted, hosts)
     shares = [HostShare.even(host, hosts) for host in range(hosts)]
     parts = [islice(loader(painted(90), share=share).batches(), 5) for share in shares]
     for batch, pieces in zip(whole, zip(*parts, strict=True), strict=True):
-        assert all(len(piece["row"]) == 8 // hosts for piece in pieces)
+        assert all(len(piece["global_row"]) == 8 // hosts for piece in pieces)
         assert_same({name: np.concatenate([piece[name] for piece in pieces]) for name in batch}, batch)
 
 
@@ -117,12 +117,12 @@ def test_the_row_of_the_iterator_is_where_the_next_batch_begins(painted):
     with loader(painted(7)).batches(16) as batches:
         for step in range(3):
             assert batches.row == 16 + 8 * step
-            assert next(batches)["row"][0] == 16 + 8 * step
+            assert next(batches)["global_row"][0] == 16 + 8 * step
 
 
 def test_a_far_row_is_reached_at_once(painted):
     batch = next(loader(painted(7), threads=0).batches(10**12))
-    np.testing.assert_array_equal(batch["row"], 10**12 + np.arange(8))
+    np.testing.assert_array_equal(batch["global_row"], 10**12 + np.arange(8))
 
 
 def test_a_position_is_json_and_leads_back_to_its_row(painted):

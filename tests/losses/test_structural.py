@@ -84,3 +84,15 @@ def test_a_blur_keeps_a_constant_and_is_separable_and_refuses_no_width() -> None
     np.testing.assert_allclose(ours, windowed(np.asarray(X), sigma=0.8, radius=2), atol=1e-5)
     with pytest.raises(ValueError, match="must be positive"):
         gaussian_blur(X, sigma=0.0)
+
+
+def test_only_pixels_of_the_mask_count_and_none_at_all_is_alike() -> None:
+    whole, none = jnp.ones((12, 17), bool), jnp.zeros((12, 17), bool)
+    left = whole.at[:, 8:].set(False)
+    masked = jax.jit(lambda x, y, mask: ssim(x, y, mask=mask))
+    np.testing.assert_allclose(masked(X, Y, whole), SSIM(X, Y), atol=1e-6)
+    assert masked(X, Y, none) == 1
+    halves = masked(X, Y, left) * 8 + masked(X, Y, ~left) * 9
+    np.testing.assert_allclose(halves / 17, SSIM(X, Y), atol=1e-6)
+    # What lies beyond the reach of the window, outside the mask, changes nothing.
+    np.testing.assert_allclose(masked(X.at[:, 13:].set(9.0), Y, left), masked(X, Y, left), atol=1e-6)

@@ -21,7 +21,7 @@ def batches(count, taken):
         taken.append(i)
         rows = np.arange(8, dtype=np.int32) + 100 * i
         image = np.broadcast_to(rows[:, None, None, None] % 256, (8, 2, 3, 1)).astype(np.uint8)
-        yield {"image": image, "label": rows, "row": rows.astype(np.int64), "valid": rows % 2 == 0}
+        yield {"image": image, "label": rows, "global_row": rows.astype(np.int64), "valid": rows % 2 == 0}
 
 
 def test_batches_come_in_order_and_whole():
@@ -43,7 +43,7 @@ def test_rows_are_cut_over_every_device_in_order():
 
 def test_bookkeeping_stays_on_the_host_by_its_name_and_everything_else_arrives():
     assert set(next(feed(batches(1, []), MESH))) == {"image", "label", "valid"}
-    narrow = {"row": np.arange(8, dtype=np.int32), "phase": np.ones((8, 3), np.complex64)}
+    narrow = {"global_row": np.arange(8, dtype=np.int32), "phase": np.ones((8, 3), np.complex64)}
     assert set(next(feed([narrow], MESH))) == {"phase"}
 
 

@@ -9,9 +9,10 @@ from laminate.data.schema import LABEL
 Arrays = dict[str, np.ndarray]
 """Arrays by their names: of one example, or of a batch, where each has one more axis in front."""
 
-ROW, VALID = "row", "valid"
+ROW, VALID = "global_row", "valid"
 ADDED = (LABEL, ROW, VALID)
-"""What the loaders add to a batch, so no array of an example is called that. ``row`` is bookkeeping for the host."""
+"""What the loaders add to a batch, so no array of an example is called that. ``global_row`` is bookkeeping for the
+host."""
 
 
 def stack(examples: Sequence[Arrays]) -> Arrays:

@@ -286,11 +286,12 @@ def _decode_by_pillow(data: bytes, header: ImageHeader, reduction: int) -> HostI
         with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
             opened.verify()
     with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
-        picture = _to_rgb(opened)
+        picture = to_rgb(opened)
     return np.array(picture if reduction == 1 else picture.reduce(reduction))
 
 
-def _to_rgb(picture: Image.Image) -> Image.Image:
+def to_rgb(picture: Image.Image) -> Image.Image:
+    """A picture of any mode as 8-bit RGB, transparency over white. Raises `ImageError` for floating-point numbers."""
     if picture.mode == "F":
         raise ImageError(
             "the image holds floating-point numbers, whose range nothing states: convert it to 8 bits"

@@ -33,7 +33,7 @@ def evaluation_batches(
     """Every record once, in the order of the records; the last global batch is filled up.
 
     Batches are those of `TrainLoader` and ``valid`` bool ``[host_batch]``: False in the rows that fill up,
-    whose arrays are zero (a black image) and whose label is -1. ``row`` is the index of the record. Every host
+    whose arrays are zero (a black image) and whose label is -1. ``global_row`` is the index of the record. Every host
     gets equally many batches, and holds the rows of its `share` of each.
 
     An `augment` that draws random numbers gets the same ones for a record in every evaluation. A record that

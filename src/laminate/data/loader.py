@@ -96,7 +96,7 @@ class TrainLoader:
 
     Batches: the arrays that `augment` gives, each ``[host_batch, ...]``, under its names (``image`` for images, the
     `field` of the manifest for what records hold in their place); ``label`` int32 ``[host_batch]`` (-1: none);
-    ``row`` int64 ``[host_batch]``, the global row. A host holds the rows of its `share` of every global batch.
+    ``global_row`` int64 ``[host_batch]``, the global row. A host holds the rows of its `share` of every global batch.
     A batch that takes longer than `timeout` seconds raises `InputStalledError`, which names the records being read.
 
     Raises:

@@ -77,6 +77,17 @@ def resize_short_side(image: HostImage, size: int, kernel: ResizeKernel = "bicub
     return resize(image, size * height // short, size * width // short, kernel)
 
 
+def shrink_long_side(image: HostImage, size: int, kernel: ResizeKernel = "lanczos") -> HostImage:
+    """`image` with a long side of at most `size` pixels, its aspect ratio kept up to rounding; never made larger."""
+    height, width = image.shape[:2]
+    longest = max(height, width)
+    if longest <= size:
+        return image
+    # A side may round to nothing; the reference fails there.
+    to_height, to_width = (max(1, round(side * size / longest)) for side in (height, width))
+    return resize(image, to_height, to_width, kernel)
+
+
 def cut(image: HostImage, window: Window) -> HostImage:
     """The pixels of `window`, without a copy."""
     top, left, height, width = window

@@ -47,3 +47,6 @@ from laminate.flow.times import draw_time as draw_time
 from laminate.flow.times import logit_normal as logit_normal
 from laminate.flow.times import shift_time as shift_time
 from laminate.flow.times import uniform as uniform
+from laminate.flow.unipc import UniPc as UniPc
+from laminate.flow.unipc import unipc_grid as unipc_grid
+from laminate.flow.unipc import unipc_sigmas as unipc_sigmas

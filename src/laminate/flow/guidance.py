@@ -47,24 +47,32 @@ def classifier_free_guidance(
     scale: float | Scalar,
     interval: Interval | None = None,
     channels: int | None = None,
+    rescale: float | Scalar = 0.0,
     everywhere: bool = False,
 ) -> Velocity:
     """`v_null + scale (v_label - v_null)` inside `interval`, `v_label` outside (Ho & Salimans 2022).
 
     `channels` guides only the first so many channels, as LightningDiT does with 3. Inside, both branches are one
-    batched pass; outside, the second is not computed. `scale` and the bounds may be traced. The result is float32.
+    batched pass; outside, the second is not computed. `rescale` is the share of the guided velocity that is brought
+    back to the standard deviation of `v_label`, which large scales exceed (Lin et al. 2024). `scale` and the bounds may
+    be traced. The result is float32.
     `everywhere` compiles no choice: both branches at all times, whatever the interval.
 
     Raises ValueError for a negative scale.
     """
     _require_scale(scale)
+    if isinstance(rescale, int | float) and not 0.0 <= rescale <= 1.0:
+        raise ValueError(f"rescale is a share of the guided velocity, from 0 to 1, got {rescale}.")
     inside = Interval() if interval is None else interval
     labels = jnp.stack([jnp.asarray(label, jnp.int32), jnp.asarray(null_label, jnp.int32)])
 
     def velocity(x: State, t: Scalar) -> State:
         def both() -> State:
             pair = jax.vmap(lambda one: network(x, t, one))(labels)
-            return jax.tree.map(lambda v: _extrapolated(v[1], v[0], scale, channels), pair)
+            guided = jax.tree.map(lambda v: _extrapolated(v[1], v[0], scale, channels), pair)
+            if isinstance(rescale, int | float) and rescale == 0:
+                return guided
+            return jax.tree.map(lambda v, g: _rescaled(g, v[0], rescale), pair, guided)
 
         if everywhere:
             return both()
@@ -111,6 +119,15 @@ def _extrapolated(
     if channels is None:
         return guided
     return jnp.concatenate([guided[..., :channels], towards[..., channels:]], axis=-1)
+
+
+def _rescaled(
+    guided: Float[Array, "..."], towards: Float[Array, "..."], share: float | Scalar
+) -> Float[Array, "..."]:
+    """`guided` times `share std(towards) / std(guided) + 1 - share`."""
+    wanted, found = jnp.std(towards.astype(jnp.float32)), jnp.std(guided)
+    ratio = wanted / jnp.maximum(found, jnp.finfo(jnp.float32).tiny)
+    return guided * (jnp.asarray(share, jnp.float32) * ratio + (1.0 - share))
 
 
 def _wide(tree: State) -> State:

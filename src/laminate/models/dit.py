@@ -1,5 +1,6 @@
 """The diffusion transformer with adaLN-zero: LightningDiT, over tokens and over images of features."""
 
+from functools import partial
 from typing import Literal
 
 import equinox as eqx
@@ -154,14 +155,16 @@ def time_embed(
 def conditioned_stack(trunk: Trunk, *, shift: bool, norm_affine: bool, key: RandomKey) -> Stack:
     """The layers of `trunk`, each with a modulation; a LayerNorm without `norm_affine` has no scale and bias."""
 
+    affine = norm_affine or trunk.norm is RMSNorm
+    norm = partial(
+        trunk.norm, trunk.dim, eps=trunk.norm_eps, scale=affine, bias=affine and trunk.norm is not RMSNorm
+    )
+
     def layer(key: RandomKey) -> ConditionedBlock:
         k_block, k_modulation = jax.random.split(key)
-        block = trunk.block(k_block)
-        norms = (block.attention_norm, block.mlp_norm)
-        if trunk.norm is LayerNorm and not norm_affine:
-            norms = (LayerNorm(trunk.dim, eps=trunk.norm_eps, scale=False, bias=False),) * 2
+        attention, mlp = trunk.branches(k_block)
         modulation = Modulation(trunk.dim, 6 if shift else 4, key=k_modulation)
-        return ConditionedBlock(norms[0], block.attention, norms[1], block.mlp, modulation)
+        return ConditionedBlock(norm(), attention, norm(), mlp, modulation)
 
     remat = "none" if trunk.remat == "attention" else trunk.remat
     return Stack(layer, trunk.depth, drop_path_rate=trunk.drop_path_rate, remat=remat, key=key)

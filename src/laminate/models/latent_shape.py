@@ -94,7 +94,44 @@ class ImageLatent:
         return unpatchify(tokens, self.patch, self.grid)
 
 
-LatentShape = FlatLatent | ImageLatent
+@dataclasses.dataclass(frozen=True)
+class GridLatent:
+    """Tokens of `features` numbers on a grid of `rows` by `columns`, row by row (ViTok's latents)."""
+
+    rows: int
+    columns: int
+    features: int
+
+    @property
+    def tokens(self) -> int:
+        return self.rows * self.columns
+
+    @property
+    def channels(self) -> int:
+        """Numbers per position of the latent."""
+        return self.features
+
+    @property
+    def token_dim(self) -> int:
+        """Numbers that one token of the network stands for."""
+        return self.features
+
+    def embedding(self, dim: int, *, bias: bool, init: Initializer, key: RandomKey) -> Embedding:
+        """The layer from latent to tokens of width `dim`."""
+        return Linear(self.features, dim, bias=bias, init=init, key=key)
+
+    def sincos(self, dim: int) -> Float[np.ndarray, "tokens dim"]:
+        return sincos_2d(dim, self.rows, self.columns)
+
+    def rotary(self, head_dim: int) -> Rotary:
+        return Rotary(grid_angles(head_dim, self.rows, self.columns))
+
+    def assemble(self, tokens: Float[Array, "tokens dim"]) -> Float[Array, "tokens dim"]:
+        """The latent of output tokens: the tokens themselves."""
+        return tokens
+
+
+LatentShape = FlatLatent | ImageLatent | GridLatent
 
 
 def position_table(

@@ -17,13 +17,14 @@ from laminate.nn import (
     Initializer,
     LayerNorm,
     Linear,
-    Mask,
     Mlp,
+    ParallelBlock,
     PatchEmbed,
     Remat,
     Resampling,
     RMSNorm,
     Rotary,
+    Sight,
     Stack,
     SwiGlu,
     centred_grid_angles,
@@ -45,7 +46,8 @@ class Trunk:
     `mlp` and `norm` are the layers themselves: `nn.SwiGlu`, `nn.Mlp` or `functools.partial(nn.Mlp, activation=...)`;
     `nn.LayerNorm` or `nn.RMSNorm`. `qk_norm` puts such a norm on queries and keys, or one that it makes for a given
     width. `head_dim=None` is `dim / heads`. `attention_bias` and `attention_out_bias` are those of `nn.Attention`.
-    `layer_scale` is the initial weight of every channel of both branches, None for no such weights.
+    `layer_scale` is the initial weight of every channel of both branches, None for no such weights. `parallel` puts the
+    branches side by side, behind one norm and with one layer scale (`nn.ParallelBlock`).
     `remat="attention"` recomputes the attention probabilities in the backward pass, the other values are those of
     `nn.Stack`.
     """
@@ -63,6 +65,7 @@ class Trunk:
     attention_out_bias: bool | None = None
     mlp_bias: bool = True
     layer_scale: float | None = None
+    parallel: bool = False
     attention_dropout_rate: float = 0.0
     mlp_dropout_rate: float = 0.0
     drop_path_rate: float = 0.0
@@ -70,11 +73,9 @@ class Trunk:
     kernel: AttentionKernel = "xla"
     remat: Remat | Literal["attention"] = "none"
 
-    def block(self, key: RandomKey) -> Block:
-        """One layer."""
+    def branches(self, key: RandomKey) -> tuple[Attention, Mlp | SwiGlu]:
+        """The two networks of one layer."""
         k_attention, k_mlp = jax.random.split(key)
-        rms = self.norm is RMSNorm
-        norm = partial(self.norm, self.dim, eps=self.norm_eps, bias=not rms)
         attention = Attention(
             self.dim,
             self.heads,
@@ -96,8 +97,19 @@ class Trunk:
             init=self.init,
             key=k_mlp,
         )
-        scale = None if self.layer_scale is None else jnp.full(self.dim, self.layer_scale, jnp.float32)
-        return Block(norm(), attention, norm(), mlp, scale, scale)
+        return attention, mlp
+
+    def scale(self) -> Float[Array, " dim"] | None:
+        """The layer scale of one branch."""
+        return None if self.layer_scale is None else jnp.full(self.dim, self.layer_scale, jnp.float32)
+
+    def block(self, key: RandomKey) -> Block | ParallelBlock:
+        """One layer."""
+        attention, mlp = self.branches(key)
+        norm = partial(self.norm, self.dim, eps=self.norm_eps, bias=self.norm is not RMSNorm)
+        if self.parallel:
+            return ParallelBlock(norm(), attention, mlp, self.scale())
+        return Block(norm(), attention, norm(), mlp, self.scale(), self.scale())
 
     def stack(self, key: RandomKey) -> Stack:
         """All layers."""
@@ -191,7 +203,7 @@ class Vit(eqx.Module):
     def __call__(
         self,
         x: Float[Array, "tokens {self.in_dim}"] | Float[Array, "height width channels"],
-        mask: Mask | None = None,
+        mask: Sight = None,
         *,
         registers: Float[Array, "registers dim"] | None = None,
         key: RandomKey | None = None,
@@ -215,7 +227,7 @@ class Vit(eqx.Module):
         return x if self.output is None else self.output(x)
 
     def attention_weights(
-        self, x: Float[Array, "..."], mask: Mask | None = None
+        self, x: Float[Array, "..."], mask: Sight = None
     ) -> Float[Array, "depth heads all_tokens all_tokens"]:
         """The attention probabilities of every layer, in the deterministic mode."""
 

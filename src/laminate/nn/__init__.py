@@ -2,9 +2,12 @@
 
 from laminate.nn.attention import Attention as Attention
 from laminate.nn.attention import AttentionKernel as AttentionKernel
-from laminate.nn.attention import Mask as Mask
 from laminate.nn.attention import Rotation as Rotation
 from laminate.nn.block import Block as Block
+from laminate.nn.block import ParallelBlock as ParallelBlock
+from laminate.nn.canvas import cut_window as cut_window
+from laminate.nn.canvas import to_canvas as to_canvas
+from laminate.nn.canvas import window_start as window_start
 from laminate.nn.channel_norm import ActNorm as ActNorm
 from laminate.nn.channel_norm import Average as Average
 from laminate.nn.channel_norm import BatchNorm as BatchNorm
@@ -13,6 +16,7 @@ from laminate.nn.condition import Condition as Condition
 from laminate.nn.condition import ConditionedBlock as ConditionedBlock
 from laminate.nn.condition import ConditionedOutput as ConditionedOutput
 from laminate.nn.condition import Modulation as Modulation
+from laminate.nn.condition import SharedBlock as SharedBlock
 from laminate.nn.condition import modulate as modulate
 from laminate.nn.conv import Conv1d as Conv1d
 from laminate.nn.conv import Conv2d as Conv2d
@@ -26,6 +30,7 @@ from laminate.nn.embed import LabelEmbed as LabelEmbed
 from laminate.nn.embed import SinusoidalFeatures as SinusoidalFeatures
 from laminate.nn.embed import TimeEmbed as TimeEmbed
 from laminate.nn.init import Initializer as Initializer
+from laminate.nn.init import fan_in_uniform as fan_in_uniform
 from laminate.nn.init import lecun_normal as lecun_normal
 from laminate.nn.init import trunc_normal as trunc_normal
 from laminate.nn.init import xavier_uniform as xavier_uniform
@@ -36,6 +41,7 @@ from laminate.nn.mlp import Mlp as Mlp
 from laminate.nn.mlp import SwiGlu as SwiGlu
 from laminate.nn.mlp import gelu_exact as gelu_exact
 from laminate.nn.mlp import gelu_tanh as gelu_tanh
+from laminate.nn.mlp import multiple_of_16 as multiple_of_16
 from laminate.nn.norm import GroupNorm as GroupNorm
 from laminate.nn.norm import LayerNorm as LayerNorm
 from laminate.nn.norm import RMSNorm as RMSNorm
@@ -52,8 +58,15 @@ from laminate.nn.resize import resize_matrix as resize_matrix
 from laminate.nn.rotary import Rotary as Rotary
 from laminate.nn.rotary import centred_grid_angles as centred_grid_angles
 from laminate.nn.rotary import grid_angles as grid_angles
+from laminate.nn.rotary import place_angles as place_angles
 from laminate.nn.rotary import rotation_periods as rotation_periods
 from laminate.nn.rotary import sequence_angles as sequence_angles
+from laminate.nn.sight import Band as Band
+from laminate.nn.sight import Mask as Mask
+from laminate.nn.sight import Padding as Padding
+from laminate.nn.sight import Sight as Sight
+from laminate.nn.sight import grid_band as grid_band
+from laminate.nn.sight import raster_band as raster_band
 from laminate.nn.spectral_norm import SpectralNorm as SpectralNorm
 from laminate.nn.spectral_norm import iterated as iterated
 from laminate.nn.stack import Remat as Remat

@@ -8,16 +8,16 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from einops import rearrange
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from laminate.nn.dropout import dropout
 from laminate.nn.init import Initializer, trunc_normal
 from laminate.nn.linear import Linear
 from laminate.nn.norm import LayerNorm, RMSNorm
+from laminate.nn.sight import Band, Padding, Sight, attended, probabilities
 from laminate.types import RandomKey
 
 AttentionKernel = Literal["xla", "cudnn"]
-Mask = Bool[Array, "queries keys"]
 Rotation = Callable[[Float[Array, "heads tokens head_dim"]], Float[Array, "heads tokens head_dim"]]
 QkNorm = type[LayerNorm] | type[RMSNorm] | Callable[[int], LayerNorm | RMSNorm]
 
@@ -28,7 +28,8 @@ class Attention(eqx.Module):
     `softmax(norm(q) norm(k)^T / sqrt(head_dim)) v` for each head. `qk_norm`, a norm over `head_dim` with a scale
     and no bias, keeps the logits bounded (Dehghani et al. 2023); `None` leaves it out, and a function of `head_dim`
     makes another one. Logits and softmax are float32, the probabilities are cast back to `x.dtype`. In a mask, True
-    lets a query attend to a key. A `rotate` (such as `Rotary`) turns queries and keys after their norm.
+    lets a query attend to a key; a `Padding` or a `Band` says the same without an array of all pairs, and the latter
+    costs no more than its windows. A `rotate` (such as `Rotary`) turns queries and keys after their norm.
 
     `bias` is one answer for the three projections or one each for query, key and value (DINOv3 has none for keys);
     those that have one, if not all do, are the rows of `partial_bias`. `out_bias=None` follows the queries.
@@ -92,7 +93,7 @@ class Attention(eqx.Module):
     def __call__(
         self,
         x: Float[Array, "tokens {self.dim}"],
-        mask: Mask | None = None,
+        mask: Sight = None,
         rotate: Rotation | None = None,
         *,
         key: RandomKey | None = None,
@@ -103,11 +104,11 @@ class Attention(eqx.Module):
         return dropout(self.out(attend(q, k, v, mask)), self.dropout_rate, key=key)
 
     def weights(
-        self, x: Float[Array, "tokens {self.dim}"], mask: Mask | None = None, rotate: Rotation | None = None
+        self, x: Float[Array, "tokens {self.dim}"], mask: Sight = None, rotate: Rotation | None = None
     ) -> Float[Array, "{self.heads} tokens tokens"]:
         """The float32 attention probabilities of every head; rows are queries and sum to one."""
         q, k, _ = self._project(x, rotate)
-        return _probabilities(q, k, mask)
+        return probabilities(q, k, mask.pairs() if isinstance(mask, Padding | Band) else mask)
 
     def _project(self, x: Float[Array, "tokens dim"], rotate: Rotation | None) -> tuple[Array, Array, Array]:
         fused = self.qkv(x)
@@ -129,23 +130,19 @@ def _attend(
     q: Float[Array, "h t d"],
     k: Float[Array, "h t d"],
     v: Float[Array, "h t d"],
-    mask: Mask | None,
+    mask: Sight,
     *,
     kernel: AttentionKernel,
 ) -> Float[Array, "t inner"]:
+    if isinstance(mask, Band):
+        if kernel != "xla":
+            raise ValueError(f"Windows are attended to by kernel='xla', got kernel={kernel!r}.")
+        return rearrange(mask.attend(q, k, v), "h t d -> t (h d)")
+    if isinstance(mask, Padding):
+        mask = mask.pairs()
     if kernel == "xla":
-        y = jnp.einsum("hqk,hkd->hqd", _probabilities(q, k, mask).astype(v.dtype), v)
-        return rearrange(y, "h t d -> t (h d)")
+        return rearrange(attended(q, k, v, mask), "h t d -> t (h d)")
     q, k, v = (rearrange(a, "h t d -> t h d") for a in (q, k, v))
     whole = None if mask is None else mask[None]
     y = jax.nn.dot_product_attention(q, k, v, mask=whole, implementation="cudnn")
     return rearrange(y, "t h d -> t (h d)")
-
-
-def _probabilities(
-    q: Float[Array, "h q d"], k: Float[Array, "h k d"], mask: Mask | None
-) -> Float[Array, "h q k"]:
-    logits = jnp.einsum("hqd,hkd->hqk", q, k, preferred_element_type=jnp.float32) / (q.shape[-1] ** 0.5)
-    if mask is not None:
-        logits = jnp.where(jnp.broadcast_to(mask, logits.shape), logits, jnp.finfo(jnp.float32).min)
-    return jax.nn.softmax(logits, axis=-1)

@@ -1,11 +1,11 @@
-"""The pre-norm transformer block."""
+"""The pre-norm transformer block, with its two branches one after the other or side by side."""
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from laminate.nn.attention import Attention, Mask, Rotation
+from laminate.nn.attention import Attention, Rotation, Sight
 from laminate.nn.dropout import drop_path
 from laminate.nn.mlp import Mlp, SwiGlu
 from laminate.nn.norm import LayerNorm, RMSNorm
@@ -29,7 +29,7 @@ class Block(eqx.Module):
     def __call__(
         self,
         x: Float[Array, "tokens dim"],
-        mask: Mask | None = None,
+        mask: Sight = None,
         rotate: Rotation | None = None,
         *,
         drop_rate: Scalar | None = None,
@@ -42,10 +42,43 @@ class Block(eqx.Module):
         return x + drop_path(_scaled(branch, self.mlp_scale), drop_rate, key=k_path2)
 
     def attention_weights(
-        self, x: Float[Array, "tokens dim"], mask: Mask | None = None, rotate: Rotation | None = None
+        self, x: Float[Array, "tokens dim"], mask: Sight = None, rotate: Rotation | None = None
     ) -> Float[Array, "heads tokens tokens"]:
         """The attention probabilities that `__call__` uses on the same input."""
         return self.attention.weights(self.attention_norm(x), mask, rotate)
+
+
+class ParallelBlock(eqx.Module):
+    """`x + scale * (attention(norm(x)) + mlp(norm(x)))`: both branches read one norm, and share one layer scale.
+
+    Wang & Komatsuzaki (2021) and, with layer scale, ViTok-v2. The sum is dropped as a whole, if at all.
+    """
+
+    norm: LayerNorm | RMSNorm
+    attention: Attention
+    mlp: Mlp | SwiGlu
+    scale: Float[Array, " dim"] | None = None
+
+    @jax.named_scope("parallel_block")
+    def __call__(
+        self,
+        x: Float[Array, "tokens dim"],
+        mask: Sight = None,
+        rotate: Rotation | None = None,
+        *,
+        drop_rate: Scalar | None = None,
+        key: RandomKey | None = None,
+    ) -> Float[Array, "tokens dim"]:
+        k_attention, k_mlp, k_path = (None,) * 3 if key is None else jax.random.split(key, 3)
+        y = self.norm(x)
+        branch = self.attention(y, mask, rotate, key=k_attention) + self.mlp(y, key=k_mlp)
+        return x + drop_path(_scaled(branch, self.scale), drop_rate, key=k_path)
+
+    def attention_weights(
+        self, x: Float[Array, "tokens dim"], mask: Sight = None, rotate: Rotation | None = None
+    ) -> Float[Array, "heads tokens tokens"]:
+        """The attention probabilities that `__call__` uses on the same input."""
+        return self.attention.weights(self.norm(x), mask, rotate)
 
 
 def _scaled(branch: Float[Array, "tokens dim"], scale: Float[Array, " dim"] | None) -> Array:

@@ -51,7 +51,7 @@ class TimeEmbed(Float32Params):
     """`second(silu(first(features(t))))`, in float32 whatever the compute dtype and the device.
 
     `t` runs from 0 (noise) to 1 (data). `backwards` says that the weights know it the other way round, as those of
-    the RAE project do: they are then given `1 - t`.
+    the RAE project do: they are then given `1 - t`, times `scale` (ViTok's count from 0 to 1000).
     """
 
     features: FourierFeatures | SinusoidalFeatures
@@ -59,6 +59,7 @@ class TimeEmbed(Float32Params):
     second: Linear
     dim: int = eqx.field(static=True)
     backwards: bool = eqx.field(static=True)
+    scale: float = eqx.field(static=True)
 
     def __init__(
         self,
@@ -66,6 +67,7 @@ class TimeEmbed(Float32Params):
         dim: int,
         *,
         backwards: bool = False,
+        scale: float = 1.0,
         init: Initializer = trunc_normal(0.02),
         key: RandomKey,
     ):
@@ -75,12 +77,18 @@ class TimeEmbed(Float32Params):
         self.second = Linear(dim, dim, init=init, key=k_second)
         self.dim = dim
         self.backwards = backwards
+        self.scale = scale
+
+    def __call__(self, t: Scalar) -> Float[Array, " {self.dim}"]:
+        t = t.astype(jnp.float32)
+        own = 1.0 - t if self.backwards else t
+        return self.at(own if self.scale == 1.0 else self.scale * own)
 
     @exact
     @jax.named_scope("time_embed")
-    def __call__(self, t: Scalar) -> Float[Array, " {self.dim}"]:
-        t = t.astype(jnp.float32)
-        return self.second(jax.nn.silu(self.first(self.features(1.0 - t if self.backwards else t))))
+    def at(self, own: Scalar) -> Float[Array, " {self.dim}"]:
+        """The embedding of a time as the weights count it."""
+        return self.second(jax.nn.silu(self.first(self.features(own.astype(jnp.float32)))))
 
 
 class LabelEmbed(Float32Params):

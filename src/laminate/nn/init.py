@@ -33,6 +33,12 @@ def lecun_normal(key: RandomKey, shape: tuple[int, ...]) -> Float[Array, "..."]:
     return jax.nn.initializers.lecun_normal(in_axis=-1, out_axis=-2)(key, shape, jnp.float32)
 
 
+def fan_in_uniform(key: RandomKey, shape: tuple[int, ...]) -> Float[Array, "..."]:
+    """Uniform on `(-1, 1) / sqrt(in_dim)`, what PyTorch gives its linear maps."""
+    bound = shape[-1] ** -0.5
+    return jax.random.uniform(key, shape, jnp.float32, -bound, bound)
+
+
 def lecun_normal_conv(key: RandomKey, shape: tuple[int, ...]) -> Float[Array, "..."]:
     """`lecun_normal` for convolution weights laid out `(out_channels, in_channels, rows, columns)`."""
     init = jax.nn.initializers.lecun_normal(in_axis=range(1, len(shape)), out_axis=0)

@@ -58,6 +58,11 @@ class Mlp(eqx.Module):
         return dropout(self.down(hidden), self.dropout_rate, key=k_out)
 
 
+def multiple_of_16(hidden: int) -> int:
+    """The hidden width that ViTok's SwiGLU has for a wanted one: the nearest multiple of 16, upwards from a tie."""
+    return (hidden + 8) // 16 * 16
+
+
 class SwiGlu(eqx.Module):
     """`down(silu(gate(x)) * up(x))`, token by token (Shazeer 2020), or with another `activation` than silu.
 

@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from laminate.types import Buffer
 
@@ -25,11 +25,25 @@ class Rotary(eqx.Module):
     sin: Buffer
     pairing: Pairing = eqx.field(static=True)
 
-    def __init__(self, angles: Float[np.ndarray, "tokens pairs"], *, pairing: Pairing = "neighbours"):
-        wide = np.asarray(angles, np.float64)
-        twice = np.repeat(wide, 2, axis=1) if pairing == "neighbours" else np.tile(wide, (1, 2))
-        self.cos = Buffer(jnp.asarray(np.cos(twice), jnp.float32))
-        self.sin = Buffer(jnp.asarray(np.sin(twice), jnp.float32))
+    def __init__(
+        self,
+        angles: Float[np.ndarray, "tokens pairs"] | Float[Array, "tokens pairs"],
+        *,
+        pairing: Pairing = "neighbours",
+    ):
+        """Angles that are known beforehand are taken in float64, those of a compiled step as they are."""
+        if isinstance(angles, np.ndarray):
+            wide = np.asarray(angles, np.float64)
+            cos, sin = (jnp.asarray(f(wide), jnp.float32) for f in (np.cos, np.sin))
+        else:
+            cos, sin = jnp.cos(angles), jnp.sin(angles)
+        twice = (
+            (lambda a: jnp.repeat(a, 2, axis=1))
+            if pairing == "neighbours"
+            else (lambda a: jnp.tile(a, (1, 2)))
+        )
+        self.cos = Buffer(twice(cos))
+        self.sin = Buffer(twice(sin))
         self.pairing = pairing
 
     @jax.named_scope("rotary")
@@ -81,6 +95,19 @@ def grid_angles(
     by_row, by_column = (sequence_angles(head_dim // 2, n, theta=theta) for n in (rows, columns))
     row, column = (axis.reshape(-1) for axis in np.mgrid[0:rows, 0:columns])
     return np.concatenate([by_row[row], by_column[column]], axis=1)
+
+
+def place_angles(
+    row: Int[Array, " tokens"], col: Int[Array, " tokens"], head_dim: int, *, theta: float = 10000.0
+) -> Float[Array, "tokens pairs"]:
+    """`grid_angles` of tokens that stand anywhere, inside a compiled step and in float32.
+
+    Raises ValueError if `head_dim` is not a multiple of four.
+    """
+    _require_quarters(head_dim)
+    frequencies = theta ** (-4.0 * np.arange(head_dim // 4, dtype=np.float64) / head_dim)
+    places = jnp.stack([row, col], axis=-1).astype(jnp.float32)[:, :, None]
+    return (places * jnp.asarray(frequencies, jnp.float32)[None, None]).reshape(row.shape[0], -1)
 
 
 def centred_grid_angles(

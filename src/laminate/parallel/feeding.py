@@ -16,7 +16,7 @@ from laminate.parallel.sharding import batch_sharding
 HostBatch = dict[str, np.ndarray]
 DeviceBatch = dict[str, Array]
 
-BOOKKEEPING = ("row",)
+BOOKKEEPING = ("global_row",)
 """What a batch says of itself for the host; these arrays stay there."""
 
 

@@ -19,6 +19,7 @@ from . import (
     fsq,
     grammar,
     image_losses,
+    patches,
     perceptual,
     rae,
     schedules,
@@ -28,7 +29,9 @@ from . import (
     stage2_sampling,
     tokenizer_loss,
     torch_resize,
+    unipc,
     vision,
+    vitok,
 )
 
 _FAMILIES: dict[str, Callable[[Golden], dict[str, np.ndarray]]] = {
@@ -62,12 +65,20 @@ _FAMILIES: dict[str, Callable[[Golden], dict[str, np.ndarray]]] = {
     "09_lightningdit_loss": stage2_losses.lightningdit,
     "09_lightningdit_model": stage2.produce,
     "09_lightningdit_sampling": stage2_sampling.lightningdit,
+    "14_vitok_ae": vitok.autoencoder,
+    "14_vitok_dit": vitok.generator,
     "14_vitok_losses": image_losses.vitok,
+    "14_vitok_patchify": patches.produce,
+    "14_vitok_rope2d": vitok.rope,
+    "14_vitok_unipc": unipc.produce,
     "15_pil_center_crop": crop.produce,
     "15_torch_resize": torch_resize.produce,
 }
 _NOTES: dict[str, Callable[[Golden], str]] = {"10_rae_dino_discriminator": discriminators.rae_note}
-_NAMES = "04_flatdino_name_grammar"
+_NAMES: dict[str, Callable[[Golden], tuple[list[Comparison], str]]] = {
+    "04_flatdino_name_grammar": grammar.judge,
+    "14_vitok_variants": vitok.judge_variants,
+}
 
 
 def judge(golden: Golden) -> tuple[list[Comparison], str]:
@@ -75,13 +86,14 @@ def judge(golden: Golden) -> tuple[list[Comparison], str]:
 
     Raises CannotRun for a case of an unknown family or a configuration with an unknown option.
     """
-    if golden.case.startswith(_NAMES):
-        return grammar.judge(golden)
+    for family, judged in _NAMES.items():
+        if golden.case.startswith(family):
+            return judged(golden)
     for family, produce in _FAMILIES.items():
         if golden.case.startswith(family):
             note = _NOTES.get(family)
             return _compared(golden, produce), "" if note is None else note(golden)
-    known = ", ".join(sorted([*_FAMILIES, _NAMES]))
+    known = ", ".join(sorted([*_FAMILIES, *_NAMES]))
     raise CannotRun(f"{golden.path}: unknown case {golden.case!r}; known families are {known}")
 
 

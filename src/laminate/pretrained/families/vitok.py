@@ -19,7 +19,7 @@ def _weights() -> list[KnownWeights]:
         for name, width in (
             *((f"350M-f16x{channels}", 1024) for channels in (16, 32, 64)),
             *(
-                (f"5B-{code}", None)
+                (f"5B-{code}", 3072)
                 for code in ("f16x16", "f16x32", "f16x64", "f32x64", "f32x128", "f32x256")
             ),
         )
