@@ -1,28 +1,162 @@
-"""Rebuilds the photographs that ship in `laminate.data`: ten public-domain pictures, cut into 64 x 64 crops.
+"""Rebuilds the data sets that ship in `laminate.data`: emoji of ten kinds, and crops of ten photographs.
 
-    pip install scikit-image && python experiments/embedded_set.py OUT
+    npm pack emoji-datasource-google@16.0.0 emoji-datasource-twitter@16.0.0
+    python experiments/embedded_set.py emoji OUT --packages .
 
-Each class is one photograph. Crops of the validation split come from a box of the photograph that no training
-crop touches. Positions follow a low-discrepancy sequence, so the result is the same on every run.
+    pip install scikit-image && python experiments/embedded_set.py photographs OUT
+
+Emoji are those of Noto (Google) and Twemoji at 64 x 64, on white, losslessly. An emoji, in both sets and in all tones
+of skin, is in one split: nothing of a held-out one is trained on. A photograph is a class of its own; its held-out
+crops come from a box that no training crop touches. The result is the same on every run.
 """
 
+import argparse
 import dataclasses
-import sys
+import hashlib
+import io
+import json
+import re
+import tarfile
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import skimage
 from PIL import Image
 
 from laminate.data.prepare import Options, prepare
 
-SIDE, QUALITY = 64, 90
+SIDE = 64
+
+# 1. Emoji: kinds that a stranger names at a glance, each of many pictures
+
+VERSION = "16.0.0"
+STYLES = {"noto": ("emoji-datasource-google", "google"), "twemoji": ("emoji-datasource-twitter", "twitter")}
+EMOJI_LICENCE = "Apache-2.0 (Noto), CC-BY-4.0 (Twemoji); see LICENSES.md"
+HELD_OUT = 0.15  # of the emoji of a class
+LEAST_HELD_OUT = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """A class: the emoji of some subcategories of Unicode, or of some names, less those that look like another thing.
+
+    Patterns are of whole short names. `tones` is how many tones of skin of one emoji are taken from each style, `most`
+    how many emoji there are at most, so that no class outweighs the others.
+    """
+
+    subcategories: tuple[str, ...] = ()
+    names: str = ""
+    but: str = ""
+    tones: int = 1
+    most: int | None = None
+
+    def holds(self, emoji: dict) -> bool:
+        name = emoji["short_name"]
+        wanted = emoji["subcategory"] in self.subcategories or re.fullmatch(self.names, name) is not None
+        return wanted and re.fullmatch(self.but, name) is None
+
+
+FACES = ("affection", "concerned", "glasses", "hand", "neutral-skeptical", "sleepy", "smiling", "tongue")
+HANDS = ("fingers-closed", "fingers-open", "fingers-partial", "single-finger")
+KINDS = {
+    "animal": Kind(
+        ("cat-face", "monkey-face"),
+        names=r"(bear|boar|cat|cow|dog|fox|frog|hamster|horse|koala|lion|monkey|mouse|panda|pig|polar_bear|rabbit"
+        r"|raccoon|tiger|wolf)(_face)?|unicorn_face",
+        but="cat2|cow2|dog2",
+    ),
+    "ball": Kind(
+        names=r"(large_)?(red|orange|yellow|green|blue|purple|brown|black|white)_circle|"
+        r"8ball|baseball|basketball|crystal_ball|radio_button|soccer|softball|tennis|volleyball|yarn|mirror_ball"
+    ),
+    "button": Kind(
+        ("alphanum", "arrow", "av-symbol", "keycap", "religion", "transport-sign", "zodiac"),
+        but=r"iphone|vibration_mode|(high|low)_brightness|back|end|on|soon|top|m|congratulations|secret|accept"
+        r"|ideograph_advantage|o|currency_exchange",
+    ),
+    "clock": Kind(names=r"clock\d+"),
+    "face": Kind(
+        (*(f"face-{kind}" for kind in FACES), "face-unwell"),
+        names="angry|rage|triumph|face_with_symbols_on_mouth|partying_face|disguised_face",
+        but="dotted_line_face|face_in_clouds",
+    ),
+    "flag": Kind(("country-flag",), most=120),
+    "hand": Kind(tuple(f"hand-{kind}" for kind in HANDS), names="clap|pray|raised_hands|open_hands", tones=3),
+    "heart": Kind(
+        ("heart",),
+        names="hearts",
+        but="love_letter|heart_decoration|two_hearts|revolving_hearts|heavy_heart_exclamation_mark_ornament",
+    ),
+    "person": Kind(("person", "person-gesture", "person-role")),
+    "walker": Kind(
+        names=r"(man-|woman-|)?(walking|runner|running|standing_person|standing|kneeling_person|kneeling|golfer|golfing"
+        r"|person_with_probing_cane|person_with_white_cane|with_probing_cane)(_facing_right)?"
+        r"|(man|woman)_(walking|running|kneeling|with_white_cane)_facing_right"
+        r"|(man|woman|person)_with_probing_cane",
+        tones=3,
+    ),
+}
+
+
+def order(*parts: str) -> str:
+    """What sorts things at random, the same on every run."""
+    return hashlib.sha256("|".join(parts).encode()).hexdigest()
+
+
+def chosen_emoji(catalogue: list[dict]) -> Iterator[tuple[str, str, str, str]]:
+    """(class, split, style, file) of every picture."""
+    for name, kind in KINDS.items():
+        emoji = sorted(filter(kind.holds, catalogue), key=lambda one: order("split", one["unified"]))
+        emoji = emoji[: kind.most]
+        held_out = max(LEAST_HELD_OUT, round(HELD_OUT * len(emoji)))
+        for number, one in enumerate(emoji):
+            split = "validation" if number < held_out else "train"
+            tones = [one["image"], *(tone["image"] for tone in one.get("skin_variations", {}).values())]
+            for style in STYLES:
+                for file in sorted(tones, key=lambda file, style=style: order(style, file))[: kind.tones]:
+                    yield name, split, style, file
+
+
+def on_white(png: bytes) -> Image.Image:
+    picture = Image.open(io.BytesIO(png)).convert("RGBA")
+    page = Image.new("RGBA", picture.size, "white")
+    page.alpha_composite(picture)
+    return page.convert("RGB")
+
+
+def emoji(out: Path, packages: Path) -> None:
+    archives = {
+        style: tarfile.open(packages / f"{package}-{VERSION}.tgz") for style, (package, _) in STYLES.items()
+    }
+    catalogue = json.load(archives["noto"].extractfile("package/emoji.json"))
+    seen: set[bytes] = set()
+    with tempfile.TemporaryDirectory() as folder:
+        for name, split, style, file in chosen_emoji(catalogue):
+            try:
+                stored = archives[style].extractfile(f"package/img/{STYLES[style][1]}/{SIDE}/{file}")
+            except KeyError:  # a style need not have every emoji
+                continue
+            picture = on_white(stored.read())
+            if picture.tobytes() in seen:  # some islands have the flag of their country
+                continue
+            seen.add(picture.tobytes())
+            target = Path(folder, split, name, f"{style}-{Path(file).stem}.webp")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            picture.save(target, lossless=True, method=6)
+        origin = (
+            f"emoji of 64 x 64 on white from the npm packages emoji-datasource-google and -twitter {VERSION}"
+        )
+        prepare(folder, out, Options(shards=1, name="emoji", licence=EMOJI_LICENCE, origin=origin))
+
+
+# 2. Photographs: crops of ten
+
+QUALITY = 90
 TRAIN, VALIDATION = 160, 32
 BLACK = 16
 GOLDEN = 1.32471795724474602596  # the plastic number: positions i/g, i/g^2 modulo 1 fill the plane evenly
-LICENCE = "CC0 or public domain (coins: no known copyright restrictions); see LICENSES.md"
+PHOTOGRAPHS_LICENCE = "CC0 or public domain (coins: no known copyright restrictions); see LICENSES.md"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +221,9 @@ def crops(picture: Image.Image, photograph: Photograph, held_out: bool) -> Itera
         yield crop
 
 
-def main(out: Path) -> None:
+def photographs(out: Path) -> None:
+    import skimage  # needed here alone
+
     source = Path(skimage.__file__).parent / "data"
     with tempfile.TemporaryDirectory() as folder:
         for name, photograph in PHOTOGRAPHS.items():
@@ -101,8 +237,27 @@ def main(out: Path) -> None:
                 if len(list(target.iterdir())) != count:
                     raise ValueError(f"{name} has too few crops with contrast for the split {split}")
         origin = "64 x 64 crops of ten photographs from scikit-image 0.26, split by region"
-        prepare(folder, out, Options(shards=1, name="photographs", licence=LICENCE, origin=origin))
+        prepare(
+            folder, out, Options(shards=1, name="photographs", licence=PHOTOGRAPHS_LICENCE, origin=origin)
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    sets = parser.add_subparsers(dest="set", required=True)
+    for name in ("emoji", "photographs"):
+        one = sets.add_parser(name)
+        one.add_argument("out", type=Path, help="the folder that is written")
+        if name == "emoji":
+            one.add_argument("--packages", type=Path, default=Path(), help="where npm pack left its archives")
+    asked = parser.parse_args()
+    if asked.set == "emoji":
+        emoji(asked.out, asked.packages)
+    else:
+        photographs(asked.out)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main()

@@ -28,6 +28,8 @@ from laminate.recipes.generator.recipe import GeneratorRecipe, Guidance
 from laminate.recipes.image_decoder.family import IMAGE_DECODER
 from laminate.recipes.image_decoder.recipe import Adversary, DecoderRecipe, Perceptual
 from laminate.recipes.latent import for_latents
+from laminate.recipes.masked_autoencoder.family import MASKED_AUTOENCODER
+from laminate.recipes.masked_autoencoder.recipe import MaskedAutoencoderRecipe
 from laminate.recipes.network import VitConfig, patch_teacher
 from laminate.recipes.training import Optimizer, Schedule
 from laminate.runs.experiment import load_experiment
@@ -36,7 +38,9 @@ from laminate.runs.pretrained import save_pretrained
 from laminate.types import join_buffers, split_buffers
 
 ROOT = Path(__file__).parents[2]
-FAMILIES = {family.name: family for family in (VAE, FSQ, GENERATOR, IMAGE_DECODER)}
+FAMILIES = {family.name: family for family in (VAE, FSQ, GENERATOR, IMAGE_DECODER)} | {
+    "teacher": MASKED_AUTOENCODER
+}
 VIT = VitConfig(dim=16, depth=1, heads=2, hidden=24, positions="learned")
 TINY = FlatDinoRecipe(
     name="tiny",
@@ -87,7 +91,24 @@ TINY_DECODER = DecoderRecipe(
     optimizer=TINY.optimizer,
     global_batch_size=8,
 )
-RECIPES = {"vae": TINY, "fsq": TINY_FSQ, "generator": TINY_DIT, "decoder": TINY_DECODER}
+TINY_TEACHER = MaskedAutoencoderRecipe(
+    name="tiny-teacher",
+    encoder=dataclasses.replace(VIT, mlp="gelu"),
+    decoder=dataclasses.replace(VIT, dim=12, hidden=10),
+    schedule=TINY.schedule,
+    patch_size=4,
+    overlap=1,
+    optimizer=TINY.optimizer,
+    augment=TINY.augment,
+    global_batch_size=8,
+)
+RECIPES = {
+    "vae": TINY,
+    "fsq": TINY_FSQ,
+    "generator": TINY_DIT,
+    "decoder": TINY_DECODER,
+    "teacher": TINY_TEACHER,
+}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -84,7 +84,10 @@ def test_an_experiment_that_is_refused_by_its_name_never_imports_jax():
         (["--stepz", "3"], "Perhaps you meant: --steps"),
         (["--seed", "-1"], "--seed must be at least 0"),
         (["--fresh", "--restore", "runs/other"], "--fresh starts over, so it cannot stand beside --restore"),
-        (["--teacher", "clip"], "Unknown teacher 'clip'. Known: patches, patches-IMAGE-PATCH, dinov2-s"),
+        (
+            ["--teacher", "clip"],
+            "Unknown teacher 'clip'. Known: embedded, patches, patches-IMAGE-PATCH, dinov2-s",
+        ),
         (["--teacher", "patches-30-4"], "The patch size must divide the image size, got 4 and 30"),
     ],
 )

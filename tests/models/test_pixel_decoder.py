@@ -12,7 +12,7 @@ import pytest
 from laminate.models.pixel_decoder import PixelDecoder, RegisterDecoder
 from laminate.models.rae_decoder import RaeDecoder
 from laminate.models.vit import Trunk, Vit
-from laminate.nn import PatchEmbed
+from laminate.nn import PatchEmbed, overlap_add
 from tests.oracles.arrays import filled, normal
 
 TRUNK = Trunk(dim=8, depth=2, heads=2, hidden=6)
@@ -45,6 +45,25 @@ def test_the_image_is_the_last_map_of_the_hidden_tokens_laid_out_as_patches(name
         row, column = 3 * (place // 2), 3 * (place % 2)
         pixels = numbers[place].reshape(3, 3, 2) * SCALE["std"] + SCALE["mean"]
         np.testing.assert_allclose(image[row : row + 3, column : column + 3], pixels, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("of", [RegisterDecoder, RaeDecoder])
+def test_windows_with_an_overlap_add_up_to_an_image_of_the_same_size(of: type[PixelDecoder]) -> None:
+    def build(key: jax.Array) -> PixelDecoder:
+        if of is RaeDecoder:
+            return RaeDecoder(TRUNK, tokens=4, in_dim=5, patch=3, overlap=2, **SCALE, key=key)
+        vit = Vit(TRUNK, tokens=3, in_dim=5, registers=4, key=key)
+        return RegisterDecoder(vit, patch=3, overlap=2, **SCALE, key=key)
+
+    decoder, z = filled(build), LATENTS[of.__name__]
+    image, hidden = PARTS(decoder, z)
+    assert decoder.last.out_dim == 7 * 7 * 2 and image.shape == (6, 6, 2)
+    added = overlap_add(decoder.windows(hidden), 3, 2, (2, 2))
+    np.testing.assert_allclose(
+        image, np.asarray(added) * np.float32(SCALE["std"]) + np.float32(SCALE["mean"]), rtol=1e-5, atol=1e-6
+    )
+    with pytest.raises(ValueError, match="overlap=4 must lie between 0 and the patch of 3 pixels"):
+        RaeDecoder(TRUNK, tokens=4, in_dim=5, patch=3, overlap=4, **SCALE, key=jax.random.key(0))
 
 
 @both

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from laminate.nn import PatchEmbed, patchify, unpatchify
+from laminate.nn import PatchEmbed, overlap_add, patchify, unpatchify
 from tests.oracles.arrays import filled, normal
 
 
@@ -20,6 +20,35 @@ def test_unpatchify_undoes_patchify(sizes, seed):
     patches = patchify(image, patch)
     assert patches.shape == (rows * columns, patch * patch * channels)
     np.testing.assert_array_equal(unpatchify(patches, patch, (rows, columns)), image)
+
+
+@given(
+    sizes=st.sampled_from([(1, 1, 2, 3), (3, 2, 4, 1), (2, 4, 3, 2), (3, 5, 1, 2)]),
+    overlap=st.integers(0, 4),
+    seed=st.integers(0, 99),
+)
+def test_windows_that_lie_over_each_other_add_up_and_what_reaches_beyond_the_image_is_dropped(
+    sizes, overlap, seed
+):
+    rows, columns, patch, channels = sizes
+    overlap = min(overlap, patch)
+    side = patch + 2 * overlap
+    windows = normal(seed, rows * columns, side * side * channels)
+    page = np.zeros((rows * patch + 2 * overlap, columns * patch + 2 * overlap, channels))
+    for place in range(rows * columns):
+        top, left = patch * (place // columns), patch * (place % columns)
+        page[top : top + side, left : left + side] += np.asarray(windows[place]).reshape(side, side, channels)
+    image = overlap_add(windows, patch, overlap, (rows, columns))
+    inside = page[overlap : overlap + rows * patch, overlap : overlap + columns * patch]
+    np.testing.assert_allclose(image, inside, atol=1e-5)
+    if overlap == 0:
+        np.testing.assert_array_equal(image, unpatchify(windows, patch, (rows, columns)))
+
+
+@pytest.mark.parametrize("overlap", [-1, 3])
+def test_a_window_beyond_the_next_patch_is_refused(overlap):
+    with pytest.raises(ValueError, match=f"overlap={overlap} must lie between 0 and the patch of 2 pixels"):
+        overlap_add(normal(0, 6, max(1, 2 + 2 * overlap) ** 2 * 3), 2, overlap, (2, 3))
 
 
 def test_patches_are_row_major_and_their_pixels_row_column_channel():

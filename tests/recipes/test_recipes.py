@@ -162,7 +162,10 @@ def edited(**changes):
         ({"optimizer__betas": 0.9}, r"optimizer\.betas must be a list"),
         ({"optimizer__betas": [0.9, "x"]}, r"optimizer\.betas\[1\] must be float"),
         ({"tokens": 0}, r"tokens must be at least 1, got 0"),
-        ({"family": "vitok"}, r'must say "family": one of flatdino, generator, decoder; got \'vitok\''),
+        (
+            {"family": "vitok"},
+            r'must say "family": one of flatdino, generator, decoder, masked-autoencoder; got \'vitok\'',
+        ),
     ],
 )
 def test_wrong_json_is_refused_with_the_field_named(changes, message):
@@ -195,7 +198,7 @@ def test_whole_numbers_stand_for_floats_in_json():
         (lambda: TeacherConfig("dinov2-b", image_size=225, patches=256, dim=768), "multiple of 16"),
         (lambda: TeacherConfig("patches", image_size=64, patches=64, dim=64), "must be 3 x 8²"),
         (lambda: patch_teacher(64, 7), "must divide the image size"),
-        (lambda: find_teacher("dino"), "Unknown teacher 'dino'. Known: patches"),
+        (lambda: find_teacher("dino"), "Unknown teacher 'dino'. Known: embedded, patches"),
         (lambda: GaussianBottleneck(latent_dim=0), "features must be at least 1"),
         (lambda: GaussianBottleneck(latent_dim=3, kl_weight=-1.0), "kl_weight must be at least 0"),
         (lambda: FsqBottleneck(levels=()), "at least one level"),

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from laminate.models.vit import Vit
-from laminate.nn import Initializer, WideLinear, trunc_normal, unpatchify
+from laminate.nn import Initializer, WideLinear, overlap_add, trunc_normal
 from laminate.nn.position import square
 from laminate.types import Image, RandomKey
 
@@ -23,13 +23,17 @@ class PixelDecoder(eqx.Module):
     a token into the pixels of a patch, in the order (row, column, channel): with it in hand, nothing in front of it
     has to be differentiated. It is computed in float32 whatever the dtype of the latents.
 
-    Raises ValueError if `mean` and `std` are not those of the same channels.
+    With an `overlap` that map gives the pixels of the patch and of so many around it, and where windows lie over each
+    other they add up (`nn.overlap_add`): no seams.
+
+    Raises ValueError if `mean` and `std` are not those of the same channels, or for an `overlap` wider than a patch.
     """
 
     vit: Vit
     last: WideLinear
     grid: tuple[int, int] = eqx.field(static=True)
     patch: int = eqx.field(static=True)
+    overlap: int = eqx.field(static=True)
     mean: tuple[float, ...] = eqx.field(static=True)
     std: tuple[float, ...] = eqx.field(static=True)
 
@@ -39,17 +43,21 @@ class PixelDecoder(eqx.Module):
         grid: tuple[int, int],
         *,
         patch: int,
+        overlap: int = 0,
         mean: tuple[float, ...],
         std: tuple[float, ...],
         init: Initializer = trunc_normal(0.02),
         key: RandomKey,
     ):
+        if not 0 <= overlap <= patch:
+            raise ValueError(f"overlap={overlap} must lie between 0 and the patch of {patch} pixels.")
         if len(mean) != len(std) or not mean:
             raise ValueError(f"mean={mean} and std={std} must have one number for each channel of the image.")
         self.vit = vit
-        self.last = WideLinear(vit.out_dim, patch * patch * len(mean), init=init, key=key)
+        self.last = WideLinear(vit.out_dim, (patch + 2 * overlap) ** 2 * len(mean), init=init, key=key)
         self.grid = grid
         self.patch = patch
+        self.overlap = overlap
         self.mean = mean
         self.std = std
 
@@ -59,15 +67,15 @@ class PixelDecoder(eqx.Module):
     ) -> Float[Array, "patches {self.last.in_dim}"]:
         """What enters the last map, row by row of the grid, in the dtype of `latents`."""
 
-    def patches(
+    def windows(
         self, hidden: Float[Array, "patches {self.last.in_dim}"]
     ) -> Float[Array, "patches {self.last.out_dim}"]:
-        """The normalised pixels of each patch, float32."""
+        """The normalised pixels of each window (without overlap: of each patch), float32."""
         return self.last(hidden)
 
     def image(self, hidden: Float[Array, "patches {self.last.in_dim}"]) -> Image:
         """The float32 image of what `hidden` gave."""
-        normalised = unpatchify(self.patches(hidden), self.patch, self.grid)
+        normalised = overlap_add(self.windows(hidden), self.patch, self.overlap, self.grid)
         mean, std = (
             jnp.broadcast_to(jnp.asarray(c, jnp.float32), normalised.shape) for c in (self.mean, self.std)
         )
@@ -94,6 +102,7 @@ class RegisterDecoder(PixelDecoder):
         vit: Vit,
         *,
         patch: int = 16,
+        overlap: int = 0,
         mean: tuple[float, ...],
         std: tuple[float, ...],
         init: Initializer = trunc_normal(0.02),
@@ -104,7 +113,8 @@ class RegisterDecoder(PixelDecoder):
                 "A RegisterDecoder takes a Vit of tokens whose registers are the patches of the image: give it "
                 "`tokens` and `registers`, and neither `patch` nor `cls_token`."
             )
-        super().__init__(vit, square(vit.prefix), patch=patch, mean=mean, std=std, init=init, key=key)
+        grid = square(vit.prefix)
+        super().__init__(vit, grid, patch=patch, overlap=overlap, mean=mean, std=std, init=init, key=key)
 
     def hidden(
         self, latents: Float[Array, "latents {self.vit.in_dim}"], *, key: RandomKey | None = None

@@ -25,6 +25,7 @@ class RaeDecoder(PixelDecoder):
         tokens: int,
         in_dim: int,
         patch: int = 16,
+        overlap: int = 0,
         mean: tuple[float, ...],
         std: tuple[float, ...],
         key: RandomKey,
@@ -40,7 +41,7 @@ class RaeDecoder(PixelDecoder):
             norm=LayerNorm(trunk.dim, eps=trunk.norm_eps),
             key=k_vit,
         )
-        super().__init__(vit, square(tokens), patch=patch, mean=mean, std=std, key=k_last)
+        super().__init__(vit, square(tokens), patch=patch, overlap=overlap, mean=mean, std=std, key=k_last)
 
     def hidden(
         self, latents: Float[Array, "latents {self.vit.in_dim}"], *, key: RandomKey | None = None

@@ -46,6 +46,7 @@ from laminate.nn.norm import GroupNorm as GroupNorm
 from laminate.nn.norm import LayerNorm as LayerNorm
 from laminate.nn.norm import RMSNorm as RMSNorm
 from laminate.nn.patch import PatchEmbed as PatchEmbed
+from laminate.nn.patch import overlap_add as overlap_add
 from laminate.nn.patch import patchify as patchify
 from laminate.nn.patch import unpatchify as unpatchify
 from laminate.nn.position import resize_grid as resize_grid

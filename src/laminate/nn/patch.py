@@ -2,6 +2,7 @@
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 from einops import rearrange
 from jaxtyping import Array, Float
 
@@ -24,6 +25,32 @@ def unpatchify(
 ) -> Float[Array, "height width channels"]:
     """The inverse of `patchify` for a `grid` of (rows, columns)."""
     return rearrange(patches, "(gh gw) (p q c) -> (gh p) (gw q) c", p=patch, q=patch, gh=grid[0], gw=grid[1])
+
+
+def overlap_add(
+    windows: Float[Array, "patches window_dim"], patch: int, overlap: int, grid: tuple[int, int]
+) -> Float[Array, "height width channels"]:
+    """The image in which the square windows of `patch + 2 overlap` pixels, each on its patch, add up.
+
+    `overlap=0` is `unpatchify`; what reaches beyond the image is dropped. This is a transposed convolution whose stride
+    is the patch, so no seam lies between two patches that a smooth field of tokens became.
+
+    Raises ValueError if a window reaches beyond the patches next to its own.
+    """
+    if not 0 <= overlap <= patch:
+        raise ValueError(f"overlap={overlap} must lie between 0 and the patch of {patch} pixels.")
+    side = patch + 2 * overlap
+    rows = rearrange(windows, "(gh gw) (p q c) -> gh p gw q c", p=side, q=side, gh=grid[0], gw=grid[1])
+    image = rearrange(_added(rows, patch, overlap), "gh p gw q c -> gw q (gh p) c")
+    return rearrange(_added(image, patch, overlap), "gw q height c -> height (gw q) c")
+
+
+def _added(windows: Float[Array, "grid window *rest"], patch: int, overlap: int) -> Float[Array, "..."]:
+    """Windows of a row to patches of it: the ends of each are added to its neighbours."""
+    before, own, after = jnp.split(windows, (overlap, overlap + patch), axis=1)
+    rest = ((0, 0),) * (windows.ndim - 2)
+    own = own + jnp.pad(before[1:], ((0, 1), (patch - overlap, 0), *rest))
+    return own + jnp.pad(after[:-1], ((1, 0), (0, patch - overlap), *rest))
 
 
 class PatchEmbed(eqx.Module):

@@ -1,5 +1,6 @@
 """From a name to numbers: known weights, a local file or folder, or a repository of the Hugging Face hub.
 
+    config, weights = load("embedded")                        the network in the package
     config, weights = load("dinov2-b")                        known weights, pinned by hash
     config, weights = load("facebook/dinov2-base@main")       a hub repository, and a revision
     config, weights = load("runs/embedded-16-128/tokenizer")  a folder, or one .safetensors file
@@ -23,6 +24,9 @@ from laminate.pretrained.pins import sha256_of
 from laminate.pretrained.registry import KNOWN, find
 from laminate.pretrained.tensors import SUFFIX, WeightsError, require_finite
 
+EMBEDDED = "embedded"
+"""The name of the frozen network that ships in the package (`experiments/teacher.py`)."""
+_PACKAGE = epath.Path(__file__).parent / EMBEDDED
 _HUB_ID = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 
 
@@ -65,6 +69,8 @@ def locate(source: str | os.PathLike[str], *, cache: Path | None = None) -> File
     from laminate.pretrained import repository  # a local file must not wait for the client
 
     text = os.fspath(source)
+    if isinstance(source, str) and text == EMBEDDED:
+        return in_folder(_PACKAGE)
     if isinstance(source, str) and text in KNOWN:
         return repository.known_files(find(text), cache)
     path = epath.Path(os.path.expanduser(text))

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from laminate.models.pixel_decoder import PixelDecoder
 from laminate.models.vit import Vit
 from laminate.nn import Resampling, resize
 from laminate.pretrained import hub
@@ -114,6 +115,36 @@ class VitTeacher(eqx.Module):
             jnp.broadcast_to(jnp.asarray(c, jnp.float32), sized.shape) for c in (self.mean, self.std)
         )
         return ((sized - mean) / std).astype(image.dtype if dtype is None else dtype)
+
+
+class ShowingTeacher(VitTeacher):
+    """A teacher with a decoder of its own, which shows its features as images.
+
+    Raises ValueError if the decoder takes other features, or what `VitTeacher` raises.
+    """
+
+    decoder: PixelDecoder
+
+    def __init__(
+        self,
+        vit: Vit,
+        decoder: PixelDecoder,
+        image_size: int,
+        *,
+        mean: Rgb,
+        std: Rgb,
+        resampling: Resampling = "bilinear-antialias",
+    ):
+        super().__init__(vit, image_size, mean=mean, std=std, resampling=resampling)
+        if decoder.vit.in_dim != self.dim:
+            raise ValueError(
+                f"The teacher gives {self.dim} numbers per patch and its decoder takes {decoder.vit.in_dim}."
+            )
+        self.decoder = decoder
+
+    def pixels(self, features: Float[Array, "{self.tokens} {self.dim}"]) -> Image:
+        """The float32 image of these features, clipped to [0, 1]."""
+        return jnp.clip(self.decoder(features), 0.0, 1.0)
 
 
 def vision_teacher(

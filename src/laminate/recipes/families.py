@@ -9,9 +9,11 @@ from laminate.recipes.flatdino.family import FSQ, VAE
 from laminate.recipes.generator.family import GENERATOR
 from laminate.recipes.image_decoder.family import IMAGE_DECODER
 from laminate.recipes.latent import LatentSpec
+from laminate.recipes.masked_autoencoder.family import MASKED_AUTOENCODER
+from laminate.recipes.network import TeacherConfig
 from laminate.recipes.serialization import parse_json, plain, read
 
-FAMILIES: tuple[Family[Any], ...] = (VAE, FSQ, GENERATOR, IMAGE_DECODER)
+FAMILIES: tuple[Family[Any], ...] = (VAE, FSQ, GENERATOR, IMAGE_DECODER, MASKED_AUTOENCODER)
 _JOINED: list[Family[Any]] = []
 
 AUTO = "auto"
@@ -102,6 +104,25 @@ def _likeness(name: str, family: Family[Any]) -> float:
 def other_families(name: str, found: Family[Any]) -> tuple[Family[Any], ...]:
     """Those beside `found` that read `name` too."""
     return tuple(family for family in families() if family is not found and family.names.reads(name))
+
+
+def family_of_teachers(name: str) -> Family[Any] | None:
+    """The family whose networks a `TeacherConfig` calls `name`; None for published ones, and for `patches`."""
+    return next((family for family in families() if family.teacher is not None and family.name == name), None)
+
+
+def saved_teacher(where: str, config: Any) -> TeacherConfig | None:
+    """The teacher whose saved `config.json` says `config`; None unless a family here trained it as one.
+
+    Raises ValueError for a recipe that cannot be read, or one of another kind of model.
+    """
+    if not isinstance(config, dict) or "laminate" not in config:
+        return None
+    recipe = from_tree(config.get("recipe"))
+    family = family_of(recipe)
+    if family.teacher is None:
+        raise ValueError(f"{where} holds what {family.script} trains, and no network that can be a teacher.")
+    return family.teacher(recipe, where)
 
 
 def require_family(recipe: Recipe, wanted: Family[Any]) -> None:

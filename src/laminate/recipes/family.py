@@ -15,7 +15,7 @@ from laminate.recipes.latent import LatentSpec, LoadedTokenizer
 from laminate.recipes.network import Compute, TeacherConfig
 from laminate.recipes.training import Optimizer, Schedule
 
-Kind = Literal["tokenizer", "generator", "image-decoder"]
+Kind = Literal["tokenizer", "generator", "image-decoder", "teacher"]
 Rows = tuple[tuple[str, ...], ...]
 Facts = tuple[tuple[str, str], ...]
 
@@ -262,6 +262,9 @@ class Family(Generic[R]):
     """Raises ValueError for a recipe that can be planned and not trained, as where weights are not named yet."""
     latent: Callable[[R], LatentSpec] | None = None
     like: Callable[[LatentSpec], R] | None = None
+    teacher: Callable[[R, str], TeacherConfig] | None = None
+    """Of networks whose features others compress: the model saved at a place as their teacher. It shows its features
+    as images itself (`pretrained.teachers.ShowingTeacher`), and the family is named as its `TeacherConfig.family`."""
 
     def owns(self, recipe: Any) -> bool:
         """Whether `recipe` is one of this family."""

@@ -2,6 +2,7 @@
 
 import dataclasses
 from functools import partial
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -15,13 +16,22 @@ from laminate.pretrained import hub
 from laminate.pretrained.patches import Patches
 from laminate.pretrained.published import READERS
 from laminate.pretrained.rae import read_decoder
-from laminate.pretrained.teachers import VitTeacher, load_teacher, teacher_identity, teacher_shapes
-from laminate.recipes.families import family_of, tokenizer_like
+from laminate.pretrained.teachers import (
+    ShowingTeacher,
+    VitTeacher,
+    load_teacher,
+    teacher_identity,
+    teacher_shapes,
+)
+from laminate.pretrained.tensors import weights_hash
+from laminate.recipes.families import family_of, family_of_teachers, from_tree, tokenizer_like
+from laminate.recipes.family import Family
 from laminate.recipes.latent import LatentSpec, LoadedTokenizer
 from laminate.recipes.network import AttentionKernel, Remat, TeacherConfig, VitConfig
 from laminate.tokenizers.base import ImageTokenizer
 from laminate.tokenizers.features import FeatureDecoder
 from laminate.tokenizers.rae import RaePixels
+from laminate.train.export import fill, widened
 
 
 def teacher(config: TeacherConfig, *, weights: bool = True) -> Patches | VitTeacher:
@@ -33,6 +43,9 @@ def teacher(config: TeacherConfig, *, weights: bool = True) -> Patches | VitTeac
     """
     if config.name == "patches":
         return Patches(config.image_size, config.patch_size)
+    family = family_of_teachers(config.family)
+    if family is not None:
+        return _trained_teacher(config, family, weights=weights)
     dtype, size, resampling = jnp.dtype(config.dtype), config.image_size, config.resampling
     if not weights:
         return teacher_shapes(config.name, image_size=size, resampling=resampling, dtype=dtype)
@@ -45,11 +58,31 @@ def teacher(config: TeacherConfig, *, weights: bool = True) -> Patches | VitTeac
     return found
 
 
+def _trained_teacher(config: TeacherConfig, family: Family[Any], *, weights: bool) -> ShowingTeacher:
+    """A network that was trained and saved here; its shapes need its recipe too."""
+    stated, numbers = hub.load(config.name)
+    recipe = from_tree((stated or {}).get("recipe"))
+    if not family.owns(recipe):
+        raise ValueError(f"{config.name} holds no {family.name} any more, and the recipe was made with one.")
+    shapes = eqx.filter_eval_shape(family.modules().build, recipe, key=jax.random.key(0))
+    found = fill(shapes, widened(numbers), config.name) if weights else shapes
+    return jax.tree.map(lambda leaf: _as_stored(leaf, jnp.dtype(config.dtype)), found)
+
+
+def _as_stored(leaf: Any, dtype: jnp.dtype) -> Any:
+    if isinstance(leaf, jax.ShapeDtypeStruct):
+        return jax.ShapeDtypeStruct(leaf.shape, dtype)
+    return leaf.astype(dtype)
+
+
 def identified(stated: TeacherConfig) -> TeacherConfig:
     """A teacher with the hash of its weights. Raises ValueError if it states another one already."""
     if stated.name == "patches":
         return stated
-    found = teacher_identity(stated.name)
+    if family_of_teachers(stated.family) is None:
+        found = teacher_identity(stated.name)
+    else:
+        found = weights_hash(hub.load(stated.name).weights)
     require_same_weights(f"teacher {stated.name!r}", stated.weights, found)
     return dataclasses.replace(stated, weights=found)
 
@@ -80,7 +113,10 @@ def feature_decoder(teacher: TeacherConfig, decoder: str | None) -> FeatureDecod
     """
     if decoder is not None:
         return pixel_decoder(decoder, teacher)
-    return Patches(teacher.image_size, teacher.patch_size) if teacher.name == "patches" else None
+    if teacher.name == "patches":
+        return Patches(teacher.image_size, teacher.patch_size)
+    own = family_of_teachers(teacher.family)
+    return None if own is None else RaePixels(_trained_teacher(teacher, own, weights=True).decoder)
 
 
 def pixel_decoder(source: str, teacher: TeacherConfig, *, flag: str = "--pixel-decoder") -> RaePixels:

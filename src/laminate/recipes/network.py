@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, get_args
 
+from laminate.pretrained import hub
 from laminate.pretrained.registry import KNOWN, NETWORKS
 from laminate.recipes.checks import above, at_least, one_of, rate
 from laminate.recipes.serialization import ABSENT, FOUND
@@ -14,6 +15,8 @@ from laminate.recipes.serialization import ABSENT, FOUND
 Mlp = Literal["swiglu", "gelu", "gelu-exact"]
 Norm = Literal["layer", "rms"]
 Positions = Literal["none", "learned", "sincos"]
+MASKED_AUTOENCODER = "masked-autoencoder"
+"""The family of the networks that `experiments/teacher.py` trains, the one in the package among them."""
 PUBLISHED_CROP = 256
 _PUBLISHED_SIZES = (224, 256)
 StoredDtype = Literal["float32", "bfloat16"]
@@ -91,8 +94,8 @@ class TeacherConfig:
     """The frozen network whose patch features are compressed."""
 
     name: str
-    """`patches` (the normalised pixels of each patch), a known network such as `dinov2-b`, the file, folder or hub
-    repository of one, or `dinov2-b=WHERE`."""
+    """`embedded` (the network in the package), `patches` (the normalised pixels of each patch), a known network such as
+    `dinov2-b`, the file, folder or hub repository of one, or `dinov2-b=WHERE`."""
     image_size: int
     """Side of the square image that the teacher sees, in pixels."""
     patches: int
@@ -129,6 +132,11 @@ class TeacherConfig:
             )
 
     @property
+    def shows_images(self) -> bool:
+        """Whether its features become images without another network: pixels, or one that was trained here."""
+        return self.name == "patches" or self.family == MASKED_AUTOENCODER
+
+    @property
     def grid(self) -> int:
         """Patches along one side."""
         return math.isqrt(self.patches)
@@ -142,7 +150,8 @@ class TeacherConfig:
     def crop_size(self) -> int:
         """Side of the square that images are brought to before the teacher sees them: 256 for the published sizes,
         as in the paper; that of the teacher for others."""
-        return PUBLISHED_CROP if self.image_size in _PUBLISHED_SIZES and self.family else self.image_size
+        published = self.family not in ("", MASKED_AUTOENCODER)
+        return PUBLISHED_CROP if self.image_size in _PUBLISHED_SIZES and published else self.image_size
 
     @property
     def numbers(self) -> int:
@@ -176,8 +185,8 @@ def patch_teacher(image_size: int, patch_size: int) -> TeacherConfig:
 def find_teacher(
     text: str, *, image_size: int | None = None, dtype: StoredDtype = "float32"
 ) -> TeacherConfig:
-    """The teacher that a person names: `dinov2-b`; the file, folder or hub repository of one; `dinov2-b=WHERE`; or
-    `patches` / `patches-64-8` (image and patch size).
+    """The teacher that a person names: `embedded`; `dinov2-b`; the file, folder or hub repository of one;
+    `dinov2-b=WHERE`; or `patches` / `patches-64-8` (image and patch size).
 
     `image_size` is the side of the images that it sees, its usual one if None. What has no known name is looked at,
     and fetched where it has to be. Raises `ValueError` with the known names, or for what cannot teach, and OSError if
@@ -211,11 +220,16 @@ def _seeing(teacher: TeacherConfig, image_size: int | None) -> TeacherConfig:
 
 def _looked_at(text: str) -> TeacherConfig:
     """The teacher that lies in a file, folder or repository."""
-    if not ("/" in text or "=" in text or Path(os.path.expanduser(text)).exists()):
-        known = ", ".join(["patches", "patches-IMAGE-PATCH", *PRETRAINED_TEACHERS])
+    if not (text == hub.EMBEDDED or "/" in text or "=" in text or Path(os.path.expanduser(text)).exists()):
+        known = ", ".join([hub.EMBEDDED, "patches", "patches-IMAGE-PATCH", *PRETRAINED_TEACHERS])
         raise ValueError(
             f"Unknown teacher {text!r}. Known: {known}; or a file, a folder or ORGANISATION/NAME of the hub."
         )
+    from laminate.recipes.families import saved_teacher  # which knows recipes, and so this module
+
+    own = None if "=" in text else saved_teacher(text, hub.config_of(hub.locate(text)))
+    if own is not None:
+        return own
     from laminate.pretrained.teachers import describe_teacher  # only these need JAX to be understood
 
     one = describe_teacher(text)

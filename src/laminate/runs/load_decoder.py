@@ -139,7 +139,7 @@ def require_images(way: LatentDecoder | None, tokenizer: LoadedTokenizer) -> Non
 
 def _own(tokenizer: LoadedTokenizer, more: str = "") -> DecoderChoice:
     teacher = tokenizer.latent.teacher
-    shows = teacher is None or teacher.name == "patches"
+    shows = teacher is None or teacher.shows_images
     said = f"{tokenizer.recipe.name} itself" if shows else "nothing: its features are no pixels"
     return DecoderChoice(None, False, said + more)
 

@@ -10,17 +10,21 @@ from laminate.recipes.family import Kind
 from laminate.runs.setup import Run
 from laminate.runs.tokenizer_place import noted_place
 from laminate.storage.writing import is_local
+from laminate.train.export import TEACHER
 
 
 def next_commands(run: Run) -> tuple[tuple[str, str], ...]:
     """(what for, command) after `run`, the one that leads on to samples first.
 
     After a tokenizer come an image decoder on it, a generator of its latents if they can be drawn, and one's own
-    pictures; after an image decoder the latter two; after a generator samples.
+    pictures; after an image decoder the latter two; after a generator samples; after a teacher a tokenizer.
     """
     folder = _seen_from_here(os.fspath(run.folder.path))
     if run.family.kind == "generator":
         return (("images", _command("sample.py", "--generator", folder)),)
+    if run.family.kind == "teacher":
+        saved = os.path.join(folder, TEACHER)
+        return (("a tokenizer of its features", _command(_script("tokenizer"), "--teacher", saved)),)
     is_tokenizer = run.family.kind == "tokenizer"
     noted = folder if is_tokenizer else noted_place(folder)
     if noted is None:

@@ -28,7 +28,7 @@ from laminate.recipes.run_names import is_label, run_name
 from laminate.runs.model_card import CARD, Card, card_text
 from laminate.storage.writing import UnwritableError, cause, make_folder, write_atomically
 from laminate.train.durable import absolute
-from laminate.train.export import FOLDERS, fill, named_weights, save_weights
+from laminate.train.export import FOLDERS, fill, named_weights, save_weights, widened
 
 FORMAT = 1
 """Version of such a folder: an earlier one is read, a later one is refused."""
@@ -92,7 +92,7 @@ def save_pretrained(
             f"A {type(model).__name__} does not say how it is built: save_pretrained(model, folder, recipe=...)."
         )
     arrays = {name: np.asarray(leaf) for name, leaf in named_weights(model).items()}
-    fill(_shapes(recipe), arrays, f"The recipe {recipe.name!r}")
+    fill(_shapes(recipe), widened(arrays), f"The recipe {recipe.name!r}")
     require_finite(arrays, f"The model of {recipe.name!r} is not saved")
     place = absolute(folder)
     try:
@@ -137,7 +137,7 @@ def load_pretrained(
     where = os.fspath(source)
     config, weights = hub.load(exported(source), cache=cache)
     recipe = _recipe(config, weights, where)
-    filled = fill(_shapes(recipe, Compute(kernel=kernel, remat=remat)), weights, where)
+    filled = fill(_shapes(recipe, Compute(kernel=kernel, remat=remat)), widened(weights), where)
     # Copies: a module must not change when the mapped file is written to.
     return Pretrained(jax.tree.map(jnp.array, filled), recipe, config or {})
 

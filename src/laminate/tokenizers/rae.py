@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from laminate.bottlenecks.noisy import Level, Noisy
+from laminate.models.pixel_decoder import PixelDecoder
 from laminate.models.rae_decoder import RaeDecoder
 from laminate.pretrained import hub, identify
 from laminate.pretrained import rae as published
@@ -106,7 +107,7 @@ class Rae(eqx.Module):
 class RaePixels(eqx.Module):
     """The decoder of an autoencoder alone, to look at features: its images are clipped to [0, 1]."""
 
-    decoder: RaeDecoder
+    decoder: PixelDecoder
 
     def pixels(self, features: Tokens) -> Image:
         """The float32 image of these features."""

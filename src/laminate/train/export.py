@@ -19,7 +19,7 @@ from etils import epath
 from laminate.storage.writing import is_local, sync_folder, writing
 from laminate.types import is_buffer
 
-TOKENIZER, GENERATOR, DECODER = FOLDERS = ("tokenizer", "generator", "decoder")
+TOKENIZER, GENERATOR, DECODER, TEACHER = FOLDERS = ("tokenizer", "generator", "decoder", "teacher")
 """Where a training leaves its exported weights, in the folder of the run."""
 
 # (pattern of a whole old name, its replacement), tried on names that a module does not have.
@@ -76,6 +76,12 @@ def _save(place: epath.Path, arrays: dict[str, np.ndarray], metadata: dict[str, 
         epath.Path(partial).unlink(missing_ok=True)
     sync_folder(place.parent)
     return digest
+
+
+def widened(saved: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """`saved` with float32 in place of float16, in which frozen networks are exported: half the size."""
+    half = np.dtype(np.float16)
+    return {name: array.astype(np.float32) if array.dtype == half else array for name, array in saved.items()}
 
 
 def fill(

@@ -98,7 +98,7 @@ def _decoder(weights: Mapping[str, np.ndarray], options: Options) -> RegisterDec
 @jax.jit
 def _decoded(decoder: RegisterDecoder, latents: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The last map of all tokens, and the images of those that become one."""
-    tokens = jax.vmap(lambda z: decoder.patches(decoder.vit(z)))(latents)
+    tokens = jax.vmap(lambda z: decoder.windows(decoder.vit(z)))(latents)
     return tokens, jax.vmap(decoder)(latents)
 
 

@@ -103,7 +103,7 @@ def _decoder(model: Rae, golden: Golden) -> dict[str, np.ndarray]:
     def run(decoder: Any, tokens: jax.Array) -> tuple[jax.Array, ...]:
         def one(features: jax.Array) -> tuple[jax.Array, ...]:
             after = decoder.vit.taps(decoder.fitted(features), tuple(range(decoder.vit.stack.depth)))[1]
-            patches = decoder.patches(decoder.hidden(features))
+            patches = decoder.windows(decoder.hidden(features))
             return patches, unpatchify(patches, decoder.patch, decoder.grid), after
 
         return jax.vmap(one)(tokens)

@@ -3,7 +3,11 @@
 from pathlib import Path
 
 _ROOT = Path(__file__).parent.parent / "embedded"
-_FOLDERS = {"embedded": "photographs"}
+_FOLDERS = {
+    "embedded": "photographs",
+    "embedded:photographs": "photographs",
+    "embedded:emoji": "emoji",
+}
 
 
 def location(spec: str) -> Path:

@@ -16,8 +16,9 @@ class FlatDinoFlags(RunFlags):
     variant: Variant = "paper"
     """Follow the paper, or its released code where the two differ."""
     teacher: str | None = None
-    """Frozen network: patches, patches-IMAGE-PATCH, a known name (dinov2-b; `python -m laminate.pretrained list`), a
-    folder, a .safetensors file, ORGANISATION/NAME of the hub, or NAME=WHERE. Default: the recipe's."""
+    """Frozen network: embedded (in the package), patches, patches-IMAGE-PATCH, a known name (dinov2-b;
+    `python -m laminate.pretrained list`), a folder, a .safetensors file, ORGANISATION/NAME of the hub, or NAME=WHERE.
+    Default: the recipe's."""
     teacher_image_size: int | None = None
     """Side of the images that the teacher sees, in pixels. Default: the usual one of that network."""
     teacher_dtype: StoredDtype = "float32"

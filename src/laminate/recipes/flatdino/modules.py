@@ -110,7 +110,7 @@ def _as_tokenizer(
     recipe: FlatDinoRecipe, model: Any, *, encodes: bool = True, weights: bool = True
 ) -> FeatureTokenizer:
     """The tokenizer with its teacher; one that only decodes has none, unless it weighs nothing."""
-    needed = encodes or recipe.teacher.name == "patches"
+    needed = encodes or recipe.teacher.shows_images
     return FeatureTokenizer(teacher(recipe.teacher, weights=weights) if needed else None, model)
 
 

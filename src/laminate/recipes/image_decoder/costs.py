@@ -17,7 +17,7 @@ def decoder_flops(recipe: DecoderRecipe) -> int:
 def decoder_parameters(recipe: DecoderRecipe) -> int:
     """All trained numbers of the decoder, the map to pixels among them."""
     vit, patches = recipe.network, recipe.grid**2
-    last = (vit.dim + 1) * 3 * recipe.patch_size**2
+    last = (vit.dim + 1) * 3 * (recipe.patch_size + 2 * recipe.overlap) ** 2
     if recipe.reads == "latents":
         sizes = {"in_dim": recipe.latent_dim, "out_dim": vit.dim, "tokens": recipe.tokens}
         return vit_parameters(vit, registers=patches, **sizes) + last

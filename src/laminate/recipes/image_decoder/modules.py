@@ -54,6 +54,7 @@ def image_decoder(recipe: DecoderRecipe, compute: Compute = PLAIN, *, key: Rando
             tokens=recipe.tokens,
             in_dim=recipe.latent_dim,
             patch=recipe.patch_size,
+            overlap=recipe.overlap,
             mean=mean,
             std=std,
             key=key,
@@ -68,7 +69,9 @@ def image_decoder(recipe: DecoderRecipe, compute: Compute = PLAIN, *, key: Rando
         table_init=trunc_normal(network.table_std),
         key=k_vit,
     )
-    return RegisterDecoder(vit, patch=recipe.patch_size, mean=mean, std=std, key=k_last)
+    return RegisterDecoder(
+        vit, patch=recipe.patch_size, overlap=recipe.overlap, mean=mean, std=std, key=k_last
+    )
 
 
 def discriminator(recipe: DecoderRecipe, *, key: RandomKey) -> Discriminator:

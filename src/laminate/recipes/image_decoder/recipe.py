@@ -7,7 +7,7 @@ from laminate.recipes.augment import SquashCropConfig, ViewConfig
 from laminate.recipes.checks import above, at_least, folder_name, one_of, rate, within
 from laminate.recipes.latent import LatentSpec, TokenizerId, for_latents
 from laminate.recipes.network import TeacherConfig, VitConfig
-from laminate.recipes.serialization import FOUND, JSON
+from laminate.recipes.serialization import ABSENT, FOUND, JSON
 from laminate.recipes.training import Optimizer, Schedule, StepCounts
 
 Reads = Literal["latents", "features"]
@@ -150,6 +150,9 @@ class DecoderRecipe:
     """The transformer."""
     patch_size: int
     """Side of the square of pixels that an output token becomes."""
+    overlap: int = field(default=0, kw_only=True, metadata={ABSENT: 0})
+    """Pixels around it that the token has a say in too: windows add up where they lie over each other, so there are no
+    seams; 0 as published."""
     schedule: Schedule
     """Length of the training and its learning rate."""
     reads: Reads = "latents"
@@ -189,6 +192,7 @@ class DecoderRecipe:
         for name in ("patch_size", "tokens", "global_batch_size"):
             at_least(name, getattr(self, name), 1)
         at_least("features", self.latent_dim, 1)
+        within("overlap", self.overlap, 0, self.patch_size)
         one_of("reads", self.reads, get_args(Reads))
         one_of("pixels", self.pixels, get_args(Pixels))
         if self.image_size % self.patch_size:

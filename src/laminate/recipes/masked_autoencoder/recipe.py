@@ -1,0 +1,108 @@
+"""The recipe of a masked autoencoder: an encoder whose patch features others compress, and a decoder to pixels."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from laminate.recipes.augment import RandomResizedCropConfig, ViewConfig
+from laminate.recipes.checks import at_least, folder_name, within
+from laminate.recipes.network import MASKED_AUTOENCODER, TeacherConfig, VitConfig
+from laminate.recipes.training import Optimizer, Schedule
+
+
+@dataclass(frozen=True)
+class MaskedAutoencoderRecipe:
+    """A vision transformer over patches of pixels, a decoder of its features, and how both are trained together.
+
+    Half of the loss that MAE has (He et al. 2022) and half of an autoencoder's: of some images patches are hidden and
+    have to be guessed, of the others none, so that features hold all that the decoder needs.
+    """
+
+    name: str
+    """Canonical name of the experiment."""
+    encoder: VitConfig
+    """Reads patches; its normed output are the features."""
+    decoder: VitConfig
+    """Reads features and paints their patches."""
+    schedule: Schedule
+    """Length of the training and its learning rate."""
+    patch_size: int = 8
+    """Side of a patch, in pixels."""
+    overlap: int = 4
+    """Pixels around its patch that a feature has a say in when it is painted: no seams."""
+    masked_images: float = 0.5
+    """Share of the images of which patches are hidden."""
+    masked_patches: float = 0.5
+    """Chance of a patch of such an image to be hidden."""
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    """Kind, clipping, averaged weights."""
+    augment: ViewConfig = field(default_factory=RandomResizedCropConfig)
+    """Random crop and flip."""
+    global_batch_size: int = 512
+    """Images per optimiser step, over all devices."""
+
+    def __post_init__(self) -> None:
+        folder_name("name", self.name)
+        at_least("patch_size", self.patch_size, 1)
+        at_least("global_batch_size", self.global_batch_size, 1)
+        within("overlap", self.overlap, 0, self.patch_size)
+        for name in ("masked_images", "masked_patches"):
+            within(name, getattr(self, name), 0.0, 1.0)
+        if self.image_size % self.patch_size:
+            raise ValueError(
+                f"augment.image_size must be a multiple of patch_size {self.patch_size}, got {self.image_size}."
+            )
+
+    @property
+    def image_size(self) -> int:
+        return self.augment.image_size
+
+    @property
+    def grid(self) -> int:
+        """Patches along one side."""
+        return self.image_size // self.patch_size
+
+    def in_steps(self, steps: int) -> "MaskedAutoencoderRecipe":
+        """The same training squeezed or stretched to `steps`."""
+        optimizer = self.optimizer.in_steps(steps, self.schedule)
+        return replace(self, schedule=self.schedule.in_steps(steps), optimizer=optimizer)
+
+
+def as_teacher(recipe: MaskedAutoencoderRecipe, name: str) -> TeacherConfig:
+    """The trained encoder, found at `name`, as the teacher of a tokenizer."""
+    return TeacherConfig(
+        name,
+        image_size=recipe.image_size,
+        patches=recipe.grid**2,
+        dim=recipe.encoder.dim,
+        depth=recipe.encoder.depth,
+        family=MASKED_AUTOENCODER,
+    )
+
+
+def embedded_teacher() -> MaskedAutoencoderRecipe:
+    """The network that ships in the package: 64 patches of 64 x 64 pixels, features of 192 numbers."""
+    return MaskedAutoencoderRecipe(
+        name="embedded-teacher",
+        encoder=VitConfig(
+            dim=192, depth=2, heads=4, hidden=384, mlp="gelu", positions="learned", table_std=0.5
+        ),
+        decoder=VitConfig(dim=128, depth=1, heads=4, hidden=256, mlp="gelu", positions="learned"),
+        schedule=Schedule(
+            unit="steps",
+            length=1500,
+            warmup=50,
+            decay=900,
+            validate_every=250,
+            start=1e-4,
+            peak=1e-2,
+            final=1e-5,
+        ),
+        optimizer=Optimizer(kind="muon", betas=(0.9, 0.95), clip_norm=1.0, ema_decay=0.99),
+        augment=RandomResizedCropConfig(
+            image_size=64, crop_area=(0.6, 1.0), crop_ratio=(0.9, 1.11), flip_rate=0.5, kernel="linear"
+        ),
+        global_batch_size=64,
+    )
+
+
+PRESETS: dict[str, Callable[[], MaskedAutoencoderRecipe]] = {"embedded-teacher": embedded_teacher}
