@@ -90,9 +90,7 @@ def make_params(flags, recipe):
 
 def open_sampler(flags, source):
     if flags.solver == "adaptive" and importlib.util.find_spec("diffrax") is None:
-        raise ValueError(
-            "--solver adaptive needs diffrax: pip install 'laminate-jax[ode]', or take another solver."
-        )
+        raise ValueError("--solver adaptive needs diffrax: pip install -e '.[ode]', or take another solver.")
     shape, devices = open_devices(flags)
     mesh = build_mesh(shape)
     generator = load_generator(source, flags.weights, mesh=mesh, kernel=flags.attention)

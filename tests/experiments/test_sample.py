@@ -108,7 +108,7 @@ def test_solvers_differ_and_guidance_acts_inside_its_interval(drawn):
         (["--total", "1"], "1 samples cannot be balanced over 2 classes"),
         (["--channels", "7"], "a token has 6 numbers"),
         (["--weights", "raw"], "shares averaged weights alone"),
-        (["--generator", "runs/absent"], "There is no run or folder runs/absent"),
+        (["--generator", "runs/absent"], "There is no file or folder runs/absent"),
         (["--check", "--data", "embedded"], "draws 2 classes and --data embedded has 10"),
     ],
 )
@@ -278,7 +278,7 @@ def test_what_is_no_decoder_of_this_tokenizer_is_refused(places, tmp_path, capsy
         (published, "--decoder: the features of `patches` are pixels already"),
         (places[0], "holds what vae.py trains and no image decoder: give the run of decoder.py"),
         (places[1], "holds what generator.py trains and no image decoder"),
-        (tmp_path / "absent", "There is no run or folder"),
+        (tmp_path / "absent", "There is no file or folder"),
         (tmp_path / "empty", "holds no weights"),
     ):
         with pytest.raises(SystemExit) as caught:
