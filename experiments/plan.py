@@ -6,7 +6,7 @@
     python experiments/plan.py --experiment ditxl-kappa3 --topology v5e:4x8 --mesh 4x8            a generator's training
     python experiments/plan.py --experiment ditxl-kappa3 --topology v5e:4x8 --mesh 4x8 --draw     drawing images from it
 
-It compiles the very step that training runs. Needs the TPU compiler, no TPU: pip install 'laminate-jax[tpu]'.
+It compiles the very step that training runs. Needs the TPU compiler, no TPU: pip install -e '.[tpu]'.
 """
 
 import os

@@ -4,7 +4,7 @@
     python experiments/sample.py --check                              do they look like their class, are they copies?
     python experiments/sample.py --classes cat rocket --per-class 50 --scale 1 --steps 100 --solver heun --png
     python experiments/sample.py --total 50000 --npz                  class-balanced, for evaluators
-    python experiments/sample.py --interpolate spherical              from each image to the next one
+    python experiments/sample.py --interpolate spherical              from a class to the next, a row of six
     python experiments/sample.py --decoder runs/embedded-decoder      decoded by what decoder.py left
 
 Image i of a seed is the same in any batch, on any mesh.
@@ -19,6 +19,7 @@ if __name__ == "__main__":  # before the imports below, which --help need not wa
 import contextlib
 import importlib.util
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,13 @@ from etils import epath
 
 from laminate.analysis.figures import sample_grid
 from laminate.analysis.generation import FlowConfig
-from laminate.analysis.interpolation import back_and_forth, interpolate, tiled, write_webp
+from laminate.analysis.interpolation import (
+    back_and_forth,
+    interpolate,
+    side_by_side,
+    travellers,
+    write_webp,
+)
 from laminate.analysis.neighbours import PATCH, Labelled, check
 from laminate.analysis.sample_files import SampleArchive, class_major, file_name, to_bytes, write_png
 from laminate.analysis.sampling import NotFiniteError, Sampler, SamplerConfig, SamplerParams
@@ -52,7 +59,8 @@ from laminate.storage.writing import make_folder, write_bytes
 from laminate.train.progress import Progress, RunHeader
 
 SOLVERS = {"euler": EULER, "heun": HEUN, "rk4": RK4, "adaptive": None}
-LOOKED_AT = 400  # images of the grid, and of the interpolation
+LOOKED_AT = 400  # images of the grid
+STEPS_SHOWN = 9  # of a way, in the picture that stands still
 
 
 # 1. What is drawn: labels, and how noise becomes a latent
@@ -92,9 +100,7 @@ def make_params(flags, recipe):
 
 def open_sampler(flags, source):
     if flags.solver == "adaptive" and importlib.util.find_spec("diffrax") is None:
-        raise ValueError(
-            "--solver adaptive needs diffrax: pip install 'laminate-jax[ode]', or take another solver."
-        )
+        raise ValueError("--solver adaptive needs diffrax: pip install -e '.[ode]', or take another solver.")
     shape, devices = open_devices(flags)
     mesh = build_mesh(shape)
     generator = load_generator(source, flags.weights, mesh=mesh, kernel=flags.attention)
@@ -152,6 +158,10 @@ def draw(sampler, labels, params, out, recipe, flags):
     return np.concatenate(images)[:kept], np.concatenate(latents)[:kept]
 
 
+def class_name(recipe, label):
+    return "" if label < 0 else recipe.class_names[label] if recipe.class_names else str(label)
+
+
 def write_grid(images, labels, recipe, out):
     """A row for each class; longer rows are cut off."""
     shown = labels[: len(images)]
@@ -163,20 +173,24 @@ def write_grid(images, labels, recipe, out):
         for start in range(0, len(mine), columns):
             row = mine[start : start + columns]
             rows.append(np.concatenate([row, np.full((columns - len(row), *row.shape[1:]), 255, np.uint8)]))
-            names.append("" if label < 0 else recipe.class_names[label] if recipe.class_names else str(label))
+            names.append(class_name(recipe, label))
     write_bytes(out / "grid.png", sample_grid(np.concatenate(rows), columns=columns, rows=names))
 
 
-def write_interpolation(sampler, latents, out, flags):
-    """All images at once on their way to the next one, there and back."""
-    ways = [
-        interpolate(first, second, flags.frames, flags.interpolate)
-        for first, second in zip(latents, np.roll(latents, -1, axis=0), strict=True)
-    ]
-    frames = to_bytes(sampler.decode(np.concatenate(np.stack(ways, 1))), flags.rounding)
-    frames = frames.reshape(flags.frames, len(latents), *frames.shape[1:])
+def write_interpolation(sampler, latents, labels, recipe, out, flags):
+    """From an image of one class to one of the next: a picture with a row for each way, and one row that moves."""
+    chosen = travellers(labels[: len(latents)])
+    ways = [interpolate(a, b, flags.frames, flags.interpolate) for a, b in pairwise(latents[chosen])]
+    frames = to_bytes(sampler.decode(np.concatenate(ways)), flags.rounding)
+    frames = frames.reshape(len(ways), flags.frames, *frames.shape[1:])
     if is_first():
-        write_webp([tiled(frames[i]) for i in back_and_forth(flags.frames)], out / "interpolation.webp")
+        shown = np.unique(np.linspace(0, flags.frames - 1, STEPS_SHOWN).round().astype(int))
+        names = [class_name(recipe, label) for label in labels[chosen]]
+        rows = [f"{a} to {b}" if a else "" for a, b in pairwise(names)]
+        still = sample_grid(np.concatenate(frames[:, shown]), columns=len(shown), rows=rows)
+        write_bytes(out / "interpolation.png", still)
+        moving = [side_by_side(frames[:, step]) for step in back_and_forth(flags.frames)]
+        write_webp(moving, out / "interpolation.webp")
 
 
 # 4. Evaluation: classifiers fitted on the training images, which know no more than that, and how near those are
@@ -244,6 +258,8 @@ def main(flags):
         )
         sampler, recipe, means = open_sampler(flags, source)
         labels, params = make_labels(flags, recipe), make_params(flags, recipe)
+        if flags.interpolate is not None and len(labels) < 2:
+            raise ValueError("--interpolate leads from one image to another: draw more than one.")
         flags = with_checked_data(flags, source, recipe)
         out = epath.Path(flags.out or default_folder(source))
         make_folder(out)
@@ -261,7 +277,7 @@ def main(flags):
             say(f"sample.py: {error}", primary=is_first())
             raise SystemExit(FAILED) from error
         if flags.interpolate is not None:
-            write_interpolation(sampler, latents[:LOOKED_AT], out, flags)
+            write_interpolation(sampler, latents[:LOOKED_AT], labels, recipe, out, flags)
         if is_first():
             write_grid(images[:LOOKED_AT], labels, recipe, out)
         if flags.check and is_first():

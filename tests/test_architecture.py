@@ -1,6 +1,7 @@
 """The laws of the code base that can be read off its syntax trees."""
 
 import ast
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -40,7 +41,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "analysis": _LOW | _MIDDLE | _HIGH | {"evals"},
     "recipes": _LOW | _MIDDLE | _HIGH,
     "planning": _LOW | _MIDDLE | _HIGH,
-    "cli": {"recipes"},
+    "cli": {"recipes", "storage"},
     "runs": _LOW | _MIDDLE | _HIGH | {"evals", "analysis", "recipes", "planning", "cli"},
 }
 
@@ -331,6 +332,17 @@ def test_no_code_in_data():
         if isinstance(node, ast.keyword) and node.arg == "allow_pickle" and ast.unparse(node.value) != "False"
     ]
     assert not ran + unpickled
+
+
+def test_hints_name_what_installs_from_a_clone():
+    """The project of this name on an index is another one."""
+    wrong = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in SOURCES + EXPERIMENTS
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if re.search(r"install[^`]*\blaminate(-jax)?\b", line)
+    ]
+    assert not wrong
 
 
 def test_nothing_is_left_to_do():

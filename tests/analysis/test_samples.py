@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from laminate.analysis.figures import sample_grid
-from laminate.analysis.interpolation import back_and_forth, interpolate, tiled, write_webp
+from laminate.analysis.interpolation import (
+    back_and_forth,
+    interpolate,
+    side_by_side,
+    travellers,
+    write_webp,
+)
 from laminate.analysis.neighbours import Labelled, check, classify, classify_by_patches, recognise
 from laminate.analysis.sample_files import SampleArchive, class_major, file_name, to_bytes
 
@@ -139,7 +145,7 @@ def test_a_way_begins_and_ends_at_its_latents(steps, way):
 def test_a_moving_picture_goes_there_and_back(tmp_path):
     frames = np.random.default_rng(0).integers(0, 256, (3, 2, 4, 4, 3), np.uint8)
     assert back_and_forth(3) == [0, 1, 2, 1]
-    pictures = [tiled(frame) for frame in frames]
+    pictures = [side_by_side(frame) for frame in frames]
     assert pictures[0].shape == (4, 8, 3)
     write_webp([pictures[i] for i in back_and_forth(3)], tmp_path / "way.webp")
     with Image.open(tmp_path / "way.webp") as moving:
@@ -148,6 +154,24 @@ def test_a_moving_picture_goes_there_and_back(tmp_path):
         np.testing.assert_array_equal(np.asarray(moving.convert("RGB")), pictures[2])
     with pytest.raises(ValueError, match="at least 2 steps"):
         interpolate(np.zeros((2, 3)), np.ones((2, 3)), 1, "linear")
+
+
+def test_a_moving_picture_that_would_be_large_loses_quality_then_size(tmp_path):
+    frames = np.random.default_rng(0).integers(0, 256, (5, 40, 60, 3), np.uint8)
+    sizes = []
+    for most in (10**6, 20_000, 3_000):
+        write_webp(list(frames), tmp_path / "way.webp", most=most)
+        assert (tmp_path / "way.webp").stat().st_size <= most
+        with Image.open(tmp_path / "way.webp") as moving:
+            sizes.append(moving.size)
+    assert sizes[:2] == [(60, 40), (60, 40)] and sizes[2] < (60, 40)
+
+
+@given(classes=st.integers(1, 9), each=st.integers(1, 4), pairs=st.integers(1, 6))
+def test_ways_lead_through_as_many_classes_as_they_can(classes, each, pairs):
+    chosen = travellers(np.repeat(np.arange(classes), each), pairs)
+    assert len(chosen) == min(pairs + 1, classes * each) == len(set(chosen.tolist()))
+    assert len(set((chosen // each).tolist())) == min(len(chosen), classes)
 
 
 def test_a_grid_shows_every_image_in_its_place():

@@ -138,7 +138,7 @@ def test_it_is_planned_for_a_slice_by_the_same_command(tmp_path, capsys):
     if not has_compiler():
         with pytest.raises(SystemExit) as caught:
             plan.main(flags)
-        assert caught.value.code == 2 and "pip install 'laminate-jax[tpu]'" in capsys.readouterr().err
+        assert caught.value.code == 2 and "pip install -e '.[tpu]'" in capsys.readouterr().err
         return
     plan.main(flags)
     written = json.loads((tmp_path / "plan.json").read_text())

@@ -231,7 +231,7 @@ def test_a_tracker_that_is_not_installed_is_refused_with_its_extra(
     monkeypatch.setitem(sys.modules, package, None)
     message = refused(flag)
     assert f"the package {package} is not installed" in message
-    assert f"pip install 'laminate-jax[{extra}]'" in message
+    assert f"pip install -e '.[{extra}]'" in message
 
 
 def test_a_run_folder_that_cannot_be_written_is_refused(job):

@@ -70,13 +70,13 @@ def test_files_are_those_that_are_asked_for(drawn):
         "--classes", "dogs", "0", "--per-class", "2", "--png", "--interpolate", "spherical", "--frames", "3"
     )
     assert {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} == {
-        *("grid.png", "interpolation.webp"),
+        *("grid.png", "interpolation.png", "interpolation.webp"),
         *("class_0001_dogs/000000.png", "class_0001_dogs/000001.png"),
         *("class_0000_cats/000002.png", "class_0000_cats/000003.png"),
     }
     with Image.open(folder / "interpolation.webp") as moving:
         assert moving.n_frames == 4  # there and back
-        assert moving.size == (32, 32)
+        assert moving.size == (48, 16)  # a way of each of four images to the next
 
 
 def test_solvers_differ_and_guidance_acts_inside_its_interval(drawn):
@@ -108,7 +108,7 @@ def test_solvers_differ_and_guidance_acts_inside_its_interval(drawn):
         (["--total", "1"], "1 samples cannot be balanced over 2 classes"),
         (["--channels", "7"], "a token has 6 numbers"),
         (["--weights", "raw"], "shares averaged weights alone"),
-        (["--generator", "runs/absent"], "There is no run or folder runs/absent"),
+        (["--generator", "runs/absent"], "There is no file or folder runs/absent"),
         (["--check", "--data", "embedded"], "draws 2 classes and --data embedded has 10"),
     ],
 )
@@ -255,7 +255,7 @@ def test_features_that_are_no_pixels_are_decoded_by_published_and_other_decoders
         assert images.shape == (2, side, side, 3)
         assert images.std() > 1
     with Image.open(tmp_path / "out-8" / "interpolation.webp") as moving:
-        assert moving.size == (16, 8)
+        assert moving.size == (8, 8)  # one way
     others = dataclasses.replace(SEEING, weights="cd" * 32)
     for source, expected in (
         ("none", "The features of the teacher tiny/dinov2 are no pixels: give --decoder"),
@@ -278,7 +278,7 @@ def test_what_is_no_decoder_of_this_tokenizer_is_refused(places, tmp_path, capsy
         (published, "--decoder: the features of `patches` are pixels already"),
         (places[0], "holds what vae.py trains and no image decoder: give the run of decoder.py"),
         (places[1], "holds what generator.py trains and no image decoder"),
-        (tmp_path / "absent", "There is no run or folder"),
+        (tmp_path / "absent", "There is no file or folder"),
         (tmp_path / "empty", "holds no weights"),
     ):
         with pytest.raises(SystemExit) as caught:

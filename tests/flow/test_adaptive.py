@@ -14,7 +14,7 @@ from tests.flow import gaussian
 def test_adaptive_steps_follow_the_flow_or_say_what_to_install():
     noise = jnp.linspace(-2.0, 2.0, 5)
     if importlib.util.find_spec("diffrax") is None:
-        with pytest.raises(ImportError, match=r"pip install 'laminate-jax\[ode\]'"):
+        with pytest.raises(ImportError, match=r"pip install -e '.\[ode\]'"):
             solve_adaptive(gaussian.velocity, noise)
     else:
         solve = jax.jit(lambda x: solve_adaptive(gaussian.velocity, x, rtol=1e-5))

@@ -81,7 +81,7 @@ def test_the_vae_is_planned_on_a_mesh_that_cuts_its_parameters(tmp_path, capsys)
     (tmp_path / "deep.json").write_text(to_json(replace(recipe, **deep)))
     written = plan(tmp_path, "--recipe", str(tmp_path / "deep.json"), "--mesh", "2x4", "--remat", "dots")
     if written is None:
-        assert "pip install 'laminate-jax[tpu]'" in capsys.readouterr().err
+        assert "pip install -e '.[tpu]'" in capsys.readouterr().err
         return
     measured = written["measured"]
     assert written["fits"] and written["hosts"] == 2 and written["held"]["average"] > 0

@@ -54,7 +54,7 @@ def test_a_device_has_its_share_of_a_chip():
 
 def test_without_the_compiler_it_is_said_what_to_install(monkeypatch):
     monkeypatch.setattr(devices, "find_spec", lambda name: None)
-    with pytest.raises(devices.CompilerMissing, match=r"libtpu.*pip install 'laminate-jax\[tpu\]'"):
+    with pytest.raises(devices.CompilerMissing, match=r"libtpu.*pip install -e '.\[tpu\]'"):
         devices.describe_slice(parse_topology("v5e:4x8"))
 
 
@@ -76,5 +76,5 @@ def test_the_command_ends_with_2_and_one_line_where_the_compiler_is_missing(tmp_
         timeout=120,
     )
     assert done.returncode == 2, done.stderr
-    assert done.stderr.count("\n") == 1 and "pip install 'laminate-jax[tpu]'" in done.stderr
+    assert done.stderr.count("\n") == 1 and "pip install -e '.[tpu]'" in done.stderr
     assert not (tmp_path / "plan").exists()

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from pathlib import Path
 import huggingface_hub
 import numpy as np
 import pytest
+from huggingface_hub import constants
 from safetensors.numpy import save, save_file
 
 from laminate.pretrained import download, hub, hub_client, repository
@@ -326,6 +328,71 @@ def test_a_hub_that_never_answers_is_given_up_after_the_stated_time(fake, monkey
     assert time.monotonic() - began < 5.0
     fake.silent = None
     assert same(hub.load(f"{REPOSITORY}@{revision}"), TINY)
+
+
+def one_silent_error(source: str, capfd: pytest.CaptureFixture[str]) -> str:
+    """What asking for `source` says: one line, in less than five seconds, and nothing on the screen."""
+    began = time.monotonic()
+    with pytest.raises(download.FetchError) as caught:
+        hub.load(source)
+    assert time.monotonic() - began < 5.0
+    assert capfd.readouterr() == ("", "") and "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_without_a_network_one_line_comes_at_once_and_the_cache_still_serves(fake, monkeypatch, capfd):
+    assert same(hub.load(REPOSITORY), TINY)
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(fake.url, f"http://127.0.0.1:{port}")
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(hub_client, "_reached", {})
+    capfd.readouterr()
+    assert "cannot be reached (127.0.0.1: Connection refused): connect" in one_silent_error(
+        "some/body", capfd
+    )
+    assert same(hub.load(REPOSITORY), TINY)
+
+
+def test_names_that_are_never_looked_up_and_hosts_that_never_connect_are_given_up(fake, monkeypatch, capfd):
+    released = threading.Event()
+
+    def hanging(*_, **__):
+        released.wait()
+        raise OSError
+
+    monkeypatch.setattr(hub_client, "_reached", {})
+    monkeypatch.setattr(hub_client, "ANSWERING", 1.0)
+    monkeypatch.setattr(socket, "create_connection", hanging)
+    try:
+        assert "cannot be reached (127.0.0.1: no connection within 1 s)" in one_silent_error(
+            "some/body", capfd
+        )
+    finally:
+        released.set()
+    assert fake.requests == []
+
+
+def test_a_hub_that_is_broken_is_asked_twice_and_said_to_be(fake, capfd):
+    fake.failing = True
+    assert "The hub answered 500 for model.safetensors of some/body@main: try again later." in (
+        one_silent_error("some/body", capfd)
+    )
+    assert len(fake.requests) == 2
+
+
+def test_a_mistyped_name_is_one_line(fake, capfd):
+    assert "There is no repository some/body on the hub" in one_silent_error("some/body", capfd)
+
+
+def test_what_is_written_as_a_path_is_never_asked_of_a_hub(fake, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "somebody").mkdir()
+    for path in ("runs/absent", "somebody/tiny", "./somebody/tiny", "~/absent", "/absent/tiny"):
+        with pytest.raises(FileNotFoundError, match=r"There is no file or folder"):
+            hub.load(path)
+    assert fake.requests == []
+    assert same(hub.load(f"{REPOSITORY}@main"), TINY)
 
 
 # Known names

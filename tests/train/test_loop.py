@@ -83,7 +83,8 @@ class Run:
             learning_rate=lambda step: step / 10,
             **plan,
         )
-        progress = Progress(10, global_batch_size=8, console=Console(file=io.StringIO()))
+        self.said = io.StringIO()
+        progress = Progress(10, global_batch_size=8, console=Console(file=self.said, width=200))
         self.folder = RunFolder(folder)
         self.folder.open({})
         self.sinks = Sinks(self.folder, self.checkpoints, progress, Trackers([], lambda text: None))
@@ -246,3 +247,27 @@ def test_metrics_that_cannot_be_written_stop_the_run_after_the_step_is_saved(tmp
         run.fit()
     assert [step for step, _, _ in run.checkpoints.made] == [5]  # step 4 is logged one step late
     assert run.stop.signal == "a full disk"
+
+
+def test_the_first_step_which_compiles_counts_in_no_time_and_from_its_end_something_is_unsaved(
+    tmp_path, monkeypatch
+):
+    """Under a clock that only steps move: 1000 s for the first, 3 s for each other."""
+    now, told, unsaved = [0.0], [], []
+    run = Run(tmp_path, log_every=5, timed=told.append)
+    step, run.stop.unsaved = run._step, False
+
+    def slow(state, frozen, batch):
+        unsaved.append(run.stop.unsaved)
+        now[0] += 1000.0 if int(state.step) == 0 else 3.0
+        return step(state, frozen, batch)
+
+    run._step = slow
+    monkeypatch.setattr(loop.time, "perf_counter", lambda: now[0])
+    run.fit()
+    assert told == [3.0]
+    assert unsaved == [False, *[True] * 9]
+    first = run.said.getvalue().splitlines()[0]
+    assert (
+        "3750.0 ms/step  19s left" in first
+    )  # of step 5, read when step 6 is done: five times 3 s for four steps

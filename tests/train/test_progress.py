@@ -2,6 +2,7 @@
 
 import io
 import re
+import time
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -115,3 +116,23 @@ def test_duration_reads_as_a_person_says_it():
         "3h07m",
         "2d04h",
     ]
+
+
+def test_a_first_step_that_takes_long_is_explained_and_left_out_of_the_time_per_step():
+    stream, console = plain()
+    with Progress(200, start_step=20, global_batch_size=64, console=console) as progress:
+        with progress.compiling(patience=0.05):
+            time.sleep(0.3)
+        progress.restart(21)
+        progress.log(40, {}, seconds=1.9)
+    lines = stream.getvalue().splitlines()
+    assert lines[0] == "step 21 is compiling, which is done once (0s so far)"
+    assert lines[1].startswith("step 21 took 0s with compiling; the times below are without that")
+    assert lines[2].split("  ")[-2:] == ["100.0 ms/step", "16s left"]
+
+
+def test_a_first_step_that_is_quick_needs_no_word():
+    stream, console = plain()
+    with Progress(9, global_batch_size=2, console=console) as progress, progress.compiling():
+        pass
+    assert stream.getvalue() == ""

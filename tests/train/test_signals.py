@@ -2,10 +2,14 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
+import time
 
 import pytest
 
+from laminate.train import signals
 from laminate.train.signals import StopRequest, stop_requests
 
 
@@ -36,6 +40,71 @@ def test_the_earlier_handlers_come_back_even_after_an_error() -> None:
         assert signal.getsignal(signal.SIGTERM) != before[0]
         raise RuntimeError
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
+
+
+COMPILING = """
+import sys, time
+import jax, jax.numpy as jnp
+from laminate.runs.exit_codes import leave_now, training_errors
+from laminate.train.signals import stop_requests
+
+
+def deep(x):
+    for n in range(1, 400):
+        x = jnp.sort(jnp.sin(x[: 900 - n]) @ jnp.ones((900 - n, 900 - n), x.dtype) * n)
+    return x
+
+
+lowered = jax.jit(deep).lower(jnp.ones(900))
+leave = lambda text: leave_now("test.py", text)
+with training_errors("test.py"), stop_requests(unsaved=False, interruption="by {}".format, leave=leave):
+    print("compiling", flush=True)
+    lowered.compile()
+    print("compiled", flush=True)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_process_that_compiles_at_once_and_with_exit_code_0(number: signal.Signals) -> None:
+    environment = {name: value for name, value in os.environ.items() if "OPTIMIZATIONS" not in name}
+    child = subprocess.Popen(
+        [sys.executable, "-c", COMPILING],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+    assert child.stdout is not None and child.stdout.readline() == "compiling\n"
+    time.sleep(0.3)
+    began = time.monotonic()
+    child.send_signal(number)
+    said, errors = child.communicate(timeout=60)
+    assert (child.returncode, said) == (0, "")
+    assert errors == f"test.py: by {number.name}\n"
+    assert time.monotonic() - began < 5.0
+
+
+def test_where_something_is_unsaved_one_signal_waits_and_a_second_ctrl_c_does_not(monkeypatch) -> None:
+    monkeypatch.setattr(signals, "GRACE", 0.1)
+    left: list[str] = []
+    with pytest.raises(KeyboardInterrupt, match="by SIGINT"):
+        with stop_requests(interruption="by {}".format, leave=left.append) as request:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.5)
+            assert request.received == "SIGINT" and left == []
+            try:
+                os.kill(os.getpid(), signal.SIGINT)
+            except KeyboardInterrupt:
+                time.sleep(0.5)  # as a compiler that an exception waits for
+                raise
+    assert left == ["by SIGINT"]
+
+
+def test_nothing_unsaved_is_interrupted_at_once() -> None:
+    with pytest.raises(KeyboardInterrupt, match="by SIGTERM"):
+        with stop_requests(unsaved=False, interruption="by {}".format) as request:
+            os.kill(os.getpid(), signal.SIGTERM)
+    assert not request.received
 
 
 def test_outside_the_main_thread_the_request_says_why_it_stays_silent() -> None:

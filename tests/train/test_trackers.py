@@ -150,7 +150,7 @@ def test_a_missing_package_is_named_before_training(package, start, tmp_path, mo
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingExtra, match=f"package {package} is not installed") as error:
         start(tmp_path)
-    assert "pip install 'laminate-jax[" in str(error.value)
+    assert "pip install -e '.[" in str(error.value)
 
 
 def test_tensorboard_writes_event_files(tmp_path):

@@ -2,14 +2,17 @@
 
 import io
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 
 from laminate.analysis.figures import FilePath
 from laminate.storage.writing import write_bytes
 
+PAIRS = 6
+LARGEST = 2_000_000  # bytes of a moving picture: one that is mailed, or stands on a page
+QUALITIES = (90, 75, 50)
 Way = Literal["linear", "spherical"]
 
 
@@ -48,25 +51,53 @@ def back_and_forth(frames: int) -> list[int]:
     return [*range(frames), *range(frames - 2, 0, -1)]
 
 
-def tiled(images: UInt8[np.ndarray, "images height width 3"]) -> UInt8[np.ndarray, "high wide 3"]:
-    """The images side by side in rows of an (almost) square; places that are left over are white."""
-    across = int(np.ceil(np.sqrt(len(images))))
-    down = -(-len(images) // across)
-    count, high, wide = images.shape[:3]
-    canvas = np.full((down * across, high, wide, 3), 255, np.uint8)
-    canvas[:count] = images
-    return canvas.reshape(down, across, high, wide, 3).swapaxes(1, 2).reshape(down * high, across * wide, 3)
+def travellers(labels: Int[np.ndarray, " images"], pairs: int = PAIRS) -> Int[np.ndarray, " travellers"]:
+    """Which images `pairs` ways lead through, from each to the next: the first of every class, then the second ones,
+    and so on; fewer where there are fewer images."""
+    places = np.arange(len(labels))
+    of_class = np.array([np.count_nonzero(labels[:place] == labels[place]) for place in places])
+    return np.lexsort((places, of_class))[: pairs + 1]
+
+
+def side_by_side(images: UInt8[np.ndarray, "images height width 3"]) -> UInt8[np.ndarray, "height wide 3"]:
+    """The images in one row."""
+    return np.concatenate(list(images), axis=1)
 
 
 def write_webp(
-    frames: Sequence[UInt8[np.ndarray, "high wide 3"]], path: FilePath, *, frame_ms: int = 60
+    frames: Sequence[UInt8[np.ndarray, "high wide 3"]],
+    path: FilePath,
+    *,
+    frame_ms: int = 60,
+    most: int = LARGEST,
 ) -> None:
-    """An animated WebP, without loss, that repeats for ever."""
+    """An animated WebP that repeats for ever: without loss if that takes at most so many bytes, else as well as it
+    can be within them, at last at half the size."""
     from PIL import Image
 
-    first, *rest = [Image.fromarray(frame) for frame in frames]
+    pictures = [Image.fromarray(frame) for frame in frames]
+    found = _webp(pictures, None, frame_ms)
+    for quality in QUALITIES:
+        if len(found) <= most:
+            break
+        found = _webp(pictures, quality, frame_ms)
+    while len(found) > most and min(pictures[0].size) > 1:
+        pictures = [one.resize((max(1, one.width // 2), max(1, one.height // 2))) for one in pictures]
+        found = _webp(pictures, QUALITIES[-1], frame_ms)
+    write_bytes(path, found)
+
+
+def _webp(pictures: list[Any], quality: int | None, frame_ms: int) -> bytes:
     buffer = io.BytesIO()
-    first.save(
-        buffer, "WEBP", save_all=True, append_images=rest, duration=frame_ms, loop=0, lossless=True, method=2
+    pictures[0].save(
+        buffer,
+        "WEBP",
+        save_all=True,
+        append_images=pictures[1:],
+        duration=frame_ms,
+        loop=0,
+        lossless=quality is None,
+        quality=80 if quality is None else quality,
+        method=2,
     )
-    write_bytes(path, buffer.getvalue())
+    return buffer.getvalue()

@@ -13,6 +13,7 @@ from laminate.recipes.family import Family
 from laminate.recipes.overrides import HELP, without_help
 from laminate.recipes.resolve import resolve_recipe
 from laminate.recipes.tables import show_fields
+from laminate.storage.object_store import require_clients
 
 Flags = TypeVar("Flags")
 R = TypeVar("R")
@@ -36,9 +37,14 @@ def training_command(
 
 
 def flags_command(description: str | None, kind: type[Flags], *, arguments: list[str] | None = None) -> Flags:
-    """The flags of a command; as `training_command`."""
+    """The flags of a command; as `training_command`. Places in an object store need its client."""
     with refusals():
-        return tyro.cli(kind, prog=_program(), description=description, args=arguments)
+        flags: Any = tyro.cli(kind, prog=_program(), description=description, args=arguments)
+        require_clients(
+            (f"--{field.name.replace('_', '-')}", getattr(flags, field.name))
+            for field in dataclasses.fields(flags)
+        )
+        return flags
 
 
 @contextlib.contextmanager

@@ -71,7 +71,8 @@ class SampleFlags:
     rounding: Literal["nearest", "down"] = "nearest"
     """From [0, 1] to uint8: as FlatDINO's evaluator (nearest) or its picture files (down)."""
     interpolate: Literal["linear", "spherical"] | None = None
-    """Write interpolation.webp too: a way from each image to the next one, through latents."""
+    """Write interpolation.png and interpolation.webp too (which moves): six ways, each from an image of one class to
+    one of the next, through latents."""
     frames: int = 24
     """Frames of such a way."""
     check: bool = False

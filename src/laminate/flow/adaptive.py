@@ -29,7 +29,7 @@ def solve_adaptive(
         import diffrax  # pyright: ignore[reportMissingImports]
     except ModuleNotFoundError as error:
         raise ImportError(
-            "Adaptive steps need diffrax: install it with `pip install 'laminate-jax[ode]'`, or use a fixed grid "
+            "Adaptive steps need diffrax: install it with `pip install -e '.[ode]'`, or use a fixed grid "
             "with laminate.flow.solve."
         ) from error
 

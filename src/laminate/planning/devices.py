@@ -11,7 +11,7 @@ from jax.experimental import topologies
 from laminate.parallel.places import places
 from laminate.planning.chips import Topology
 
-INSTALL = "pip install 'laminate-jax[tpu]'"
+INSTALL = "pip install -e '.[tpu]'"
 # What the compiler would otherwise ask the machine it runs on, which has no TPU; and that it need not be alone there,
 # since it takes no device. What the user has set stays.
 DESCRIBED = {

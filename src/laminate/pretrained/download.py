@@ -13,7 +13,7 @@ from typing import NoReturn
 import huggingface_hub
 from huggingface_hub import constants, errors
 
-from laminate.pretrained.hub_client import HostileHubError, SilentHubError, asked
+from laminate.pretrained.hub_client import FailingHubError, HostileHubError, SilentHubError, asked
 from laminate.pretrained.pins import cache_folder, sha256_of
 
 # The library's HTTP client is httpx in some releases and httpx2 in others.
@@ -71,7 +71,11 @@ def fetch(
         path = Path(found)
     except HostileHubError as error:
         raise FetchError(f"{error}.") from error
-    except SilentHubError as error:
+    except (FailingHubError, SilentHubError) as error:
+        if known is not None:  # a branch, as it was when the hub was asked last
+            return known
+        if isinstance(error, FailingHubError):
+            raise FetchError(_failing(f"{error}", f"{file} of {repository}@{revision}")) from error
         raise _unreachable(
             f"{file} of {repository}@{revision}", cache_folder(cache), f" ({error})"
         ) from error
@@ -159,7 +163,11 @@ def _refused_by_server(error: errors.HfHubHTTPError, what: str) -> FetchError:
         return FetchError(
             f"The hub does not let you read {what} ({status}): `hf auth login` as one who may, or set HF_TOKEN."
         )
-    return FetchError(f"The hub answered {status} for {what}: try again later.")
+    return FetchError(_failing(f"{status}", what))
+
+
+def _failing(status: str, what: str) -> str:
+    return f"The hub answered {status} for {what}: try again later."
 
 
 def _failed_on_disk(error: Exception, what: str, cache: Path) -> FetchError:

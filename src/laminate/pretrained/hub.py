@@ -29,6 +29,8 @@ EMBEDDED = "embedded"
 _PACKAGE = epath.Path(__file__).parent / EMBEDDED
 _HUB_ID = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 
+_PATHS = ("runs/", "/", "./", "../", "~", "gs://")
+
 
 class LoadedWeights(NamedTuple):
     """The `config.json` that lies beside the weights (None without one), and the weights by published name."""
@@ -78,12 +80,29 @@ def locate(source: str | os.PathLike[str], *, cache: Path | None = None) -> File
         return in_folder(path)
     if path.exists():
         return one_file(path)
+    require_no_path(text)
     matched = _HUB_ID.fullmatch(text)
     if matched is None or text.endswith((SUFFIX, *PICKLES)):
         if isinstance(source, str) and re.fullmatch(r"[\w-]+", text):
             find(text)
         raise FileNotFoundError(f"There is no file or folder {text}.")
     return repository.in_repository(matched["repository"], matched["revision"] or "main", cache)
+
+
+def require_no_path(text: str) -> None:
+    """Raises FileNotFoundError if `text`, which is not there, is written as a path: no hub is asked for it.
+
+    It is one if it begins as one or with `runs/`, or if the folder that it would lie in is there; a revision makes it
+    the name of a repository all the same.
+    """
+    parent = os.path.dirname(text)
+    if text.startswith(_PATHS):
+        raise FileNotFoundError(f"There is no file or folder {text}.")
+    if parent and "@" not in text and os.path.isdir(parent):
+        raise FileNotFoundError(
+            f"There is no file or folder {text}, and {parent} is a folder here: if it is a repository of the hub, say "
+            f"{text}@main."
+        )
 
 
 def config_of(files: Files) -> dict[str, Any] | None:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from laminate.recipes.network import VitConfig
+from laminate.recipes.network import TeacherConfig, VitConfig
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,18 @@ def layer_flops(vit: VitConfig, sequence: int) -> int:
     attention = 4 * sequence * vit.dim**2 + 2 * sequence**2 * vit.dim
     matrices = 3 if vit.mlp == "swiglu" else 2
     return attention + matrices * sequence * vit.dim * vit.hidden
+
+
+def frozen_flops(teacher: TeacherConfig) -> int:
+    """Multiply-adds of a frozen network of usual proportions (an MLP four times as wide) for one image; 0 of
+    patches."""
+    usual = VitConfig(teacher.dim, max(teacher.depth, 1), 1, 4 * teacher.dim, mlp="gelu")
+    return teacher.depth * layer_flops(usual, teacher.patches + 1)
+
+
+def training_flops(trained: int, frozen: int = 0) -> int:
+    """Multiply-adds of one example in training: forward and backward, which is twice as much, beside what is frozen."""
+    return 3 * trained + frozen
 
 
 def vit_flops(vit: VitConfig, sequence: int) -> int:

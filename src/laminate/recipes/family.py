@@ -260,6 +260,8 @@ class Family(Generic[R]):
     """The recipe for images of another side, where that is more than `augment.image_size`."""
     require_trainable: Callable[[R], None] = lambda recipe: None
     """Raises ValueError for a recipe that can be planned and not trained, as where weights are not named yet."""
+    flops: Callable[[R], int] = lambda recipe: 0
+    """Multiply-adds of one example in training, at the least; 0 if they are not known."""
     latent: Callable[[R], LatentSpec] | None = None
     like: Callable[[LatentSpec], R] | None = None
     teacher: Callable[[R, str], TeacherConfig] | None = None

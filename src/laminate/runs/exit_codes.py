@@ -5,11 +5,8 @@ Of several processes all leave with the same code; each says on standard error w
 
 import contextlib
 import os
-import signal
 import sys
-import threading
 from collections.abc import Generator
-from types import FrameType
 
 from laminate.data.batch_timeout import InputStalledError
 from laminate.data.faults import TooManyBadImagesError
@@ -18,9 +15,11 @@ from laminate.parallel.hosts import finish, host_index, host_names, hosts_that_j
 from laminate.storage.writing import UnwritableError
 from laminate.train.loop import DivergedError
 from laminate.train.manifest import CheckpointError, MismatchedCheckpoint
+from laminate.train.signals import Interrupted, handled
 from laminate.train.trackers import TrackerError
 
 FAILED, REFUSED = 1, 2
+INTERRUPTED = "interrupted; the same command goes on from what is saved"
 _KNOWN = (
     DivergedError,
     TooManyBadImagesError,
@@ -48,10 +47,11 @@ def training_errors(program: str) -> Generator[None]:
 
     1: it diverged, the data are damaged, checkpoints cannot be read, or something cannot be written. 2: the checkpoint
     to begin with does not fit, or a tracker cannot be started. 0: Ctrl-C or SIGTERM outside the steps, where nothing
-    is unsaved. Any other exception is a fault of the program and keeps its traceback.
+    is unsaved; at once, even while something is compiled. Any other exception is a fault of the program and keeps its
+    traceback.
     """
     try:
-        with _termination_as_interrupt():
+        with handled(_interrupt, lambda name, came: leave_now(program, INTERRUPTED)):
             yield
             finish()
     except _KNOWN as error:
@@ -61,8 +61,10 @@ def training_errors(program: str) -> Generator[None]:
         _left(program, f"{error}", FAILED)
         sys.stderr.flush()
         os._exit(FAILED)  # the interpreter would wait for the threads that hang
+    except Interrupted as error:
+        leave_now(program, f"{error}")  # the interpreter would wait for the compiler, in a thread of JAX
     except KeyboardInterrupt as error:
-        raise _left(program, "interrupted; the same command goes on from what is saved", 0) from error
+        raise _left(program, INTERRUPTED, 0) from error
 
 
 def _left(program: str, reason: str, code: int) -> SystemExit:
@@ -73,20 +75,15 @@ def _left(program: str, reason: str, code: int) -> SystemExit:
     return SystemExit(code)
 
 
-@contextlib.contextmanager
-def _termination_as_interrupt() -> Generator[None]:
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+def leave_now(program: str, reason: str) -> None:
+    """End the process at once with exit code 0, from any thread: the main one waits for something that takes long."""
+    _left(program, reason, 0)
+    sys.stderr.flush()
+    os._exit(0)
 
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
 
-    previous = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL if previous is None else previous)
+def _interrupt(name: str) -> None:
+    raise Interrupted(INTERRUPTED)
 
 
 def say(text: str, *, primary: bool) -> None:

@@ -20,12 +20,14 @@ from laminate import __version__
 from laminate.parallel.platforms import skip_missing_tpu
 from laminate.pretrained import hub, layouts
 from laminate.pretrained.family import CONFIG, MODEL
+from laminate.pretrained.registry import KNOWN
 from laminate.pretrained.tensors import require_finite
 from laminate.recipes.families import family_of, from_tree, to_tree
 from laminate.recipes.family import Recipe
 from laminate.recipes.network import PLAIN, AttentionKernel, Compute, Remat
 from laminate.recipes.run_names import is_label, run_name
 from laminate.runs.model_card import CARD, Card, card_text
+from laminate.storage.object_store import require_client
 from laminate.storage.writing import UnwritableError, cause, make_folder, write_atomically
 from laminate.train.durable import absolute
 from laminate.train.export import FOLDERS, fill, named_weights, save_weights, widened
@@ -144,19 +146,17 @@ def load_pretrained(
 
 def exported(source: str | os.PathLike[str]) -> str | os.PathLike[str]:
     """`source`, or the folder in it that a finished training leaves its weights in."""
+    require_client(source)
     place = epath.Path(os.path.expanduser(os.fspath(source)))
     inside = [place / name for name in FOLDERS if (place / name / CONFIG).exists()]
     return os.fspath(inside[0]) if inside else source
 
 
 def require_there(source: str) -> None:
-    """Raises FileNotFoundError if `source` is written as a path, or as one of `runs`, and nothing is there.
-
-    Anything else that is not there may be a repository of the hub.
-    """
-    is_path = source.startswith(("runs/", "/", "./", "../", "~"))
-    if is_path and not epath.Path(os.path.expanduser(source)).exists():
-        raise FileNotFoundError(f"There is no run or folder {source}.")
+    """Raises FileNotFoundError if `source` is written as a path (`hub.require_no_path`), and nothing is there."""
+    require_client(source)
+    if source not in KNOWN and not epath.Path(os.path.expanduser(source)).exists():
+        hub.require_no_path(source)
 
 
 def recipe_at(where: str) -> Any:

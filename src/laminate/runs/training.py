@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from itertools import repeat
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -22,8 +23,9 @@ from laminate.parallel.hosts import check, is_first, of_first, watched
 from laminate.parallel.sharding import initialize
 from laminate.recipes.families import to_tree
 from laminate.recipes.family import Facts
+from laminate.runs.duration import Duration
 from laminate.runs.evaluations import Evaluation, ask_all
-from laminate.runs.exit_codes import say
+from laminate.runs.exit_codes import leave_now, say
 from laminate.runs.model_card import Card
 from laminate.runs.next_command import next_commands
 from laminate.runs.pretrained import save_pretrained
@@ -80,6 +82,8 @@ def train(
     state: Any = run.restored(initialize(task.init_state(optimizer), run.mesh, init_key, run_key))
     first = int(state.step)
     RunHeader(title(run), _facts(run, first)).show(primary=is_first())
+    expected = Duration(run.family, run.recipe, left=run.counts.total - first, say=_say_first)
+    expected.estimated()
     run.folder.rewind_metrics(first)
     step = task.step(
         optimizer,
@@ -97,10 +101,13 @@ def train(
     )
     trackers = Trackers(_trackers(run), progress.note)
     sinks = Sinks(run.folder, run.checkpoints, progress, trackers)
-    with stop_requests(check) as stop, progress, watched(run.flags.watchdog):
+    stopping = stop_requests(
+        check, unsaved=False, interruption=partial(_interrupted, run), leave=partial(_leave_now, progress)
+    )
+    with stopping as stop, progress, watched(run.flags.watchdog):
         every = run.flags.validate_every or run.counts.validate_every
         validate = ask_all(evaluations, run, state, task.frozen, stop, every)
-        plan = _plan(run, schedule, validate, every, best)
+        plan = _plan(run, schedule, validate, every, best, expected.timed)
         if first >= run.counts.total and not _is_validated(run, first):
             sinks.write(first, validate(state) or {})
         start = 0 if run.flags.overfit else first * run.recipe.global_batch_size
@@ -135,6 +142,25 @@ def _stopped(run: Run, done: int, stop: StopRequest) -> str:
     if run.checkpoints is None:
         return f"{cause} after step {done}; without checkpoints nothing is saved, and the same command starts anew"
     return f"{cause} after step {done}, which is saved; the same command goes on"
+
+
+def _interrupted(run: Run, name: str) -> str:
+    """What is said of a signal that does not wait for the end of a step; from any thread."""
+    latest = None if run.checkpoints is None else run.checkpoints.latest()
+    if latest is None:
+        saved = "nothing is saved yet, and the same command starts anew"
+    else:
+        saved = f"step {latest} is saved in {run.folder.path}, and the same command goes on"
+    return f"stopped by {name} at once; {saved}: {_command(sys.argv)}"
+
+
+def _leave_now(progress: Progress, text: str) -> None:
+    progress.close()
+    leave_now(Path(sys.argv[0]).name, text)
+
+
+def _say_first(text: str) -> None:
+    say(text, primary=is_first())
 
 
 def conclude(
@@ -222,7 +248,12 @@ def _say_next(run: Run) -> None:
 
 
 def _plan(
-    run: Run, schedule: optax.Schedule, validate: Callable[[TrainState], Any], every: int, best: Best
+    run: Run,
+    schedule: optax.Schedule,
+    validate: Callable[[TrainState], Any],
+    every: int,
+    best: Best,
+    timed: Callable[[float], None],
 ) -> LoopPlan:
     batch = run.recipe.global_batch_size
     return LoopPlan(
@@ -238,6 +269,7 @@ def _plan(
         extra_saves=frozenset({run.counts.decay_start} if run.counts.decay else ()),
         profile=run.flags.profile,
         stop_after=run.flags.stop_after,
+        timed=timed,
     )
 
 

@@ -20,6 +20,7 @@ from laminate.train.state import TrainState
 from laminate.train.trackers import Trackers
 from laminate.types import Metrics
 
+TIMED = 2  # first steps of a process that are waited for: one that compiles, one that does not
 MOST_FAILED_SAVES = 2  # one may be passing (a full disk that somebody clears), two in a row are not
 
 
@@ -33,7 +34,8 @@ class LoopPlan:
 
     `validate` returns the host's metrics, of which `metric` (the lowest, or the `highest`) chooses the best checkpoint,
     or None if it was asked to stop. `position` says where in the data a step is. `profile` is a first and a last step.
-    `stop_after` is a step at which to leave before the end, None for none.
+    `stop_after` is a step at which to leave before the end, None for none. `timed` is told the seconds of the second
+    step of this process: the first one compiles as well.
     """
 
     steps: int
@@ -48,6 +50,7 @@ class LoopPlan:
     extra_saves: frozenset[int] = frozenset()
     profile: tuple[int, int] | None = None
     stop_after: int | None = None
+    timed: Callable[[float], None] = lambda seconds: None
 
     @property
     def last(self) -> int:
@@ -84,7 +87,8 @@ def fit(
     The device works on the next step while the host looks at an earlier one: metrics are read one step late, and
     only those that are logged.
 
-    With several hosts, all of them run this in step: `stop` is one for all, and so is every save.
+    With several hosts, all of them run this in step: `stop` is one for all, and so is every save. From the end of the
+    first step there is something unsaved, and `stop` knows it.
 
     Raises `DivergedError` at a loss or gradient that is not finite, `CheckpointError` if checkpoints cannot be
     written; both name the last good checkpoint.
@@ -94,7 +98,12 @@ def fit(
     metrics: Metrics = {}
     while done < plan.last and not stop.poll():
         _profile(plan, sinks, done)
-        state, metrics = step(state, frozen, next(batches))
+        batch = next(batches)
+        if done - first < TIMED:
+            state, metrics = _timed(step, state, frozen, batch, done - first, plan=plan, log=log, sinks=sinks)
+            stop.unsaved = True
+        else:
+            state, metrics = step(state, frozen, batch)
         done += 1
         log.flush()
         sinks.progress.at(done)
@@ -123,12 +132,40 @@ def fit(
     return state
 
 
+def _timed(
+    step: Callable[..., tuple[TrainState, Metrics]],
+    state: TrainState,
+    frozen: PyTree,
+    batch: dict[str, Array],
+    number: int,
+    *,
+    plan: LoopPlan,
+    log: "_Log",
+    sinks: Sinks,
+) -> tuple[TrainState, Metrics]:
+    """One of the first steps, waited for. That of `number` 0 compiles, which is left out of every other time."""
+    began = time.perf_counter()
+    with sinks.progress.compiling() if number == 0 else contextlib.nullcontext():
+        state, metrics = step(state, frozen, batch)
+        jax.block_until_ready(state.step)
+    if number == 0:
+        log.restart()
+        sinks.progress.restart(int(state.step))
+    else:
+        plan.timed(time.perf_counter() - began)
+    return state, metrics
+
+
 class _Log:
     """Metrics on their way from the device to the log, and the wall time that belongs to training."""
 
     def __init__(self, plan: LoopPlan, sinks: Sinks):
         self._plan, self._sinks = plan, sinks
         self._held: tuple[int, Metrics] | None = None
+        self._since = time.perf_counter()
+
+    def restart(self) -> None:
+        """What came before does not count as training."""
         self._since = time.perf_counter()
 
     def hold(self, step: int, metrics: Metrics) -> None:

@@ -1,8 +1,11 @@
 """What a person sees while a model trains: a bar on a terminal, one plain line per log elsewhere."""
 
+import contextlib
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+import threading
+import time
+from collections.abc import Generator, Mapping, Sequence
 from types import TracebackType
 
 from rich.console import Console, Group
@@ -12,6 +15,7 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
+COMPILING = 10.0  # seconds from which on a first step is explained
 SMOOTHING = 0.3  # weight of the newest interval in the time per step behind the remaining time
 
 
@@ -42,8 +46,8 @@ class Progress:
         with Progress(steps, start_step=step, global_batch_size=512, shown=("train/loss",)) as progress:
             progress.log(step, {"train/loss": 0.4}, seconds=1.7)
 
-    `seconds` is the wall time since the last `log` (or the start), from which come images/s, ms/step and
-    the remaining time. `shown` names the metrics to show, in order; empty shows the first six. Processes
+    `seconds` is the wall time since the last `log` (or `restart`, or the start), from which come images/s, ms/step
+    and the remaining time. `shown` names the metrics to show, in order; empty shows the first six. Processes
     other than the primary one stay silent.
     """
 
@@ -83,9 +87,35 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the terminal back; from any thread."""
         if self._live is not None:
             self._live.stop()
             self._live = None
+
+    @contextlib.contextmanager
+    def compiling(self, patience: float = COMPILING) -> Generator[None]:
+        """The body is the first step. If it takes longer than `patience` seconds, what it does is said, and at its end
+        how long it took."""
+        began, step = time.monotonic(), self._last_step + 1
+        said = f"step {step} is compiling, which is done once ({duration(patience)} so far)"
+        timer = threading.Timer(patience, self.note, (said,))
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+        took = time.monotonic() - began
+        if took > patience:
+            self.note(f"step {step} took {duration(took)} with compiling; the times below are without that")
+
+    def restart(self, step: int) -> None:
+        """What came before `step` does not count towards the time per step."""
+        self._last_step = step
+        self._bar.update(self._task, completed=step, description="")
 
     def at(self, step: int) -> None:
         """Move the bar to `step` (completed updates) between two logs."""

@@ -243,5 +243,5 @@ def _run_id(folder: epath.PathLike) -> str:
 def _missing(tracker: str, extra: str, package: str) -> str:
     return (
         f"{tracker} was asked for, but the package {package} is not installed; "
-        f"run `pip install 'laminate-jax[{extra}]'`, or leave the tracker out."
+        f"run `pip install -e '.[{extra}]'`, or leave the tracker out."
     )

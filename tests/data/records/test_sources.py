@@ -332,5 +332,5 @@ def test_missing_pyarrow_is_said_with_the_command(parquet_folder: Path, monkeypa
         return genuine(name, *rest, **more)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ValueError, match=r"pip install 'laminate-jax\[parquet\]'"):
+    with pytest.raises(ValueError, match=r"pip install -e '.\[parquet\]'"):
         open_records(str(parquet_folder), "train")

@@ -8,7 +8,7 @@ a folder of images                      class sub-folders give labels; ``train``
                                         where all sub-folders are such, splits
 ``*.tar`` file, glob or folder          WebDataset shards (``key.jpg`` + ``key.cls``), or class folders inside;
                                         ``name-{000..010}.tar`` too
-``*.parquet`` file, glob or folder      Hugging Face's layout, with ``pip install 'laminate-jax[parquet]'``
+``*.parquet`` file, glob or folder      Hugging Face's layout, with ``pip install -e '.[parquet]'``
 ======================================  ==================================================================
 
 What can be read in two ways is refused with both, and with the field of `SourceOptions` that decides. What is left out

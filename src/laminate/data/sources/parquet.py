@@ -43,7 +43,7 @@ def _arrow() -> tuple[Any, Any]:
         import pyarrow.parquet
     except ImportError as error:
         raise ValueError(
-            "parquet files need pyarrow, which is not installed: pip install 'laminate-jax[parquet]'"
+            "parquet files need pyarrow, which is not installed: pip install -e '.[parquet]'"
         ) from error
     return pyarrow, pyarrow.parquet
 

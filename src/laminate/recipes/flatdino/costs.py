@@ -1,7 +1,7 @@
 """What a FlatDINO tokenizer costs, without building it."""
 
 from laminate.recipes.bottleneck import FsqBottleneck
-from laminate.recipes.costs import Cost, vit_flops, vit_parameters
+from laminate.recipes.costs import Cost, frozen_flops, training_flops, vit_flops, vit_parameters
 from laminate.recipes.flatdino.recipe import FlatDinoRecipe
 
 
@@ -42,3 +42,9 @@ def bottleneck_parameters(recipe: FlatDinoRecipe) -> int:
 def parameters(recipe: FlatDinoRecipe) -> int:
     """All trained numbers of the tokenizer."""
     return encoder_cost(recipe).parameters + decoder_cost(recipe).parameters + bottleneck_parameters(recipe)
+
+
+def flops(recipe: FlatDinoRecipe) -> int:
+    """Multiply-adds of one image in training, with those of the teacher."""
+    trained = encoder_cost(recipe).flops + decoder_cost(recipe).flops
+    return training_flops(trained, frozen_flops(recipe.teacher))

@@ -6,6 +6,7 @@ from laminate.recipes.bottleneck import FsqBottleneck, GaussianBottleneck
 from laminate.recipes.embedded import TOKENIZER_NAME
 from laminate.recipes.family import Family, Modules, Names, Rows
 from laminate.recipes.flatdino import fsq_names, vae_names
+from laminate.recipes.flatdino.costs import flops
 from laminate.recipes.flatdino.describe import describe, fsq_name_rows, vae_name_rows
 from laminate.recipes.flatdino.flags import FlatDinoFlags, apply_flags, at_image_size
 from laminate.recipes.flatdino.grammar import EPOCHS, SIZE_LETTERS, Grammar, suggestions
@@ -71,6 +72,7 @@ VAE = Family(
     flags=FlatDinoFlags,
     apply=apply_flags,
     at_image_size=at_image_size,
+    flops=flops,
     latent=latent_of,
     like=vae_like,
 )
@@ -97,5 +99,6 @@ FSQ = Family(
     flags=FlatDinoFlags,
     apply=apply_flags,
     at_image_size=at_image_size,
+    flops=flops,
     latent=latent_of,
 )

@@ -1,8 +1,10 @@
 """The family of generators."""
 
+from laminate.recipes.costs import training_flops
 from laminate.recipes.embedded import GENERATOR_NAME
 from laminate.recipes.family import Family, Modules, Names
 from laminate.recipes.generator import names
+from laminate.recipes.generator.costs import generator_flops
 from laminate.recipes.generator.describe import describe
 from laminate.recipes.generator.flags import GeneratorFlags, apply_flags
 from laminate.recipes.generator.presets import PRESETS, named_generator
@@ -34,4 +36,5 @@ GENERATOR = Family(
     modules=_modules,
     flags=GeneratorFlags,
     apply=apply_flags,
+    flops=lambda recipe: training_flops(generator_flops(recipe)),
 )

@@ -1,7 +1,9 @@
 """The family of image decoders: FlatDINO's and RAE's."""
 
+from laminate.recipes.costs import training_flops
 from laminate.recipes.embedded import DECODER_NAME
 from laminate.recipes.family import Family, Modules, Names
+from laminate.recipes.image_decoder.costs import decoder_flops
 from laminate.recipes.image_decoder.describe import describe
 from laminate.recipes.image_decoder.flags import DecoderFlags, apply_flags
 from laminate.recipes.image_decoder.presets import PRESETS, USAGE, named_decoder, nearest
@@ -35,6 +37,7 @@ IMAGE_DECODER = Family(
     modules=_modules,
     flags=DecoderFlags,
     apply=apply_flags,
+    flops=lambda recipe: training_flops(decoder_flops(recipe)),
     at_image_size=at_image_size,
     require_trainable=require_weights,
 )
