@@ -111,3 +111,8 @@ def test_the_network_in_the_package_is_that_of_the_default_recipe():
 def find_teacher_folder():
 
     return hub.locate("embedded").config.parent
+
+
+def test_from_pretrained_says_what_a_teacher_is_for():
+    with pytest.raises(ValueError, match=r"a frozen network and no tokenizer: .*vae\.py --teacher embedded"):
+        laminate.from_pretrained("embedded")

@@ -233,7 +233,7 @@ def test_a_generator_and_a_decoder_are_refused_with_what_reads_them(run, tmp_pat
         laminate.from_pretrained(decoder)
     network = laminate.load_pretrained(generator).model
     assert jax.tree.leaves(split_buffers(network)[0])
-    with pytest.raises(FileNotFoundError, match="There is no run or folder runs/nothing"):
+    with pytest.raises(FileNotFoundError, match="There is no file or folder runs/nothing"):
         laminate.from_pretrained("runs/nothing")
 
 

@@ -97,7 +97,7 @@ def write_teacher_report(run: RunReport, teacher: Any, /) -> epath.Path:
     knn = (f"{measured['val/knn']:.1%}", "of held-out images have the label of their neighbours by features")
     return run.page(
         headlines=(
-            (f"{measured['val/psnr']:.1f} dB", "PSNR of held-out images, painted from their features"),
+            (f"{measured['val/psnr']:.1f} dB", "PSNR of held-out images, made of their features"),
             *((knn,) if "val/knn" in measured else ()),
         ),
         pictures=(

@@ -19,13 +19,13 @@ def to_canvas(
 ) -> Image:
     """An image of `grid` (rows, columns) patches, each where it says that it stands; zero where there is none.
 
-    Patches are flattened channel-major, `(channel, row, column)`. Those outside the mask are not painted, and neither
+    Patches are flattened channel-major, `(channel, row, column)`. Those outside the mask are not drawn, and neither
     are those that stand outside the grid, so choose one that holds the largest image.
     """
     rows, columns = grid
     channels = patches.shape[1] // (patch * patch)
     inside = mask & (row >= 0) & (row < rows) & (col >= 0) & (col < columns)
-    # What is not painted is sent beyond the last cell, where it is dropped: it must not fall on a cell of the image.
+    # What is not drawn is sent beyond the last cell, where it is dropped: it must not fall on a cell of the image.
     cell = jnp.where(inside, row * columns + col, rows * columns)
     cells = jnp.zeros((rows * columns, patches.shape[1]), patches.dtype).at[cell].set(patches, mode="drop")
     split = cells.reshape(rows, columns, channels, patch, patch)

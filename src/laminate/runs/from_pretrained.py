@@ -64,6 +64,12 @@ def _require_tokenizer(where: str, recipe: Any) -> None:
         return
     family = family_of(recipe)
     trainer = next(other.script for other in families() if other.kind == "tokenizer")
+    if family.kind == "teacher":
+        raise ValueError(
+            f"{where} holds what {family.script} trains, a frozen network and no tokenizer: `python "
+            f"experiments/{trainer} --teacher {where}` compresses its features, and "
+            f"`laminate.load_pretrained({where!r}).model` is the network."
+        )
     reads = getattr(recipe, "tokenizer", None)
     on = f"the tokenizer {reads}" if reads is not None else f"a tokenizer, such as {trainer} trains"
     if family.kind == "generator":

@@ -16,16 +16,15 @@ from etils import epath
 
 from laminate.analysis.curves import read_metrics
 from laminate.analysis.report import REPORT_FILE, RunReport
-from laminate.data.left_out import in_one_line, together
 from laminate.data.records import spread
 from laminate.parallel.feeding import feed
 from laminate.parallel.hosts import check, is_first, of_first, watched
 from laminate.parallel.sharding import initialize
 from laminate.recipes.families import to_tree
-from laminate.recipes.family import Facts
 from laminate.runs.duration import Duration
 from laminate.runs.evaluations import Evaluation, ask_all
 from laminate.runs.exit_codes import leave_now, say
+from laminate.runs.header import header_facts
 from laminate.runs.model_card import Card
 from laminate.runs.next_command import next_commands
 from laminate.runs.pretrained import save_pretrained
@@ -39,7 +38,6 @@ from laminate.train.state import TrainState
 from laminate.train.trackers import TensorBoard, Tracker, Trackers, Wandb, start_tracker
 
 STATISTICS_IMAGES = 50_000  # training images, spread over all, that the latent statistics are measured on
-SMALL = 64  # pixels along a side: that of the embedded images
 SHOWN_IMAGES = 64  # validation images that are looked at one by one
 
 
@@ -81,7 +79,7 @@ def train(
     init_key, run_key = jax.random.split(jax.random.key(run.flags.seed))
     state: Any = run.restored(initialize(task.init_state(optimizer), run.mesh, init_key, run_key))
     first = int(state.step)
-    RunHeader(title(run), _facts(run, first)).show(primary=is_first())
+    RunHeader(title(run), header_facts(run, first)).show(primary=is_first())
     expected = Duration(run.family, run.recipe, left=run.counts.total - first, say=_say_first)
     expected.estimated()
     run.folder.rewind_metrics(first)
@@ -199,7 +197,7 @@ def conclude(
         visualised=lambda: run.evaluation_batches(spread(run.validation, SHOWN_IMAGES)),
         title=title(run),
         summary=run.family.text(run.recipe).summary,
-        facts=_facts(run, 0),
+        facts=header_facts(run),
         command=command,
         step=step,
         save=lambda folder, model, metrics: _share(run, folder, model, metrics, command),
@@ -290,62 +288,3 @@ def _trackers(run: Run) -> list[Tracker]:
         )
         trackers.append(start_tracker("Weights & Biases", "--wandb", wandb))
     return trackers
-
-
-def _left_out(run: Run) -> Facts:
-    """What the data hold beside the images, by reason, and how they were read where that is worth a word."""
-    manifests = (run.training.manifest, run.validation.manifest)
-    entries = together(entry for manifest in manifests for entry in manifest.left_out)
-    locked = [folder for manifest in manifests for folder in manifest.locked]
-    notes = [note for manifest in manifests for note in manifest.notes]
-    rows: list[tuple[str, str]] = []
-    if entries:
-        rows.append(("left out", in_one_line(entries)))
-    if locked:
-        rows.append(("not read", f"folders that may not be read: {', '.join(locked)}"))
-    return (*rows, *(("note", note) for note in notes))
-
-
-def _remembered(run: Run) -> Facts:
-    """Where the data were found, if no flag named them, and whether they are those of then."""
-    if run.data is None:
-        return ()
-    same = run.data.fingerprint == run.training.manifest.fingerprint
-    if same and not run.data_label:
-        return ()
-    changed = "" if same else ", which have changed since: images were added, taken away or replaced"
-    return (("", f"the data of {run.data.run}{changed}"),)
-
-
-def _small_images(run: Run) -> Facts:
-    """At which size one's own images are trained on where that is the small one of the embedded images, and what else
-    there is."""
-    side, larger = run.recipe.augment.image_size, run.family.names.photographs
-    if not run.data_label or not larger or side > SMALL or run.training.manifest.arrays is not None:
-        return ()
-    offered = "; ".join(f"--experiment {name} ({said})" for name, said in larger.items())
-    return (
-        (
-            "image size",
-            f"{side} x {side} pixels, which is small for photographs. Larger: --image-size 128 or 256; {offered}",
-        ),
-    )
-
-
-def _facts(run: Run, first: int) -> Facts:
-    recipe, manifest = run.recipe, run.training.manifest
-    parts = "" if run.micro_batches == 1 else f" in {run.micro_batches} parts"
-    share = recipe.global_batch_size // run.shape.devices
-    steps = f"{run.counts.total} steps of {recipe.global_batch_size} images"
-    return (
-        *run.family.text(recipe).header,
-        ("data", f"{manifest.source}: {len(run.training)} to train on, {len(run.validation)} to validate on"),
-        *_remembered(run),
-        *_small_images(run),
-        *_left_out(run),
-        ("devices", f"mesh {run.shape} (data x fsdp), {run.devices}; {run.dtype.name} compute"),
-        ("length", steps if first == 0 else f"{steps}, resumed at step {first}"),
-        ("batch", f"{share} images per device{parts}"),
-        *((("weights", str(run.start)),) if first == 0 and run.start is not None else ()),
-        ("folder", str(run.folder.path)),
-    )

@@ -79,9 +79,10 @@ def _save(place: epath.Path, arrays: dict[str, np.ndarray], metadata: dict[str, 
 
 
 def widened(saved: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """`saved` with float32 in place of float16, in which frozen networks are exported: half the size."""
-    half = np.dtype(np.float16)
-    return {name: array.astype(np.float32) if array.dtype == half else array for name, array in saved.items()}
+    """`saved` in float32 if all of it is float16, in which frozen networks are exported: half the size."""
+    if any(array.dtype != np.float16 for array in saved.values()):
+        return dict(saved)
+    return {name: array.astype(np.float32) for name, array in saved.items()}
 
 
 def fill(

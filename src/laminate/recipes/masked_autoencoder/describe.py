@@ -49,10 +49,15 @@ def describe(recipe: MaskedAutoencoderRecipe) -> Text:
     )
 
 
+def forward_flops(recipe: MaskedAutoencoderRecipe) -> int:
+    """Multiply-adds of one forward pass over one image; only the layers count."""
+    return sum(vit_flops(vit, recipe.grid**2) for vit in (recipe.encoder, recipe.decoder))
+
+
 def _cost(recipe: MaskedAutoencoderRecipe) -> str:
     encoder, decoder, patches = recipe.encoder, recipe.decoder, recipe.grid**2
     numbers = vit_parameters(
         encoder, in_dim=3 * recipe.patch_size**2, out_dim=encoder.dim, tokens=patches, registers=0
     ) + vit_parameters(decoder, in_dim=encoder.dim, out_dim=decoder.dim, tokens=patches, registers=0)
-    flops = vit_flops(encoder, patches) + vit_flops(decoder, patches)
+    flops = forward_flops(recipe)
     return f"about {numbers / 1e6:.2f} M parameters in the layers; {flops / 1e9:.3f} GFLOPs forward"

@@ -1,7 +1,8 @@
 """The family of masked autoencoders, which are the teachers of tokenizers."""
 
+from laminate.recipes.costs import training_flops
 from laminate.recipes.family import Family, Modules, Names
-from laminate.recipes.masked_autoencoder.describe import describe
+from laminate.recipes.masked_autoencoder.describe import describe, forward_flops
 from laminate.recipes.masked_autoencoder.recipe import PRESETS, MaskedAutoencoderRecipe, as_teacher
 from laminate.recipes.network import MASKED_AUTOENCODER as FAMILY
 
@@ -21,5 +22,6 @@ MASKED_AUTOENCODER = Family(
     names=Names(presets=PRESETS, default="embedded-teacher"),
     text=describe,
     modules=_modules,
+    flops=lambda recipe: training_flops(forward_flops(recipe)),
     teacher=as_teacher,
 )

@@ -22,13 +22,13 @@ class MaskedAutoencoderRecipe:
     encoder: VitConfig
     """Reads patches; its normed output are the features."""
     decoder: VitConfig
-    """Reads features and paints their patches."""
+    """Reads features and makes their patches."""
     schedule: Schedule
     """Length of the training and its learning rate."""
     patch_size: int = 8
     """Side of a patch, in pixels."""
     overlap: int = 4
-    """Pixels around its patch that a feature has a say in when it is painted: no seams."""
+    """Pixels around its patch that a feature has a say in when it is decoded: no seams."""
     masked_images: float = 0.5
     """Share of the images of which patches are hidden."""
     masked_patches: float = 0.5
