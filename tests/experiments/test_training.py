@@ -17,10 +17,12 @@ def test_a_training_leaves_metrics_weights_pictures_and_a_report_and_names_them(
     job = Job(tmp_path, photos, family)
     job.main()
     last = capsys.readouterr().err.splitlines()[-1]
-    assert last == f"report: {job.run}/report.html (with ablation.png, curves.png, reconstructions.png)"
+    codes = ("codebook.png",) * (family == "fsq")
+    pictures = ", ".join(("ablation.png", *codes, "curves.png", "reconstructions.png", "training.png"))
+    assert last == f"report: {job.run}/report.html (with {pictures})"
     assert {path.name for path in job.run.iterdir()} == {
         *("recipe.json", "metrics.jsonl", "lock", "checkpoints", "tokenizer"),
-        *("report.html", "ablation.png", "curves.png", "reconstructions.png"),
+        *("report.html", "ablation.png", *codes, "curves.png", "reconstructions.png", "training.png"),
     }
     shared = load_pretrained(job.run)
     assert to_tree(shared.recipe).items() <= json.loads((job.run / "recipe.json").read_text()).items()
