@@ -80,7 +80,7 @@ def run_on(mesh, recipe):
         "validation": Sorted(),
         "mesh": mesh,
         "loader": SimpleNamespace(share=HostShare(*parts_of_host(mesh)), threads=1),
-        "flags": SimpleNamespace(max_bad_images=0, data_timeout=60.0),
+        "flags": SimpleNamespace(max_bad_images=0, data_timeout=60.0, data="embedded"),
         "family": VAE,
         "compute": Compute(),
         "checkpoints": None,
@@ -94,7 +94,8 @@ def run_on(mesh, recipe):
 def concluded(monkeypatch, *, images, shape=(1, 1), recipe=RECIPE):
     """The report that the end of a training hands on, where statistics are of at most so many images."""
     monkeypatch.setattr(training, "STATISTICS_IMAGES", images)
-    monkeypatch.setattr(training, "_facts", lambda run, first: ())
+    monkeypatch.setattr(training, "header_facts", lambda run: ())
+    monkeypatch.setattr(training, "next_commands", lambda run: ())
     monkeypatch.setattr(training, "_say_where", lambda run, report: None)
     make = lambda: init_state(
         flatdino(RECIPE, key=jax.random.key(1)), optax.identity(), averaged=False, key=jax.random.key(0)

@@ -162,7 +162,7 @@ def test_what_cannot_be_is_one_line_before_anything_is_written(tokenizer, fsq, h
     cases = (
         (("dog.png",), {"tokenizer": named}, "there is no image or folder dog.png, and no file matches it"),
         (("nothing",), {"tokenizer": named}, "no image in nothing: give image files"),
-        (("cat.png",), {"tokenizer": "runs/none"}, "There is no run or folder runs/none"),
+        (("cat.png",), {"tokenizer": "runs/none"}, "There is no file or folder runs/none"),
         (
             ("cat.png",),
             {"tokenizer": named, "format": "json"},

@@ -17,16 +17,20 @@ def test_a_training_leaves_metrics_weights_pictures_and_a_report_and_names_them(
     job = Job(tmp_path, photos, family)
     job.main()
     said = capsys.readouterr().err.splitlines()
-    assert f"report: {job.run}/report.html (with ablation.png, curves.png, reconstructions.png)" in said
+    codes = ("codebook.png",) * (family == "fsq")
+    pictures = ", ".join(("ablation.png", *codes, "curves.png", "reconstructions.png", "training.png"))
+    assert f"report: {job.run}/report.html (with {pictures})" in said
     following = [line.split("  #")[0] for line in said if line.startswith(("next: ", "or: "))]
     command = "python experiments/{} --tokenizer " + str(job.run)
     wanted = ["decoder.py", *(["generator.py"] if family == "vae" else []), "roundtrip.py IMAGE"]
     assert following == [
         f"{'or' if number else 'next'}: {command.format(script)}" for number, script in enumerate(wanted)
     ]
+    page = (job.run / "report.html").read_text()
+    assert all(line.split(": ", 1)[1] in page for line in following)
     assert {path.name for path in job.run.iterdir()} == {
         *("recipe.json", "data.json", "metrics.jsonl", "lock", "checkpoints", "tokenizer"),
-        *("report.html", "ablation.png", "curves.png", "reconstructions.png"),
+        *("report.html", "ablation.png", *codes, "curves.png", "reconstructions.png", "training.png"),
     }
     shared = load_pretrained(job.run)
     assert to_tree(shared.recipe).items() <= json.loads((job.run / "recipe.json").read_text()).items()

@@ -95,6 +95,8 @@ def loss_curves(
     figure = new_figure(1040 if others else 680, 460)
     columns = [(0.075, 0.575 if others else 0.885), (0.70, 0.275)]
     rate = _curve(records, LEARNING_RATE, x)
+    steps = [_curve(records, name, x)[0] for panel in present for name, _ in panel.series]
+    span = _span(np.concatenate([*steps, rate[0]]))
     floor = 0.30 if len(rate[0]) else 0.11
     left, width = columns[0]
     _draw(figure.add_axes((left, floor, width, 0.92 - floor)), main, records, x, last=not len(rate[0]))
@@ -106,7 +108,16 @@ def loss_curves(
     for row, panel in enumerate(others):
         axes = figure.add_axes((left, 0.92 - high - row * (high + gap), width, high))
         _draw(axes, panel, records, x, last=row == len(others) - 1)
+    for axes in figure.axes:
+        axes.set_xlim(*span)  # one axis for all: what happened together stands above each other
     save(figure, path)
+
+
+def _span(points: np.ndarray) -> tuple[float, float]:
+    """From the first to the last point, with a little room."""
+    low, high = float(points.min()), float(points.max())
+    room = 0.02 * (high - low) or 0.5
+    return low - room, high + room
 
 
 def _draw(axes: Any, panel: Panel, records: Sequence[Mapping[str, Any]], x: str, *, last: bool) -> None:

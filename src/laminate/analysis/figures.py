@@ -201,6 +201,34 @@ def ablation_map(
     save(figure, path)
 
 
+def level_map(levels: Float[np.ndarray, "channels levels"], path: FilePath) -> None:
+    """How often each channel of a code takes each of its levels: one row a channel, levels that it lacks left white."""
+    cell = 34
+    channels, most = levels.shape
+    width, height = 96 + most * cell + 24, 40 + channels * cell + 44
+    figure = new_figure(max(width, 360), height)
+    axes = _axes(figure, 96, 44, most * cell, channels * cell)
+    shown = np.ma.masked_invalid(levels)
+    axes.imshow(shown, vmin=0.0, vmax=float(np.nanmax(levels)), cmap=_heat_colours(), interpolation="nearest")
+    for (row, column), share in np.ndenumerate(levels):
+        if np.isfinite(share):
+            dark = share > 0.55 * float(np.nanmax(levels))
+            axes.text(
+                column,
+                row,
+                f"{share:.0%}",
+                ha="center",
+                va="center",
+                fontsize=8,
+                color="white" if dark else INK,
+            )
+    axes.set_yticks(range(channels), [f"channel {channel}" for channel in range(channels)])
+    axes.set_xticks(range(most), [str(level) for level in range(most)])
+    axes.set_xlabel("level", fontsize=9, color=MUTED)
+    axes.tick_params(colors=MUTED, labelsize=9, length=0)
+    save(figure, path)
+
+
 def _winner_map(axes: Any, heat: Float[np.ndarray, "latents rows columns"], cell: float) -> None:
     winner: Int[np.ndarray, "rows columns"] = heat.argmax(0)
     colours = np.array(

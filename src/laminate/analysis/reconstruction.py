@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from laminate.analysis.rate import code_indices, image_bits
 from laminate.losses.reconstruction import huber_loss, mse_loss
 from laminate.nn import resize
 from laminate.pretrained.features import FEATURES, features_of, unit_image
@@ -74,19 +75,32 @@ def latents(
     return {"z": tokenizer.encode_raw(features_of(teacher, example, dtype=dtype).final.astype(dtype))[0]}
 
 
+def known_example(
+    tokenizer: FlatDino, teacher: Any, example: dict[str, Array], *, dtype: jnp.dtype
+) -> dict[str, Array]:
+    """Of one training example: its features, and the indices of its codes where latents are codes."""
+    features = features_of(teacher, example, dtype=dtype).final
+    aux = tokenizer.encode_raw(features.astype(dtype))[1]
+    return {"features": features.astype(jnp.float32), **code_indices(tokenizer.bottleneck, aux)}
+
+
 def rebuilt_example(
     tokenizer: FlatDino, frozen: tuple[Any, Any], example: dict[str, Array], *, dtype: jnp.dtype
 ) -> dict[str, Array]:
-    """Of one example: features, their reconstruction and latents; and both as images in [0, 1] (`original`, `picture`)
-    if `frozen`, which is a teacher and a decoder of its features, has a decoder.
+    """Of one example: features, their reconstruction, latents and their `bits` where they have some; and both as
+    images in [0, 1] (`original`, `picture`) if `frozen`, which is a teacher and a decoder of its features, has a
+    decoder.
 
     The original is the image itself, resized to what the decoder makes; of records of features, it is decoded too.
     """
     teacher, decoder = frozen
     features = features_of(teacher, example, dtype=dtype).final
-    z, _ = tokenizer.encode_raw(features.astype(dtype))
+    z, aux = tokenizer.encode_raw(features.astype(dtype))
     rebuilt = tokenizer.decode_raw(z, dtype=dtype).final.astype(jnp.float32)
     shown = {"features": features.astype(jnp.float32), "rebuilt": rebuilt, "z": z}
+    bits = image_bits(tokenizer.bottleneck, aux)
+    if bits is not None:
+        shown["bits"] = bits
     if decoder is None:
         return shown
     picture = decoder.pixels(rebuilt)

@@ -1,8 +1,10 @@
-"""report.html: one page about a run that opens without a network, beside the pictures it shows."""
+"""report.html: one page about a run, pictures inside: a file that opens without a network and can be sent as it is."""
 
+import base64
 import dataclasses
 import html
-from collections.abc import Callable, Iterable
+import io
+from collections.abc import Callable, Iterable, Mapping
 from string import Template
 from typing import Any
 
@@ -24,8 +26,10 @@ class RunReport:
     """What a training says when it ends, to whatever draws its report.
 
     `training` and `visualised` are batches on the mesh, always the same: images for statistics, of which `statistics`
-    says out of how many and how they are seen, and the held-out ones that are looked at one by one. `facts` are the
-    lines of the run's header, `step` is that of the weights, `save(folder, model, metrics)` writes what others load.
+    says out of how many and how they are seen, and the held-out ones that are looked at one by one. `known(count)` are
+    so many training images in the view of the held-out ones. `facts` are the lines of the run's header and where it
+    comes from, `step` is that of the weights, `save(folder, model, metrics)` writes what others load, `following` are
+    the commands that go on with it, each after what it is for.
     """
 
     folder: epath.Path
@@ -33,6 +37,7 @@ class RunReport:
     dtype: jnp.dtype
     training: Batches
     visualised: Batches
+    known: Callable[[int], Iterable[dict[str, Array]]]
     title: str
     summary: str
     facts: tuple[tuple[str, str], ...]
@@ -40,6 +45,7 @@ class RunReport:
     step: int
     statistics: str
     save: Callable[[epath.Path, Any, dict[str, float]], object]
+    following: tuple[tuple[str, str], ...] = ()
 
     def page(
         self,
@@ -47,6 +53,7 @@ class RunReport:
         headlines: tuple[tuple[str, str], ...],
         pictures: "tuple[Picture, ...]",
         files: tuple[tuple[str, str], ...],
+        tables: "tuple[Table, ...]" = (),
     ) -> epath.Path:
         """Write report.html with these pictures, which are in the folder already; its path."""
         return write_report(
@@ -59,6 +66,8 @@ class RunReport:
                 command=self.command,
                 pictures=pictures,
                 files=files,
+                tables=tables,
+                following=self.following,
             ),
         )
 
@@ -73,12 +82,22 @@ class Picture:
 
 
 @dataclasses.dataclass(frozen=True)
+class Table:
+    """Figures side by side: a heading, a sentence, the heads of the columns after the first, and the rows."""
+
+    title: str
+    caption: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclasses.dataclass(frozen=True)
 class Report:
     """What the page says; all text is plain and is escaped.
 
     `summary`: one sentence under the title. `headlines`: the few results worth large type, (value, what it
     is). `facts`: rows of the table, (label, value). `command`: what reproduces the run. `files`: (file in the
-    run folder, what it holds).
+    run folder, what it holds). `following`: commands that go on, (what for, command).
     """
 
     title: str
@@ -88,10 +107,12 @@ class Report:
     command: str
     pictures: tuple[Picture, ...]
     files: tuple[tuple[str, str], ...] = ()
+    tables: tuple[Table, ...] = ()
+    following: tuple[tuple[str, str], ...] = ()
 
 
 def write_report(folder: FilePath, report: Report) -> epath.Path:
-    """Write `folder`/report.html and return its path. Files are referenced by name, so the folder can move.
+    """Write `folder`/report.html and return its path. Pictures are inside, so the file can be sent alone.
 
     Raises:
         FileNotFoundError: a picture or file that the page would show is not in the folder.
@@ -105,20 +126,34 @@ def write_report(folder: FilePath, report: Report) -> epath.Path:
             "write the pictures before the report."
         )
     path = folder / REPORT_FILE
-    write_bytes(path, page(report).encode())
+    shown = {picture.file: embedded((folder / picture.file).read_bytes()) for picture in report.pictures}
+    write_bytes(path, page(report, shown).encode())
     return path
 
 
-def page(report: Report) -> str:
-    """The HTML text of a report."""
+def embedded(png: bytes) -> str:
+    """A picture as a data URI: WebP without loss where that is smaller, as it is for nearly all of ours."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    with Image.open(io.BytesIO(png)) as picture:
+        picture.save(buffer, "WEBP", lossless=True, quality=60, method=4)
+    kind, data = min((("webp", buffer.getvalue()), ("png", png)), key=lambda one: len(one[1]))
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def page(report: Report, shown: Mapping[str, str]) -> str:
+    """The HTML text of a report; `shown` says under which address each picture is found."""
     return PAGE.substitute(
         title=html.escape(report.title),
         summary=html.escape(report.summary),
         headlines="\n".join(_headline(value, label) for value, label in report.headlines),
-        pictures="\n".join(_picture(picture) for picture in report.pictures),
+        pictures="\n".join(_picture(picture, shown[picture.file]) for picture in report.pictures),
+        tables="\n".join(_table(table) for table in report.tables),
         facts="\n".join(_row(html.escape(label), html.escape(value)) for label, value in report.facts),
         command=html.escape(report.command),
-        files="\n".join(_row(_link(file), html.escape(text)) for file, text in report.files),
+        following="".join(_following(purpose, command) for purpose, command in report.following),
+        files="\n".join(_row(html.escape(file), html.escape(text)) for file, text in report.files),
     )
 
 
@@ -126,20 +161,33 @@ def _headline(value: str, label: str) -> str:
     return f"<div><b>{html.escape(value)}</b><span>{html.escape(label)}</span></div>"
 
 
-def _picture(picture: Picture) -> str:
-    file, title, caption = (html.escape(text) for text in (picture.file, picture.title, picture.caption))
+def _picture(picture: Picture, address: str) -> str:
+    title, caption = html.escape(picture.title), html.escape(picture.caption)
     return (
         f"<section><h2>{title}</h2>\n<p>{caption}</p>\n"
-        f'<a href="{file}"><img src="{file}" alt="{title}"></a></section>'
+        f'<div class="picture"><img src="{address}" alt="{title}"></div></section>'
+    )
+
+
+def _table(table: Table) -> str:
+    head = "".join(f"<th>{html.escape(text)}</th>" for text in ("", *table.head))
+    rows = "\n".join(
+        "<tr>" + "".join(f"<td>{html.escape(text)}</td>" for text in row) + "</tr>" for row in table.rows
+    )
+    return (
+        f"<section><h2>{html.escape(table.title)}</h2>\n<p>{html.escape(table.caption)}</p>\n"
+        f'<table class="figures"><tr>{head}</tr>\n{rows}</table></section>'
+    )
+
+
+def _following(purpose: str, command: str) -> str:
+    return (
+        f"<section><h2>Next</h2><p>{html.escape(purpose)}</p>\n<pre>{html.escape(command)}</pre></section>\n"
     )
 
 
 def _row(head: str, text: str) -> str:
     return f"<tr><th>{head}</th><td>{text}</td></tr>"
-
-
-def _link(file: str) -> str:
-    return f'<a href="{html.escape(file)}">{html.escape(file)}</a>'
 
 
 PAGE = Template("""<!doctype html>
@@ -172,10 +220,20 @@ th, td { text-align: left; vertical-align: top; padding: 6px 0; border-top: 1px 
 tr:first-child th, tr:first-child td { border-top: 0; }
 th { width: 220px; padding-right: 16px; color: var(--muted); }
 td { font-variant-numeric: tabular-nums; }
-a { color: var(--accent); text-decoration: none; }
-a:hover { text-decoration: underline; }
+.figures th { width: auto; } .figures td + td, .figures th + th { text-align: right; white-space: nowrap;
+  padding-left: 16px; }
+.picture { overflow-x: auto; }
 pre { margin: 0; padding: 12px 14px; background: #f6f8fb; border-radius: 8px; white-space: pre-wrap;
   overflow-wrap: anywhere; font: 13px/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
+@media (max-width: 600px) {
+  main { padding: 20px 12px 40px; }
+  section { padding: 14px; }
+  .headlines div { flex-basis: 120px; padding: 10px 12px; }
+  .headlines b { font-size: 21px; }
+  .picture img { max-width: none; }
+  table:not(.figures) th, table:not(.figures) td { display: block; width: auto; }
+  table:not(.figures) td { border-top: 0; padding-top: 0; }
+}
 @media print { body { background: #fff; } section { break-inside: avoid; } }
 </style>
 </head>
@@ -185,6 +243,7 @@ pre { margin: 0; padding: 12px 14px; background: #f6f8fb; border-radius: 8px; wh
 <div class="headlines">
 $headlines
 </div>
+$tables
 $pictures
 <section><h2>The run</h2>
 <table>
@@ -194,7 +253,7 @@ $facts
 <section><h2>Again</h2><p>The same run from the same commit.</p>
 <pre>$command</pre>
 </section>
-<section><h2>Files</h2>
+$following<section><h2>Files</h2>
 <table>
 $files
 </table>

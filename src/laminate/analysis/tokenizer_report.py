@@ -13,12 +13,15 @@ from etils import epath
 from jax.sharding import Mesh
 from jaxtyping import Array
 
+from laminate.analysis.baseline import MOST_IMAGES, MOST_NUMBERS, baselines, explained
 from laminate.analysis.curves import loss_curves, read_metrics
 from laminate.analysis.false_colours import false_colours
-from laminate.analysis.figures import ablation_map, reconstruction_grid
-from laminate.analysis.reconstruction import latents, rebuilt_example
-from laminate.analysis.report import REPORT_FILE, Picture, RunReport
+from laminate.analysis.figures import ablation_map, level_map, reconstruction_grid
+from laminate.analysis.rate import PIXEL_BITS, codebook_use
+from laminate.analysis.reconstruction import known_example, latents, rebuilt_example
+from laminate.analysis.report import REPORT_FILE, Picture, RunReport, Table
 from laminate.analysis.token_ablation import token_ablation
+from laminate.bottlenecks.fsq import Fsq
 from laminate.parallel.feeding import whole
 from laminate.parallel.hosts import is_first
 from laminate.parallel.sharding import place
@@ -69,7 +72,12 @@ def write_tokenizer_report(
     tokenizer = _normalised(tokenizer, statistics, mesh)
     said = f"of the latents of {statistics.count:,} training images, {run.statistics}"
     run = dataclasses.replace(run, facts=(*run.facts, ("statistics", said)))
-    examples = _examples(tokenizer, (teacher, place(decoder, mesh)), run.visualised(), mesh=mesh, dtype=dtype)
+    seen = partial(_examples, tokenizer, (teacher, place(decoder, mesh)), mesh=mesh, dtype=dtype)
+    examples = seen(run.visualised())
+    trained_on = seen(run.known(len(examples["z"])))
+    apply = make_map(partial(known_example, dtype=dtype), tokenizer, teacher, mesh=mesh, compute_dtype=dtype)
+    fitted = min(MOST_IMAGES, max(2, MOST_NUMBERS // int(np.prod(examples["features"].shape[1:]))))
+    known = joined(map_batches(apply, tokenizer, teacher, run.known(fitted)))
     weights = whole(tokenizer)
     if not is_first():
         return folder / REPORT_FILE
@@ -77,6 +85,10 @@ def write_tokenizer_report(
     records = read_metrics(folder / "metrics.jsonl")
     r2 = _measured(records, "val/r2", run.step)
     likeness, caption = _draw_reconstructions(examples, folder / "reconstructions.png")
+    _draw_reconstructions(trained_on, folder / "training.png", most=PICTURES // 2)
+    compared = _compared(examples, trained_on, known["features"], decoder, tokenizer)
+    rate, use = _rate(examples), _codebook(tokenizer, known, folder / "codebook.png")
+    run = dataclasses.replace(run, facts=(*run.facts, *rate, *use))
     found = {
         likeness.metric: likeness.value,
         "training images of the latent statistics": float(statistics.count),
@@ -97,12 +109,81 @@ def write_tokenizer_report(
         ),
         pictures=(
             Picture("reconstructions.png", "Held-out images", caption),
+            Picture("training.png", "Training images", "The same of images that it was trained on."),
             Picture("curves.png", "Training", "Dots are validations."),
             Picture(
                 "ablation.png", "Where each token acts", "How far each patch moves when a token is zeroed."
             ),
+            *((Picture("codebook.png", "Codebook", "Share of tokens at each level."),) if use else ()),
         ),
         files=_FILES,
+        tables=(compared,),
+    )
+
+
+def _rate(examples: dict[str, np.ndarray]) -> tuple[tuple[str, str], ...]:
+    """Bits of an image, and how many times fewer that is than its pixels at 8 bits."""
+    if "bits" not in examples:
+        return ()
+    bits = float(np.mean(examples["bits"]))
+    pixels = examples.get("original")
+    beside = ""
+    if pixels is not None:
+        raw = int(np.prod(pixels.shape[1:3])) * PIXEL_BITS
+        beside = f", {raw / max(bits, 1e-9):.1f}x fewer than {raw:,} of its pixels at 8 bits"
+    return (("bits per image", f"{bits:,.0f} on held-out images{beside}"),)
+
+
+def _codebook(
+    tokenizer: FlatDino, known: dict[str, np.ndarray], path: epath.Path
+) -> tuple[tuple[str, str], ...]:
+    """How much of the codebook is used, and a picture of it; nothing where latents are no codes."""
+    bottleneck = tokenizer.bottleneck
+    if not isinstance(bottleneck, Fsq):
+        return ()
+    use, size = codebook_use(bottleneck.levels, known["indices"]), bottleneck.codebook_size
+    level_map(use.levels, path)
+    return (
+        (
+            "codebook use",
+            f"{use.used:,} of {size:,} codes ({use.used / size:.2%}) in {use.tokens:,} tokens of training images, "
+            f"which cannot be more; perplexity {use.perplexity:,.0f}",
+        ),
+    )
+
+
+def _compared(
+    examples: dict[str, np.ndarray],
+    trained_on: dict[str, np.ndarray],
+    known: np.ndarray,
+    decoder: FeatureDecoder | None,
+    tokenizer: FlatDino,
+) -> Table:
+    """The tokenizer beside principal components of as many numbers, on the same held-out images."""
+    pixels = None if decoder is None else eqx.filter_jit(eqx.filter_vmap(decoder.pixels))
+
+    def figures(seen: dict[str, np.ndarray], rebuilt: np.ndarray) -> tuple[str, ...]:
+        r2 = f"{explained(seen['features'], rebuilt):.1%}"
+        if pixels is None:
+            return (r2, f"{float(np.mean(_cosines(seen['features'], rebuilt))):.3f}")
+        shown = np.asarray(pixels(jnp.asarray(rebuilt, jnp.float32)))
+        return (r2, f"{float(np.mean(_psnr(seen['original'], shown))):.1f} dB")
+
+    numbers = tokenizer.latents * tokenizer.bottleneck.out_features
+    rows = [
+        ("held-out images", *figures(examples, examples["rebuilt"])),
+        ("images that it was trained on", *figures(trained_on, trained_on["rebuilt"])),
+        *(
+            (f"held-out images, {one.said}", *figures(examples, one.rebuilt))
+            for one in baselines(known, examples["features"], numbers)
+        ),
+    ]
+    return Table(
+        "Beside a baseline",
+        f"{len(examples['z'])} images each. Principal components are not quantised, and take as many numbers as the "
+        f"latents have, {numbers:,}, or as many as the images that they are fitted on allow.",
+        ("R²", "cosine" if decoder is None else "PSNR"),
+        tuple(rows),
     )
 
 
@@ -129,7 +210,9 @@ class Likeness(NamedTuple):
     metric: str
 
 
-def _draw_reconstructions(examples: dict[str, np.ndarray], path: epath.Path) -> tuple[Likeness, str]:
+def _draw_reconstructions(
+    examples: dict[str, np.ndarray], path: epath.Path, *, most: int = PICTURES
+) -> tuple[Likeness, str]:
     """The picture of originals above reconstructions; the mean likeness of all examples, and what is to be seen."""
     if "picture" in examples:
         original, picture = examples["original"], examples["picture"]
@@ -146,10 +229,10 @@ def _draw_reconstructions(examples: dict[str, np.ndarray], path: epath.Path) -> 
         named = ("mean cosine to the teacher's features", f"val/cosine of {len(each)} images")
     digits = 1 if unit else 3
     reconstruction_grid(
-        original[:PICTURES],
-        picture[:PICTURES],
+        original[:most],
+        picture[:most],
         path,
-        captions=[f"{value:.{digits}f}{unit}" for value in each[:PICTURES]],
+        captions=[f"{value:.{digits}f}{unit}" for value in each[:most]],
     )
     mean = float(np.mean(each))
     return Likeness(mean, f"{mean:.{digits}f}{unit}", *named), caption

@@ -3,6 +3,7 @@
 import dataclasses
 import shlex
 import sys
+import time
 from collections.abc import Callable
 from functools import partial
 from itertools import repeat
@@ -28,6 +29,7 @@ from laminate.runs.header import header_facts
 from laminate.runs.model_card import Card
 from laminate.runs.next_command import next_commands
 from laminate.runs.pretrained import save_pretrained
+from laminate.runs.provenance import provenance
 from laminate.runs.setup import Run
 from laminate.runs.task import GanTask, Task, learning_rate
 from laminate.runs.transforms import statistics_view
@@ -51,11 +53,13 @@ class Best:
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """What a training leaves: its last state, None if nothing had to be done, and whether it reached the end."""
+    """What a training leaves: its last state, None if nothing had to be done, whether it reached the end, and the
+    seconds that this process took."""
 
     state: TrainState | None
     finished: bool
     note: str
+    seconds: float = 0.0
 
 
 def train(
@@ -83,6 +87,7 @@ def train(
     expected = Duration(run.family, run.recipe, left=run.counts.total - first, say=_say_first)
     expected.estimated()
     run.folder.rewind_metrics(first)
+    began = time.monotonic()
     step = task.step(
         optimizer,
         state,
@@ -119,7 +124,8 @@ def train(
     done = int(state.step)
     if stop.requested or done < run.counts.total:
         return Trained(state, False, _stopped(run, done, stop))
-    return Trained(state, True, complete if first == done else f"trained {done} steps")
+    note = complete if first == done else f"trained {done} steps"
+    return Trained(state, True, note, time.monotonic() - began)
 
 
 def title(run: Run) -> str:
@@ -195,9 +201,11 @@ def conclude(
         training=lambda: run.evaluation_batches(measured, view),
         statistics=statistics,
         visualised=lambda: run.evaluation_batches(spread(run.validation, SHOWN_IMAGES)),
+        known=lambda count: run.evaluation_batches(spread(run.training, count)),
         title=title(run),
         summary=run.family.text(run.recipe).summary,
-        facts=header_facts(run),
+        facts=(*header_facts(run), *provenance(trained.seconds)),
+        following=next_commands(run),
         command=command,
         step=step,
         save=lambda folder, model, metrics: _share(run, folder, model, metrics, command),
