@@ -38,7 +38,10 @@ def test_killed_in_a_save_then_terminated_then_resumed_equals_never_stopped_bit_
         first, second = pod.wait()
     assert (first.code, second.code) == (0, 0), first.said + second.said
     assert f"resumed at step {steps[-1]}" in first.said
-    assert f"report: {cut}/report.html (with ablation.png, curves.png, reconstructions.png, training.png)\n" in first.said
+    assert (
+        f"report: {cut}/report.html (with ablation.png, curves.png, reconstructions.png, training.png)\n"
+        in first.said
+    )
     assert first.last.startswith("or: python ") and "roundtrip.py IMAGE --tokenizer" in first.last
     assert "step" not in second.said
     assert fingerprints(cut, 32) == fingerprints(whole, 32)

@@ -26,11 +26,9 @@ Embedding = Linear | PatchEmbed
 Table = Float[Array, "tokens dim"] | Buffer | None
 
 
-@dataclasses.dataclass(frozen=True)
-class FlatLatent:
-    """`tokens` tokens of `features` numbers; positions are those of a sequence."""
+class _TokensAsTheyAre:
+    """A latent each of whose positions is one token of the network."""
 
-    tokens: int
     features: int
 
     @property
@@ -47,15 +45,23 @@ class FlatLatent:
         """The layer from latent to tokens of width `dim`."""
         return Linear(self.features, dim, bias=bias, init=init, key=key)
 
+    def assemble(self, tokens: Float[Array, "tokens dim"]) -> Float[Array, "tokens dim"]:
+        """The latent of output tokens: the tokens themselves."""
+        return tokens
+
+
+@dataclasses.dataclass(frozen=True)
+class FlatLatent(_TokensAsTheyAre):
+    """`tokens` tokens of `features` numbers; positions are those of a sequence."""
+
+    tokens: int
+    features: int
+
     def sincos(self, dim: int) -> Float[np.ndarray, "tokens dim"]:
         return sincos_1d(dim, np.arange(self.tokens, dtype=np.float64))
 
     def rotary(self, head_dim: int) -> Rotary:
         return Rotary(sequence_angles(head_dim, self.tokens))
-
-    def assemble(self, tokens: Float[Array, "tokens dim"]) -> Float[Array, "tokens dim"]:
-        """The latent of output tokens: the tokens themselves."""
-        return tokens
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +101,7 @@ class ImageLatent:
 
 
 @dataclasses.dataclass(frozen=True)
-class GridLatent:
+class GridLatent(_TokensAsTheyAre):
     """Tokens of `features` numbers on a grid of `rows` by `columns`, row by row (ViTok's latents)."""
 
     rows: int
@@ -106,29 +112,11 @@ class GridLatent:
     def tokens(self) -> int:
         return self.rows * self.columns
 
-    @property
-    def channels(self) -> int:
-        """Numbers per position of the latent."""
-        return self.features
-
-    @property
-    def token_dim(self) -> int:
-        """Numbers that one token of the network stands for."""
-        return self.features
-
-    def embedding(self, dim: int, *, bias: bool, init: Initializer, key: RandomKey) -> Embedding:
-        """The layer from latent to tokens of width `dim`."""
-        return Linear(self.features, dim, bias=bias, init=init, key=key)
-
     def sincos(self, dim: int) -> Float[np.ndarray, "tokens dim"]:
         return sincos_2d(dim, self.rows, self.columns)
 
     def rotary(self, head_dim: int) -> Rotary:
         return Rotary(grid_angles(head_dim, self.rows, self.columns))
-
-    def assemble(self, tokens: Float[Array, "tokens dim"]) -> Float[Array, "tokens dim"]:
-        """The latent of output tokens: the tokens themselves."""
-        return tokens
 
 
 LatentShape = FlatLatent | ImageLatent | GridLatent

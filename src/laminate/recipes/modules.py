@@ -27,11 +27,16 @@ from laminate.pretrained.tensors import weights_hash
 from laminate.recipes.families import family_of, family_of_teachers, from_tree, tokenizer_like
 from laminate.recipes.family import Family
 from laminate.recipes.latent import LatentSpec, LoadedTokenizer
-from laminate.recipes.network import AttentionKernel, Remat, TeacherConfig, VitConfig
+from laminate.recipes.network import PLAIN, AttentionKernel, Compute, Remat, TeacherConfig, VitConfig
 from laminate.tokenizers.base import ImageTokenizer
 from laminate.tokenizers.features import FeatureDecoder
 from laminate.tokenizers.rae import RaePixels
 from laminate.train.export import fill, widened
+
+
+def model_shapes(recipe: Any, compute: Compute = PLAIN) -> Any:
+    """The model of `recipe` without its numbers; nothing is allocated."""
+    return eqx.filter_eval_shape(family_of(recipe).modules().build, recipe, compute, key=jax.random.key(0))
 
 
 def teacher(config: TeacherConfig, *, weights: bool = True) -> Patches | VitTeacher:
@@ -64,7 +69,7 @@ def _trained_teacher(config: TeacherConfig, family: Family[Any], *, weights: boo
     recipe = from_tree((stated or {}).get("recipe"))
     if not family.owns(recipe):
         raise ValueError(f"{config.name} holds no {family.name} any more, and the recipe was made with one.")
-    shapes = eqx.filter_eval_shape(family.modules().build, recipe, key=jax.random.key(0))
+    shapes = model_shapes(recipe)
     found = fill(shapes, widened(numbers), config.name) if weights else shapes
     return jax.tree.map(lambda leaf: _as_stored(leaf, jnp.dtype(config.dtype)), found)
 
@@ -168,9 +173,7 @@ def image_tokenizer(
     """
     recipe = tokenizer_like(like) if loaded is None else loaded.recipe
     made = family_of(recipe).modules()
-    model = (
-        eqx.filter_eval_shape(made.build, recipe, key=jax.random.key(0)) if loaded is None else loaded.model
-    )
+    model = model_shapes(recipe) if loaded is None else loaded.model
     return made.tokenizer(recipe, model, encodes=encodes, weights=weights and loaded is not None)
 
 

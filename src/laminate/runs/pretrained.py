@@ -24,7 +24,8 @@ from laminate.pretrained.registry import KNOWN
 from laminate.pretrained.tensors import require_finite
 from laminate.recipes.families import family_of, from_tree, to_tree
 from laminate.recipes.family import Recipe
-from laminate.recipes.network import PLAIN, AttentionKernel, Compute, Remat
+from laminate.recipes.modules import model_shapes
+from laminate.recipes.network import AttentionKernel, Compute, Remat
 from laminate.recipes.run_names import is_label, run_name
 from laminate.runs.model_card import CARD, Card, card_text
 from laminate.storage.object_store import require_client
@@ -94,7 +95,7 @@ def save_pretrained(
             f"A {type(model).__name__} does not say how it is built: save_pretrained(model, folder, recipe=...)."
         )
     arrays = {name: np.asarray(leaf) for name, leaf in named_weights(model).items()}
-    fill(_shapes(recipe), widened(arrays), f"The recipe {recipe.name!r}")
+    fill(model_shapes(recipe), widened(arrays), f"The recipe {recipe.name!r}")
     require_finite(arrays, f"The model of {recipe.name!r} is not saved")
     place = absolute(folder)
     try:
@@ -139,7 +140,7 @@ def load_pretrained(
     where = os.fspath(source)
     config, weights = hub.load(exported(source), cache=cache)
     recipe = _recipe(config, weights, where)
-    filled = fill(_shapes(recipe, Compute(kernel=kernel, remat=remat)), widened(weights), where)
+    filled = fill(model_shapes(recipe, Compute(kernel=kernel, remat=remat)), widened(weights), where)
     # Copies: a module must not change when the mapped file is written to.
     return Pretrained(jax.tree.map(jnp.array, filled), recipe, config or {})
 
@@ -204,8 +205,3 @@ def _config(recipe: Recipe, card: Card, digest: str, numbers: int) -> dict[str, 
         "command": card.command,
         "recipe": to_tree(recipe),
     }
-
-
-def _shapes(recipe: Recipe, compute: Compute = PLAIN) -> Any:
-    """The model of `recipe` without its numbers."""
-    return eqx.filter_eval_shape(family_of(recipe).modules().build, recipe, compute, key=jax.random.key(0))

@@ -5,8 +5,6 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
@@ -28,6 +26,7 @@ from laminate.recipes.families import RUN, family_of, rewritten, to_tree
 from laminate.recipes.family import Family, Recipe
 from laminate.recipes.flags import EMBEDDED, RunFlags
 from laminate.recipes.latent import LoadedTokenizer
+from laminate.recipes.modules import model_shapes
 from laminate.recipes.network import Compute
 from laminate.recipes.resolve import require_asked, run_folder
 from laminate.recipes.run_names import data_label
@@ -330,7 +329,7 @@ def _start(flags: RunFlags, recipe: Recipe, own: Checkpoints | None) -> Start | 
         return None
     return plan_start(
         flags.init_from,
-        eqx.filter_eval_shape(family_of(recipe).modules().build, recipe, key=jax.random.key(0)),
+        model_shapes(recipe),
     )
 
 
