@@ -25,7 +25,7 @@ from laminate.recipes.__main__ import main as recipes_main
 from laminate.recipes.families import families, family_of_script, to_json
 from laminate.recipes.flatdino.family import VAE
 from laminate.recipes.flatdino.modules import flatdino
-from laminate.recipes.flatdino.presets import embedded_vae
+from laminate.recipes.flatdino.presets import photographs_vae
 from laminate.recipes.resolve import RECIPE_FILE
 from laminate.runs.pretrained import save_pretrained
 
@@ -145,7 +145,7 @@ def finished_run(tmp_path, monkeypatch) -> Path:
     """The files of a run that the README reads, of an untrained tokenizer."""
     run = tmp_path / "runs" / "embedded-16-128"
     run.mkdir(parents=True)
-    recipe = embedded_vae()
+    recipe = photographs_vae()
     (run / RECIPE_FILE).write_text(to_json(recipe))
     shapes = eqx.filter_eval_shape(flatdino, recipe, key=jax.random.key(7))
     weights = jax.tree.map(lambda leaf: jnp.full(leaf.shape, 0.5, leaf.dtype), shapes)
@@ -161,7 +161,7 @@ def test_the_modules_of_the_readme_run(finished_run):
         names: dict[str, object] = {}
         exec(compile(snippet, "README.md", "exec"), names)
         shapes += [value.shape for name, value in names.items() if name == "tokens"]
-    latent = VAE.latent(embedded_vae())
+    latent = VAE.latent(photographs_vae())
     assert shapes == [(8, 16, 64), (latent.tokens, latent.latent_dim)]
     with Image.open("again.png") as again:
         assert again.size == (latent.image_size,) * 2

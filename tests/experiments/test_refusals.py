@@ -10,7 +10,7 @@ import huggingface_hub
 import pytest
 
 from laminate.recipes.families import to_json
-from laminate.recipes.flatdino.presets import embedded_fsq
+from laminate.recipes.flatdino.presets import photographs_fsq
 from laminate.recipes.modules import feature_decoder
 from laminate.recipes.network import find_teacher
 from laminate.runs.setup import setup
@@ -97,7 +97,7 @@ def test_flags_that_mean_nothing_are_refused(bad_command, arguments, expected):
 
 def test_a_recipe_that_is_missing_or_of_the_other_experiment_is_refused(job, tmp_path, bad_command):
     assert "There is no recipe at" in bad_command("--recipe", str(tmp_path / "absent.json"))
-    (tmp_path / "fsq.json").write_text(to_json(embedded_fsq()))
+    (tmp_path / "fsq.json").write_text(to_json(photographs_fsq()))
     message = bad_command("--recipe", str(tmp_path / "fsq.json"))
     assert "is of another experiment than vae.py: experiments/fsq.py trains it" in message
 

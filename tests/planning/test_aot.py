@@ -17,10 +17,10 @@ from laminate.planning.chips import parse_topology
 from laminate.planning.devices import CompilerMissing, describe_slice, has_compiler
 from laminate.planning.plan import Setting, held_bytes
 from laminate.recipes.families import to_json
-from laminate.recipes.flatdino.presets import embedded_vae
+from laminate.recipes.flatdino.presets import photographs_vae
 from laminate.recipes.generator.costs import generator_flops
-from laminate.recipes.generator.presets import embedded_dit
-from laminate.recipes.image_decoder.presets import embedded_decoder
+from laminate.recipes.generator.presets import photographs_dit
+from laminate.recipes.image_decoder.presets import photographs_decoder
 from laminate.recipes.resolve import resolve_recipe
 from laminate.runs.experiment import load_experiment
 from laminate.runs.plan_job import job_maker
@@ -76,7 +76,7 @@ def test_a_slice_that_cannot_be_built_is_refused():
 
 
 def test_the_vae_is_planned_on_a_mesh_that_cuts_its_parameters(tmp_path, capsys):
-    recipe = embedded_vae()
+    recipe = photographs_vae()
     deep = {name: replace(getattr(recipe, name), depth=3) for name in ("encoder", "decoder")}
     (tmp_path / "deep.json").write_text(to_json(replace(recipe, **deep)))
     written = plan(tmp_path, "--recipe", str(tmp_path / "deep.json"), "--mesh", "2x4", "--remat", "dots")
@@ -119,7 +119,7 @@ def test_a_generator_is_planned_in_training_and_in_drawing(tmp_path):
     assert drawing["held"]["average"] == 0
     # Four images on a device: 50 steps, guided at all times, are 100 passes and the little that conditions them;
     # training costs three, the encoding, and Muon's iteration, which is most of it at so small a batch.
-    forward = 2 * 4 * generator_flops(embedded_dit())
+    forward = 2 * 4 * generator_flops(photographs_dit())
     assert 100 < drawing["measured"]["flops"] / forward < 110
     assert 3 < training["measured"]["flops"] / forward < 30
 
@@ -138,7 +138,7 @@ def test_plans_that_mean_nothing_are_refused(arguments, expected):
 
 def test_an_image_decoders_step_is_made_for_a_slice_with_both_players_and_without_weights():
     """Traced and lowered in bfloat16, as the plan does before it compiles: compiling takes a minute."""
-    recipe = embedded_decoder()
+    recipe = photographs_decoder()
     small = replace(
         recipe,
         network=replace(recipe.network, depth=1),

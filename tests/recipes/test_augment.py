@@ -24,10 +24,10 @@ from laminate.recipes.augment import (
 )
 from laminate.recipes.families import RUN, find_family, from_json, rewritten, to_json, to_tree
 from laminate.recipes.flatdino.family import FSQ, VAE, latent_of
-from laminate.recipes.flatdino.presets import embedded_fsq, embedded_vae
+from laminate.recipes.flatdino.presets import photographs_fsq, photographs_vae
 from laminate.recipes.generator.family import GENERATOR
-from laminate.recipes.generator.presets import embedded_dit
-from laminate.recipes.image_decoder.presets import embedded_decoder, named_decoder
+from laminate.recipes.generator.presets import photographs_dit
+from laminate.recipes.image_decoder.presets import named_decoder, photographs_decoder
 from laminate.recipes.image_decoder.recipe import for_features, for_tokenizer
 from laminate.recipes.latent import TokenizerId
 from laminate.recipes.modules import teacher
@@ -47,7 +47,10 @@ FLATDINO = RandomResizedCrop(256, (0.3, 1.0), (3 / 4, 4 / 3), 0.5, "area")
         (named_decoder("rae-xl"), ResizeCrop(256, resized=384, kernel="bicubic", flip_rate=0.0)),
         (GENERATOR.names.recipe("ditxl"), CenterCrop(256, flip_rate=0.5)),
         (GENERATOR.names.recipe("dits-dh-kappa3-norm"), CenterCrop(256, flip_rate=0.5)),
-        *((make(), EMBEDDED) for make in (embedded_vae, embedded_fsq, embedded_dit, embedded_decoder)),
+        *(
+            (make(), EMBEDDED)
+            for make in (photographs_vae, photographs_fsq, photographs_dit, photographs_decoder)
+        ),
     ],
     ids=lambda value: getattr(value, "name", ""),
 )
@@ -57,7 +60,9 @@ def test_named_recipes_train_on_the_published_views(recipe, view):
 
 def test_at_another_size_the_larger_picture_keeps_its_ratio():
     """RAE's own rule: int(1.5 * size)."""
-    small = for_tokenizer(named_decoder("vit-b"), latent_of(embedded_vae()), TokenizerId("small", "0" * 64))
+    small = for_tokenizer(
+        named_decoder("vit-b"), latent_of(photographs_vae()), TokenizerId("small", "0" * 64)
+    )
     assert small.augment.transform() == SquashCrop(64, squashed=96)
     seven = for_features(named_decoder("rae-b"), find_teacher("patches-35-5"))
     assert seven.augment.transform() == ResizeCrop(35, resized=52)
@@ -82,7 +87,7 @@ def test_every_view_is_tried_below():
 
 @ALL
 def test_every_view_is_reached_and_comes_back_from_json(config, view):
-    recipe = replace(embedded_vae(), augment=config)
+    recipe = replace(photographs_vae(), augment=config)
     assert recipe.augment.transform() == view
     assert from_json(to_json(recipe)) == recipe
     assert json.loads(to_json(recipe))["augment"]["view"] == config.view
@@ -105,7 +110,7 @@ def test_what_is_said_of_a_view_changes_with_each_of_its_fields(config, view):
 
 def test_the_text_of_a_default_recipe_is_what_it_was():
     """Field by field and in this order, so that run folders go on."""
-    assert list(json.loads(to_json(embedded_vae()))["augment"].items()) == [
+    assert list(json.loads(to_json(photographs_vae()))["augment"].items()) == [
         ("image_size", 64),
         ("crop_area", [0.85, 1.0]),
         ("crop_ratio", [0.75, 1.3333333333333333]),
@@ -117,7 +122,7 @@ def test_the_text_of_a_default_recipe_is_what_it_was():
 
 
 def with_view(**augment: object) -> str:
-    return json.dumps({**json.loads(to_json(embedded_vae())), "augment": augment})
+    return json.dumps({**json.loads(to_json(photographs_vae())), "augment": augment})
 
 
 def test_a_squashed_view_beside_the_fields_of_a_crop_is_still_read():
@@ -189,10 +194,10 @@ def test_a_recipe_that_was_written_before_a_field_was_there_keeps_what_it_had():
     old = from_json(json.dumps(before))
     assert old.augment == replace(recipe.augment, kernel="linear")
     assert (old.teacher.resampling, old.statistics) == ("bilinear-antialias", "augment")
-    embedded = to_tree(embedded_vae())
+    embedded = to_tree(photographs_vae())
     embedded["augment"].pop("kernel"), embedded["teacher"].pop("resampling"), embedded.pop("statistics")
-    assert from_json(json.dumps(embedded)) == embedded_vae()
-    assert rewritten(embedded) == to_tree(embedded_vae())
+    assert from_json(json.dumps(embedded)) == photographs_vae()
+    assert rewritten(embedded) == to_tree(photographs_vae())
 
 
 def test_rae_s_teacher_sees_bicubic_without_a_filter_and_keeps_doing_so():
@@ -320,8 +325,8 @@ def test_training_and_validation_of_flatdino_shrink_by_areas(height, width):
 
 
 def test_statistics_are_measured_in_what_generators_train_on():
-    named, embedded = VAE.names.recipe("fast-32-bl-64"), embedded_vae()
+    named, embedded = VAE.names.recipe("fast-32-bl-64"), photographs_vae()
     assert named.statistics_view == GENERATOR.names.recipe("ditb").augment
-    assert embedded.statistics_view == embedded_dit().augment == embedded.augment
+    assert embedded.statistics_view == photographs_dit().augment == embedded.augment
     small = replace(named, augment=replace(named.augment, image_size=64))
     assert small.statistics_view.image_size == 64

@@ -10,7 +10,7 @@ import pytest
 from laminate.recipes.flatdino.costs import bottleneck_parameters, decoder_cost, encoder_cost, parameters
 from laminate.recipes.flatdino.family import FSQ, VAE
 from laminate.recipes.flatdino.modules import flatdino
-from laminate.recipes.flatdino.presets import embedded_fsq, embedded_vae
+from laminate.recipes.flatdino.presets import photographs_fsq, photographs_vae
 from laminate.recipes.network import VitConfig, patch_teacher
 
 
@@ -51,8 +51,8 @@ RECIPES = [
     VAE.names.recipe("fast-24-ss-96-nokl"),
     FSQ.names.recipe("fast-16-tt-L8555"),
     FSQ.names.recipe("fast-16-tt-L88865-nd-er1-dr3"),
-    embedded_vae(),
-    embedded_fsq(),
+    photographs_vae(),
+    photographs_fsq(),
 ]
 
 

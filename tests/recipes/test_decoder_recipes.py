@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from laminate.recipes import __main__ as command
 from laminate.recipes.families import from_json, to_json
 from laminate.recipes.flatdino.family import VAE, latent_of
-from laminate.recipes.flatdino.presets import embedded_fsq, embedded_vae
+from laminate.recipes.flatdino.presets import photographs_fsq, photographs_vae
 from laminate.recipes.image_decoder.costs import decoder_parameters
 from laminate.recipes.image_decoder.family import IMAGE_DECODER
 from laminate.recipes.image_decoder.modules import image_decoder
@@ -125,13 +125,15 @@ def test_every_number_of_a_training_in_steps_keeps_its_share():
 
 
 def test_a_decoder_takes_the_sizes_of_its_tokenizer_and_no_noise_of_one_that_has_none():
-    spoken = for_tokenizer(named_decoder("vit-s"), latent_of(embedded_vae()), TokenizerId("v", "1" * 64))
+    spoken = for_tokenizer(named_decoder("vit-s"), latent_of(photographs_vae()), TokenizerId("v", "1" * 64))
     assert (spoken.tokens, spoken.latent_dim, spoken.image_size, spoken.grid) == (16, 128, 64, 4)
     assert spoken.noise == Noise("posterior", 0.2)
-    quantised = for_tokenizer(named_decoder("vit-s"), latent_of(embedded_fsq()), TokenizerId("f", "2" * 64))
+    quantised = for_tokenizer(
+        named_decoder("vit-s"), latent_of(photographs_fsq()), TokenizerId("f", "2" * 64)
+    )
     assert quantised.noise.kind == "none"
     with pytest.raises(ValueError, match="belongs to the tokenizer v with the hash 111111111111"):
-        for_tokenizer(spoken, latent_of(embedded_vae()), TokenizerId("v", "3" * 64))
+        for_tokenizer(spoken, latent_of(photographs_vae()), TokenizerId("v", "3" * 64))
 
 
 def test_a_decoder_of_features_decodes_a_patch_for_each_of_them():

@@ -14,11 +14,11 @@ from laminate.recipes.__main__ import main as explain_or_list
 from laminate.recipes.checks import folder_name
 from laminate.recipes.families import families, find_family, from_json, to_json, to_tree
 from laminate.recipes.flatdino.family import VAE
-from laminate.recipes.flatdino.presets import embedded_vae
+from laminate.recipes.flatdino.presets import photographs_vae
 from laminate.recipes.generator.family import GENERATOR
-from laminate.recipes.generator.presets import embedded_dit
+from laminate.recipes.generator.presets import photographs_dit
 from laminate.recipes.image_decoder.family import IMAGE_DECODER
-from laminate.recipes.image_decoder.presets import embedded_decoder
+from laminate.recipes.image_decoder.presets import photographs_decoder
 from laminate.recipes.latent import TokenizerId
 from laminate.recipes.overrides import fields_of, override, require_kept, with_name
 from laminate.recipes.resolve import require_asked
@@ -58,23 +58,23 @@ def test_what_is_set_is_what_the_recipe_has_and_comes_back_from_json(peak, token
         f"bottleneck.kl_weight={'none' if weight is None else repr(weight)}",
         f"augment.crop_area={area[0]!r},{area[1]!r}",
     ]
-    made = override(embedded_vae(), settings)
+    made = override(photographs_vae(), settings)
     assert (made.schedule.peak, made.tokens, made.bottleneck.kl_weight) == (peak, tokens, weight)
     assert made.augment.crop_area == area
     assert from_json(to_json(made)) == made
     untouched = {"schedule", "tokens", "bottleneck", "augment", "name"}
     for field in dataclasses.fields(made):
         if field.name not in untouched:
-            assert getattr(made, field.name) == getattr(embedded_vae(), field.name)
+            assert getattr(made, field.name) == getattr(photographs_vae(), field.name)
 
 
 def test_the_name_says_what_was_set_as_it_was_typed_each_path_once():
-    made = override(embedded_vae(), ["schedule.peak=3e-4", "schedule.start=1e-5"])
+    made = override(photographs_vae(), ["schedule.peak=3e-4", "schedule.start=1e-5"])
     assert made.name == "embedded-16-128+schedule.peak=3e-4+schedule.start=1e-5"
     again = override(made, ["schedule.peak=4e-4"])
     assert again.name == "embedded-16-128+schedule.peak=4e-4+schedule.start=1e-5"
     assert override(made, ["schedule.peak=0.0003"]) == made
-    assert with_name(embedded_vae(), {"a.b": "x/y z"}).name == "embedded-16-128+a.b=x-y-z"
+    assert with_name(photographs_vae(), {"a.b": "x/y z"}).name == "embedded-16-128+a.b=x-y-z"
 
 
 @pytest.mark.parametrize(
@@ -107,33 +107,33 @@ def test_the_name_says_what_was_set_as_it_was_typed_each_path_once():
 )
 def test_what_cannot_be_is_refused_with_what_can(setting, expected):
     with pytest.raises(ValueError, match="--set") as caught:
-        override(embedded_vae(), [setting])
+        override(photographs_vae(), [setting])
     assert expected in str(caught.value)
 
 
 def test_two_values_for_one_field_are_refused():
     with pytest.raises(ValueError, match="--set tokens is given twice: 3 and 4"):
-        override(embedded_vae(), ["tokens=3", "tokens=4"])
+        override(photographs_vae(), ["tokens=3", "tokens=4"])
 
 
 def test_rules_are_asked_when_everything_is_set():
     """A peak below the old start, and the start below it, in either order."""
     for settings in (["schedule.peak=1e-5", "schedule.start=1e-6", "schedule.final=0"],):
         for order in (settings, settings[::-1]):
-            assert override(embedded_vae(), order).schedule.peak == 1e-5
+            assert override(photographs_vae(), order).schedule.peak == 1e-5
     with pytest.raises(
         ValueError, match=r"--set schedule\.peak=1e-5: schedule\.start must lie in \[0\.0, 1e-05\]"
     ):
-        override(embedded_vae(), ["schedule.peak=1e-5"])
+        override(photographs_vae(), ["schedule.peak=1e-5"])
 
 
 def test_a_part_of_another_class_keeps_what_both_have():
-    view = override(embedded_vae(), ["augment.view=squash-crop", "augment.flip_rate=0.25"]).augment
+    view = override(photographs_vae(), ["augment.view=squash-crop", "augment.flip_rate=0.25"]).augment
     assert (view.view, view.image_size, view.flip_rate, view.resize_ratio) == ("squash-crop", 64, 0.25, 1.5)
-    made = override(embedded_vae(), ["bottleneck.kind=fsq", "bottleneck.levels=8,5,5"])
+    made = override(photographs_vae(), ["bottleneck.kind=fsq", "bottleneck.levels=8,5,5"])
     assert made.bottleneck.levels == (8, 5, 5)
     with pytest.raises(ValueError, match=r"bottleneck\.features: the recipe has no such field"):
-        override(embedded_vae(), ["bottleneck.kind=fsq", "bottleneck.features=3"])
+        override(photographs_vae(), ["bottleneck.kind=fsq", "bottleneck.features=3"])
 
 
 def test_a_part_that_may_be_absent_is_left_out_by_none():
@@ -143,11 +143,11 @@ def test_a_part_that_may_be_absent_is_left_out_by_none():
     with pytest.raises(ValueError, match=r"all of that part and --set head\.depth is in it: give one"):
         override(find_family("ditb-dh").names.recipe("ditb-dh"), ["head=none", "head.depth=3"])
     with pytest.raises(ValueError, match="bottleneck: it has parts of its own"):
-        override(embedded_vae(), ["bottleneck=none"])
+        override(photographs_vae(), ["bottleneck=none"])
 
 
 def test_a_list_of_any_length_is_emptied_by_none():
-    named = dataclasses.replace(embedded_dit(), class_names=tuple("abcdefghij"))
+    named = dataclasses.replace(photographs_dit(), class_names=tuple("abcdefghij"))
     assert override(named, ["class_names=none"]).class_names == ()
     assert override(named, ["class_names="]).class_names == ()
     with pytest.raises(ValueError, match="must name at least one level"):
@@ -160,10 +160,10 @@ def test_a_list_of_any_length_is_emptied_by_none():
 @pytest.mark.parametrize(
     ("recipe", "setting", "wanted"),
     [
-        (embedded_dit(), "time_shift=3", "kappa"),
-        (embedded_dit(), "min_one_minus_t=0.2", "floor"),
-        (embedded_dit(), "latent_dim=3", "features"),
-        (embedded_vae(), "bottleneck.latent_dim=3", "bottleneck.features"),
+        (photographs_dit(), "time_shift=3", "kappa"),
+        (photographs_dit(), "min_one_minus_t=0.2", "floor"),
+        (photographs_dit(), "latent_dim=3", "features"),
+        (photographs_vae(), "bottleneck.latent_dim=3", "bottleneck.features"),
     ],
 )
 def test_the_name_of_an_attribute_leads_to_its_path(recipe, setting, wanted):
@@ -174,12 +174,12 @@ def test_the_name_of_an_attribute_leads_to_its_path(recipe, setting, wanted):
 @pytest.mark.parametrize(
     ("recipe", "setting"),
     [
-        (embedded_vae(), "teacher.weights=00"),
-        (embedded_decoder(), "perceptual.weights=00"),
-        (embedded_decoder(), "adversary.weights=00"),
-        (embedded_dit(), 'tokenizer={"name": "x", "sha256": "00"}'),
+        (photographs_vae(), "teacher.weights=00"),
+        (photographs_decoder(), "perceptual.weights=00"),
+        (photographs_decoder(), "adversary.weights=00"),
+        (photographs_dit(), 'tokenizer={"name": "x", "sha256": "00"}'),
         (
-            dataclasses.replace(embedded_dit(), tokenizer=TokenizerId("mine", "11")),
+            dataclasses.replace(photographs_dit(), tokenizer=TokenizerId("mine", "11")),
             "tokenizer.sha256=00",
         ),
     ],
@@ -191,9 +191,12 @@ def test_what_is_found_out_of_weights_is_not_for_a_user_to_say(recipe, setting):
 
 @given(count=st.integers(1, 40), seed=st.integers(0, 10**9))
 def test_any_number_of_settings_makes_a_name_that_a_folder_can_have_and_no_two_alike(count, seed):
-    paths = [field.path for field in fields_of(embedded_vae()) if isinstance(field.value, float)]
+    paths = [field.path for field in fields_of(photographs_vae()) if isinstance(field.value, float)]
     settings = {f"{paths[n % len(paths)]}.of.part.{n}": f"{seed + n}.123456789" for n in range(count)}
-    one, other = with_name(embedded_vae(), settings), with_name(embedded_vae(), settings | {"last": "1"})
+    one, other = (
+        with_name(photographs_vae(), settings),
+        with_name(photographs_vae(), settings | {"last": "1"}),
+    )
     for made in (one, other, with_name(one, {"last": "1"})):
         assert len(made.name) <= 160 and made.name.startswith("embedded-16-128+")
         folder_name("name", made.name)
@@ -203,24 +206,24 @@ def test_any_number_of_settings_makes_a_name_that_a_folder_can_have_and_no_two_a
 
 
 def test_a_part_that_is_absent_is_set_whole():
-    head = {**to_tree(embedded_dit())["network"], "depth": 2}
-    made = override(embedded_dit(), [f"head={json.dumps(head)}"])
+    head = {**to_tree(photographs_dit())["network"], "depth": 2}
+    made = override(photographs_dit(), [f"head={json.dumps(head)}"])
     assert made.head.depth == 2
-    deeper = override(embedded_dit(), [f"head={json.dumps({**head, 'depth': 3})}"])
-    assert len({made.name, deeper.name, embedded_dit().name}) == 3
+    deeper = override(photographs_dit(), [f"head={json.dumps({**head, 'depth': 3})}"])
+    assert len({made.name, deeper.name, photographs_dit().name}) == 3
     assert made.name.startswith("embedded-dit+head=") and len(made.name) < 60
 
 
 @pytest.mark.parametrize(("one", "other"), [("-4", "4"), ("1e+1", "1e-1"), ("-0.5", "0.5")])
 def test_values_that_differ_in_a_sign_have_two_names(one, other):
-    names = {override(embedded_vae(), [f"bottleneck.initial_logvar={v}"]).name for v in (one, other)}
+    names = {override(photographs_vae(), [f"bottleneck.initial_logvar={v}"]).name for v in (one, other)}
     assert len(names) == 2
 
 
 def test_what_data_or_a_tokenizer_decided_otherwise_is_refused():
-    require_kept(["tokens=16", "schedule.peak=7"], override(embedded_dit(), ["schedule.peak=7"]))
+    require_kept(["tokens=16", "schedule.peak=7"], override(photographs_dit(), ["schedule.peak=7"]))
     with pytest.raises(ValueError, match="--set tokens=24: it becomes 16, which the tokenizer"):
-        require_kept(["tokens=24"], embedded_dit())
+        require_kept(["tokens=24"], photographs_dit())
 
 
 def resolved(*arguments):
@@ -229,7 +232,7 @@ def resolved(*arguments):
 
 def test_the_most_wanted_fields_have_flags_of_their_own():
     recipe = resolved("--lr", "5e-3", "--batch-size", "48", "--image-size", "32", "--tokens", "5")
-    schedule, before = recipe.schedule, embedded_vae().schedule
+    schedule, before = recipe.schedule, photographs_vae().schedule
     assert (schedule.peak, recipe.global_batch_size, recipe.tokens) == (5e-3, 48, 5)
     assert schedule.start / schedule.peak == pytest.approx(before.start / before.peak)
     assert (recipe.augment.image_size, recipe.teacher.image_size, recipe.teacher.patch_size) == (32, 32, 16)
@@ -273,13 +276,13 @@ def test_a_flag_is_refused_by_its_own_name(family, arguments, expected, capsys):
 def test_what_a_flag_asked_for_and_a_tokenizer_decided_otherwise_is_refused_by_the_flags_name():
     flags = GENERATOR.flags(tokens=24)
     with pytest.raises(ValueError, match="--tokens 24: it becomes 16, which the tokenizer"):
-        require_asked(flags, embedded_dit())
+        require_asked(flags, photographs_dit())
     with pytest.raises(ValueError, match="--image-size 32: it becomes 64, which the tokenizer"):
-        require_asked(GENERATOR.flags(image_size=32), embedded_dit())
+        require_asked(GENERATOR.flags(image_size=32), photographs_dit())
 
 
 def test_what_stays_as_it_was_does_not_enter_the_name():
-    before = embedded_vae()
+    before = photographs_vae()
     peak = f"{before.schedule.peak:g}"
     assert resolved("--lr", peak, "--tokens", "16", "--image-size", "64") == before
     assert resolved("--set", f"schedule.peak={peak}", "--set", "bottleneck.kind=gaussian") == before

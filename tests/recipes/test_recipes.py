@@ -12,7 +12,7 @@ from laminate.recipes.augment import RandomResizedCropConfig
 from laminate.recipes.bottleneck import FsqBottleneck, GaussianBottleneck, normalised_kl_weight
 from laminate.recipes.families import from_json, to_json, to_tree
 from laminate.recipes.flatdino.family import FSQ, VAE
-from laminate.recipes.flatdino.presets import FSQ_PRESETS, VAE_PRESETS, embedded_fsq, embedded_vae
+from laminate.recipes.flatdino.presets import FSQ_PRESETS, VAE_PRESETS, photographs_fsq, photographs_vae
 from laminate.recipes.flatdino.recipe import released
 from laminate.recipes.generator.family import GENERATOR
 from laminate.recipes.image_decoder.family import IMAGE_DECODER
@@ -116,8 +116,8 @@ def test_an_epoch_shorter_than_a_batch_is_refused():
 
 
 def test_the_embedded_recipes_compress_at_least_six_times():
-    assert embedded_vae().compression >= 6
-    assert embedded_fsq().compression >= 6
+    assert photographs_vae().compression >= 6
+    assert photographs_fsq().compression >= 6
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
@@ -133,7 +133,7 @@ def test_two_recipes_have_no_differences_exactly_if_they_are_equal(first, second
 
 def edited(**changes):
     """The embedded recipe's JSON with dotted fields replaced; a value of `...` removes the field."""
-    tree = json.loads(to_json(embedded_vae()))
+    tree = json.loads(to_json(photographs_vae()))
     for path, value in changes.items():
         *parents, leaf = path.split("__")
         node = tree
@@ -216,10 +216,10 @@ def test_whole_numbers_stand_for_floats_in_json():
         (lambda: Optimizer(betas=(0.9, 1.0)), r"betas must lie in \[0, 1\)"),
         (lambda: Optimizer(clip_norm=0.0), "clip_norm must be greater than"),
         (lambda: Optimizer(ema_decay=1.0), "ema_decay must lie in"),
-        (lambda: replace(embedded_vae(), tokens=0), "tokens must be at least 1"),
-        (lambda: replace(embedded_vae(), global_batch_size=0), "global_batch_size must be at least 1"),
-        (lambda: replace(embedded_vae(), name="a/b"), "name must be letters"),
-        (lambda: replace(embedded_vae(), intermediate_layer=0), "teacher 'patches' has no layers"),
+        (lambda: replace(photographs_vae(), tokens=0), "tokens must be at least 1"),
+        (lambda: replace(photographs_vae(), global_batch_size=0), "global_batch_size must be at least 1"),
+        (lambda: replace(photographs_vae(), name="a/b"), "name must be letters"),
+        (lambda: replace(photographs_vae(), intermediate_layer=0), "teacher 'patches' has no layers"),
         (lambda: replace(FSQ.names.recipe("baseline"), intermediate_layer=3), "belongs to the Gaussian"),
     ],
 )

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from laminate.recipes.flags import EMBEDDED
 from laminate.recipes.flatdino.flags import FlatDinoFlags
-from laminate.recipes.flatdino.presets import embedded_vae
+from laminate.recipes.flatdino.presets import photographs_vae
 from laminate.recipes.resolve import run_folder
 from laminate.recipes.run_names import data_label, is_label, run_name
 
-NAME = embedded_vae().name
+NAME = photographs_vae().name
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_every_label_can_stand_in_the_name_of_a_folder(source):
 
 
 def test_the_default_run_keeps_its_name_and_others_have_their_data_and_tokenizer_in_it():
-    flags, recipe = FlatDinoFlags(), embedded_vae()
+    flags, recipe = FlatDinoFlags(), photographs_vae()
     assert data_label(EMBEDDED, "3fa9c1d2e4") == "" and run_name(NAME, "") == NAME
     assert run_folder(flags, recipe, "") == run_folder(flags, recipe, "", NAME) == f"runs/{NAME}"
     assert run_folder(flags, recipe, "photos-3fa9c1", NAME) == f"runs/{NAME}-on-photos-3fa9c1"

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from laminate.recipes.generator.presets import embedded_dit
+from laminate.recipes.generator.presets import photographs_dit
 from laminate.runs.experiment import load_experiment
 from laminate.runs.plan_job import job_maker
 from tests.experiments.jobs import ROOT, experiment
@@ -34,4 +34,4 @@ def test_a_script_that_is_not_there_is_named():
 )
 def test_an_experiment_that_trains_or_draws_nothing_cannot_be_planned(script, draws, missing):
     with pytest.raises(ValueError, match=rf"--script .*{script}\.py: it has no {missing}.* generator\.py\.$"):
-        job_maker(experiment(script), embedded_dit(), draws=draws)
+        job_maker(experiment(script), photographs_dit(), draws=draws)

@@ -9,6 +9,7 @@ In a process that is alone every function here does the obvious thing.
 
 import atexit
 import contextlib
+import ctypes
 import faulthandler
 import math
 import os
@@ -20,6 +21,7 @@ from types import TracebackType
 from typing import Any
 
 import jax
+from jax._src import distributed  # pyright: ignore[reportPrivateUsage]
 
 from laminate.parallel.channel import ARRIVAL, GATHERING, Channel
 from laminate.parallel.cluster import HostPlace
@@ -64,6 +66,7 @@ def start(place: HostPlace | None, *, seconds: float = ARRIVAL) -> None:
         heartbeat_timeout_seconds=HEARTBEAT,
         shutdown_timeout_seconds=SHUTDOWN,
     )
+    atexit.register(_leave_service_standing)
 
 
 def host_index() -> int:
@@ -194,6 +197,18 @@ def _exit(code: int) -> Any:
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
     os._exit(code)
+
+
+def _leave_service_standing() -> None:
+    """Let JAX's own service end with this process, in place of shutting it down.
+
+    What it destroys at its shutdown is sometimes in use by a request that comes in at that moment, and gRPC then aborts
+    a process that has done all its work (`Check failed: queue.Pop() == nullptr`).
+    """
+    state = distributed.global_state
+    if state.service is not None:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(state.service))
+        state.service = None
 
 
 def _free_port() -> int:

@@ -1,21 +1,34 @@
-"""What the recipes of the no-flag default share: photographs that ship with the package, in 16 tokens of 128 numbers.
+"""What the recipes for the images in the package share: the emoji of the no-flag default, and the photographs.
 
 The recipes themselves are presets of their families (`embedded_vae`, `embedded_fsq`, `embedded_dit`,
-`embedded_decoder`).
+`embedded_decoder`; `photographs_vae` and so on). Both have 16 tokens of 128 numbers.
 """
 
 from laminate.recipes.augment import RandomResizedCropConfig
 from laminate.recipes.latent import LatentSpec
-from laminate.recipes.network import patch_teacher
+from laminate.recipes.network import MASKED_AUTOENCODER, TeacherConfig, patch_teacher
 
 IMAGE_SIZE = 64
-PATCH_SIZE = 16
 GLOBAL_BATCH_SIZE = 32
 
-TEACHER = patch_teacher(IMAGE_SIZE, PATCH_SIZE)
-AUGMENT = RandomResizedCropConfig(image_size=IMAGE_SIZE, crop_area=(0.85, 1.0), kernel="linear")
+TEACHER = TeacherConfig("embedded", IMAGE_SIZE, patches=64, dim=192, depth=2, family=MASKED_AUTOENCODER)
+"""The network in the package."""
+# A mirrored flag is another one, and so is a clock.
+AUGMENT = RandomResizedCropConfig(
+    image_size=IMAGE_SIZE, crop_area=(0.85, 1.0), crop_ratio=(0.9, 1.11), flip_rate=0.0, kernel="linear"
+)
 LATENT = LatentSpec(tokens=16, latent_dim=128, image_size=IMAGE_SIZE, posterior=True, teacher=TEACHER)
 
-TOKENIZER_NAME = "embedded-16-128"
+TOKENIZER_NAME = "embedded-vae"
+FSQ_NAME = "embedded-fsq"
 GENERATOR_NAME = "embedded-dit"
 DECODER_NAME = "embedded-decoder"
+
+PIXELS = patch_teacher(IMAGE_SIZE, 16)
+"""The teacher of the photographs, which need no network."""
+CROPS = RandomResizedCropConfig(image_size=IMAGE_SIZE, crop_area=(0.85, 1.0), kernel="linear")
+
+PHOTOGRAPHS_VAE = "embedded-16-128"
+PHOTOGRAPHS_FSQ = "embedded-32-L88888888"
+PHOTOGRAPHS_GENERATOR = "photographs-dit"
+PHOTOGRAPHS_DECODER = "photographs-decoder"

@@ -4,6 +4,7 @@ import difflib
 import json
 from typing import Any
 
+from laminate.data.sources.embedded import DEFAULT
 from laminate.recipes.family import Family, Kind, Recipe
 from laminate.recipes.flatdino.family import FSQ, VAE
 from laminate.recipes.generator.family import GENERATOR
@@ -144,6 +145,11 @@ def require_kind(recipe: Recipe, kind: Kind, where: str) -> None:
             f"{where} holds what {found.script} trains and no {kind.replace('-', ' ')}: give the run of "
             f"{wanted.script}."
         )
+
+
+def usual_data(recipe: Recipe) -> str:
+    """The images in the package on which `recipe` is trained where no others are named."""
+    return family_of(recipe).names.data.get(recipe.name.partition("+")[0], DEFAULT)
 
 
 def tokenizer_like(latent: LatentSpec) -> Any:

@@ -56,7 +56,8 @@ class Names(Generic[R]):
     `parse` reads those that follow a grammar and raises `ValueError` with the nearest ones; `meaning` says what their
     parts are. `near` finds the valid names nearest to one that is not, nearest first; without it, those of the presets.
     `variants` change the recipe of any name. `glossary` are the words of which names are made. `photographs` are the
-    presets for one's own photographs at larger sizes than the default's, and what each costs.
+    presets for one's own photographs at larger sizes than the default's, and what each costs. `data` are the images in
+    the package that a preset was made for, where they are not the usual ones.
     """
 
     presets: Mapping[str, Callable[[], R]]
@@ -69,6 +70,7 @@ class Names(Generic[R]):
     variants: Mapping[str, Callable[[R], R]] = field(default_factory=lambda: {"paper": _as_it_is})
     glossary: Mapping[str, Rows] = field(default_factory=dict[str, Rows])
     photographs: Mapping[str, str] = field(default_factory=dict[str, str])
+    data: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def recipe(self, name: str, variant: str = "paper") -> R:
         """The recipe of `name`. Raises `ValueError` with the nearest names."""

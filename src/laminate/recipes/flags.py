@@ -16,9 +16,6 @@ from laminate.data.options import SourceOptions as SourceOptions
 from laminate.recipes.checks import above, at_least
 from laminate.recipes.network import AttentionKernel, Remat
 
-EMBEDDED = "embedded"
-"""What `--data` calls the images in the package."""
-
 Precision = Literal["auto", "float32", "bfloat16"]
 AutoRemat = Literal["auto", Remat]
 Resume = Literal["auto", "newest-good", "required"]

@@ -4,18 +4,18 @@ import os
 import re
 from pathlib import PurePath
 
-from laminate.recipes.flags import EMBEDDED
+from laminate.data.sources.embedded import in_full
 
 _LONGEST = 24
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
-def data_label(source: str, fingerprint: str) -> str:
-    """The data's name and a short hash of them, `photos-3fa9c1`; nothing for the embedded images.
+def data_label(source: str, fingerprint: str, *, usual: str) -> str:
+    """The data's name and a short hash of them, `photos-3fa9c1`; nothing for the `usual` ones of the recipe.
 
     The name is the last part of the path, or the name of the data set; `fingerprint` is that of the training images.
     """
-    return "" if source == EMBEDDED else f"{_name_of(source)}-{fingerprint[:6]}"
+    return "" if in_full(source) == in_full(usual) else f"{_name_of(source)}-{fingerprint[:6]}"
 
 
 def run_name(name: str, label: str) -> str:
@@ -30,7 +30,7 @@ def is_label(text: object) -> bool:
 
 def _name_of(source: str) -> str:
     kind, _, rest = source.partition(":")
-    if kind in (EMBEDDED, "tfds"):
+    if kind in ("embedded", "tfds"):
         name = rest.partition("@")[0]
     else:
         written = os.path.abspath(os.path.expanduser(source))

@@ -9,7 +9,10 @@ from typing import Protocol, TypeVar, runtime_checkable
 from etils import epath
 
 from laminate.data.options import AS_IT_SAYS, SourceOptions
-from laminate.recipes.flags import EMBEDDED, RunFlags
+from laminate.data.sources.embedded import DEFAULT, PHOTOGRAPHS, in_full
+from laminate.recipes.families import usual_data
+from laminate.recipes.family import Recipe
+from laminate.recipes.flags import RunFlags
 from laminate.recipes.latent import LoadedTokenizer
 from laminate.recipes.run_names import data_label
 from laminate.runs.tokenizer_place import runs_of
@@ -40,24 +43,20 @@ class DataPlace:
     source: str
     reading: SourceOptions
     fingerprint: str
+    label: str
     run: str
 
-    @property
-    def label(self) -> str:
-        """The name and a short hash of the data, as `run_names.data_label`."""
-        return data_label(self.source, self.fingerprint)
 
-
-def note_data(folder: epath.Path, source: str, reading: SourceOptions, fingerprint: str) -> None:
-    """Write into a run folder which data it is trained on."""
-    named = source.startswith((f"{EMBEDDED}:", "tfds:")) or source == EMBEDDED or "://" in source
+def note_data(folder: epath.Path, source: str, reading: SourceOptions, fingerprint: str, label: str) -> None:
+    """Write into a run folder which data it is trained on, and what they are called (`run_names.data_label`)."""
+    named = source.startswith(("embedded:", "tfds:")) or "://" in source
     place = source if named else os.path.abspath(os.path.expanduser(source))
     changed = {
         field.name: value
         for field in dataclasses.fields(reading)
         if (value := getattr(reading, field.name)) != field.default
     }
-    noted = {"source": place, "reading": changed, "fingerprint": fingerprint}
+    noted = {"source": place, "reading": changed, "fingerprint": fingerprint, "label": label}
     text = json.dumps(noted, indent=2) + "\n"
     if not (folder / FILE).exists() or (folder / FILE).read_text() != text:
         write_atomically(folder / FILE, text)
@@ -72,9 +71,13 @@ def find_data(source: str) -> DataPlace | None:
         file = epath.Path(run) / FILE
         if file.exists():
             noted = read_json(file)
-            return DataPlace(
-                noted["source"].text(), _reading(noted["reading"]), noted["fingerprint"].text(), run
-            )
+            source, fingerprint = noted["source"].text(), noted["fingerprint"].text()
+            if "label" in noted.members():
+                label = noted["label"].text()
+            else:  # of a time when the photographs were the usual ones, called `embedded`
+                source = PHOTOGRAPHS if source == "embedded" else source
+                label = data_label(source, fingerprint, usual=PHOTOGRAPHS)
+            return DataPlace(source, _reading(noted["reading"]), fingerprint, label, run)
     return None
 
 
@@ -88,28 +91,28 @@ def _reading(noted: Field) -> SourceOptions:
     return SourceOptions(**noted.members())
 
 
-def data_of(flags: F, *places: str | None) -> tuple[F, DataPlace | None]:
+def data_of(flags: F, *places: str | None, usual: str = DEFAULT) -> tuple[F, DataPlace | None]:
     """`flags` with data, and where those were found if the flags name none: in the first of the runs at `places` that
-    says what it was trained on. Without any, the embedded images."""
+    says what it was trained on. Without any, the `usual` ones."""
     if flags.data is not None:
-        return flags, None
+        return _replaced(flags, in_full(flags.data), flags.reading), None
     for place in places:
         found = None if place is None else find_data(place)
         if found is not None:
             reading = found.reading if flags.reading == AS_IT_SAYS else flags.reading
             return _replaced(flags, found.source, reading), found
-    return _replaced(flags, EMBEDDED, flags.reading), None
+    return _replaced(flags, in_full(usual), flags.reading), None
 
 
-def with_data(flags: R, tokenizer: LoadedTokenizer | None) -> tuple[R, DataPlace | None]:
-    """`data_of` the run that goes on, or of the tokenizer whose latents are read.
+def with_data(flags: R, recipe: Recipe, tokenizer: LoadedTokenizer | None) -> tuple[R, DataPlace | None]:
+    """`data_of` the run that goes on, or of the tokenizer whose latents are read, else the usual ones of the recipe of
+    one that reads none.
 
-    Raises ValueError if the tokenizer was trained on other images than the embedded ones, and nothing says where they
-    are.
+    Raises ValueError if the tokenizer was trained on others than its usual ones, and nothing says where they are.
     """
     if flags.data is not None or tokenizer is None:
-        return data_of(flags, flags.run_dir)
-    made, found = data_of(flags, flags.run_dir, tokenizer.source)
+        return data_of(flags, flags.run_dir, usual=usual_data(recipe))
+    made, found = data_of(flags, flags.run_dir, tokenizer.source, usual=usual_data(tokenizer.recipe))
     if found is None and tokenizer.data_label:
         raise ValueError(
             f"The tokenizer {tokenizer.source} was trained on {tokenizer.data_label}, and no {FILE} beside it says "

@@ -35,9 +35,9 @@ from laminate.data.prepare import tfds_name
 from laminate.data.prepared import Prepared, Skipped, read_prepared
 from laminate.data.records import Records, fingerprint
 from laminate.data.sources import open_splits, shared_classes
+from laminate.data.sources.embedded import DEFAULT
 from laminate.parallel.hosts import barrier, host_count, host_index, is_first, of_first
 from laminate.parallel.sharding import batch_sharding
-from laminate.recipes.flags import EMBEDDED
 from laminate.runs.preflight import require_same
 from laminate.tokenizers.statistics import RunningStatistics
 from laminate.train.step import Measure, make_map
@@ -75,7 +75,7 @@ def open_images(flags: EncodeFlags, crop_size: int) -> Images:
 
     Raises ValueError or OSError as `open_splits`, or if random views are wanted of records that hold no images.
     """
-    records = open_splits(flags.data or EMBEDDED, options=flags.reading)
+    records = open_splits(flags.data or DEFAULT, options=flags.reading)
     arrays = records["train"].manifest.arrays
     if arrays is None:
         still, random = Squash(crop_size), RandomResizedCrop(crop_size)

@@ -17,14 +17,15 @@ from laminate.data.host_slice import HostShare
 from laminate.data.loader import TrainLoader
 from laminate.data.records import RecordError, Records
 from laminate.data.sources import open_splits
+from laminate.data.sources.embedded import DEFAULT
 from laminate.parallel.cluster import find_place
 from laminate.parallel.feeding import feed, parts_of_host
 from laminate.parallel.hosts import any_host, barrier, is_first, of_first, start
 from laminate.parallel.mesh import MeshShape, build_mesh, parse_mesh, prepare_devices, split_batch
 from laminate.parallel.sharding import abstract, place
-from laminate.recipes.families import RUN, family_of, rewritten, to_tree
+from laminate.recipes.families import RUN, family_of, rewritten, to_tree, usual_data
 from laminate.recipes.family import Family, Recipe
-from laminate.recipes.flags import EMBEDDED, RunFlags
+from laminate.recipes.flags import RunFlags
 from laminate.recipes.latent import LoadedTokenizer
 from laminate.recipes.modules import model_shapes
 from laminate.recipes.network import Compute
@@ -82,8 +83,8 @@ class Run:
 
     @property
     def data_label(self) -> str:
-        """The name and a short hash of the data; nothing for the embedded images."""
-        return data_label(self.flags.data or EMBEDDED, self.training.manifest.fingerprint)
+        """The name and a short hash of the data; nothing for the usual ones of the recipe."""
+        return _label(self.flags, self.recipe, self.training, self.tokenizer)
 
     @property
     def dtype(self) -> jnp.dtype:
@@ -166,8 +167,8 @@ def setup(
     require_packages(tensorboard=flags.tensorboard, wandb=flags.wandb)
     start(find_place(flags.coordinator, flags.hosts, flags.host, required=flags.distributed))
     require_same("training", facts(flags, recipe))
-    flags, found_data = with_data(flags, tokenizer)
-    opened = open_splits(flags.data or EMBEDDED, options=flags.reading)
+    flags, found_data = with_data(flags, recipe, tokenizer)
+    opened = open_splits(flags.data or DEFAULT, options=flags.reading)
     training, validation = opened["train"], opened["validation"]
     fingerprints = {split.manifest.split: split.manifest.fingerprint for split in (training, validation)}
     require_same("data", {"data": fingerprints})
@@ -197,7 +198,7 @@ def setup(
     barrier("everything fits")
     folder.open(described, fresh=flags.fresh, differences=_differences)
     require_shared(folder)
-    _note(folder, flags, training, tokenizer)
+    _note(folder, flags, recipe, training, tokenizer)
     return Run(
         flags=flags,
         family=family,
@@ -222,11 +223,24 @@ def setup(
     )
 
 
-def _note(folder: RunFolder, flags: RunFlags, training: Records, tokenizer: LoadedTokenizer | None) -> None:
+def _label(flags: RunFlags, recipe: Recipe, training: Records, tokenizer: LoadedTokenizer | None) -> str:
+    """The name and a short hash of the data; nothing for the usual ones of what saw the images first."""
+    usual = usual_data(recipe if tokenizer is None else tokenizer.recipe)
+    return data_label(flags.data or DEFAULT, training.manifest.fingerprint, usual=usual)
+
+
+def _note(
+    folder: RunFolder,
+    flags: RunFlags,
+    recipe: Recipe,
+    training: Records,
+    tokenizer: LoadedTokenizer | None,
+) -> None:
     """Write into the folder where what it is made of lies."""
     if not is_first():
         return
-    note_data(folder.path, flags.data or EMBEDDED, flags.reading, training.manifest.fingerprint)
+    label = _label(flags, recipe, training, tokenizer)
+    note_data(folder.path, flags.data or DEFAULT, flags.reading, training.manifest.fingerprint, label)
     if tokenizer is not None:
         note_tokenizer(folder.path, tokenizer)
 
@@ -235,7 +249,7 @@ def _folder(flags: RunFlags, recipe: Any, training: Records, tokenizer: LoadedTo
     """The folder of the run: one named for its data and tokenizer, unless a run of these very ones has the name of the
     recipe alone, as earlier versions named all."""
     fingerprint = training.manifest.fingerprint
-    label = data_label(flags.data or EMBEDDED, fingerprint)
+    label = _label(flags, recipe, training, tokenizer)
     named = run_folder(flags, recipe, label, "" if tokenizer is None else tokenizer.recipe.name)
     before = RunFolder(run_folder(flags, recipe), primary=False)
     if os.fspath(before.path) != named and before.recipe_path.exists():

@@ -3,7 +3,7 @@
 from functools import partial
 
 from laminate.recipes.bottleneck import FsqBottleneck, GaussianBottleneck
-from laminate.recipes.embedded import TOKENIZER_NAME
+from laminate.recipes.embedded import FSQ_NAME, TOKENIZER_NAME
 from laminate.recipes.family import Family, Modules, Names, Rows
 from laminate.recipes.flatdino import fsq_names, vae_names
 from laminate.recipes.flatdino.costs import flops
@@ -11,7 +11,7 @@ from laminate.recipes.flatdino.describe import describe, fsq_name_rows, vae_name
 from laminate.recipes.flatdino.flags import FlatDinoFlags, apply_flags, at_image_size
 from laminate.recipes.flatdino.grammar import EPOCHS, SIZE_LETTERS, Grammar, suggestions
 from laminate.recipes.flatdino.photos import COSTS
-from laminate.recipes.flatdino.presets import FSQ_PRESETS, VAE_PRESETS, named_fsq, named_vae, vae_like
+from laminate.recipes.flatdino.presets import DATA, FSQ_PRESETS, VAE_PRESETS, named_fsq, named_vae, vae_like
 from laminate.recipes.flatdino.recipe import FlatDinoRecipe, released
 from laminate.recipes.latent import LatentSpec
 from laminate.recipes.sizes import SIZES
@@ -66,6 +66,7 @@ VAE = Family(
         variants=_VARIANTS,
         glossary=_GLOSSARY,
         photographs=COSTS,
+        data=DATA,
     ),
     text=describe,
     modules=_modules,
@@ -86,13 +87,14 @@ FSQ = Family(
     holds=lambda recipe: isinstance(recipe.bottleneck, FsqBottleneck),
     names=Names(
         presets=FSQ_PRESETS,
-        default="embedded-32-L88888888",
+        default=FSQ_NAME,
         usage=fsq_names.GRAMMAR.usage,
         options=_options(fsq_names.GRAMMAR),
         parse=named_fsq,
         meaning=fsq_name_rows,
         near=partial(suggestions, grammar=fsq_names.GRAMMAR),
         variants=_VARIANTS,
+        data=DATA,
     ),
     text=describe,
     modules=_modules,

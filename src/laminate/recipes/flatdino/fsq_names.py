@@ -16,7 +16,7 @@ OPTIONS = (
     Option("dr", "dr([0-9]{1,9})", "drN", "dr{}", "4", "disposable registers of the decoder"),
 )
 
-STATICS = ("embedded-32-L88888888", "baseline")
+STATICS = ("embedded-fsq", "embedded-32-L88888888", "baseline")
 _VAE_ONLY = re.compile(r"nokl|[0-9]*kl[0-9]+|klvar[0-9]+|an[0-9]+k|fb[0-9.]+|tanh|il[0-9]+|iw[0-9.]+")
 _NO_LEVELS = re.compile("[0-9]*[01][0-9]*")
 

@@ -3,8 +3,20 @@
 from collections.abc import Callable
 from dataclasses import replace
 
+from laminate.data.sources.embedded import PHOTOGRAPHS
 from laminate.recipes.bottleneck import Bottleneck, FsqBottleneck, GaussianBottleneck
-from laminate.recipes.embedded import AUGMENT, GLOBAL_BATCH_SIZE, LATENT, TEACHER, TOKENIZER_NAME
+from laminate.recipes.embedded import (
+    AUGMENT,
+    CROPS,
+    FSQ_NAME,
+    GLOBAL_BATCH_SIZE,
+    LATENT,
+    PHOTOGRAPHS_FSQ,
+    PHOTOGRAPHS_VAE,
+    PIXELS,
+    TEACHER,
+    TOKENIZER_NAME,
+)
 from laminate.recipes.flatdino import fsq_names, vae_names
 from laminate.recipes.flatdino.grammar import EPOCHS
 from laminate.recipes.flatdino.photos import PHOTOS
@@ -25,7 +37,7 @@ EMBEDDED_SCHEDULE = Schedule(
 
 
 def embedded_vae() -> FlatDinoRecipe:
-    """16 patches of 768 numbers to 16 tokens of 128: six times fewer numbers."""
+    """64 patches of 192 numbers to 16 tokens of 128: six times fewer numbers."""
     return FlatDinoRecipe(
         name=TOKENIZER_NAME,
         teacher=TEACHER,
@@ -41,26 +53,31 @@ def embedded_vae() -> FlatDinoRecipe:
 
 
 def embedded_fsq() -> FlatDinoRecipe:
-    """16 patches of 768 numbers to 32 tokens of 8 codes, each one of 8 values: 768 bits for an image."""
-    return FlatDinoRecipe(
-        name="embedded-32-L88888888",
-        teacher=TEACHER,
-        tokens=32,
-        encoder=EMBEDDED_VIT,
-        decoder=EMBEDDED_VIT,
-        bottleneck=FsqBottleneck(levels=(8,) * 8),
-        schedule=EMBEDDED_SCHEDULE,
-        optimizer=EMBEDDED_OPTIMIZER,
-        augment=AUGMENT,
-        global_batch_size=GLOBAL_BATCH_SIZE,
+    """64 patches of 192 numbers to 16 tokens of 64 codes, each one of 8 values: 3072 bits for an image."""
+    return replace(embedded_vae(), name=FSQ_NAME, bottleneck=FsqBottleneck(levels=(8,) * 10))
+
+
+def photographs_vae() -> FlatDinoRecipe:
+    """16 patches of 768 pixel values to 16 tokens of 128 numbers, on the photographs in the package."""
+    return replace(embedded_vae(), name=PHOTOGRAPHS_VAE, teacher=PIXELS, augment=CROPS)
+
+
+def photographs_fsq() -> FlatDinoRecipe:
+    """16 patches of 768 pixel values to 32 tokens of 8 codes, each one of 8 values: 768 bits for an image."""
+    return replace(
+        photographs_vae(), name=PHOTOGRAPHS_FSQ, tokens=32, bottleneck=FsqBottleneck(levels=(8,) * 8)
     )
 
 
+DATA = {PHOTOGRAPHS_VAE: PHOTOGRAPHS, PHOTOGRAPHS_FSQ: PHOTOGRAPHS}
+"""What those are trained on that are not for the emoji."""
+
+
 def vae_like(latent: LatentSpec) -> FlatDinoRecipe:
-    """A β-VAE with such latents: the embedded one where it has them, else one of the paper's sizes."""
+    """A β-VAE with such latents: one of the embedded ones where they have them, else one of the paper's sizes."""
     shape = (latent.tokens, latent.latent_dim, latent.image_size)
     if shape == (LATENT.tokens, LATENT.latent_dim, LATENT.image_size):
-        return embedded_vae()
+        return photographs_vae() if latent.teacher == PIXELS else embedded_vae()
     return named_vae(f"long-{latent.tokens}-bl-{latent.latent_dim}")
 
 
@@ -148,13 +165,15 @@ _COSINE = Schedule(length=100, warmup=10, decay=0, validate_every=5, kind="warmu
 _WSD = Schedule(length=50, warmup=5, decay=5, validate_every=5)
 
 VAE_PRESETS: dict[str, Callable[[], FlatDinoRecipe]] = {
-    "embedded-16-128": embedded_vae,
+    TOKENIZER_NAME: embedded_vae,
+    PHOTOGRAPHS_VAE: photographs_vae,
     **PHOTOS,
     "baseline": lambda: _early("baseline", GaussianBottleneck(latent_dim=768), _COSINE),
     "fast-32": lambda: _early("fast-32", GaussianBottleneck(latent_dim=768), _WSD),
     "fast-32-64": lambda: _early("fast-32-64", GaussianBottleneck(latent_dim=64), _WSD),
 }
 FSQ_PRESETS: dict[str, Callable[[], FlatDinoRecipe]] = {
-    "embedded-32-L88888888": embedded_fsq,
+    FSQ_NAME: embedded_fsq,
+    PHOTOGRAPHS_FSQ: photographs_fsq,
     "baseline": lambda: _early("baseline", FsqBottleneck(levels=(8, 5, 5, 5)), _COSINE),
 }

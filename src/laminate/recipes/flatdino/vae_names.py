@@ -36,7 +36,7 @@ OPTIONS = (
     Option("iw", "iw" + _NUMBER, "iwX", "iw{}", "0.5", "weight of that layer; 05 means 0.5"),
 )
 
-STATICS = ("embedded-16-128", "photos-128", "photos-256", "baseline", "fast-32", "fast-32-64")
+STATICS = ("embedded-vae", "embedded-16-128", "photos-128", "photos-256", "baseline", "fast-32", "fast-32-64")
 
 
 def _hint(name: str) -> str:

@@ -7,7 +7,7 @@ from laminate.recipes.generator import names
 from laminate.recipes.generator.costs import generator_flops
 from laminate.recipes.generator.describe import describe
 from laminate.recipes.generator.flags import GeneratorFlags, apply_flags
-from laminate.recipes.generator.presets import PRESETS, named_generator
+from laminate.recipes.generator.presets import DATA, PRESETS, named_generator
 from laminate.recipes.generator.recipe import GeneratorRecipe
 
 
@@ -31,6 +31,7 @@ GENERATOR = Family(
         parse=named_generator,
         meaning=lambda name: names.meanings(names.parse(name)),
         near=names.nearest,
+        data=DATA,
     ),
     text=describe,
     modules=_modules,

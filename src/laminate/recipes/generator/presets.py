@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from laminate.recipes.embedded import AUGMENT, GENERATOR_NAME
+from laminate.data.sources.embedded import PHOTOGRAPHS
+from laminate.recipes.embedded import AUGMENT, CROPS, GENERATOR_NAME, PHOTOGRAPHS_GENERATOR
 from laminate.recipes.generator.names import format, parse
 from laminate.recipes.generator.recipe import GeneratorRecipe, Guidance
 from laminate.recipes.network import VitConfig
@@ -38,6 +39,11 @@ def embedded_dit() -> GeneratorRecipe:
         optimizer=DIT_OPTIMIZER,
         global_batch_size=64,
     )
+
+
+def photographs_dit() -> GeneratorRecipe:
+    """The same on the tokens of `photographs_vae`."""
+    return replace(embedded_dit(), name=PHOTOGRAPHS_GENERATOR, augment=CROPS)
 
 
 def named_generator(name: str) -> GeneratorRecipe:
@@ -81,4 +87,8 @@ LIGHTNING: dict[str, tuple[int, int, int, int]] = {
 }
 """Width, layers, width of the MLP and heads of LightningDiT's sizes."""
 
-PRESETS: dict[str, Callable[[], GeneratorRecipe]] = {GENERATOR_NAME: embedded_dit}
+PRESETS: dict[str, Callable[[], GeneratorRecipe]] = {
+    GENERATOR_NAME: embedded_dit,
+    PHOTOGRAPHS_GENERATOR: photographs_dit,
+}
+DATA = {PHOTOGRAPHS_GENERATOR: PHOTOGRAPHS}

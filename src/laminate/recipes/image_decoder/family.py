@@ -6,7 +6,7 @@ from laminate.recipes.family import Family, Modules, Names
 from laminate.recipes.image_decoder.costs import decoder_flops
 from laminate.recipes.image_decoder.describe import describe
 from laminate.recipes.image_decoder.flags import DecoderFlags, apply_flags
-from laminate.recipes.image_decoder.presets import PRESETS, USAGE, named_decoder, nearest
+from laminate.recipes.image_decoder.presets import DATA, PRESETS, USAGE, named_decoder, nearest
 from laminate.recipes.image_decoder.recipe import DecoderRecipe, at_image_size, require_weights
 
 
@@ -32,6 +32,7 @@ IMAGE_DECODER = Family(
         ),
         parse=named_decoder,
         near=nearest,
+        data=DATA,
     ),
     text=describe,
     modules=_modules,

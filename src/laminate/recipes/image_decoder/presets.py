@@ -4,8 +4,9 @@ import difflib
 from collections.abc import Callable
 from dataclasses import replace
 
+from laminate.data.sources.embedded import PHOTOGRAPHS
 from laminate.recipes.augment import ResizeCropConfig
-from laminate.recipes.embedded import AUGMENT, DECODER_NAME, GLOBAL_BATCH_SIZE
+from laminate.recipes.embedded import AUGMENT, CROPS, DECODER_NAME, GLOBAL_BATCH_SIZE, PHOTOGRAPHS_DECODER
 from laminate.recipes.image_decoder.recipe import Adversary, DecoderRecipe, Noise, Perceptual
 from laminate.recipes.network import PRETRAINED_TEACHERS, VitConfig
 from laminate.recipes.sizes import SIZES
@@ -46,6 +47,11 @@ def embedded_decoder() -> DecoderRecipe:
         optimizer=Optimizer(kind="muon", betas=(0.9, 0.95), weight_decay=0.0, clip_norm=1.0, ema_decay=0.97),
         global_batch_size=GLOBAL_BATCH_SIZE,
     )
+
+
+def photographs_decoder() -> DecoderRecipe:
+    """The 16 tokens of `photographs_vae` to patches of 16 pixels."""
+    return replace(embedded_decoder(), name=PHOTOGRAPHS_DECODER, augment=CROPS)
 
 
 PUBLISHED_LENGTH = Schedule(
@@ -113,4 +119,8 @@ def _rae(name: str, dim: int, depth: int, heads: int, hidden: int) -> DecoderRec
     )
 
 
-PRESETS: dict[str, Callable[[], DecoderRecipe]] = {DECODER_NAME: embedded_decoder}
+PRESETS: dict[str, Callable[[], DecoderRecipe]] = {
+    DECODER_NAME: embedded_decoder,
+    PHOTOGRAPHS_DECODER: photographs_decoder,
+}
+DATA = {PHOTOGRAPHS_DECODER: PHOTOGRAPHS}
