@@ -12,15 +12,26 @@ from laminate.cli.command import training_command
 from laminate.cli.encode_flags import EncodeFlags
 from laminate.cli.sample_flags import SampleFlags
 from laminate.data.options import AS_IT_SAYS, SourceOptions
+from laminate.data.sources.embedded import DEFAULT, PHOTOGRAPHS
 from laminate.recipes.families import to_json
 from laminate.recipes.flags import RunFlags
 from laminate.recipes.flatdino.family import VAE
+from laminate.recipes.flatdino.presets import photographs_vae
 from laminate.recipes.generator.family import GENERATOR
 from laminate.recipes.image_decoder.family import IMAGE_DECODER
-from laminate.runs.data_place import FILE, find_data, note_data, with_data
+from laminate.runs.data_place import FILE, DataPlace, find_data, note_data, with_data
 from laminate.runs.load_decoder import find_decoder
 from laminate.runs.load_tokenizer import load_tokenizer
-from tests.experiments.jobs import RECIPES, TINY, Job, experiment, one_line, write_photos, write_tokenizer
+from tests.experiments.jobs import (
+    RECIPES,
+    TINY,
+    TINY_DIT,
+    Job,
+    experiment,
+    one_line,
+    write_photos,
+    write_tokenizer,
+)
 
 SCRIPTS = {"vae.py": VAE, "decoder.py": IMAGE_DECODER, "generator.py": GENERATOR}
 SHORT = ("--mesh", "1", "--log-every", "3", "--data-workers", "1")
@@ -163,19 +174,23 @@ def test_where_nothing_says_what_a_tokenizer_of_other_data_was_trained_on_the_da
 ):
     loaded = load_tokenizer(write_tokenizer(here / "saved"))
     flags = RunFlags()
-    assert with_data(flags, loaded)[0].data == with_data(flags, None)[0].data == "embedded"
+    assert with_data(flags, TINY_DIT, loaded)[0].data == with_data(flags, TINY, None)[0].data == DEFAULT
+    of_photographs = dataclasses.replace(loaded, recipe=photographs_vae())
+    assert with_data(flags, TINY_DIT, of_photographs)[0].data == PHOTOGRAPHS
     elsewhere = dataclasses.replace(loaded, data_label="pets-012345")
     with pytest.raises(
         ValueError, match=r"was trained on pets-012345, and no data\.json beside it says where that is: g"
     ):
-        with_data(flags, elsewhere)
+        with_data(flags, TINY_DIT, elsewhere)
     given = RunFlags(data=str(photos))
-    assert with_data(given, elsewhere) == (given, None)
+    assert with_data(given, TINY_DIT, elsewhere) == (given, None)
 
 
 def test_latents_are_made_of_what_their_tokenizer_was_trained_on(photos, here, capsys):
     write_tokenizer(here / "runs" / "mine" / "tokenizer")
-    note_data(load_path(here / "runs" / "mine"), str(photos), AS_IT_SAYS, "0123456789")
+    note_data(
+        load_path(here / "runs" / "mine"), DataPlace(str(photos), AS_IT_SAYS, "0123456789", "photos-012345")
+    )
     flags = EncodeFlags(out=here / "latents", what="latents", tokenizer="runs/mine", mesh="1", data_workers=1)
     experiment("encode").main(flags)
     said = capsys.readouterr().err
@@ -188,13 +203,14 @@ def test_data_are_noted_from_the_root_with_how_they_are_read(here):
         ("mine", str(here / "mine")),
         ("shards/x-{0..3}.tar", str(here / "shards/x-{0..3}.tar")),
         ("tfds:cats@/data", "tfds:cats@/data"),
-        ("embedded", "embedded"),
+        ("embedded:emoji", "embedded:emoji"),
     ):
         run = here / "runs" / "a"
         run.mkdir(parents=True, exist_ok=True)
-        note_data(load_path(run), source, reading, "0123456789")
+        note_data(load_path(run), DataPlace(source, reading, "0123456789", "a-012345"))
         found = find_data("runs/a")
         assert (found.source, found.reading, found.fingerprint) == (noted, reading, "0123456789")
+        assert found.label == "a-012345"
         assert find_data("runs/a/checkpoints/3") == find_data("runs/a")
     (run / FILE).write_text('{"source": "x", "reading": {"evil": 1}, "fingerprint": "y"}')
     with pytest.raises(ValueError, match="reading has a field 'evil'"):

@@ -11,7 +11,7 @@ from laminate.recipes.__main__ import main
 from laminate.recipes.families import find_family, other_families, to_json
 from laminate.recipes.flatdino.family import FSQ, VAE
 from laminate.recipes.flatdino.flags import FlatDinoFlags
-from laminate.recipes.flatdino.presets import photographs_vae
+from laminate.recipes.flatdino.presets import embedded_vae, photographs_vae
 from laminate.recipes.network import patch_teacher
 from laminate.recipes.resolve import resolve_recipe, run_folder
 
@@ -22,8 +22,8 @@ def resolve(*argv):
 
 
 def test_without_flags_the_embedded_recipe_is_trained():
-    assert resolve() == photographs_vae()
-    assert run_folder(FlatDinoFlags(), photographs_vae()) == "runs/embedded-16-128"
+    assert resolve() == embedded_vae()
+    assert run_folder(FlatDinoFlags(), embedded_vae()) == "runs/embedded-vae"
 
 
 def test_a_flag_that_changes_the_recipe_changes_the_resolved_recipe():
@@ -128,7 +128,7 @@ def test_explain_can_write_the_recipe_itself(monkeypatch, capsys):
 
 def test_list_names_every_option_and_fixed_name(monkeypatch, capsys):
     text = explain(monkeypatch, capsys, "list")
-    for part in ("-[M]klN", "-nd", "embedded-16-128", "embedded-32-L88888888", "150 epochs"):
+    for part in ("-[M]klN", "-nd", "embedded-vae", "embedded-fsq", "150 epochs"):
         assert part in text
 
 

@@ -14,12 +14,13 @@ from laminate.recipes.__main__ import main as explain_or_list
 from laminate.recipes.checks import folder_name
 from laminate.recipes.families import families, find_family, from_json, to_json, to_tree
 from laminate.recipes.flatdino.family import VAE
-from laminate.recipes.flatdino.presets import photographs_vae
+from laminate.recipes.flatdino.presets import embedded_vae, photographs_vae
 from laminate.recipes.generator.family import GENERATOR
 from laminate.recipes.generator.presets import photographs_dit
 from laminate.recipes.image_decoder.family import IMAGE_DECODER
 from laminate.recipes.image_decoder.presets import photographs_decoder
 from laminate.recipes.latent import TokenizerId
+from laminate.recipes.network import patch_teacher
 from laminate.recipes.overrides import fields_of, override, require_kept, with_name
 from laminate.recipes.resolve import require_asked
 
@@ -227,7 +228,8 @@ def test_what_data_or_a_tokenizer_decided_otherwise_is_refused():
 
 
 def resolved(*arguments):
-    return training_command(None, VAE, arguments=list(arguments))[1]
+    named = () if "--experiment" in arguments else ("--experiment", "embedded-16-128")
+    return training_command(None, VAE, arguments=[*named, *arguments])[1]
 
 
 def test_the_most_wanted_fields_have_flags_of_their_own():
@@ -238,6 +240,12 @@ def test_the_most_wanted_fields_have_flags_of_their_own():
     assert (recipe.augment.image_size, recipe.teacher.image_size, recipe.teacher.patch_size) == (32, 32, 16)
     assert recipe.name == "embedded-16-128+lr=0.005+image_size=32+tokens=5"
     assert resolved("--global-batch-size", "48") == resolved("--batch-size", "48")
+
+
+def test_at_another_size_pixels_take_the_place_of_a_network_that_knows_but_its_own():
+    recipe = training_command(None, VAE, arguments=["--image-size", "128"])[1]
+    assert recipe.teacher == patch_teacher(128, 16) and recipe.augment.image_size == 128
+    assert training_command(None, VAE, arguments=["--image-size", "64"])[1] == embedded_vae()
 
 
 @pytest.mark.parametrize(

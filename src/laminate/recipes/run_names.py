@@ -29,7 +29,7 @@ def is_label(text: object) -> bool:
 
 
 def _name_of(source: str) -> str:
-    kind, _, rest = source.partition(":")
+    kind, _, rest = in_full(source).partition(":")
     if kind in ("embedded", "tfds"):
         name = rest.partition("@")[0]
     else:

@@ -44,19 +44,22 @@ class DataPlace:
     reading: SourceOptions
     fingerprint: str
     label: str
-    run: str
+    """Their name and a short hash of them (`run_names.data_label`)."""
+    run: str = ""
+    """Where that is noted."""
 
 
-def note_data(folder: epath.Path, source: str, reading: SourceOptions, fingerprint: str, label: str) -> None:
-    """Write into a run folder which data it is trained on, and what they are called (`run_names.data_label`)."""
+def note_data(folder: epath.Path, read: DataPlace) -> None:
+    """Write into a run folder which data it is trained on."""
+    source = read.source
     named = source.startswith(("embedded:", "tfds:")) or "://" in source
     place = source if named else os.path.abspath(os.path.expanduser(source))
     changed = {
         field.name: value
-        for field in dataclasses.fields(reading)
-        if (value := getattr(reading, field.name)) != field.default
+        for field in dataclasses.fields(read.reading)
+        if (value := getattr(read.reading, field.name)) != field.default
     }
-    noted = {"source": place, "reading": changed, "fingerprint": fingerprint, "label": label}
+    noted = {"source": place, "reading": changed, "fingerprint": read.fingerprint, "label": read.label}
     text = json.dumps(noted, indent=2) + "\n"
     if not (folder / FILE).exists() or (folder / FILE).read_text() != text:
         write_atomically(folder / FILE, text)

@@ -78,13 +78,10 @@ class Run:
     start: Start | None
     data: DataPlace | None
     """Where the data were found, if no flag named them."""
+    data_label: str
+    """The name and a short hash of the data; nothing for the usual ones of what saw the images first."""
     tokenizer: LoadedTokenizer | None
     """The one whose latents the recipe reads."""
-
-    @property
-    def data_label(self) -> str:
-        """The name and a short hash of the data; nothing for the usual ones of the recipe."""
-        return _label(self.flags, self.recipe, self.training, self.tokenizer)
 
     @property
     def dtype(self) -> jnp.dtype:
@@ -168,8 +165,12 @@ def setup(
     start(find_place(flags.coordinator, flags.hosts, flags.host, required=flags.distributed))
     require_same("training", facts(flags, recipe))
     flags, found_data = with_data(flags, recipe, tokenizer)
-    opened = open_splits(flags.data or DEFAULT, options=flags.reading)
+    source = flags.data or DEFAULT
+    opened = open_splits(source, options=flags.reading)
     training, validation = opened["train"], opened["validation"]
+    usual = usual_data(recipe if tokenizer is None else tokenizer.recipe)
+    fingerprint = training.manifest.fingerprint
+    read = DataPlace(source, flags.reading, fingerprint, data_label(source, fingerprint, usual=usual))
     fingerprints = {split.manifest.split: split.manifest.fingerprint for split in (training, validation)}
     require_same("data", {"data": fingerprints})
     recipe = modules.accept(recipe, training, tokenizer=tokenizer)
@@ -191,14 +192,14 @@ def setup(
     found = beside(recipe)
     loader = _loader(flags, recipe, training, HostShare(*parts_of_host(mesh)))
     described = {**to_tree(recipe), RUN: _described(flags, training)}
-    folder = RunFolder(_folder(flags, recipe, training, tokenizer), primary=is_first())
+    folder = RunFolder(_folder(flags, recipe, read, tokenizer), primary=is_first())
     checkpoints = _checkpoints(flags, counts, folder, described)
     origin = _origin(flags, counts, loader, checkpoints)
     begin = _start(flags, recipe, checkpoints)
     barrier("everything fits")
     folder.open(described, fresh=flags.fresh, differences=_differences)
     require_shared(folder)
-    _note(folder, flags, recipe, training, tokenizer)
+    _note(folder, read, tokenizer)
     return Run(
         flags=flags,
         family=family,
@@ -219,44 +220,29 @@ def setup(
         origin=origin,
         start=begin,
         data=found_data,
+        data_label=read.label,
         tokenizer=tokenizer,
     )
 
 
-def _label(flags: RunFlags, recipe: Recipe, training: Records, tokenizer: LoadedTokenizer | None) -> str:
-    """The name and a short hash of the data; nothing for the usual ones of what saw the images first."""
-    usual = usual_data(recipe if tokenizer is None else tokenizer.recipe)
-    return data_label(flags.data or DEFAULT, training.manifest.fingerprint, usual=usual)
-
-
-def _note(
-    folder: RunFolder,
-    flags: RunFlags,
-    recipe: Recipe,
-    training: Records,
-    tokenizer: LoadedTokenizer | None,
-) -> None:
+def _note(folder: RunFolder, noted: DataPlace, tokenizer: LoadedTokenizer | None) -> None:
     """Write into the folder where what it is made of lies."""
-    if not is_first():
-        return
-    label = _label(flags, recipe, training, tokenizer)
-    note_data(folder.path, flags.data or DEFAULT, flags.reading, training.manifest.fingerprint, label)
-    if tokenizer is not None:
-        note_tokenizer(folder.path, tokenizer)
+    if is_first():
+        note_data(folder.path, noted)
+        if tokenizer is not None:
+            note_tokenizer(folder.path, tokenizer)
 
 
-def _folder(flags: RunFlags, recipe: Any, training: Records, tokenizer: LoadedTokenizer | None) -> str:
+def _folder(flags: RunFlags, recipe: Any, read: DataPlace, tokenizer: LoadedTokenizer | None) -> str:
     """The folder of the run: one named for its data and tokenizer, unless a run of these very ones has the name of the
     recipe alone, as earlier versions named all."""
-    fingerprint = training.manifest.fingerprint
-    label = _label(flags, recipe, training, tokenizer)
-    named = run_folder(flags, recipe, label, "" if tokenizer is None else tokenizer.recipe.name)
+    named = run_folder(flags, recipe, read.label, "" if tokenizer is None else tokenizer.recipe.name)
     before = RunFolder(run_folder(flags, recipe), primary=False)
     if os.fspath(before.path) != named and before.recipe_path.exists():
         tree = before.read_recipe()
-        noted, read = (tree[key] if isinstance(tree.get(key), dict) else {} for key in (RUN, "tokenizer"))
+        noted, tokens = (tree[key] if isinstance(tree.get(key), dict) else {} for key in (RUN, "tokenizer"))
         wanted = None if tokenizer is None else tokenizer.identity.sha256
-        if (noted.get("data"), read.get("sha256")) == (fingerprint, wanted):
+        if (noted.get("data"), tokens.get("sha256")) == (read.fingerprint, wanted):
             return os.fspath(before.path)
     return named
 

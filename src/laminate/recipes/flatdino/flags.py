@@ -3,9 +3,16 @@
 from dataclasses import dataclass, replace
 
 from laminate.data.prepared import array_facts
+from laminate.recipes.embedded import PIXELS
 from laminate.recipes.flags import RunFlags, positive
 from laminate.recipes.flatdino.recipe import FlatDinoRecipe, Variant, as_variant
-from laminate.recipes.network import StoredDtype, TeacherConfig, find_teacher, patch_teacher
+from laminate.recipes.network import (
+    MASKED_AUTOENCODER,
+    StoredDtype,
+    TeacherConfig,
+    find_teacher,
+    patch_teacher,
+)
 from laminate.recipes.stored import stored_teacher
 
 
@@ -72,8 +79,11 @@ def with_teacher(recipe: FlatDinoRecipe, teacher: TeacherConfig) -> FlatDinoReci
 
 
 def at_image_size(recipe: FlatDinoRecipe, side: int) -> FlatDinoRecipe:
-    """`recipe` for crops of another side; a teacher of patches sees them whole, others resize them."""
+    """`recipe` for crops of another side. A teacher of patches sees them whole, published ones resize them; one that
+    was trained here knows but its own size, and pixels take its place (patches of 16)."""
     teacher = recipe.teacher
     if teacher.name == "patches":
         return with_teacher(recipe, patch_teacher(side, teacher.patch_size))
+    if teacher.family == MASKED_AUTOENCODER and side != teacher.image_size:
+        return with_teacher(recipe, patch_teacher(side, PIXELS.patch_size))
     return replace(recipe, augment=replace(recipe.augment, image_size=side))

@@ -10,6 +10,7 @@ from laminate.recipes.embedded import (
     CROPS,
     FSQ_NAME,
     GLOBAL_BATCH_SIZE,
+    IMAGE_SIZE,
     LATENT,
     PHOTOGRAPHS_FSQ,
     PHOTOGRAPHS_VAE,
@@ -22,7 +23,7 @@ from laminate.recipes.flatdino.grammar import EPOCHS
 from laminate.recipes.flatdino.photos import PHOTOS
 from laminate.recipes.flatdino.recipe import FlatDinoRecipe
 from laminate.recipes.latent import LatentSpec
-from laminate.recipes.network import PRETRAINED_TEACHERS, VitConfig
+from laminate.recipes.network import PRETRAINED_TEACHERS, VitConfig, patch_teacher
 from laminate.recipes.sizes import SIZES
 from laminate.recipes.training import Optimizer, Schedule
 
@@ -53,8 +54,14 @@ def embedded_vae() -> FlatDinoRecipe:
 
 
 def embedded_fsq() -> FlatDinoRecipe:
-    """64 patches of 192 numbers to 16 tokens of 64 codes, each one of 8 values: 3072 bits for an image."""
-    return replace(embedded_vae(), name=FSQ_NAME, bottleneck=FsqBottleneck(levels=(8,) * 10))
+    """64 patches of 192 pixel values to 32 tokens of 10 codes, each one of 8 values: 960 bits for an image."""
+    return replace(
+        embedded_vae(),
+        name=FSQ_NAME,
+        teacher=patch_teacher(IMAGE_SIZE, 8),
+        tokens=32,
+        bottleneck=FsqBottleneck(levels=(8,) * 10),
+    )
 
 
 def photographs_vae() -> FlatDinoRecipe:

@@ -18,13 +18,28 @@ DECODER_SCHEDULE = Schedule(
 
 
 def embedded_decoder() -> DecoderRecipe:
-    """The 16 tokens of `embedded_vae` to patches of 16 pixels; nothing in it needs weights.
+    """The 16 tokens of `embedded_vae` to overlapping windows of 16 pixels on patches of 8; nothing needs weights.
+
+    It learns from noisy latents, so that those of a generator become clean images too.
+    """
+    return replace(
+        photographs_decoder(),
+        name=DECODER_NAME,
+        patch_size=8,
+        overlap=4,
+        noise=Noise("uniform", 0.6),
+        augment=AUGMENT,
+    )
+
+
+def photographs_decoder() -> DecoderRecipe:
+    """The 16 tokens of `photographs_vae` to patches of 16 pixels; nothing in it needs weights.
 
     Latents of six times fewer numbers say where the coarse half of the frequencies lies, and of the finer half only
     how strong it is: the perceptual term asks for that, and the adversary that it looks like the detail of photographs.
     """
     return DecoderRecipe(
-        name=DECODER_NAME,
+        name=PHOTOGRAPHS_DECODER,
         network=VitConfig(dim=128, depth=2, heads=4, hidden=256, positions="learned", table_std=0.5),
         patch_size=16,
         schedule=DECODER_SCHEDULE,
@@ -43,15 +58,10 @@ def embedded_decoder() -> DecoderRecipe:
             peak=1e-2,
             optimizer=Optimizer(kind="muon", betas=(0.5, 0.95), weight_decay=0.0, clip_norm=10.0),
         ),
-        augment=AUGMENT,
+        augment=CROPS,
         optimizer=Optimizer(kind="muon", betas=(0.9, 0.95), weight_decay=0.0, clip_norm=1.0, ema_decay=0.97),
         global_batch_size=GLOBAL_BATCH_SIZE,
     )
-
-
-def photographs_decoder() -> DecoderRecipe:
-    """The 16 tokens of `photographs_vae` to patches of 16 pixels."""
-    return replace(embedded_decoder(), name=PHOTOGRAPHS_DECODER, augment=CROPS)
 
 
 PUBLISHED_LENGTH = Schedule(
