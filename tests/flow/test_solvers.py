@@ -1,7 +1,7 @@
 """Samplers on a flow that is known exactly: order, compilation, broken states."""
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import jax
@@ -79,24 +79,30 @@ def test_a_grid_may_stop_short():
     np.testing.assert_allclose(reached, gaussian.at(NOISE, 0.5), atol=1e-4)
 
 
-def test_heun_never_asks_for_the_velocity_where_no_noise_is_left():
-    """Its last step into the data is Euler's; one that stops before is Heun's own."""
+@pytest.mark.parametrize("name", ["heun", "rk4"])
+def test_the_velocity_is_never_asked_for_where_no_noise_is_left(name):
+    """The last step into the data is of another tableau; one that stops before is the method's own."""
+    method = METHODS[name]
+    own = replace(method, into_data=None)
     asked = lambda x, t: jnp.where(t >= 1.0, jnp.nan, 1.0) * gaussian.velocity(x, t)
     grid = time_grid(6, time_shift=3.0)
-    reached = solve(asked, NOISE, grid, HEUN)
-    assert int(reached.broken_at) == -1 and int(solve(asked, NOISE, grid, HEUN2).broken_at) == 5
-    before, t = NOISE, np.asarray(grid.times)[:7]
+    reached = solve(asked, NOISE, grid, method)
+    assert int(reached.broken_at) == -1 and int(solve(asked, NOISE, grid, own).broken_at) == 5
+    before, t = NOISE, grid.times[:7]
     for start, end in itertools.pairwise(t[:-1]):
-        first = gaussian.velocity(before, start)
-        second = gaussian.velocity(before + (end - start) * first, end)
-        before = before + (end - start) * (first + second) / 2
-    wanted = before + (t[6] - t[5]) * gaussian.velocity(before, t[5])
+        before, _ = own.step(gaussian.velocity, before, start, end, ())
+    wanted, _ = method.into_data.step(gaussian.velocity, before, t[5], t[6], ())
     np.testing.assert_allclose(reached.state, wanted, atol=1e-5)
     short = time_grid(6, last=0.9)
     np.testing.assert_array_equal(
-        solve(gaussian.velocity, NOISE, short, HEUN).state,
-        solve(gaussian.velocity, NOISE, short, HEUN2).state,
+        solve(gaussian.velocity, NOISE, short, method).state,
+        solve(gaussian.velocity, NOISE, short, own).state,
     )
+
+
+def test_a_last_step_of_more_stages_is_refused():
+    with pytest.raises(ValueError, match="3 stages, and the others 2"):
+        replace(HEUN, into_data=HEUN3)
 
 
 def test_heun_is_exact_beside_a_prediction_of_data_that_is_never_divided_by_its_floor():

@@ -42,6 +42,10 @@ from laminate.flow.solver import Solution as Solution
 from laminate.flow.solver import Solver as Solver
 from laminate.flow.solver import SolverState as SolverState
 from laminate.flow.solver import solve as solve
+from laminate.flow.sphere import EulerProject as EulerProject
+from laminate.flow.sphere import ExpMap as ExpMap
+from laminate.flow.sphere import Sphere as Sphere
+from laminate.flow.sphere import expected_norm as expected_norm
 from laminate.flow.times import dimension_shift as dimension_shift
 from laminate.flow.times import draw_time as draw_time
 from laminate.flow.times import logit_normal as logit_normal
