@@ -223,6 +223,13 @@ CASES = {
         (2, 16, 16, 3),
         lambda module, x, key: module(x[0], x[1], key=key),
     ),
+    "Lpips with AlexNet": Case(
+        lambda key: Lpips((3, 4, 5, 4, 3), network="alex", key=key),
+        (2, 35, 36, 3),
+        lambda module, x, key: module(
+            x[0] + 1, x[1] + 1, key=key
+        ),  # bright: of dark ones nothing passes a ReLU
+    ),
     "VitDistance": Case(vit_distance, (2, 8, 6, 3), lambda module, x, key: module(x[0], x[1], key=key)),
     "VitTeacher": Case(teacher, (7, 5, 3)),
     "Noisy": Case(lambda key: Noisy(6), (4, 6), lambda module, x, key: module(x, key=key)[0], trained=False),
@@ -390,5 +397,5 @@ def test_the_input_decides_the_dtype_of_all_but_latents(name: str) -> None:
     )
     # Latents, logits, losses and decoded images are float32.
     wide = {"Gaussian", "Fsq", "Normalization", "FlatDino", "Noisy", "PatchGan", "DinoDiscriminator"}
-    wide |= {"Lpips", "VitDistance", "RaeDecoder", "RegisterDecoder"}
+    wide |= {"Lpips", "Lpips with AlexNet", "VitDistance", "RaeDecoder", "RegisterDecoder"}
     assert shape.dtype == (jnp.float32 if name in wide else jnp.bfloat16)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from laminate.losses.filters import gaussian_blur, mirrored
-from laminate.losses.structural import ssim, ssim_loss
+from laminate.losses.filters import gaussian_blur, mirrored, uniform_blur
+from laminate.losses.structural import CROPPED, UNIFORM, ms_ssim, ssim, ssim_loss
 from tests.oracles.arrays import normal
 
 X, Y = (jax.nn.sigmoid(normal(seed, 12, 17, 3)) for seed in (0, 1))
@@ -96,3 +96,34 @@ def test_only_pixels_of_the_mask_count_and_none_at_all_is_alike() -> None:
     np.testing.assert_allclose(halves / 17, SSIM(X, Y), atol=1e-6)
     # What lies beyond the reach of the window, outside the mask, changes nothing.
     np.testing.assert_allclose(masked(X.at[:, 13:].set(9.0), Y, left), masked(X, Y, left), atol=1e-6)
+
+
+def test_a_convention_without_the_border_is_the_mean_of_the_map_inside() -> None:
+    """Of scikit-image's kind: the border, where the window reaches beyond the image, does not count."""
+    blank = jnp.zeros((17, 17, 3))
+    x, y = (blank.at[:12].set(image) for image in (X, Y))
+    inside = jnp.zeros((17, 17), bool).at[5:12, 5:12].set(True)
+    run = jax.jit(lambda x, y: (ssim(x, y, convention=CROPPED), ssim(x, y, mask=inside)))
+    np.testing.assert_allclose(*run(x, y), atol=1e-6)
+    np.testing.assert_allclose(ssim(X, X, convention=UNIFORM), 1, atol=1e-6)
+    with pytest.raises(ValueError, match="more than 10, got 9x17"):
+        ssim(X[:9], Y[:9], convention=CROPPED)
+
+
+def test_one_scale_is_the_similarity_itself_and_all_of_equal_images_are_one() -> None:
+    np.testing.assert_allclose(ms_ssim(X, Y, betas=(1.0,)), jnp.maximum(SSIM(X, Y), 0.0), atol=1e-6)
+    large = jax.nn.sigmoid(normal(3, 24, 26, 2))
+    np.testing.assert_allclose(ms_ssim(large, large, betas=(0.3, 0.7)), 1, atol=1e-5)
+    blurred = gaussian_blur(large, sigma=2.0)
+    # Detail that is gone is missed less where it was averaged away first.
+    assert ms_ssim(blurred, large, betas=(0.0, 1.0)) > ms_ssim(blurred, large, betas=(1.0,))
+    with pytest.raises(ValueError, match="5 scales need sides of at least 88 pixels, got 24x26"):
+        ms_ssim(large, large)
+
+
+def test_a_uniform_window_is_the_mean_of_its_pixels() -> None:
+    ours = uniform_blur(X, size=3)
+    by_hand = np.mean([np.asarray(X)[4 + i, 6 + j] for i in (-1, 0, 1) for j in (-1, 0, 1)], axis=0)
+    np.testing.assert_allclose(ours[4, 6], by_hand, rtol=1e-5)
+    with pytest.raises(ValueError, match="an odd size, got size=4"):
+        uniform_blur(X, size=4)

@@ -22,7 +22,7 @@ def test_equal_images_have_no_distance_and_the_order_does_not_matter():
 
 def test_the_gradient_is_finite_where_all_features_of_a_pixel_are_off():
     off = eqx.tree_at(
-        lambda m: [c.bias for stage in m.vgg.stages for c in stage],
+        lambda m: [c.bias for stage in m.network.stages for c in stage],
         LPIPS,
         replace_fn=lambda bias: -jnp.abs(bias) - 9,
     )

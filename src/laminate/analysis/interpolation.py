@@ -22,28 +22,58 @@ def interpolate(
     steps: int,
     way: Way,
 ) -> Float[np.ndarray, "{steps} latents latent_dim"]:
-    """`steps` latents from `first` to `second`, both included.
+    """`steps` latents from `first` to `second`, both included, each `between` them.
 
-    `spherical` turns the direction of each token evenly and moves its length linearly; directions that are (almost)
-    equal or opposite go straight. Raises ValueError for fewer than two steps.
+    Raises ValueError for fewer than two steps.
     """
     if steps < 2:
         raise ValueError(f"A way from one latent to another has at least 2 steps, got {steps}.")
-    place = np.linspace(0.0, 1.0, steps)[:, None, None]
-    a, b = first.astype(np.float64)[None], second.astype(np.float64)[None]
-    straight = (1.0 - place) * a + place * b
+    return between(first, second, np.linspace(0.0, 1.0, steps), way).astype(np.float32)
+
+
+def between(
+    first: Float[np.ndarray, "*pairs latents latent_dim"],
+    second: Float[np.ndarray, "*pairs latents latent_dim"],
+    places: Float[np.ndarray, " places"],
+    way: Way,
+    *,
+    eps: float = 1e-6,
+) -> Float[np.ndarray, "*pairs {len(places)} latents latent_dim"]:
+    """Latents at `places` from 0 (`first`) to 1 (`second`), in float64 (FlatDINO).
+
+    `spherical` turns the direction of each token evenly and moves its length linearly. Cosines are kept `eps` away from
+    one and minus one, and lengths and sines above it, so that equal tokens stay, a token of length zero has no
+    direction, and opposite ones go through zero.
+    """
+    a, b = (x.astype(np.float64)[..., None, :, :] for x in (first, second))
+    t = places.astype(np.float64)[:, None, None]
     if way == "linear":
-        return straight.astype(np.float32)
-    length = [np.linalg.norm(x, axis=-1, keepdims=True) for x in (a, b)]
-    unit = [x / np.maximum(n, 1e-6) for x, n in zip((a, b), length, strict=True)]
-    cosine = np.clip(np.sum(unit[0] * unit[1], axis=-1, keepdims=True), -1.0, 1.0)
-    angle = np.arccos(cosine)
+        return (1.0 - t) * a + t * b
+    length, other = (np.linalg.norm(x, axis=-1, keepdims=True) for x in (a, b))
+    u, v = a / np.maximum(length, eps), b / np.maximum(other, eps)
+    angle = np.arccos(np.clip(np.sum(u * v, axis=-1, keepdims=True), -1.0 + eps, 1.0 - eps))
+    sine = np.maximum(np.sin(angle), eps)
+    turned = (np.sin((1.0 - t) * angle) * u + np.sin(t * angle) * v) / sine
+    return turned * ((1.0 - t) * length + t * other)
+
+
+def flat_slerp(
+    first: Float[np.ndarray, "*pairs latents latent_dim"],
+    second: Float[np.ndarray, "*pairs latents latent_dim"],
+    places: Float[np.ndarray, " places"],
+) -> Float[np.ndarray, "*pairs {len(places)} latents latent_dim"]:
+    """Latents at `places` on the arc between two latents as single vectors, in float64 (iFID).
+
+    `(sin((1 - t) h) a + sin(t h) b) / sin h` of the vectors as they are, with `h` the angle between them; straight
+    where they have (almost) one direction, or opposite ones.
+    """
+    a, b = (x.astype(np.float64)[..., None, :, :] for x in (first, second))
+    t = places.astype(np.float64)[:, None, None]
+    p, q = (x / (np.sqrt(np.square(x).sum(axis=(-2, -1), keepdims=True)) + 1e-7) for x in (a, b))
+    angle = np.arccos(np.clip((p * q).sum(axis=(-2, -1), keepdims=True), -1.0, 1.0))
     sine = np.sin(angle)
-    turning = sine > 1e-4
-    safe = np.where(turning, sine, 1.0)
-    turned = np.sin((1.0 - place) * angle) / safe * unit[0] + np.sin(place * angle) / safe * unit[1]
-    turned = turned * ((1.0 - place) * length[0] + place * length[1])
-    return np.where(turning, turned, straight).astype(np.float32)
+    arc = (np.sin((1.0 - t) * angle) * a + np.sin(t * angle) * b) / (sine + 1e-7)
+    return np.where(sine < 1e-6, (1.0 - t) * a + t * b, arc)
 
 
 def back_and_forth(frames: int) -> list[int]:

@@ -1,7 +1,12 @@
 """Distances between all features of two sets."""
 
+from collections.abc import Iterator
+
 import numpy as np
 from jaxtyping import Float
+
+ROWS = 4096
+"""Features whose distances to all others are held at once."""
 
 
 def squared_distances(
@@ -13,3 +18,8 @@ def squared_distances(
     x, y = x - centre, y - centre
     lengths = np.square(x).sum(axis=1)[:, None] + np.square(y).sum(axis=1)[None, :]
     return np.maximum(lengths - 2.0 * (x @ y.T), 0.0)
+
+
+def parts(features: Float[np.ndarray, "features dim"]) -> Iterator[Float[np.ndarray, "_ dim"]]:
+    """In rows, so that the distances between all features are never held at once."""
+    return (features[start : start + ROWS] for start in range(0, len(features), ROWS))

@@ -1,5 +1,7 @@
 """The Fréchet distance of two sets of features, from moments gathered in float64."""
 
+from typing import NamedTuple
+
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -64,6 +66,29 @@ class FeatureMoments:
         if other._count:
             self._combine(other._count, other._mean, other._scatter)
 
+    @classmethod
+    def known(
+        cls, mean: Float[np.ndarray, " dim"], covariance: Float[np.ndarray, "dim dim"], count: int = 2
+    ) -> "FeatureMoments":
+        """Moments that a file holds, as if of `count` features.
+
+        Raises ValueError for a covariance of another width, not symmetric to rounding, or with a number that is not
+        finite.
+        """
+        made = cls(len(mean))
+        if covariance.shape != (len(mean), len(mean)):
+            raise ValueError(
+                f"FeatureMoments: a mean of {len(mean)} numbers and a covariance of shape {covariance.shape}."
+            )
+        wide = covariance.astype(np.float64)
+        if not (np.isfinite(wide).all() and np.isfinite(mean).all()):
+            raise ValueError("FeatureMoments: the moments hold a NaN or an infinity.")
+        if np.abs(wide - wide.T).max(initial=0.0) > 1e-6 * np.abs(wide).max(initial=0.0):
+            raise ValueError("FeatureMoments: the covariance is not symmetric.")
+        made._count, made._mean = count, mean.astype(np.float64)
+        made._scatter = (wide + wide.T) / 2.0 * (count - 1)
+        return made
+
     def _combine(self, count: int, mean: np.ndarray, scatter: np.ndarray) -> None:
         total = self._count + count
         difference = mean - self._mean
@@ -77,6 +102,63 @@ class FeatureMoments:
             raise ValueError(
                 f"FeatureMoments: {self._count} features have been seen and {features} are needed; call update first."
             )
+
+
+class FrechetCheck(NamedTuple):
+    """A Fréchet distance by eigenvalues, and what says whether its covariances were fit for it.
+
+    `M = C1^(1/2) C2 C1^(1/2)` of two covariances has no negative eigenvalues; of rounded files it may. Those are taken
+    as zero: `clipped_mass` is the sum of what was cut off, `clipped_root_mass` that of the roots of it, the imaginary
+    part that the trace of the root would have. Ranks are the eigenvalues of the covariances above rounding.
+    """
+
+    distance: float
+    clipped_mass: float
+    clipped_root_mass: float
+    rank: int
+    other_rank: int
+
+
+def frechet_check(
+    mean: Float[np.ndarray, " dim"],
+    covariance: Float[np.ndarray, "dim dim"],
+    other_mean: Float[np.ndarray, " dim"],
+    other_covariance: Float[np.ndarray, "dim dim"],
+) -> FrechetCheck:
+    """`frechet_distance` from the eigenvalues of `M`, whose root is that of the first covariance.
+
+    Traces are those of the covariances as given. Of singular covariances it has half the digits of `frechet_distance`.
+    """
+    half = _factor(covariance)
+    # F^T C2 F has the eigenvalues of C1^(1/2) C2 C1^(1/2), which is this one in other axes.
+    product = half.T @ other_covariance.astype(np.float64) @ half
+    values = np.linalg.eigvalsh((product + product.T) / 2.0)
+    below = np.maximum(-values, 0.0)
+    root = np.sqrt(np.maximum(values, 0.0)).sum()
+    apart = np.square(mean.astype(np.float64) - other_mean).sum()
+    distance = apart + np.trace(covariance) + np.trace(other_covariance) - 2.0 * root
+    ranks = (int(np.linalg.matrix_rank(c, hermitian=True)) for c in (covariance, other_covariance))
+    return FrechetCheck(float(distance), float(below.sum()), float(np.sqrt(below).sum()), *ranks)
+
+
+def fid_of_few(features: Float[np.ndarray, "images dim"], others: Float[np.ndarray, "others dim"]) -> float:
+    """The Fréchet distance of two sets that are held whole.
+
+    The centred features are factors of their covariances, so that of fewer features than dimensions no matrix of
+    `dim x dim` is ever made, and singular covariances lose no digits.
+
+    Raises ValueError for sets of fewer than two features.
+    """
+    if min(len(features), len(others)) < 2:
+        raise ValueError(f"fid_of_few: both sets need two features, got {len(features)} and {len(others)}.")
+    x, y = features.astype(np.float64), others.astype(np.float64)
+    (a, mean), (b, other_mean) = (
+        ((z - z.mean(axis=0)) / np.sqrt(len(z) - 1), z.mean(axis=0)) for z in (x, y)
+    )
+    # The singular values of a b^T are those of the product of any factors of both covariances.
+    product = a @ b.T if max(len(a), len(b)) <= x.shape[1] else _factor(a.T @ a).T @ _factor(b.T @ b)
+    root = np.linalg.svd(product, compute_uv=False).sum()
+    return float(np.square(mean - other_mean).sum() + np.square(a).sum() + np.square(b).sum() - 2.0 * root)
 
 
 def frechet_distance(

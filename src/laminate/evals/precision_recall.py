@@ -5,9 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from laminate.evals.distances import squared_distances
-
-_ROWS = 4096
+from laminate.evals.distances import parts, squared_distances
 
 
 class PrecisionRecall(NamedTuple):
@@ -31,21 +29,25 @@ def precision_recall(
         raise ValueError(
             f"precision_recall: k={k} must be at least 1 and below the {len(generated)} and {len(real)} features."
         )
-    return PrecisionRecall(float(_near(generated, real, k).mean()), float(_near(real, generated, k).mean()))
+    precise = inside(generated, real, squared_radii(real, k))
+    recalled = inside(real, generated, squared_radii(generated, k))
+    return PrecisionRecall(float(precise.mean()), float(recalled.mean()))
 
 
-def _near(
-    features: Float[np.ndarray, "features dim"], others: Float[np.ndarray, "others dim"], k: int
-) -> Bool[np.ndarray, " features"]:
-    radii = np.concatenate(
-        # The smallest distance is that to itself.
-        [np.partition(squared_distances(part, others), k, axis=1)[:, k] for part in _parts(others)]
-    )
+def squared_radii(features: Float[np.ndarray, "features dim"], k: int) -> Float[np.ndarray, " features"]:
+    """The squared distance of every feature to its `k`-th nearest other one."""
     return np.concatenate(
-        [(squared_distances(part, others) <= radii[None, :]).any(axis=1) for part in _parts(features)]
+        # The smallest distance is that to itself.
+        [np.partition(squared_distances(part, features), k, axis=1)[:, k] for part in parts(features)]
     )
 
 
-def _parts(features: Float[np.ndarray, "features dim"]) -> list[Float[np.ndarray, "_ dim"]]:
-    """In rows, so that the distances between all features are never held at once."""
-    return [features[start : start + _ROWS] for start in range(0, len(features), _ROWS)]
+def inside(
+    features: Float[np.ndarray, "features dim"],
+    others: Float[np.ndarray, "others dim"],
+    radii: Float[np.ndarray, " others"],
+) -> Bool[np.ndarray, " features"]:
+    """Which features lie in a ball of these squared radii around one of the others, or on its surface."""
+    return np.concatenate(
+        [(squared_distances(part, others) <= radii[None, :]).any(axis=1) for part in parts(features)]
+    )

@@ -36,6 +36,16 @@ def gaussian_blur(image: Image, *, sigma: float, radius: int | None = None) -> I
     return along_both(image, _gaussian(height, sigma, reach), _gaussian(width, sigma, reach))
 
 
+def uniform_blur(image: Image, *, size: int) -> Image:
+    """The mean of `size` by `size` pixels around each, in float32; beyond the border the image is mirrored.
+
+    Raises ValueError for an even size.
+    """
+    if size < 1 or size % 2 == 0:
+        raise ValueError(f"uniform_blur: a window around a pixel has an odd size, got size={size}.")
+    return along_both(image, _uniform(image.shape[0], size), _uniform(image.shape[1], size))
+
+
 def low_half(image: Image) -> Image:
     """The part of an image that one of half the size can hold, in float32.
 
@@ -58,8 +68,17 @@ def _lower(size: int) -> Float[np.ndarray, "size size"]:
 
 @lru_cache(maxsize=64)
 def _gaussian(size: int, sigma: float, radius: int) -> Float[np.ndarray, "size size"]:
-    offsets = np.arange(-radius, radius + 1)
-    weights = np.exp(-np.square(offsets / sigma) / 2)
+    return _window(size, np.exp(-np.square(np.arange(-radius, radius + 1) / sigma) / 2))
+
+
+@lru_cache(maxsize=64)
+def _uniform(size: int, width: int) -> Float[np.ndarray, "size size"]:
+    return _window(size, np.ones(width))
+
+
+def _window(size: int, weights: Float[np.ndarray, " taps"]) -> Float[np.ndarray, "size size"]:
+    """The matrix of a moving mean with these weights, which it brings to the sum one."""
+    offsets = np.arange(len(weights)) - len(weights) // 2
     matrix = np.zeros((size, size))
     places = np.arange(size)[:, None] + offsets
     np.add.at(matrix, (np.arange(size)[:, None], mirrored(places, size)), weights / weights.sum())

@@ -13,6 +13,7 @@ from laminate.types import Buffer, Float32Params, Image, RandomKey, exact
 
 SIZE = 299
 CLASSES = 1008
+SPATIAL_CHANNELS = 7
 Rule = Literal["tensorflow", "half-pixel"]
 
 _NORM_EPS = 1e-3
@@ -21,7 +22,8 @@ _Units = Callable[[str, Array], Array]
 
 
 class InceptionFeatures(NamedTuple):
-    """Spatial means by the number of their channels, and the logits with and without the bias of the last layer."""
+    """Spatial means by the number of their channels, the logits with and without the bias of the last layer, and what
+    the sFID is defined on: seven channels of 17 x 17 pixels (`Mixed_6d.branch1x1`), row by row, channels innermost."""
 
     pool64: Float[Array, " 64"]
     pool192: Float[Array, " 192"]
@@ -29,6 +31,7 @@ class InceptionFeatures(NamedTuple):
     pool2048: Float[Array, " 2048"]
     logits_unbiased: Float[Array, " classes"]
     logits: Float[Array, " classes"]
+    spatial2023: Float[Array, " spatial"]
 
 
 class ConvUnit(eqx.Module):
@@ -95,7 +98,11 @@ class InceptionV3(Float32Params):
         for name in ("Mixed_5b", "Mixed_5c", "Mixed_5d"):
             x = _block_a(unit, name, x)
         x = _block_b(unit, "Mixed_6a", x)
-        for name in ("Mixed_6b", "Mixed_6c", "Mixed_6d", "Mixed_6e"):
+        for name in ("Mixed_6b", "Mixed_6c"):
+            x = _block_c(unit, name, x)
+        # The compiler sees that the block computes this too.
+        spatial = unit("Mixed_6d.branch1x1", x)[..., :SPATIAL_CHANNELS].astype(jnp.float32)
+        for name in ("Mixed_6d", "Mixed_6e"):
             x = _block_c(unit, name, x)
         pool768 = x
         x = _block_d(unit, "Mixed_7a", x)
@@ -104,7 +111,13 @@ class InceptionV3(Float32Params):
         last = _mean(x)
         unbiased = last @ self.classifier.weight.astype(jnp.float32).T
         return InceptionFeatures(
-            _mean(pool64), _mean(pool192), _mean(pool768), last, unbiased, self.classifier(last)
+            _mean(pool64),
+            _mean(pool192),
+            _mean(pool768),
+            last,
+            unbiased,
+            self.classifier(last),
+            spatial.reshape(-1),
         )
 
 

@@ -1,16 +1,21 @@
-"""VGG-16 up to its last convolution, and the perceptual distance on its features."""
+"""VGG-16 up to its last convolution, and the perceptual distance on its features or on those of AlexNet."""
+
+from typing import Literal
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from laminate.models.alexnet import AlexNet
 from laminate.nn import Conv2d, max_pool
 from laminate.types import Float32Params, Image, RandomKey, Scalar, exact
 
 WIDTHS = (64, 128, 256, 512, 512)
 SHIFT = (-0.030, -0.088, -0.188)
 SCALE = (0.458, 0.448, 0.450)
+
+LpipsNetwork = Literal["vgg", "alex"]
 
 _CONVOLUTIONS = (2, 2, 3, 3, 3)
 _EPS = 1e-10
@@ -57,11 +62,11 @@ class Lpips(Float32Params):
     TPU that costs six passes in place of one, as a loss too; images in bfloat16 take one.
     """
 
-    vgg: Vgg16
+    network: Vgg16 | AlexNet
     heads: tuple[Float[Array, " width"], ...]
 
-    def __init__(self, widths: tuple[int, ...] = WIDTHS, *, key: RandomKey):
-        self.vgg = Vgg16(widths, key=key)
+    def __init__(self, widths: tuple[int, ...] = WIDTHS, *, network: LpipsNetwork = "vgg", key: RandomKey):
+        self.network = (Vgg16 if network == "vgg" else AlexNet)(widths, key=key)
         self.heads = tuple(jnp.full(width, 1 / width, jnp.float32) for width in widths)
 
     def __call__(self, x: Image, y: Image, *, key: RandomKey | None = None) -> Scalar:
@@ -74,9 +79,9 @@ class Lpips(Float32Params):
 
     @exact
     def features(self, image: Image) -> tuple[Float[Array, "_ _ _"], ...]:
-        """The VGG features of an image in [0, 1]."""
+        """What leaves each stage, of an image in [0, 1]."""
         shift, scale = (jnp.broadcast_to(jnp.asarray(c, image.dtype), image.shape) for c in (SHIFT, SCALE))
-        return self.vgg((2 * image - 1 - shift) / scale)
+        return self.network((2 * image - 1 - shift) / scale)
 
 
 def _distance(

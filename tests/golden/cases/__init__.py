@@ -8,7 +8,10 @@ from laminate.pretrained.keymaps.base import KeyMapError
 
 from ..reader import CannotRun, Comparison, Golden, compare
 from . import (
+    adm,
     adversarial,
+    attention,
+    classifiers,
     crop,
     decoder_step,
     discriminators,
@@ -19,10 +22,13 @@ from . import (
     fsq,
     grammar,
     image_losses,
+    image_quality,
+    latent_sets,
     patches,
     perceptual,
     rae,
     schedules,
+    set_distances,
     set_measures,
     sphere,
     stage2,
@@ -33,6 +39,7 @@ from . import (
     unipc,
     vision,
     vitok,
+    ways,
 )
 
 _FAMILIES: dict[str, Callable[[Golden], dict[str, np.ndarray]]] = {
@@ -75,6 +82,17 @@ _FAMILIES: dict[str, Callable[[Golden], dict[str, np.ndarray]]] = {
     "14_vitok_unipc": unipc.produce,
     "15_pil_center_crop": crop.produce,
     "15_torch_resize": torch_resize.produce,
+    "17_adm_protocol": adm.protocol,
+    "17_sfid": adm.spatial,
+    "18_knn": classifiers.neighbours,
+    "18_linear_probe": classifiers.probe,
+    "19_information": latent_sets.information,
+    "20_dimension": latent_sets.dimension,
+    "20_redundancy": latent_sets.patches,
+    "21_distances": set_distances.produce,
+    "22_image_quality": image_quality.produce,
+    "23_attention": attention.produce,
+    "23_interpolation": ways.produce,
 }
 _NOTES: dict[str, Callable[[Golden], str]] = {"10_rae_dino_discriminator": discriminators.rae_note}
 _NAMES: dict[str, Callable[[Golden], tuple[list[Comparison], str]]] = {
