@@ -54,12 +54,12 @@ def make_inputs(recipe, dtype):
     return DecoderInput(recipe.noise.kind, recipe.noise.strength, dtype)
 
 
-# 2. The decoder's objective: L1 + LPIPS, and beside them, balanced by their gradients, -D(image)
+# 2. The decoder's objective: L1 + LPIPS (or another distance), and beside them, balanced by their gradients, -D(image)
 
 
 def perceptual_of(recipe, frozen):
     """The perceptual distance of two images in [0, 1]; None if there is none."""
-    if recipe.perceptual.kind == "lpips":
+    if frozen.perceptual is not None:
         return partial(lpips_loss, network=frozen.perceptual, clip=recipe.clip)
     return pyramid_distance if recipe.perceptual.kind == "pyramid" else None
 

@@ -19,15 +19,21 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from laminate.analysis.generation import FlowConfig, flow_loss, flow_measures, summarise_flow
 from laminate.analysis.generator_report import COLUMNS, ROWS, SampleGrids, write_generator_report
+from laminate.analysis.sample_files import class_major, to_bytes
+from laminate.analysis.sample_reference import MOST_IMAGES, sample_reference
 from laminate.analysis.sampling import Sampler, SamplerConfig, SamplerParams, make_sampler
+from laminate.cli.sample_flags import PER_CLASS, chosen_classes
+from laminate.data.records import spread
 from laminate.flow import EULER, Interval, time_grid
 from laminate.parallel.hosts import is_first
 from laminate.parallel.sharding import place
 from laminate.recipes.flatdino.family import VAE
 from laminate.recipes.generator.modules import generator
+from laminate.recipes.modules import embedded_network
 from laminate.runs.devices import open_devices
 from laminate.runs.evaluations import Looked, Measured
 from laminate.runs.exit_codes import say, training_errors, user_errors
@@ -123,6 +129,30 @@ def make_grids(run, decoder):
     return SampleGrids(run.folder.path, sampler, make_params(run.recipe), run.training.manifest.classes)
 
 
+def make_check(run, grids):
+    """What `sample.py --check` finds of the images that `sample.py` draws; not where the data are latents."""
+    if run.training.manifest.arrays is not None or not grids.sampler.draws_images:
+        return lambda network: None
+    flow, classes = grids.sampler.flow, run.training.manifest.classes
+    chosen = chosen_classes((), classes, run.recipe.classes, every=False)
+    labels = class_major(chosen, PER_CLASS * len(chosen))
+
+    def check(network):
+        reference = sample_reference(
+            embedded_network(),
+            (run.frozen, grids.sampler.decoder),
+            lambda: run.evaluation_batches(spread(run.training, MOST_IMAGES)),
+            lambda: run.evaluation_batches(spread(run.validation, MOST_IMAGES)),
+            flow=flow,
+            mesh=run.mesh,
+        )
+        batches = grids.sampler.draw(labels, grids.params, network=network)
+        images = np.concatenate([to_bytes(batch.images, "nearest") for batch in batches])
+        return reference(images, labels)
+
+    return check
+
+
 def main(flags, recipe):
     with user_errors("generator.py"):
         # 5. Tokenizer, data, devices and run folder
@@ -142,7 +172,8 @@ def main(flags, recipe):
             evaluations=make_evaluations(run, grids),
             progress_metrics=("train/loss", "train/grad_norm"),
         )
-        conclude(run, trained, partial(write_generator_report, grids=grids), best=False)
+        report = partial(write_generator_report, grids=grids, check=make_check(run, grids))
+        conclude(run, trained, report, best=False)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ if __name__ == "__main__":  # before the imports below, which --help need not wa
 import contextlib
 import importlib.util
 import time
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -34,19 +35,21 @@ from laminate.analysis.interpolation import (
     travellers,
     write_webp,
 )
-from laminate.analysis.neighbours import PATCH, Labelled, check
+from laminate.analysis.sample_check import check_json, check_rows
 from laminate.analysis.sample_files import SampleArchive, class_major, file_name, to_bytes, write_png
+from laminate.analysis.sample_reference import MOST_IMAGES, sample_reference
 from laminate.analysis.sampling import NotFiniteError, Sampler, SamplerConfig, SamplerParams
-from laminate.data.augment import Squash
 from laminate.data.evaluation import evaluation_batches
-from laminate.data.options import AS_IT_SAYS, MAX_BAD_IMAGES
-from laminate.data.sources import open_records, open_splits
+from laminate.data.host_slice import HostShare
+from laminate.data.records import spread
+from laminate.data.sources import open_splits
 from laminate.flow import EULER, HEUN, RK4, Interval, time_grid
+from laminate.parallel.feeding import feed, parts_of_host
 from laminate.parallel.hosts import is_first
 from laminate.parallel.mesh import build_mesh
 from laminate.parallel.sharding import place
 from laminate.recipes.generator.family import GENERATOR
-from laminate.recipes.modules import image_tokenizer
+from laminate.recipes.modules import embedded_network, image_tokenizer
 from laminate.recipes.run_names import run_name
 from laminate.runs.data_place import data_of, find_data
 from laminate.runs.devices import compute_dtype, open_devices
@@ -55,7 +58,8 @@ from laminate.runs.experiment import trained_first
 from laminate.runs.find_checkpoint import run_of
 from laminate.runs.load_decoder import find_decoder, require_images
 from laminate.runs.load_generator import load_generator, require_alike, tokenizer_of
-from laminate.storage.writing import make_folder, write_bytes
+from laminate.runs.transforms import still_view
+from laminate.storage.writing import make_folder, write_atomically, write_bytes
 from laminate.train.progress import Progress, RunHeader
 
 SOLVERS = {"euler": EULER, "heun": HEUN, "rk4": RK4, "adaptive": None}
@@ -109,22 +113,22 @@ def open_sampler(flags, source):
         weak = load_generator(flags.auto, flags.weights, mesh=mesh, kernel=flags.attention)
         require_alike(generator, weak)
     loaded = tokenizer_of(generator, flags.tokenizer, kernel=flags.attention)
-    tokenizer = image_tokenizer(loaded, like=loaded.latent, encodes=False)
+    tokenizer = image_tokenizer(loaded, like=loaded.latent, encodes=flags.check)
     chosen = find_decoder(flags.decoder, loaded, kernel=flags.attention)
-    decoder = chosen.of(tokenizer)
-    require_images(decoder, loaded)
+    require_images(chosen.of(tokenizer), loaded)
+    tokenizer, decoder = place((tokenizer, chosen.of(tokenizer)), mesh)
     sampler = Sampler(
         FlowConfig.of(generator.recipe, compute_dtype(flags.precision)),
         generator.network,
-        place(decoder, mesh),
-        place(tokenizer.normalization, mesh),
+        decoder,
+        tokenizer.normalization,
         mesh=mesh,
         config=SamplerConfig(SOLVERS[flags.solver], flags.channels),
         device_batch_size=flags.device_batch_size,
         weak=None if weak is None else weak.network,
     )
     means = f"latents of {loaded.source}, decoded by {chosen.said}; mesh {shape} (data x fsdp), {devices}"
-    return sampler, generator.recipe, means
+    return sampler, generator.recipe, (tokenizer, decoder), means
 
 
 # 3. Drawing, and the files
@@ -193,62 +197,50 @@ def write_interpolation(sampler, latents, labels, recipe, out, flags):
         write_webp(moving, out / "interpolation.webp")
 
 
-# 4. Evaluation: classifiers fitted on the training images, which know no more than that, and how near those are
+# 4. Evaluation: a classifier fitted on the training images, before there is a sample; how near those are; the FD
 
 
-def with_checked_data(flags, source, recipe):
-    """`flags` with the data that `--check` needs: those of the generator's run unless they are named."""
-    if not flags.check:
-        return flags
+def open_checked(flags, source, recipe):
+    """The splits that `--check` compares with: of the data of the generator's run unless others are named."""
     flags, found = data_of(flags, source)
     if found is not None:
         say(f"data: {found.source}, those of {found.run}", primary=is_first())
-    require_checkable(flags, recipe)
-    return flags
-
-
-def require_checkable(flags, recipe):
-    classes = len(open_splits(flags.data, options=flags.reading)["train"].manifest.classes)
-    if recipe.classes == 0 or recipe.classes != classes:
+    splits = open_splits(flags.data, options=flags.reading)
+    manifest = splits["train"].manifest
+    if manifest.arrays is not None:
+        raise ValueError(f"--check: --data {flags.data} holds {manifest.arrays.field}: give the images.")
+    if recipe.classes and recipe.classes != len(manifest.classes):
         raise ValueError(
-            f"--check: {recipe.name} draws {recipe.classes} classes and --data {flags.data} has {classes}: give the "
-            "data that it was trained on."
+            f"--check: {recipe.name} draws {recipe.classes} classes and --data {flags.data} has "
+            f"{len(manifest.classes)}: give the data that it was trained on."
         )
+    return splits
 
 
-def read_images(flags, side, split):
-    records = open_records(flags.data, split, options=getattr(flags, "reading", AS_IT_SAYS))
-    allowed = getattr(flags, "max_bad_images", MAX_BAD_IMAGES)
-    batches = evaluation_batches(records, global_batch_size=64, augment=Squash(side), max_bad_images=allowed)
-    parts = [(batch["image"][batch["valid"]], batch["label"][batch["valid"]]) for batch in batches]
-    return Labelled(*(np.concatenate(each) for each in zip(*parts, strict=True)))
+def make_reference(flags, recipe, splits, sampler, frozen):
+    """What the samples are compared with, as the embedded network sees it."""
 
-
-def print_check(images, labels, recipe, flags):
-    training, held_out = (read_images(flags, images.shape[1], split) for split in ("train", "validation"))
-    found = check(Labelled(images, labels), training, held_out)
-    named = {
-        "by patches": f"nearest patches of {PATCH} x {PATCH}",
-        "in place": "k-NN on pixels in place",
-        "by value": "k-NN on pixels by value",
-    }
-    rows = [
-        (
-            "" if place else "get their label",
-            f"{one.right:.1%} from {named[how]} (held-out images: {one.real:.1%})",
+    def batches(split):
+        records = spread(splits[split], MOST_IMAGES)
+        read = evaluation_batches(
+            records,
+            global_batch_size=sampler.global_batch_size,
+            augment=still_view(recipe, records),
+            share=HostShare(*parts_of_host(sampler.mesh)),
+            max_bad_images=flags.max_bad_images,
         )
-        for place, (how, one) in enumerate(found.recognised.items())
-    ]
-    first = next(iter(found.recognised.values()))
-    rows += [
-        ("classes", f"{first.classes:.0%} of those asked for are recognised in some sample"),
-        (
-            "distance",
-            f"{found.distance:.4f} to the nearest training image; {found.real_distance:.4f} between training images",
-        ),
-        ("closer", f"{found.closer:+.1%} than training images are to each other"),
-    ]
-    RunHeader(f"Check of {len(images)} samples", tuple(rows)).show(primary=is_first())
+        return feed(read, sampler.mesh)
+
+    known, real = (partial(batches, split) for split in ("train", "validation"))
+    return sample_reference(embedded_network(), frozen, known, real, flow=sampler.flow, mesh=sampler.mesh)
+
+
+def report_check(reference, images, labels, recipe, out):
+    found = reference(images, labels)
+    title = f"Check of {len(images)} samples by features of the embedded network"
+    RunHeader(title, check_rows(found, recipe.class_names)).show(primary=is_first())
+    if is_first():
+        write_atomically(out / "check.json", check_json(found, recipe.class_names))
 
 
 def main(flags):
@@ -256,11 +248,11 @@ def main(flags):
         source = trained_first(
             flags.generator, GENERATOR, flags, beside=__file__, what="generator", unfinished_will_do=True
         )
-        sampler, recipe, means = open_sampler(flags, source)
+        sampler, recipe, frozen, means = open_sampler(flags, source)
         labels, params = make_labels(flags, recipe), make_params(flags, recipe)
         if flags.interpolate is not None and len(labels) < 2:
             raise ValueError("--interpolate leads from one image to another: draw more than one.")
-        flags = with_checked_data(flags, source, recipe)
+        splits = open_checked(flags, source, recipe) if flags.check else None
         out = epath.Path(flags.out or default_folder(source))
         make_folder(out)
     steps = "adaptive steps" if flags.solver == "adaptive" else f"{int(params.grid.intervals)} steps"
@@ -271,6 +263,7 @@ def main(flags):
         primary=is_first(),
     )
     with training_errors("sample.py"):
+        reference = make_reference(flags, recipe, splits, sampler, frozen) if flags.check else None
         try:
             images, latents = draw(sampler, labels, params, out, recipe, flags)
         except NotFiniteError as error:
@@ -280,8 +273,8 @@ def main(flags):
             write_interpolation(sampler, latents[:LOOKED_AT], labels, recipe, out, flags)
         if is_first():
             write_grid(images[:LOOKED_AT], labels, recipe, out)
-        if flags.check and is_first():
-            print_check(images, labels, recipe, flags)
+        if reference is not None:
+            report_check(reference, images, labels, recipe, out)
         say(f"samples: {out} ({', '.join(sorted(p.name for p in out.iterdir()))})", primary=is_first())
 
 

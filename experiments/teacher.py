@@ -2,7 +2,7 @@
 
     python experiments/teacher.py                                     the network that ships in the package
     python experiments/teacher.py --data ~/photos --run-dir runs/photos-teacher
-    python experiments/vae.py --teacher runs/photos-teacher/teacher --data ~/photos
+    python experiments/vae.py --teacher runs/photos-teacher --data ~/photos
 
 Ends with report.html in the run folder. Run it again to go on, or with --fresh to start over.
 """

@@ -16,7 +16,7 @@ from laminate.analysis.interpolation import (
     travellers,
     write_webp,
 )
-from laminate.analysis.neighbours import Labelled, check, classify, classify_by_patches, recognise
+from laminate.analysis.neighbours import classify
 from laminate.analysis.sample_files import SampleArchive, class_major, file_name, to_bytes
 
 
@@ -65,66 +65,6 @@ def test_the_nearest_neighbours_vote_and_the_nearer_decide_a_tie():
     found, nearest = classify(np.array([[0.1], [0.7], [5.2]], np.float32), known, labels, neighbours=2)
     assert found.tolist() == [0, 1, 2]
     np.testing.assert_allclose(nearest, [0.1, 0.3, 0.2], atol=1e-3)
-    own, _ = classify(known, known, labels, neighbours=1, itself=True)
-    assert own.tolist() == [1, 1, 1, 2, 2]
-
-
-def test_copies_are_recognised_and_seen_to_be_copies():
-    rng = np.random.default_rng(1)
-    labels = np.repeat(np.arange(3), 40)
-    means = np.array([[0.2, 0.3, 0.7], [0.7, 0.2, 0.2], [0.5, 0.6, 0.5]])
-
-    def images():
-        return means[labels][:, None, None] + 0.1 * rng.standard_normal((120, 9, 8, 3))
-
-    training, held_out, fresh = Labelled(images(), labels), Labelled(images(), 2 - labels), images()
-    honest = check(Labelled(fresh, labels), training, held_out)
-    copied = check(Labelled(training.images + 1e-3, labels), training, held_out)
-    for found in honest.recognised.values():
-        assert found.right > 0.95 and found.classes == 1.0
-        assert found.real == pytest.approx(1 / 3, abs=0.02)  # two of three classes are mislabelled
-    assert abs(honest.closer) < 0.05
-    assert copied.closer > 0.95
-    one = check(Labelled(fresh[:40], np.arange(40) % 3), training, held_out)
-    for found in one.recognised.values():
-        assert found.classes == pytest.approx(1 / 3)
-        assert found.right < 0.5
-
-
-def test_patches_vote_for_the_class_of_the_nearest_ones():
-    rng = np.random.default_rng(2)
-    known, labels = rng.random((6, 7, 6, 3)).astype(np.float32), np.array([4, 1, 1, 9, 4, 9])
-    queries = rng.random((5, 7, 6, 3)).astype(np.float32)
-    found = classify_by_patches(
-        queries, known, labels, size=3, stride=2, each=2000
-    )  # so many are all of them
-
-    def patches(image, stride):
-        down, across = image.shape[0] - 2, image.shape[1] - 2
-        return [image[i : i + 3, j : j + 3] for i in range(0, down, stride) for j in range(0, across, stride)]
-
-    for query, label in zip(queries, found, strict=True):
-        sums = {}
-        for one in (1, 4, 9):
-            mine = [patch for image in known[labels == one] for patch in patches(image, 1)]
-            sums[one] = sum(min(np.sum((q - p) ** 2) for p in mine) for q in patches(query, 2))
-        assert label == min(sums, key=lambda one: sums[one])
-
-
-def test_a_texture_is_told_by_its_patches_wherever_they_lie():
-    rng = np.random.default_rng(3)
-    stripes = np.indices((40, 40)).sum(0)[..., None] // 2 % 2 * np.ones(3)
-    checks = np.indices((40, 40)).prod(0)[..., None] // 2 % 2 * np.ones(3)
-
-    def crops(count):
-        places = rng.integers(0, 24, (2, count, 2))
-        return np.stack(
-            [t[i : i + 16, j : j + 16] for t, p in zip((stripes, checks), places, strict=True) for i, j in p]
-        )
-
-    labels = np.repeat([0, 1], 12)
-    found = recognise(crops(12).astype(np.float32), crops(12).astype(np.float32), labels, "by patches")
-    assert (found == labels).all()
 
 
 @given(steps=st.integers(2, 9), way=st.sampled_from(["linear", "spherical"]))
@@ -187,26 +127,3 @@ def test_a_grid_shows_every_image_in_its_place():
     assert (shown[36:, 16 + 12 + 27 + 40 :] == 255).all()  # where a sixth image would stand
     with pytest.raises(ValueError, match="a name for each row"):
         sample_grid(images, columns=3, rows=("cat",))
-
-
-def test_only_the_classes_that_were_asked_for_are_counted():
-    """Class 2 of three: classes that it is taken for by mistake, and images of others, are in no figure."""
-    rng = np.random.default_rng(4)
-    labels = np.repeat(np.arange(3), 20)
-    means, spread = np.array([0.1, 0.5, 0.9]), np.array([0.0, 0.0, 0.05])
-
-    def images():
-        flat = means[labels][:, None, None, None] * np.ones((60, 9, 8, 3))
-        return flat + spread[labels][:, None, None, None] * rng.standard_normal(flat.shape)
-
-    training, held_out, asked = Labelled(images(), labels), Labelled(images(), labels), np.full(20, 2)
-    mixed = images()[[*range(5), *range(20, 25), *range(40, 50)]]  # five each are taken for classes 0 and 1
-    found = check(Labelled(mixed, asked), training, held_out)
-    own = training.images[40:].reshape(20, -1)
-    gaps = np.linalg.norm(own[:, None] - own[None], axis=-1) + 1e9 * np.eye(20)
-    assert found.real_distance == pytest.approx(gaps.min(1).mean() / np.sqrt(own.shape[1]), rel=1e-3)
-    for one in found.recognised.values():
-        assert (one.right, one.real, one.classes) == (0.5, 1.0, 1.0)
-    none = check(Labelled(images()[:20], asked), training, Labelled(images()[:40], labels[:40]))
-    for one in none.recognised.values():
-        assert (one.right, one.classes) == (0.0, 0.0) and np.isnan(one.real)  # no held-out image of class 2

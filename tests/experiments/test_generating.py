@@ -44,6 +44,10 @@ def test_a_training_leaves_decoded_samples_weights_and_a_report(job, tokenizer, 
         f"report: {job.run}/report.html (with curves.png, samples.png)",
         f"next: python experiments/sample.py --generator {job.run}  # images",
     ]
+    checked = json.loads((job.run / "check.json").read_text())
+    assert checked["check/samples"] == 20 and 0.0 <= checked["check/right"] <= 1.0
+    assert "What the samples are" in (job.run / "report.html").read_text()
+    assert load_pretrained(job.run).config["metrics"]["check/right"] == checked["check/right"]
     assert sorted(path.name for path in (job.run / "samples").iterdir()) == ["00000003.png", "00000006.png"]
     shared = load_pretrained(job.run)
     written = json.loads((job.run / "recipe.json").read_text())

@@ -1,6 +1,7 @@
 """Drawing: the same images in any batch and on any mesh, the files that are asked for, and what is refused."""
 
 import dataclasses
+import json
 import shutil
 
 import jax
@@ -77,6 +78,29 @@ def test_files_are_those_that_are_asked_for(drawn):
     with Image.open(folder / "interpolation.webp") as moving:
         assert moving.n_frames == 4  # there and back
         assert moving.size == (48, 16)  # a way of each of four images to the next
+
+
+def test_a_check_says_what_the_samples_are_before_they_are_drawn_what_is_wrong_with_the_data(
+    places, drawn, photos, tmp_path, capsys
+):
+    folder = drawn("--check", "--data", str(photos), "--per-class", "3")
+    said = " ".join(capsys.readouterr().err.split())
+    assert "Check of 6 samples by features of the embedded network" in said
+    assert "classifier fitted on 22 training images; right about" in said and "nan" not in said
+    found = json.loads((folder / "check.json").read_text())
+    assert set(found["right"]) == {"cats", "dogs"} and 0.0 <= found["check/right"] <= 1.0
+
+    bad = shutil.copytree(photos, tmp_path / "bad")
+    for broken in ("00.png", "02.png"):
+        (bad / "cats" / broken).write_bytes(b"no image")
+    for allowed, code in (("1", 1), ("2", 0)):
+        arguments = ("--check", "--data", str(bad), "--max-bad-images", allowed, "--total", "2")
+        if code:
+            with pytest.raises(SystemExit) as caught:
+                drawn(*arguments, name="bad")
+            assert caught.value.code == code and not (tmp_path / "bad" / "grid.png").exists()
+        else:
+            drawn(*arguments, name="good")
 
 
 def test_solvers_differ_and_guidance_acts_inside_its_interval(drawn):
@@ -164,9 +188,9 @@ def test_a_sample_that_is_not_finite_is_named_with_its_step(places, tmp_path, mo
     opened = sample.open_sampler
 
     def broken(*given):
-        sampler, recipe, devices = opened(*given)
+        sampler, recipe, frozen, devices = opened(*given)
         sampler._network = jax.tree.map(lambda leaf: leaf * np.float32(1e30), sampler._network)
-        return sampler, recipe, devices
+        return sampler, recipe, frozen, devices
 
     monkeypatch.setattr(sample, "open_sampler", broken)
     with pytest.raises(SystemExit) as caught:
@@ -184,7 +208,7 @@ def drawn_through(places, *arguments):
     """Raw latents of four samples, and their images."""
     given = flags(places, "--total", "4", *arguments)
     sample = experiment("sample")
-    sampler, recipe, _ = sample.open_sampler(given, str(places[1]))
+    sampler, recipe, *_ = sample.open_sampler(given, str(places[1]))
     batches = list(sampler.draw(sample.make_labels(given, recipe), sample.make_params(given, recipe)))
     latents, images = (np.concatenate([getattr(b, name) for b in batches]) for name in ("latents", "images"))
     normalization = load_tokenizer(places[0]).model.normalization

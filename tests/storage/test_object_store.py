@@ -1,12 +1,14 @@
 """A place in an object store whose client is missing is refused by name, before anything starts."""
 
 import importlib.util
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from laminate.data.__main__ import main
 from laminate.storage.object_store import MissingClient, require_client
 
 ROOT = Path(__file__).parents[2]
@@ -50,4 +52,21 @@ def test_commands_refuse_in_one_line_before_anything_else(tmp_path, script, flag
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2, done.stderr
     assert done.stderr.count("\n") == 1 and f"{script}: {flag} gs://bucket/x needs gcsfs" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("prepare", "gs://bucket/x", "records"),
+        ("prepare", "photos", "gs://bucket/x"),
+        ("check", "gs://bucket/x"),
+        ("show", "gs://bucket/x"),
+    ],
+)
+def test_so_do_those_of_the_data(without_gcsfs, capsys, tmp_path, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    assert main(list(arguments)) == 2
+    said = capsys.readouterr().err
+    assert re.search(r"gs:/.*bucket/x needs gcsfs", said) and said.count("\n") == 1
     assert list(tmp_path.iterdir()) == []

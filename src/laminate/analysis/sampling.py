@@ -164,16 +164,19 @@ class Sampler:
         device_batch_size: int,
         weak: Any = None,
     ):
-        self.flow = flow
-        self.draws_images = decoder is not None
+        self.flow, self.decoder = flow, decoder
         self._network, self._frozen = network, (decoder, normalization, weak)
-        self._mesh = mesh
-        self._global = device_batch_size * mesh.devices.size
+        self.mesh = mesh
+        self._device = device_batch_size
         self._config, self._apply = config, None
 
     @property
+    def draws_images(self) -> bool:
+        return self.decoder is not None
+
+    @property
     def global_batch_size(self) -> int:
-        return self._global
+        return self._device * self.mesh.devices.size
 
     def draw(
         self, labels: np.ndarray, params: SamplerParams, *, first: int = 0, network: Any = None
@@ -187,9 +190,9 @@ class Sampler:
         network = self._network if network is None else network
         frozen = (*self._frozen, params)
         if self._apply is None:
-            self._apply = make_sampler(self.flow, self._config, network, frozen, mesh=self._mesh)
+            self._apply = make_sampler(self.flow, self._config, network, frozen, mesh=self.mesh)
         at = first
-        batches = feed(self._rows(labels, first), self._mesh)
+        batches = feed(self._rows(labels, first), self.mesh)
         for drawn in map_batches(self._apply, network, frozen, batches):
             index = np.arange(at, at + len(drawn["latents"]))
             at += len(index)
@@ -207,23 +210,14 @@ class Sampler:
             raw = flow.raw(normalization, example["latents"])
             return {"images": decoder(raw, dtype=flow.dtype)}
 
-        apply = make_map(one, (), frozen, mesh=self._mesh, compute_dtype=flow.dtype)
-        batches = ({"latents": latents[rows], "valid": valid} for rows, valid in self._parts(len(latents)))
-        return joined(map_batches(apply, (), frozen, feed(batches, self._mesh)))["images"]
-
-    def _parts(self, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Which of `count` rows this host holds of each global batch, and whether they are more than padding.
-
-        Padding repeats the last row.
-        """
-        places = HostShare(*parts_of_host(self._mesh)).places(self._global)
-        for start in range(0, count, self._global):
-            rows = start + places
-            yield np.minimum(rows, count - 1), rows < count
+        apply = make_map(one, (), frozen, mesh=self.mesh, compute_dtype=flow.dtype)
+        parts = parts_of_rows(len(latents), self.mesh, self._device)
+        batches = ({"latents": latents[rows], "valid": valid} for rows, valid in parts)
+        return joined(map_batches(apply, (), frozen, feed(batches, self.mesh)))["images"]
 
     def _rows(self, labels: np.ndarray, first: int) -> Iterator[dict[str, np.ndarray]]:
         """The rows of this host, batch by batch."""
-        for rows, valid in self._parts(len(labels)):
+        for rows, valid in parts_of_rows(len(labels), self.mesh, self._device):
             yield {
                 "label": labels[rows].astype(np.int32),
                 "index": (first + rows).astype(np.uint32),
@@ -242,6 +236,18 @@ class Sampler:
             f"image {image} is not finite {where} {steps} steps{more}: the weights are broken, or the guidance is "
             "too strong. Lower --scale, or take an earlier checkpoint."
         )
+
+
+def parts_of_rows(count: int, mesh: Mesh, device_batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Which of `count` rows this host holds of each global batch, and whether they are more than padding.
+
+    Padding repeats the last row.
+    """
+    size = device_batch_size * mesh.devices.size
+    places = HostShare(*parts_of_host(mesh)).places(size)
+    for start in range(0, count, size):
+        rows = start + places
+        yield np.minimum(rows, count - 1), rows < count
 
 
 def _require_images(images: np.ndarray | None, index: np.ndarray) -> None:

@@ -22,6 +22,7 @@ from rich.progress import (
 
 from laminate.data.left_out import LeftOut, shown
 from laminate.data.options import AS_IT_SAYS, MAX_BAD_IMAGES, SourceOptions
+from laminate.storage.object_store import require_clients
 from laminate.storage.writing import UnwritableError, writing
 
 USER_ERROR, FAULTY, UNWRITABLE, INTERRUPTED = 2, 1, 1, 130
@@ -201,6 +202,8 @@ def main(args: list[str] | None = None) -> int:
     command = tyro.cli(Command, args=args, prog="python -m laminate.data", description=__doc__)
     console = Console()
     try:
+        places = dataclasses.asdict(command)
+        require_clients((name.upper(), places.get(name)) for name in ("source", "out"))
         if isinstance(command, Prepare):
             return _prepare(command, console)
         return _check(command, console) if isinstance(command, Check) else _show(command, console)

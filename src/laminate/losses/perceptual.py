@@ -19,7 +19,8 @@ class PerceptualDistance(Protocol):
 
 
 def lpips_loss(image: Image, target: Image, *, network: PerceptualDistance, clip: bool = True) -> Scalar:
-    """The distance that `network` (`models.vgg.Lpips`, Zhang et al. 2018) sees between two images in [0, 1].
+    """The distance that `network` sees between two images in [0, 1]: `models.vgg.Lpips` (Zhang et al. 2018), or
+    `models.vit_distance.VitDistance`.
 
     `clip` brings both into [0, 1] first, as FlatDINO does: a pixel beyond has no gradient then. RAE does not clip.
     No gradient reaches the target.

@@ -25,9 +25,17 @@ from laminate.pretrained.teachers import (
 )
 from laminate.pretrained.tensors import weights_hash
 from laminate.recipes.families import family_of, family_of_teachers, from_tree, tokenizer_like
-from laminate.recipes.family import Family
 from laminate.recipes.latent import LatentSpec, LoadedTokenizer
-from laminate.recipes.network import PLAIN, AttentionKernel, Compute, Remat, TeacherConfig, VitConfig
+from laminate.recipes.network import (
+    PLAIN,
+    AttentionKernel,
+    Compute,
+    Remat,
+    TeacherConfig,
+    VitConfig,
+    find_teacher,
+    own_teacher,
+)
 from laminate.tokenizers.base import ImageTokenizer
 from laminate.tokenizers.features import FeatureDecoder
 from laminate.tokenizers.rae import RaePixels
@@ -48,9 +56,8 @@ def teacher(config: TeacherConfig, *, weights: bool = True) -> Patches | VitTeac
     """
     if config.name == "patches":
         return Patches(config.image_size, config.patch_size)
-    family = family_of_teachers(config.family)
-    if family is not None:
-        return _trained_teacher(config, family, weights=weights)
+    if family_of_teachers(config.family) is not None:
+        return trained_teacher(config, weights=weights)
     dtype, size, resampling = jnp.dtype(config.dtype), config.image_size, config.resampling
     if not weights:
         return teacher_shapes(config.name, image_size=size, resampling=resampling, dtype=dtype)
@@ -63,12 +70,14 @@ def teacher(config: TeacherConfig, *, weights: bool = True) -> Patches | VitTeac
     return found
 
 
-def _trained_teacher(config: TeacherConfig, family: Family[Any], *, weights: bool) -> ShowingTeacher:
-    """A network that was trained and saved here; its shapes need its recipe too."""
+def trained_teacher(config: TeacherConfig, *, weights: bool = True) -> ShowingTeacher:
+    """A network that was trained and saved here; its shapes need its recipe too. Raises as `teacher`."""
     stated, numbers = hub.load(config.name)
-    recipe = from_tree((stated or {}).get("recipe"))
-    if not family.owns(recipe):
-        raise ValueError(f"{config.name} holds no {family.name} any more, and the recipe was made with one.")
+    recipe, family = from_tree((stated or {}).get("recipe")), family_of_teachers(config.family)
+    if family is None or not family.owns(recipe):
+        raise ValueError(
+            f"{config.name} holds no {config.family} any more, and the recipe was made with one."
+        )
     shapes = model_shapes(recipe)
     found = fill(shapes, widened(numbers), config.name) if weights else shapes
     return jax.tree.map(lambda leaf: _as_stored(leaf, jnp.dtype(config.dtype)), found)
@@ -80,16 +89,25 @@ def _as_stored(leaf: Any, dtype: jnp.dtype) -> Any:
     return leaf.astype(dtype)
 
 
+def embedded_network(*, weights: bool = True) -> ShowingTeacher:
+    """The frozen network in the package, its weights in NumPy arrays, or their shapes."""
+    return trained_teacher(find_teacher(hub.EMBEDDED), weights=weights)
+
+
 def identified(stated: TeacherConfig) -> TeacherConfig:
     """A teacher with the hash of its weights. Raises ValueError if it states another one already."""
     if stated.name == "patches":
         return stated
-    if family_of_teachers(stated.family) is None:
-        found = teacher_identity(stated.name)
-    else:
-        found = weights_hash(hub.load(stated.name).weights)
+    found = network_identity(stated.name)
     require_same_weights(f"teacher {stated.name!r}", stated.weights, found)
     return dataclasses.replace(stated, weights=found)
+
+
+def network_identity(source: str) -> str:
+    """The hash of all that decides what the frozen network at `source` computes; of one that was trained here, that of
+    its weights."""
+    own = own_teacher(source)
+    return teacher_identity(source) if own is None else weights_hash(hub.load(own.name).weights)
 
 
 def require_same_weights(what: str, stated: str, found: str) -> None:
@@ -120,8 +138,7 @@ def feature_decoder(teacher: TeacherConfig, decoder: str | None) -> FeatureDecod
         return pixel_decoder(decoder, teacher)
     if teacher.name == "patches":
         return Patches(teacher.image_size, teacher.patch_size)
-    own = family_of_teachers(teacher.family)
-    return None if own is None else RaePixels(_trained_teacher(teacher, own, weights=True).decoder)
+    return RaePixels(trained_teacher(teacher).decoder) if teacher.shows_images else None
 
 
 def pixel_decoder(source: str, teacher: TeacherConfig, *, flag: str = "--pixel-decoder") -> RaePixels:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, get_args
 
+from etils import epath
+
 from laminate.pretrained import hub
 from laminate.pretrained.registry import KNOWN, NETWORKS
 from laminate.recipes.checks import above, at_least, one_of, rate
@@ -19,6 +21,7 @@ MASKED_AUTOENCODER = "masked-autoencoder"
 """The family of the networks that `experiments/teacher.py` trains, the one in the package among them."""
 PUBLISHED_CROP = 256
 _PUBLISHED_SIZES = (224, 256)
+_LEFT = "teacher"  # what `experiments/teacher.py` leaves in its run (`train.export.TEACHER`)
 StoredDtype = Literal["float32", "bfloat16"]
 Resampling = Literal["bilinear-antialias", "bicubic-antialias", "bilinear", "bicubic"]
 AttentionKernel = Literal["xla", "cudnn"]
@@ -185,8 +188,8 @@ def patch_teacher(image_size: int, patch_size: int) -> TeacherConfig:
 def find_teacher(
     text: str, *, image_size: int | None = None, dtype: StoredDtype = "float32"
 ) -> TeacherConfig:
-    """The teacher that a person names: `embedded`; `dinov2-b`; the file, folder or hub repository of one;
-    `dinov2-b=WHERE`; or `patches` / `patches-64-8` (image and patch size).
+    """The teacher that a person names: `embedded`; `dinov2-b`; the file, folder or hub repository of one, or the run
+    that trained it; `dinov2-b=WHERE`; or `patches` / `patches-64-8` (image and patch size).
 
     `image_size` is the side of the images that it sees, its usual one if None. What has no known name is looked at,
     and fetched where it has to be. Raises `ValueError` with the known names, or for what cannot teach, and OSError if
@@ -202,7 +205,9 @@ def find_teacher(
     found = PRETRAINED_TEACHERS.get(text.partition("=")[0])
     if found is None or (text != found.name and "=" not in text):
         found = _looked_at(text)
-    return _seeing(replace(found, name=text, dtype=dtype), image_size)
+    else:
+        found = replace(found, name=text)
+    return _seeing(replace(found, dtype=dtype), image_size)
 
 
 def _seeing(teacher: TeacherConfig, image_size: int | None) -> TeacherConfig:
@@ -225,9 +230,7 @@ def _looked_at(text: str) -> TeacherConfig:
         raise ValueError(
             f"Unknown teacher {text!r}. Known: {known}; or a file, a folder or ORGANISATION/NAME of the hub."
         )
-    from laminate.recipes.families import saved_teacher  # which knows recipes, and so this module
-
-    own = None if "=" in text else saved_teacher(text, hub.config_of(hub.locate(text)))
+    own = own_teacher(text)
     if own is not None:
         return own
     from laminate.pretrained.teachers import describe_teacher  # only these need JAX to be understood
@@ -237,3 +240,15 @@ def _looked_at(text: str) -> TeacherConfig:
     return TeacherConfig(
         text, one.image_size, (one.image_size // one.patch) ** 2, dim, depth, one.family.name
     )
+
+
+def own_teacher(text: str) -> TeacherConfig | None:
+    """The network that was trained here and lies in the folder, run or repository `text`, or in the package; None for
+    others. Raises ValueError for a trained model of another kind, and OSError if nothing is there."""
+    if text in KNOWN or "=" in text:
+        return None
+    from laminate.recipes.families import saved_teacher  # which knows recipes, and so this module
+
+    left = f"{text.rstrip('/')}/{_LEFT}"
+    where = left if (epath.Path(os.path.expanduser(left)) / "config.json").exists() else text
+    return saved_teacher(where, hub.config_of(hub.locate(where)))

@@ -90,6 +90,7 @@ def _perceptual(recipe: DecoderRecipe) -> str:
     perceptual = recipe.perceptual
     names = {
         "lpips": "LPIPS",
+        "embedded": "distance in the features of the embedded network (in place of LPIPS, which needs weights)",
         "pyramid": "Laplacian pyramids (in place of LPIPS, which needs weights)",
         "none": "no perceptual loss",
     }

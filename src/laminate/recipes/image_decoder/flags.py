@@ -4,8 +4,14 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from laminate.recipes.flags import RunFlags
-from laminate.recipes.image_decoder.recipe import AdversaryKind, DecoderRecipe, PerceptualKind, for_features
-from laminate.recipes.network import find_teacher
+from laminate.recipes.image_decoder.recipe import (
+    Adversary,
+    AdversaryKind,
+    DecoderRecipe,
+    PerceptualKind,
+    for_features,
+)
+from laminate.recipes.network import find_teacher, own_teacher
 
 BestBy = Literal["loss", "psnr", "ssim", "perceptual", "rfid"]
 
@@ -20,13 +26,15 @@ class DecoderFlags(RunFlags):
     teacher: str | None = None
     """For experiments that read features (rae-xl): the frozen network, as in vae.py. Default: the recipe's."""
     perceptual: PerceptualKind | None = None
-    """lpips, pyramid (needs no weights) or none. Default: the recipe's."""
+    """lpips, embedded (by the features of the network in the package), pyramid (needs no weights) or none. Default:
+    the recipe's."""
     lpips: str | None = None
     """File or folder of the LPIPS weights: VGG-16 and its heads, together."""
     adversary: AdversaryKind | None = None
     """dino; windows, patchgan or details, which need no weights; or none. Default: the recipe's."""
     adversary_backbone: str | None = None
-    """The frozen DINO of the discriminator: a known name, file or folder. Default: dino-s8."""
+    """The frozen network of the discriminator: a known name, file or folder of a DINO, embedded, or the run of
+    teacher.py. Default: dino-s8."""
     inception: str | None = None
     """File or folder of FID's Inception-v3: validation then measures rFID as well."""
     best_by: BestBy | None = None
@@ -37,6 +45,13 @@ class DecoderFlags(RunFlags):
         super().__post_init__()
         if self.best_by == "rfid" and self.inception is None:
             raise ValueError("--best-by rfid needs the weights of Inception-v3: give --inception.")
+
+
+def with_backbone(adversary: Adversary, source: str) -> Adversary:
+    """`adversary` on another frozen network; of one that was trained here, its heads look at every layer."""
+    own = own_teacher(source)
+    taps = adversary.taps if own is None else tuple(range(own.depth - 1))
+    return replace(adversary, source=source if own is None else own.name, taps=taps, weights="")
 
 
 def apply_flags(recipe: DecoderRecipe, flags: DecoderFlags) -> DecoderRecipe:
@@ -57,6 +72,6 @@ def apply_flags(recipe: DecoderRecipe, flags: DecoderFlags) -> DecoderRecipe:
             raise ValueError(
                 f"--adversary-backbone: the adversary is {adversary.kind}; add --adversary dino."
             )
-        adversary = replace(adversary, source=flags.adversary_backbone, weights="")
+        adversary = with_backbone(adversary, flags.adversary_backbone)
     perceptual = replace(recipe.perceptual, kind=kind, source=source)
     return replace(recipe, perceptual=perceptual, adversary=adversary)

@@ -1,6 +1,7 @@
 """An image decoder's modules: the decoder, its discriminator, and the frozen networks beside them."""
 
 import dataclasses
+import math
 from typing import Any
 
 import equinox as eqx
@@ -16,6 +17,7 @@ from laminate.models.pixel_decoder import PixelDecoder, RegisterDecoder
 from laminate.models.rae_decoder import RaeDecoder
 from laminate.models.vgg import Lpips
 from laminate.models.vit import Vit
+from laminate.models.vit_distance import VitDistance
 from laminate.models.windows import Windows
 from laminate.nn import trunc_normal
 from laminate.pretrained import hub
@@ -25,12 +27,21 @@ from laminate.pretrained.inception import load_inception
 from laminate.pretrained.lpips import load_lpips
 from laminate.pretrained.patches import IMAGENET_MEAN, IMAGENET_STD
 from laminate.pretrained.published import READERS
-from laminate.pretrained.teachers import teacher_identity, teacher_shapes
+from laminate.pretrained.teachers import teacher_shapes
 from laminate.recipes.family import Modules
 from laminate.recipes.image_decoder.recipe import Adversary, DecoderRecipe, for_tokenizer
 from laminate.recipes.latent import LatentSpec, LoadedTokenizer
-from laminate.recipes.modules import identified, image_tokenizer, require_same_weights, teacher, trunk
-from laminate.recipes.network import PLAIN, PRETRAINED_TEACHERS, Compute
+from laminate.recipes.modules import (
+    embedded_network,
+    identified,
+    image_tokenizer,
+    network_identity,
+    require_same_weights,
+    teacher,
+    trained_teacher,
+    trunk,
+)
+from laminate.recipes.network import PLAIN, PRETRAINED_TEACHERS, Compute, own_teacher
 from laminate.tokenizers.features import TeacherFeatures
 from laminate.tokenizers.frozen_networks import FrozenNetworks
 from laminate.train.export import content_hash
@@ -38,6 +49,7 @@ from laminate.types import RandomKey
 
 SEEN_SIZE = 224  # pixels along a side of what DINO is shown
 WINDOW_TAPS = 4  # offsets at which the windows are cut
+_NETWORKS = {"lpips": "LPIPS", "embedded": "embedded network"}
 _NORMS: dict[str, TokenNorm] = {"sample": "bn", "group": "gn"}
 
 
@@ -111,6 +123,9 @@ def backbone(recipe: DecoderRecipe, *, weights: bool = True) -> Backbone:
         return Details()
     if adversary.kind != "dino":
         return Pixels()
+    own = own_teacher(adversary.source)
+    if own is not None:
+        return VitBackbone(trained_teacher(own, weights=weights), adversary.taps)
     resampling = "bilinear-antialias" if adversary.antialias else "bilinear"
     if not weights:
         shapes = teacher_shapes(adversary.source, image_size=SEEN_SIZE, resampling=resampling)
@@ -125,12 +140,21 @@ def backbone(recipe: DecoderRecipe, *, weights: bool = True) -> Backbone:
     )
 
 
-def perceptual(recipe: DecoderRecipe, *, weights: bool = True) -> Lpips | None:
-    """The LPIPS network of `recipe`, its weights in NumPy arrays, or their shapes; None if it has none.
+def perceptual(recipe: DecoderRecipe, *, weights: bool = True) -> Lpips | VitDistance | None:
+    """The network that compares images in `recipe`, its weights in NumPy arrays, or their shapes; None if it has none.
 
     Raises ValueError if they cannot be used or are others than the recipe was made with, OSError if they are not there.
     """
     stated = recipe.perceptual
+    if stated.kind == "embedded":
+        network = embedded_network(weights=weights)
+        patch = network.image_size // math.isqrt(network.tokens)
+        if min(recipe.image_size, network.image_size) % patch:
+            raise ValueError(
+                f"perceptual.kind embedded sees patches of {patch} pixels, and images of {recipe.image_size} are no "
+                "whole number of them: take --image-size of a multiple, or --perceptual pyramid."
+            )
+        return VitDistance(network.vit, network.image_size, mean=network.mean, std=network.std)
     if stated.kind != "lpips":
         return None
     if not weights:
@@ -178,17 +202,17 @@ def _accept(
     network = perceptual(recipe)
     if network is not None:
         found = content_hash(network)
-        require_same_weights("LPIPS", recipe.perceptual.weights, found)
+        require_same_weights(_NETWORKS[recipe.perceptual.kind], recipe.perceptual.weights, found)
         recipe = dataclasses.replace(recipe, perceptual=dataclasses.replace(recipe.perceptual, weights=found))
     if recipe.adversary.kind == "dino":
-        found = teacher_identity(recipe.adversary.source)
+        found = network_identity(recipe.adversary.source)
         require_same_weights("discriminator's backbone", recipe.adversary.weights, found)
         recipe = dataclasses.replace(recipe, adversary=dataclasses.replace(recipe.adversary, weights=found))
     return recipe
 
 
 def _width(adversary: Adversary) -> int:
-    known = PRETRAINED_TEACHERS.get(adversary.source)
+    known = PRETRAINED_TEACHERS.get(adversary.source) or own_teacher(adversary.source)
     return known.dim if known is not None else teacher_shapes(adversary.source).dim
 
 

@@ -13,7 +13,7 @@ from laminate.recipes.training import Optimizer, Schedule, StepCounts
 Reads = Literal["latents", "features"]
 NoiseKind = Literal["none", "posterior", "uniform", "half-normal"]
 Pixels = Literal["l1", "l2", "charbonnier"]
-PerceptualKind = Literal["lpips", "pyramid", "none"]
+PerceptualKind = Literal["lpips", "embedded", "pyramid", "none"]
 AdversaryKind = Literal["dino", "windows", "patchgan", "details", "none"]
 DiscriminatorLoss = Literal["hinge", "vanilla"]
 AdversarialLoss = Literal["mean", "non-saturating"]
@@ -41,14 +41,15 @@ class Perceptual:
     """A loss between what networks see in two images."""
 
     kind: PerceptualKind = "lpips"
-    """`lpips` needs weights of VGG-16 and of its heads; `pyramid` needs none
+    """`lpips` needs weights of VGG-16 and of its heads; `embedded` looks through the network in the package
+    (`models.vit_distance`, which is small: its weight is about 100); `pyramid` needs no weights
     (`losses.pyramid.pyramid_distance`)."""
     weight: float = 1.0
     """Beside the pixel loss."""
     source: str = ""
     """File or folder of the LPIPS weights."""
     weights: str = field(default="", metadata={FOUND: "the weights at perceptual.source"})
-    """SHA-256 of the LPIPS weights; empty until they are read."""
+    """SHA-256 of the weights of the network; empty until they are read."""
 
     def __post_init__(self) -> None:
         one_of("perceptual.kind", self.kind, get_args(PerceptualKind))
@@ -64,7 +65,7 @@ class Adversary:
     weights; `patchgan`: convolutions; `details`: the same on what an image of half the size cannot hold; `none`: no
     adversary."""
     source: str = "dino-s8"
-    """The frozen DINO: a known name, file or folder."""
+    """The frozen network: a known name, file or folder of a DINO, or `embedded`."""
     weights: str = field(default="", metadata={FOUND: "the weights at adversary.source"})
     """SHA-256 of its weights; empty until they are read, and for the other kinds."""
     antialias: bool = True
@@ -288,5 +289,5 @@ def require_weights(recipe: DecoderRecipe) -> None:
     if recipe.perceptual.kind == "lpips" and not recipe.perceptual.source:
         raise ValueError(
             f"{recipe.name} compares images by LPIPS, whose weights are not there: give --lpips FILE (VGG-16 and its "
-            "heads), or --perceptual pyramid, which needs none."
+            "heads), or --perceptual embedded or pyramid, which need none."
         )
