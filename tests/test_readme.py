@@ -143,7 +143,7 @@ def test_the_library_files_that_are_named_exist():
 @pytest.fixture
 def finished_run(tmp_path, monkeypatch) -> Path:
     """The files of a run that the README reads, of an untrained tokenizer."""
-    run = tmp_path / "runs" / "embedded-16-128"
+    run = tmp_path / "runs" / "embedded-vae"
     run.mkdir(parents=True)
     recipe = photographs_vae()
     (run / RECIPE_FILE).write_text(to_json(recipe))

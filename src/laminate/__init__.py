@@ -2,7 +2,7 @@
 
     import laminate
 
-    tokenizer = laminate.from_pretrained("runs/embedded-16-128")
+    tokenizer = laminate.from_pretrained("runs/embedded-vae")
     tokens = tokenizer.encode_image("cat.jpg")
     tokenizer.decode_image(tokens).save("again.png")
 

@@ -22,7 +22,7 @@ class PlanFlags:
     """Compile the training step of an experiment for a TPU slice that is not there, and say what it will cost."""
 
     experiment: str | None = None
-    """Name of the experiment, as in training. Default: the small recipe of the embedded photographs."""
+    """Name of the experiment, as in training. Default: the small recipe of the emoji in the package."""
     recipe: Path | None = None
     """Plan this recipe.json (or the run folder that holds it) instead of a name."""
     script: str | None = None

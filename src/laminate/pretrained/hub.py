@@ -3,7 +3,7 @@
     config, weights = load("embedded")                        the network in the package
     config, weights = load("dinov2-b")                        known weights, pinned by hash
     config, weights = load("facebook/dinov2-base@main")       a hub repository, and a revision
-    config, weights = load("runs/embedded-16-128/tokenizer")  a folder, or one .safetensors file
+    config, weights = load("runs/embedded-vae/tokenizer")  a folder, or one .safetensors file
 
 The weights are read-only views of memory-mapped safetensors files. Nothing else is read: a pickle is refused with the
 command that converts it.

@@ -62,7 +62,7 @@ def trained_first(
             f"There is no {what} in {folder}: train one with {family.script}, or give --{what}."
         )
     say(
-        f"There is no {what} in {folder} yet: {family.script} trains one first, on the embedded photographs.",
+        f"There is no {what} in {folder} yet: {family.script} trains one first, on the emoji in the package.",
         primary=True,
     )
     known = {field.name for field in dataclasses.fields(family.flags)}

@@ -25,7 +25,7 @@ def from_pretrained(
 ) -> PretrainedTokenizer:
     """A trained tokenizer: images to tokens, and tokens to images.
 
-        tokenizer = laminate.from_pretrained("runs/embedded-16-128")
+        tokenizer = laminate.from_pretrained("runs/embedded-vae")
         tokens = tokenizer.encode_image("cat.jpg")
         tokenizer.decode_image(tokens).save("again.png")
 

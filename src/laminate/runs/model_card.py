@@ -22,13 +22,13 @@ class Card:
     """What only the one who saves a model knows. Everything is optional, and left out things are said to be."""
 
     title: str = ""
-    """Heading; the name of the recipe, and of data other than the embedded images, without one."""
+    """Heading; the name of the recipe, and of data other than its usual ones, without one."""
     licence: str = ""
     """Licence of these weights, best as an SPDX name such as Apache-2.0."""
     data: str = ""
     """What they were trained on."""
     data_label: str = ""
-    """The name and a short hash of that (`run_names.data_label`); nothing for the embedded images."""
+    """The name and a short hash of that (`run_names.data_label`); nothing for the usual ones of the recipe."""
     data_licence: str = ""
     """Licence of the data."""
     metrics: Mapping[str, float] = field(default_factory=dict[str, float])

@@ -49,14 +49,14 @@ class Pretrained:
 
     @property
     def data_label(self) -> str:
-        """The name and a short hash of the data that it was trained on; nothing for the embedded images."""
+        """The name and a short hash of the data that it was trained on; nothing for the usual ones of the recipe."""
         data = self.config.get("data")
         label = data.get("label") if isinstance(data, dict) else None
         return f"{label}" if is_label(label) else ""
 
     @property
     def name(self) -> str:
-        """The name of its training: that of the recipe, and of data other than the embedded images."""
+        """The name of its training: that of the recipe, and of data other than its usual ones."""
         return run_name(self.recipe.name, self.data_label)
 
 

@@ -36,7 +36,7 @@ AT_ONCE = 32
 class PretrainedTokenizer:
     """A trained tokenizer with all that it takes to go from images to tokens and back.
 
-        tokenizer = laminate.from_pretrained("runs/embedded-16-128")
+        tokenizer = laminate.from_pretrained("runs/embedded-vae")
         tokens = tokenizer.encode_image("cat.jpg")
         tokenizer.decode_image(tokens).save("again.png")
 

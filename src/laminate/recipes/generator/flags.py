@@ -12,7 +12,7 @@ class GeneratorFlags(RunFlags):
     """Train a generator on the latents of a trained tokenizer."""
 
     tokenizer: str | None = None
-    """Run, saved folder or hub repository of the tokenizer. Default: runs/embedded-16-128, trained first if need
+    """Run, saved folder or hub repository of the tokenizer. Default: runs/embedded-vae, trained first if need
     be."""
     decoder: str | None = None
     """What decodes the samples that are shown, as in sample.py: a run of decoder.py, a saved folder or hub repository,

@@ -21,7 +21,7 @@ class DecoderFlags(RunFlags):
     """Train an image decoder on a frozen tokenizer, or on the features of a frozen network."""
 
     tokenizer: str | None = None
-    """Run, saved folder or hub repository of the tokenizer whose latents are read. Default: runs/embedded-16-128,
+    """Run, saved folder or hub repository of the tokenizer whose latents are read. Default: runs/embedded-vae,
     trained first if need be."""
     teacher: str | None = None
     """For experiments that read features (rae-xl): the frozen network, as in vae.py. Default: the recipe's."""
