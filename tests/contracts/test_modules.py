@@ -19,7 +19,10 @@ from laminate.bottlenecks.gaussian import Gaussian
 from laminate.bottlenecks.noisy import Noisy
 from laminate.models import Ddt, Dit, FlatLatent, GridLatent, ImageLatent, SharedDit
 from laminate.models.attention_pool import AttentionPool
+from laminate.models.conv_stem import ConvStem, with_stem
+from laminate.models.dc_decoder import DcDecoder
 from laminate.models.dino_discriminator import DinoDiscriminator
+from laminate.models.dino_sae import DinoSae
 from laminate.models.naflex import NaFlexAutoencoder, NaFlexTransformer, Places, Window, naflex_trunk
 from laminate.models.patchgan import PatchGan
 from laminate.models.pixel_decoder import RegisterDecoder
@@ -38,9 +41,11 @@ from laminate.nn import (
     Conv2d,
     FourierFeatures,
     GroupNorm,
+    JointRMSNorm,
     LabelEmbed,
     LayerNorm,
     Linear,
+    LinearAttention,
     Mlp,
     Modulation,
     PatchEmbed,
@@ -130,6 +135,23 @@ def teacher(key: jax.Array) -> VitTeacher:
     return VitTeacher(vit, 6, mean=IMAGENET_MEAN, std=IMAGENET_STD)
 
 
+def dino_sae(key: jax.Array) -> DinoSae:
+    vit = Vit(
+        TRUNK, patch=PatchEmbed(8, 4, 12, init=INIT, key=key), cls_token=True, positions="rotary", key=key
+    )
+    decoder = DcDecoder(
+        12, (6, 12, 24), (1, 1, 1), ("residual", "residual", "attention"), head_dim=4, key=key
+    )
+    return DinoSae(with_stem(vit, ConvStem(12, (5,), key=key)), decoder, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+
+
+def rebuild(model: DinoSae, x: jax.Array, key: Any) -> jax.Array:
+    """The image, and the cls token beside it, which does not become one."""
+    encoded = model.encode(x)
+    assert encoded.cls_token is not None
+    return model.decode(encoded.patch_tokens, encoded.grid) + jnp.sum(encoded.cls_token.astype(jnp.float32))
+
+
 def autoencode(model: FlatDino, x: jax.Array, key: Any) -> jax.Array:
     final, intermediate = model.decode_raw(model.encode_raw(x, key=key)[0], keep=2)
     return jnp.concatenate([final, intermediate])
@@ -200,6 +222,23 @@ CASES = {
     ),
     "Conv2d": Case(lambda key: Conv2d(4, 6, 3, groups=2, padding="same", key=key), (5, 7, 4)),
     "Conv1d": Case(lambda key: Conv1d(4, 6, 3, circular=True, key=key), (5, 4)),
+    "ConvStem": Case(lambda key: ConvStem(5, (3, 4), key=key), (9, 17, 3)),
+    "LinearAttention": Case(lambda key: LinearAttention(12, head_dim=4, key=key), (7, 12)),
+    "DcDecoder of shuffled channels": Case(
+        lambda key: DcDecoder(
+            3,
+            (4, 8, 8),
+            (0, 1, 1),
+            up="shuffle",
+            up_shortcut="nearest",
+            in_shortcut="none",
+            out_activation=jax.nn.silu,
+            key=key,
+        ),
+        (3, 2, 3),
+    ),
+    "DinoSae": Case(dino_sae, (8, 12, 3), rebuild),
+    "JointRMSNorm": Case(lambda key: JointRMSNorm(6), (5, 4, 6)),
     "GroupNorm": Case(lambda key: GroupNorm(6, 3), (5, 6)),
     "BatchNorm": Case(lambda key: BatchNorm(5), (3, 5)),
     "ActNorm": Case(lambda key: ActNorm(5), (3, 5)),
@@ -397,5 +436,6 @@ def test_the_input_decides_the_dtype_of_all_but_latents(name: str) -> None:
     )
     # Latents, logits, losses and decoded images are float32.
     wide = {"Gaussian", "Fsq", "Normalization", "FlatDino", "Noisy", "PatchGan", "DinoDiscriminator"}
-    wide |= {"Lpips", "Lpips with AlexNet", "VitDistance", "RaeDecoder", "RegisterDecoder"}
+    wide |= {"Lpips", "Lpips with AlexNet", "VitDistance", "RaeDecoder", "RegisterDecoder", "DinoSae"}
+    wide |= {"DcDecoder of shuffled channels"}
     assert shape.dtype == (jnp.float32 if name in wide else jnp.bfloat16)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from laminate.nn import Conv1d, Conv2d, average_pool, max_pool
+from laminate.nn import Conv1d, Conv2d, DepthwiseConv2d, average_pool, max_pool
 from tests.oracles.arrays import filled, normal
 
 
@@ -32,6 +32,13 @@ def test_a_convolution_is_its_loop(kernel, options):
                 window = padded[top : top + height, left : left + width, first : first + kernel.shape[2]]
                 wanted[i, j, o] = (window * kernel).sum() + conv.bias[o]
     np.testing.assert_allclose(jax.jit(Conv2d.__call__)(conv, x), wanted, atol=1e-5)
+
+
+def test_a_depthwise_convolution_is_that_of_as_many_groups_as_channels():
+    alone = filled(lambda key: DepthwiseConv2d(6, 3, key=key))
+    grouped = filled(lambda key: Conv2d(6, 6, 3, padding="same", groups=6, key=key))
+    x = normal(0, 7, 5, 6)
+    np.testing.assert_allclose(alone(x), jax.jit(Conv2d.__call__)(grouped, x), atol=1e-5)
 
 
 @pytest.mark.parametrize("circular", [False, True])

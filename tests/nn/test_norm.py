@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from laminate.nn import GroupNorm, LayerNorm, RMSNorm
+from laminate.nn import GroupNorm, JointRMSNorm, LayerNorm, RMSNorm
 from tests.oracles.arrays import normal
 
 CALL = jax.jit(lambda norm, x: norm(x))
@@ -108,3 +108,20 @@ def test_group_norm_is_its_equation(groups, lead, offset):
 def test_groups_that_do_not_divide_the_width_are_refused():
     with pytest.raises(ValueError, match="groups=4 must divide the width 6"):
         GroupNorm(6, 4)
+
+
+@given(rows=st.integers(1, 5), columns=st.integers(1, 4), size=st.floats(0.5, 1e2), seed=st.integers(0, 99))
+def test_joint_rms_norm_has_one_root_mean_square_for_the_whole_image(rows, columns, size, seed):
+    norm = with_parameters(JointRMSNorm(7))
+    x = normal(seed, rows, columns, 7) * size
+    wide = np.asarray(x, np.float64)
+    wanted = wide / np.sqrt(np.square(wide).mean() + 1e-6) * np.asarray(norm.scale)
+    np.testing.assert_allclose(norm(x), wanted, rtol=1e-4, atol=2e-5)
+    np.testing.assert_allclose(np.square(JointRMSNorm(7)(x)).mean(), 1.0, atol=1e-4)
+
+
+def test_joint_rms_norm_does_not_see_where_a_place_lies():
+    norm, x = with_parameters(JointRMSNorm(7)), normal(0, 5, 4, 7)
+    order = np.random.default_rng(1).permutation(20)
+    shuffled = x.reshape(20, 7)[order].reshape(5, 4, 7)
+    np.testing.assert_allclose(norm(shuffled).reshape(20, 7), norm(x).reshape(20, 7)[order], atol=1e-6)

@@ -47,9 +47,11 @@ def of_the_loop():
     return value_and_gradient(loop)(STACK, X)
 
 
-@pytest.mark.parametrize("remat", ["none", "dots", "block"])
-def test_the_scan_is_the_python_loop_under_every_remat_policy(remat, of_the_loop):
-    value, gradient = value_and_gradient(lambda stack, x: stack(x))(build(remat=remat), X)
+@pytest.mark.parametrize(
+    ("remat", "unroll"), [("none", False), ("dots", False), ("block", False), ("none", True), ("block", True)]
+)
+def test_the_scan_is_the_python_loop_under_every_remat_policy(remat, unroll, of_the_loop):
+    value, gradient = value_and_gradient(lambda stack, x: stack(x))(build(remat=remat, unroll=unroll), X)
     np.testing.assert_allclose(value, of_the_loop[0], rtol=1e-5)
     for scanned, looped in zip(jax.tree.leaves(gradient), jax.tree.leaves(of_the_loop[1]), strict=True):
         np.testing.assert_allclose(scanned, looped, rtol=1e-4, atol=1e-4)

@@ -14,6 +14,7 @@ from laminate.nn import (
     Attention,
     AttentionKernel,
     Block,
+    ImageEmbed,
     Initializer,
     LayerNorm,
     Linear,
@@ -132,7 +133,7 @@ class Vit(eqx.Module):
     cls and registers.
     """
 
-    patch: PatchEmbed | None
+    patch: ImageEmbed | None
     input: Linear | None
     positions: Float[Array, "positions dim"] | Buffer | None
     cls: Float[Array, "1 dim"] | None
@@ -146,6 +147,7 @@ class Vit(eqx.Module):
     cls_position: bool = eqx.field(static=True)
     resampling: Resampling = eqx.field(static=True)
     rotary_base: float | None = eqx.field(static=True)
+    table_grid: tuple[int, int] | None = eqx.field(static=True)
 
     def __init__(
         self,
@@ -182,6 +184,7 @@ class Vit(eqx.Module):
         self.cls_position = cls_position
         self.resampling = resampling
         self.rotary_base = rotary_base if positions == "rotary" else None
+        self.table_grid = None if patch is None else patch.grid
         if maps == "biased-input" and self.out_dim != dim:
             raise ValueError(
                 f'maps="biased-input" has no map behind the trunk: its {dim} numbers are no out_dim={out_dim}.'
@@ -261,7 +264,7 @@ class Vit(eqx.Module):
     def _grid(self, x: Float[Array, "..."]) -> tuple[int, int] | None:
         if self.patch is None:
             return None
-        return x.shape[0] // self.patch.patch, x.shape[1] // self.patch.patch
+        return self.patch.grid_of(x.shape[0], x.shape[1])
 
     def _rotary(self, x: Float[Array, "..."]) -> Rotary | None:
         grid = self._grid(x)
@@ -277,8 +280,8 @@ class Vit(eqx.Module):
         whole = self.positions.value if isinstance(self.positions, Buffer) else self.positions
         assert whole is not None
         ahead, table = whole[: int(self.cls_position)], whole[int(self.cls_position) :]
-        if self.patch is not None and grid is not None:
-            return ahead, resize_grid(table, self.patch.grid, grid, self.resampling)
+        if self.table_grid is not None and grid is not None:
+            return ahead, resize_grid(table, self.table_grid, grid, self.resampling)
         if tokens > table.shape[0]:
             raise ValueError(f"This Vit has positions for {table.shape[0]} tokens and was given {tokens}.")
         return ahead, table[:tokens]

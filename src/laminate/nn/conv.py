@@ -103,6 +103,39 @@ class WideConv2d(Conv2d, Float32Params):
         return super().__call__(x.astype(jnp.float32), key=key)
 
 
+class DepthwiseConv2d(Conv2d):
+    """A `Conv2d` of each channel alone, at stride 1 and with the size kept.
+
+    Computed as a sum of shifted images, one for each number of the kernel: a CPU takes the derivative of a grouped
+    convolution as that of all channels together, which costs many times as much.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        kernel: int,
+        *,
+        bias: bool = True,
+        init: Initializer = lecun_normal_conv,
+        key: RandomKey,
+    ):
+        super().__init__(
+            channels, channels, kernel, padding="same", groups=channels, bias=bias, init=init, key=key
+        )
+
+    @jax.named_scope("depthwise_conv2d")
+    def __call__(
+        self, x: Float[Array, "height width {self.in_channels}"], *, key: RandomKey | None = None
+    ) -> Float[Array, "height width {self.out_channels}"]:
+        (height, width, _), kernel = x.shape, self.weight.astype(x.dtype)
+        padded = jnp.pad(x, (*((p, p) for p in self.padding), (0, 0)))
+        y = jnp.zeros_like(x)
+        for row, column in np.ndindex(*kernel.shape[2:]):
+            taps = jnp.broadcast_to(kernel[:, 0, row, column], x.shape)
+            y = y + padded[row : row + height, column : column + width] * taps
+        return y if self.bias is None else y + jnp.broadcast_to(self.bias.astype(x.dtype), y.shape)
+
+
 class Conv1d(eqx.Module):
     """Cross-correlation along a sequence with `weight`, plus `bias`; the length stays what it is.
 

@@ -1,5 +1,6 @@
 """Weight initialisers: functions `(key, shape) -> float32 array`, for weights laid out `(out_dim, in_dim)`."""
 
+import math
 from collections.abc import Callable
 
 import jax
@@ -43,6 +44,12 @@ def lecun_normal_conv(key: RandomKey, shape: tuple[int, ...]) -> Float[Array, ".
     """`lecun_normal` for convolution weights laid out `(out_channels, in_channels, rows, columns)`."""
     init = jax.nn.initializers.lecun_normal(in_axis=range(1, len(shape)), out_axis=0)
     return init(key, shape, jnp.float32)
+
+
+def fan_in_uniform_conv(key: RandomKey, shape: tuple[int, ...]) -> Float[Array, "..."]:
+    """Uniform on `(-1, 1) / sqrt(fan_in)` for convolution weights, what PyTorch gives its convolutions."""
+    bound = math.prod(shape[1:]) ** -0.5
+    return jax.random.uniform(key, shape, jnp.float32, -bound, bound)
 
 
 def zeros(key: RandomKey, shape: tuple[int, ...]) -> Float[Array, "..."]:

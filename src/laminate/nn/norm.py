@@ -59,6 +59,31 @@ class RMSNorm(eqx.Module):
         return _affine(y, self.scale, None).astype(x.dtype)
 
 
+class JointRMSNorm(eqx.Module):
+    """`scale * x / sqrt(E[x^2] + eps)` with one mean over all places and channels of `x`, `[..., dim]` (DINO-SAE).
+
+    So what a place becomes depends on all others, whatever their order. The result has the dtype of `x`.
+    """
+
+    scale: Float[Array, " dim"]
+    dim: int = eqx.field(static=True)
+    eps: float = eqx.field(static=True)
+
+    def __init__(self, dim: int, *, eps: float = 1e-6):
+        self.scale = jnp.ones(dim, jnp.float32)
+        self.dim = dim
+        self.eps = eps
+
+    @jax.named_scope("joint_rms_norm")
+    def __call__(
+        self, x: Float[Array, "*places {self.dim}"], *, key: RandomKey | None = None
+    ) -> Float[Array, "*places {self.dim}"]:
+        wide = x.astype(jnp.float32)
+        return _affine(wide * jax.lax.rsqrt(jnp.mean(jnp.square(wide)) + self.eps), self.scale, None).astype(
+            x.dtype
+        )
+
+
 class GroupNorm(eqx.Module):
     """`scale * (x - mean) / sqrt(var + eps) + bias` with the statistics of each group of channels (Wu & He 2018).
 

@@ -1,5 +1,7 @@
 """Images to patch tokens and back."""
 
+import abc
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -53,7 +55,27 @@ def _added(windows: Float[Array, "grid window *rest"], patch: int, overlap: int)
     return own + jnp.pad(after[:-1], ((1, 0), (0, patch - overlap), *rest))
 
 
-class PatchEmbed(eqx.Module):
+class ImageEmbed(eqx.Module):
+    """An image to the tokens that a transformer begins with, row by row of a grid.
+
+    A token stands for `patch` by `patch` pixels.
+    """
+
+    patch: eqx.AbstractVar[int]
+    channels: eqx.AbstractVar[int]
+
+    @abc.abstractmethod
+    def grid_of(self, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns of the tokens of an image."""
+
+    @abc.abstractmethod
+    def __call__(
+        self, image: Float[Array, "height width {self.channels}"], *, key: RandomKey | None = None
+    ) -> Float[Array, "patches dim"]:
+        raise NotImplementedError
+
+
+class PatchEmbed(ImageEmbed):
     """A linear map of each patch, flattened channel-major `(channel, row, column)` (Dosovitskiy et al. 2021).
 
     With `crop=True` the rows and columns on the right and at the bottom that fill no patch are left out; otherwise
@@ -84,6 +106,9 @@ class PatchEmbed(eqx.Module):
         self.channels = channels
         self.crop = crop
         self.grid = (image_size // patch, image_size // patch)
+
+    def grid_of(self, height: int, width: int) -> tuple[int, int]:
+        return height // self.patch, width // self.patch
 
     @jax.named_scope("patch_embed")
     def __call__(

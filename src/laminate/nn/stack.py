@@ -23,6 +23,9 @@ class Stack(Scanned):
     recomputes: nothing, all but the results of matrix products with weights (`"dots"`), or everything within a
     layer (`"block"`).
 
+    With `unroll` the layers are written out one after the other, for a few layers of convolutions, which a CPU computes
+    many times slower inside a loop.
+
     `drop_path_rate` is the rate of the last layer; layer `i` has `i / (depth - 1)` of it, and the first has none.
     """
 
@@ -30,6 +33,7 @@ class Stack(Scanned):
     depth: int = eqx.field(static=True)
     drop_path_rate: float = eqx.field(static=True)
     remat: Remat = eqx.field(static=True)
+    unroll: bool = eqx.field(static=True)
 
     def __init__(
         self,
@@ -38,6 +42,7 @@ class Stack(Scanned):
         *,
         drop_path_rate: float = 0.0,
         remat: Remat = "none",
+        unroll: bool = False,
         key: RandomKey,
     ):
         if depth < 1:
@@ -46,6 +51,7 @@ class Stack(Scanned):
         self.depth = depth
         self.drop_path_rate = drop_path_rate
         self.remat = remat
+        self.unroll = unroll
 
     def __call__(self, x: Array, *args: Any, key: RandomKey | None = None) -> Array:
         """`x` after every layer; `args` go to each of them."""
@@ -96,23 +102,32 @@ class Stack(Scanned):
             return call(resolve(layer), x, rate, k_layer)
 
         sharded = any(is_lazy(leaf) for leaf in jax.tree.leaves(self.layers, is_leaf=is_lazy))
-        body = _rematerialize(body, self.remat, sharded)
+        body = _rematerialize(body, self.remat, sharded, in_loop=not self.unroll)
         keys = None if key is None else jax.random.split(key, self.depth)
         rates = None
         if key is not None and self.drop_path_rate > 0.0:
             rates = jnp.asarray(np.linspace(0.0, self.drop_path_rate, self.depth), jnp.float32)
-        return jax.lax.scan(body, x, (self.layers, rates, keys))
+        if not self.unroll:
+            return jax.lax.scan(body, x, (self.layers, rates, keys))
+        outputs: list[PyTree] = []
+        for number in range(self.depth):
+            x, output = body(x, jax.tree.map(lambda a, n=number: a[n], (self.layers, rates, keys)))
+            outputs.append(output)
+        return x, jax.tree.map(lambda *each: jnp.stack(each), *outputs)
 
 
-def _rematerialize(body: Callable[..., Any], remat: Remat, sharded: bool) -> Callable[..., Any]:
+def _rematerialize(
+    body: Callable[..., Any], remat: Remat, sharded: bool, *, in_loop: bool
+) -> Callable[..., Any]:
+    apart = not in_loop  # from what a loop computes, nothing outside can be taken for the same
     if remat == "block":
-        return jax.checkpoint(body, prevent_cse=False)
+        return jax.checkpoint(body, prevent_cse=apart)
     if remat == "dots":
         return jax.checkpoint(
-            body, prevent_cse=False, policy=jax.checkpoint_policies.dots_with_no_batch_dims_saveable
+            body, prevent_cse=apart, policy=jax.checkpoint_policies.dots_with_no_batch_dims_saveable
         )
     if sharded:
         # Keeping every activation must not mean keeping every gathered weight: that would undo the sharding.
         keep = jax.checkpoint_policies.save_anything_except_these_names(GATHERED)
-        return jax.checkpoint(body, prevent_cse=False, policy=keep)
+        return jax.checkpoint(body, prevent_cse=apart, policy=keep)
     return body

@@ -171,6 +171,7 @@ def load_teacher(
     image_size: int | None = None,
     resampling: Resampling = "bilinear-antialias",
     hidden_act: str | None = None,
+    affine: bool = False,
     dtype: jnp.dtype = jnp.dtype(jnp.float32),
     on_host: bool = False,
     cache: Path | None = None,
@@ -182,8 +183,9 @@ def load_teacher(
         load_teacher("dinov2-b=checkpoints/model.safetensors") a file that must hold DINOv2-B with registers
 
     It sees images of `image_size` a side (None: the usual one of the network), resized by `resampling`.
-    `hidden_act` runs it with another activation than it was trained with (None: the same). Weights are stored in
-    `dtype`; `on_host` leaves them in NumPy arrays, for `parallel.sharding.place`.
+    `hidden_act` runs it with another activation than it was trained with (None: the same). Only if `affine` its final
+    norm keeps scale and bias. Weights are stored in `dtype`; `on_host` leaves them in NumPy arrays, for
+    `parallel.sharding.place`.
 
     Raises:
         ValueError: another family or size than asked for, damaged weights, or a size of no whole patches.
@@ -194,7 +196,7 @@ def load_teacher(
     one = identify(config, weights, where, asked=asked)
     if hidden_act is not None:
         one = replace(one, config={**one.config, "hidden_act": hidden_act})
-    vit = one.load(weights, affine=False, dtype=dtype, on_host=on_host)
+    vit = one.load(weights, affine=affine, dtype=dtype, on_host=on_host)
     return _seeing(one, vit, image_size, resampling)
 
 
@@ -203,13 +205,14 @@ def teacher_shapes(
     *,
     image_size: int | None = None,
     resampling: Resampling = "bilinear-antialias",
+    affine: bool = False,
     dtype: jnp.dtype = jnp.dtype(jnp.float32),
     cache: Path | None = None,
 ) -> VitTeacher:
     """`load_teacher` without its numbers: a published name needs no file at all. Raises what `load_teacher` raises."""
     one = describe_teacher(source, cache=cache)
     vit = eqx.filter_eval_shape(
-        lambda key: one.family.make(one.config, affine=False, key=key), jax.random.key(0)
+        lambda key: one.family.make(one.config, affine=affine, key=key), jax.random.key(0)
     )
     stored = jax.tree.map(
         lambda leaf: (

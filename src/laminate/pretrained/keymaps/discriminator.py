@@ -6,7 +6,7 @@ from laminate.models.dino_discriminator import DinoDiscriminator
 from laminate.models.patchgan import PatchGan
 from laminate.nn import ActNorm, BatchNorm, SpectralNorm
 from laminate.pretrained.keymaps.base import LEADING_ONE, ArrayLayout, Pick, Slot
-from laminate.pretrained.keymaps.layers import TORCH
+from laminate.pretrained.keymaps.layers import CHANNELS, TORCH
 
 RAE_IGNORED = ("dino.*", "dino_proxy.*")
 """The frozen backbone, of which some files keep a copy."""
@@ -15,7 +15,6 @@ FLATDINO_IGNORED = ("*'sigma')", "*/rngs/count", "*/rngs/key")
 PATCHGAN_IGNORED = ("*.num_batches_tracked", "*.initialized")
 
 _OUT_LAST = ArrayLayout(lambda a: a.transpose(2, 1, 0), lambda a: a.transpose(2, 1, 0))
-_CHANNELS = ArrayLayout(lambda a: a.reshape(-1), lambda a: a.reshape(1, -1, 1, 1))
 
 
 def rae_head_slots(discriminator: DinoDiscriminator) -> list[Slot]:
@@ -94,8 +93,8 @@ def _spectral(name: str, pick: Pick) -> list[Slot]:
 def _channel_norm(norm: Any, name: str, pick: Pick) -> list[Slot]:
     if isinstance(norm, ActNorm):
         return [
-            Slot((f"{name}.loc",), lambda m: pick(m).shift, _CHANNELS),
-            Slot((f"{name}.scale",), lambda m: pick(m).scale, _CHANNELS),
+            Slot((f"{name}.loc",), lambda m: pick(m).shift, CHANNELS),
+            Slot((f"{name}.scale",), lambda m: pick(m).scale, CHANNELS),
         ]
     slots = _affine(name, ".", pick)
     if isinstance(norm, BatchNorm):

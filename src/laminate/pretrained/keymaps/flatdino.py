@@ -11,7 +11,7 @@ import numpy as np
 
 from laminate.models.pixel_decoder import RegisterDecoder
 from laminate.models.vit import Vit
-from laminate.nn import Block, ConditionedBlock, LayerNorm, RMSNorm, SwiGlu
+from laminate.nn import Block, ConditionedBlock, LayerNorm, PatchEmbed, RMSNorm, SwiGlu
 from laminate.pretrained.keymaps.base import LEADING_ONE, ArrayLayout, Fixed, Pick, Slot
 from laminate.pretrained.keymaps.layers import FLAX
 from laminate.types import Buffer
@@ -27,7 +27,7 @@ def flatdino_vit_slots(vit: Vit, *, prefix: str = "", pick: Pick = lambda tree: 
     the slots are for. `vit` itself says which parts there are.
     """
     slots: list[Slot] = []
-    if vit.patch is not None:
+    if isinstance(vit.patch, PatchEmbed):
         slots += FLAX.linear(
             vit.patch.projection, f"{prefix}patch_embed/proj", lambda m: pick(m).patch.projection
         )

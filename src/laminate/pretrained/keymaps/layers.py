@@ -9,6 +9,11 @@ from typing import Any, Protocol, runtime_checkable
 from laminate.nn import LayerNorm, PatchEmbed, RMSNorm, Rotary
 from laminate.pretrained.keymaps.base import SAME, TRANSPOSED, ArrayLayout, Pick, Slot
 
+CHANNELS = ArrayLayout(lambda a: a.reshape(-1), lambda a: a.reshape(1, -1, 1, 1))
+"""A number for each channel, published with the axes of an image around it."""
+POINTWISE = ArrayLayout(lambda a: a[:, :, 0, 0], lambda a: a[:, :, None, None])
+"""A 1x1 convolution as a linear map."""
+
 Names = str | tuple[str, ...]
 
 

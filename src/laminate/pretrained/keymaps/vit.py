@@ -14,6 +14,7 @@ from laminate.nn import (
     Attention,
     Block,
     Mlp,
+    PatchEmbed,
     SwiGlu,
     rotation_periods,
 )
@@ -64,12 +65,12 @@ class VitNames:
 def vit_slots(
     vit: Vit, names: VitNames, *, prefix: str = "", pick: Pick = lambda tree: tree
 ) -> list[Slot | Fixed]:
-    """The slots of `vit`, which itself says what parts there are.
+    """The slots of `vit`, which itself says what parts there are; a patch embedding of another kind has its own.
 
     `prefix` stands in front of every name; `pick` finds the `Vit` in the module that the slots are for.
     """
     slots: list[Slot | Fixed] = []
-    if vit.patch is not None:
+    if isinstance(vit.patch, PatchEmbed):
         slots += TORCH.linear(
             vit.patch.projection,
             prefix + names.patch,

@@ -1,0 +1,166 @@
+"""The blocks of convolutional autoencoders: residual ones, gated ones behind linear attention, and up-sampling."""
+
+from collections.abc import Callable
+from typing import Literal, get_args
+
+import equinox as eqx
+import jax
+from jaxtyping import Array, Float
+
+from laminate.nn import (
+    Conv2d,
+    DepthwiseConv2d,
+    JointRMSNorm,
+    Linear,
+    LinearAttention,
+    duplicate_up,
+    fan_in_uniform,
+    fan_in_uniform_conv,
+    nearest_double,
+    pixel_shuffle,
+)
+from laminate.types import RandomKey
+
+Activation = Callable[[Array], Array]
+Grid = Float[Array, "rows columns channels"]
+Doubled = Float[Array, "new_rows new_columns new_channels"]
+Up = Literal["nearest", "shuffle"]
+"""How a convolution doubles an image: after every place was made four (`nearest`), or by giving four times the
+channels, which become places (`shuffle`)."""
+UpShortcut = Literal["duplicate", "nearest", "none"]
+"""What is added around it: repeated channels (`nn.duplicate_up`), a second convolution of nearest places, nothing."""
+
+_KERNEL = 3
+_EXPANSION = 4
+
+
+class ResBlock(eqx.Module):
+    """`x + norm(second(activation(first(x))))` with two 3x3 convolutions, of which the first has a bias (DC-AE).
+
+    `norm=None` leaves the norm out.
+    """
+
+    first: Conv2d
+    second: Conv2d
+    norm: JointRMSNorm | None
+    activation: Activation = eqx.field(static=True)
+
+    def __init__(
+        self,
+        dim: int,
+        *,
+        norm: Callable[[int], JointRMSNorm] | None = JointRMSNorm,
+        activation: Activation = jax.nn.silu,
+        key: RandomKey,
+    ):
+        k_first, k_second = jax.random.split(key)
+        self.first = conv3(dim, dim, key=k_first)
+        self.second = conv3(dim, dim, bias=False, key=k_second)
+        self.norm = None if norm is None else norm(dim)
+        self.activation = activation
+
+    @jax.named_scope("res_block")
+    def __call__(self, x: Grid, *, key: RandomKey | None = None) -> Grid:
+        branch = self.second(self.activation(self.first(x)))
+        return x + (branch if self.norm is None else self.norm(branch))
+
+
+class GatedConv(eqx.Module):
+    """`down(value * activation(gate))`, place by place but for a depthwise 3x3 convolution (DC-AE's GLUMBConv).
+
+    `expand` gives eight times the channels, which are activated and convolved, each alone; the first half is the value
+    and the second the gate.
+    """
+
+    expand: Linear
+    depthwise: DepthwiseConv2d
+    down: Linear
+    activation: Activation = eqx.field(static=True)
+
+    def __init__(self, dim: int, *, activation: Activation = jax.nn.silu, key: RandomKey):
+        k_expand, k_depthwise, k_down = jax.random.split(key, 3)
+        wide = 2 * _EXPANSION * dim
+        self.expand = Linear(dim, wide, init=fan_in_uniform, key=k_expand)
+        self.depthwise = DepthwiseConv2d(wide, _KERNEL, init=fan_in_uniform_conv, key=k_depthwise)
+        self.down = Linear(_EXPANSION * dim, dim, bias=False, init=fan_in_uniform, key=k_down)
+        self.activation = activation
+
+    @jax.named_scope("gated_conv")
+    def __call__(self, x: Grid, *, key: RandomKey | None = None) -> Grid:
+        wide = self.depthwise(self.activation(self.expand(x)))
+        value, gate = wide[..., : self.down.in_dim], wide[..., self.down.in_dim :]
+        return self.down(value * self.activation(gate))
+
+
+class LinearAttentionBlock(eqx.Module):
+    """`x + attention(x)` over all places, then `x + local(x)`, without a norm (EViT-GLU of DC-AE)."""
+
+    attention: LinearAttention
+    local: GatedConv
+
+    def __init__(self, dim: int, *, head_dim: int = 32, activation: Activation = jax.nn.silu, key: RandomKey):
+        k_attention, k_local = jax.random.split(key)
+        self.attention = LinearAttention(dim, head_dim=head_dim, init=fan_in_uniform, key=k_attention)
+        self.local = GatedConv(dim, activation=activation, key=k_local)
+
+    @jax.named_scope("linear_attention_block")
+    def __call__(self, x: Grid, *, key: RandomKey | None = None) -> Grid:
+        x = x + self.attention(x.reshape(-1, x.shape[2])).reshape(x.shape)
+        return x + self.local(x)
+
+
+class Upsample(eqx.Module):
+    """An image of twice the size, a convolution and a shortcut around it, without an activation."""
+
+    conv: Conv2d
+    beside: Conv2d | None
+    up: Up = eqx.field(static=True)
+    shortcut: UpShortcut = eqx.field(static=True)
+    out_dim: int = eqx.field(static=True)
+
+    def __init__(
+        self,
+        in_dim: int,
+        out_dim: int,
+        *,
+        up: Up = "nearest",
+        shortcut: UpShortcut = "duplicate",
+        key: RandomKey,
+    ):
+        """Raises ValueError for an unknown kind, and for channels that cannot be repeated."""
+        for name, value, kinds in (("up", up, Up), ("shortcut", shortcut, UpShortcut)):
+            if value not in get_args(kinds):
+                raise ValueError(f"{name}={value!r} is none of {', '.join(get_args(kinds))}.")
+        if shortcut == "duplicate" and 4 * out_dim % in_dim:
+            raise ValueError(
+                f"{in_dim} channels cannot be repeated to the four times {out_dim} of an image of twice the size: "
+                'take widths of which one divides the other, or shortcut="none".'
+            )
+        k_conv, k_beside = jax.random.split(key)
+        self.conv = up_conv(in_dim, out_dim, up, key=k_conv)
+        self.beside = conv3(in_dim, out_dim, key=k_beside) if shortcut == "nearest" else None
+        self.up = up
+        self.shortcut = shortcut
+        self.out_dim = out_dim
+
+    @jax.named_scope("upsample")
+    def __call__(self, x: Grid, *, key: RandomKey | None = None) -> Doubled:
+        y = convolve_up(self.conv, x, self.up)
+        if self.beside is not None:
+            return y + self.beside(nearest_double(x))
+        return y + duplicate_up(x, self.out_dim) if self.shortcut == "duplicate" else y
+
+
+def up_conv(in_dim: int, out_dim: int, up: Up, *, key: RandomKey) -> Conv2d:
+    """The convolution of `convolve_up`."""
+    return conv3(in_dim, out_dim if up == "nearest" else 4 * out_dim, key=key)
+
+
+def convolve_up(conv: Conv2d, x: Grid, up: Up) -> Doubled:
+    """`x` at twice the size through `conv`."""
+    return conv(nearest_double(x)) if up == "nearest" else pixel_shuffle(conv(x))
+
+
+def conv3(in_dim: int, out_dim: int, *, bias: bool = True, key: RandomKey) -> Conv2d:
+    """A 3x3 convolution that keeps the size."""
+    return Conv2d(in_dim, out_dim, _KERNEL, padding="same", bias=bias, init=fan_in_uniform_conv, key=key)
