@@ -18,16 +18,21 @@ DECODER_SCHEDULE = Schedule(
 
 
 def embedded_decoder() -> DecoderRecipe:
-    """The 16 tokens of `embedded_vae` to overlapping windows of 16 pixels on patches of 8; nothing needs weights.
+    """The 16 tokens of `embedded_vae` to overlapping windows of 16 pixels on patches of 8; nothing has to be fetched.
 
-    It learns from noisy latents, so that those of a generator become clean images too.
+    It learns from noisy latents, so that those of a generator become clean images too, and by the features of the
+    network in the package: a distance that asks for detail by its strength alone leaves grain on flat colours.
     """
+    before = photographs_decoder()
     return replace(
-        photographs_decoder(),
+        before,
         name=DECODER_NAME,
         patch_size=8,
         overlap=4,
+        schedule=replace(before.schedule, length=380, warmup=20, decay=320, validate_every=95),
         noise=Noise("uniform", 0.6),
+        perceptual=Perceptual("embedded", weight=150.0),
+        adversary=replace(before.adversary, discriminator_start=310, adversarial_start=325, weight=0.2),
         augment=AUGMENT,
     )
 
