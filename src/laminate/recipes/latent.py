@@ -54,7 +54,7 @@ class LoadedTokenizer:
     """Where it was found, as it was named."""
     identity: TokenizerId
     data_label: str = ""
-    """The name and a short hash of what it was trained on (`run_names.data_label`); nothing for the usual ones of the recipe."""
+    """The name and a short hash of what it was trained on (`run_names.data_label`); nothing for its usual ones."""
 
 
 @runtime_checkable
