@@ -12,8 +12,9 @@ from laminate.recipes.latent import LatentSpec
 from laminate.recipes.masked_autoencoder.family import MASKED_AUTOENCODER
 from laminate.recipes.network import TeacherConfig
 from laminate.recipes.serialization import parse_json, plain, read
+from laminate.recipes.vitok.family import VITOK
 
-FAMILIES: tuple[Family[Any], ...] = (VAE, FSQ, GENERATOR, IMAGE_DECODER, MASKED_AUTOENCODER)
+FAMILIES: tuple[Family[Any], ...] = (VAE, FSQ, GENERATOR, IMAGE_DECODER, MASKED_AUTOENCODER, VITOK)
 _JOINED: list[Family[Any]] = []
 
 AUTO = "auto"

@@ -6,7 +6,7 @@ started from again. The flags of a family derive from `RunFlags`.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import tyro
 
@@ -18,6 +18,10 @@ from laminate.recipes.network import AttentionKernel, Remat
 
 EMBEDDED = "embedded"
 """What `--data` calls the images in the package."""
+EMBEDDED_ANY_SIZE = "embedded:any-size"
+"""What it calls those of many sizes and shapes."""
+EMBEDDED_DEFAULTS = (EMBEDDED, EMBEDDED_ANY_SIZE)
+"""What a training takes where nothing says which data: each family one of them (`RunFlags.DATA`)."""
 
 Precision = Literal["auto", "float32", "bfloat16"]
 AutoRemat = Literal["auto", Remat]
@@ -27,6 +31,9 @@ Resume = Literal["auto", "newest-good", "required"]
 @dataclass(frozen=True)
 class RunFlags:
     """What every training can be told."""
+
+    DATA: ClassVar[str] = EMBEDDED
+    """The data of a training that is told of none, in `EMBEDDED_DEFAULTS`."""
 
     experiment: str | None = None
     """Name of the experiment, such as long-32-bl-128 or ditxl; `python -m laminate.recipes explain NAME` says what

@@ -4,18 +4,19 @@ import os
 import re
 from pathlib import PurePath
 
-from laminate.recipes.flags import EMBEDDED
+from laminate.recipes.flags import EMBEDDED, EMBEDDED_DEFAULTS
 
 _LONGEST = 24
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def data_label(source: str, fingerprint: str) -> str:
-    """The data's name and a short hash of them, `photos-3fa9c1`; nothing for the embedded images.
+    """The data's name and a short hash of them, `photos-3fa9c1`; nothing for the embedded images that a
+    training takes by default.
 
     The name is the last part of the path, or the name of the data set; `fingerprint` is that of the training images.
     """
-    return "" if source == EMBEDDED else f"{_name_of(source)}-{fingerprint[:6]}"
+    return "" if source in EMBEDDED_DEFAULTS else f"{_name_of(source)}-{fingerprint[:6]}"
 
 
 def run_name(name: str, label: str) -> str:

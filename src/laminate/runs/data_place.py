@@ -88,9 +88,9 @@ def _reading(noted: Field) -> SourceOptions:
     return SourceOptions(**noted.members())
 
 
-def data_of(flags: F, *places: str | None) -> tuple[F, DataPlace | None]:
+def data_of(flags: F, *places: str | None, otherwise: str = EMBEDDED) -> tuple[F, DataPlace | None]:
     """`flags` with data, and where those were found if the flags name none: in the first of the runs at `places` that
-    says what it was trained on. Without any, the embedded images."""
+    says what it was trained on. Without any, those of `otherwise`, which are in the package."""
     if flags.data is not None:
         return flags, None
     for place in places:
@@ -98,7 +98,7 @@ def data_of(flags: F, *places: str | None) -> tuple[F, DataPlace | None]:
         if found is not None:
             reading = found.reading if flags.reading == AS_IT_SAYS else flags.reading
             return _replaced(flags, found.source, reading), found
-    return _replaced(flags, EMBEDDED, flags.reading), None
+    return _replaced(flags, otherwise, flags.reading), None
 
 
 def with_data(flags: R, tokenizer: LoadedTokenizer | None) -> tuple[R, DataPlace | None]:
@@ -108,8 +108,8 @@ def with_data(flags: R, tokenizer: LoadedTokenizer | None) -> tuple[R, DataPlace
     are.
     """
     if flags.data is not None or tokenizer is None:
-        return data_of(flags, flags.run_dir)
-    made, found = data_of(flags, flags.run_dir, tokenizer.source)
+        return data_of(flags, flags.run_dir, otherwise=flags.DATA)
+    made, found = data_of(flags, flags.run_dir, tokenizer.source, otherwise=flags.DATA)
     if found is None and tokenizer.data_label:
         raise ValueError(
             f"The tokenizer {tokenizer.source} was trained on {tokenizer.data_label}, and no {FILE} beside it says "

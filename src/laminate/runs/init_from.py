@@ -76,7 +76,8 @@ def plan_start(source: str | os.PathLike[str], model: Any, *, cache: Path | None
 
 
 def started(state: TrainState, start: Start) -> TrainState:
-    """`state`, before the first step, with the kept weights of `start` in it and in its average."""
+    """`state`, before the first step, with the kept weights of `start` in it and in its average, and in what is not
+    trained."""
 
     def replaced(tree: Any) -> Any:
         leaves = [
@@ -88,7 +89,7 @@ def started(state: TrainState, start: Start) -> TrainState:
         return jax.tree.unflatten(jax.tree.structure(tree), leaves)
 
     ema = None if state.ema is None else replaced(state.ema)
-    return dataclasses.replace(state, params=replaced(state.params), ema=ema)
+    return dataclasses.replace(state, params=replaced(state.params), buffers=replaced(state.buffers), ema=ema)
 
 
 def _decoder_weights(found: hub.LoadedWeights, model: RaeDecoder) -> dict[str, np.ndarray] | None:

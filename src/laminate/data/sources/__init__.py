@@ -23,6 +23,7 @@ from laminate.data.options import AS_IT_SAYS, SourceOptions
 from laminate.data.prepared import JOURNAL, is_prepared, open_prepared, splits_of
 from laminate.data.records import HELD_OUT_FRACTION, Records, hold_out
 from laminate.data.sources import embedded, kinds, parquet, tar, tfds
+from laminate.data.sources.any_size import AnySizes
 from laminate.data.sources.files import expand_braces, named_files
 from laminate.data.sources.kinds import Splits
 
@@ -42,6 +43,12 @@ def _prepared_splits(location: Path, options: SourceOptions) -> Splits:
 
 
 def _splits(spec: str, options: SourceOptions) -> Splits:
+    if spec == embedded.ANY_SIZE:
+        photographs, emoji = (
+            _prepared_splits(embedded.location(f"embedded:{name}"), options)
+            for name in ("photographs", "emoji")
+        )
+        return {split: lambda split=split: AnySizes(photographs[split](), emoji[split]()) for split in SPLITS}
     if spec == "embedded" or spec.startswith("embedded:"):
         return _prepared_splits(embedded.location(spec), options)
     if spec.startswith("tfds:"):
