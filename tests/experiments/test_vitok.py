@@ -9,15 +9,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import save_file
 
 import laminate
 from laminate.cli.roundtrip_flags import RoundtripFlags
 from laminate.data.batch import stack
 from laminate.data.patch_views import PatchView
+from laminate.pretrained.keymaps.base import export
+from laminate.pretrained.keymaps.vitok import autoencoder_slots
+from laminate.recipes.modules import model_shapes
 from laminate.recipes.vitok.modules import MODULES, vitok
+from laminate.runs.init_from import plan_start
 from laminate.runs.pretrained import load_pretrained
 from laminate.train.export import named_weights
-from tests.experiments.jobs import RECIPES, TINY_VITOK, Job, experiment, fingerprints, metrics
+from tests.experiments.jobs import TINY_VITOK, Job, experiment, fingerprints, metrics
 
 ONE_SHAPE = dataclasses.replace(
     TINY_VITOK, name="one-shape", augment=dataclasses.replace(TINY_VITOK.augment, budgets=(12,))
@@ -84,6 +89,29 @@ def test_a_frozen_encoder_is_that_of_before_bit_for_bit_and_has_no_optimiser(tra
         tuned.main("--freeze", "encoder", run=tmp_path / "new")
 
 
+@pytest.mark.parametrize("half", ["", "encoder", "decoder"])
+def test_published_weights_begin_a_training_whole_and_by_halves(trained, tmp_path, half):
+    model = load_pretrained(trained.run).model
+    named = export(model.autoencoder, autoencoder_slots(model.autoencoder))
+    of_encoder = ("patch_embed", "to_code", "encoder_blocks")
+    kept = {
+        name: array
+        for name, array in named.items()
+        if not half or name.startswith(of_encoder) == (half == "encoder")
+    }
+    save_file(
+        {name: np.ascontiguousarray(array) for name, array in kept.items()}, tmp_path / "vitok.safetensors"
+    )
+    start = plan_start(tmp_path / "vitok.safetensors", model_shapes(TINY_VITOK))
+    assert len(start.kept) == len(kept) and not start.unused
+    for name, array in start.kept.items():
+        np.testing.assert_array_equal(array, named_weights(model)[name])
+    other = dataclasses.replace(TINY_VITOK, encoder=dataclasses.replace(TINY_VITOK.encoder, heads=1))
+    if half != "decoder":
+        with pytest.raises(ValueError, match="has 2 attention heads, and this recipe has 1"):
+            plan_start(tmp_path / "vitok.safetensors", model_shapes(other))
+
+
 def test_three_lines_take_a_picture_of_any_size_there_and_back(trained):
     tokenizer = laminate.from_pretrained(trained.run)
     tokens = tokenizer.encode_image([noise(*size) for size in SIZES])
@@ -125,7 +153,7 @@ def test_one_command_takes_files_of_any_size_there_and_back(trained, tmp_path, m
 
 def test_a_generator_draws_the_latents_of_squares(trained, tmp_path, capsys):
     job = Job(tmp_path, trained.photos, "generator", trained.run)
-    job.main(recipe=dataclasses.replace(RECIPES["generator"], normalize=False))
+    job.main()
     assert "decoded by tiny-vitok itself" in capsys.readouterr().err
     recipe = json.loads((job.run / "recipe.json").read_text())
     assert (recipe["tokens"], recipe["features"], recipe["augment"]["image_size"]) == (16, 5, 16)

@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar, runtime_checkable
 from etils import epath
 
 from laminate.data.options import AS_IT_SAYS, SourceOptions
+from laminate.data.sources.mixed import parts_of
 from laminate.recipes.flags import EMBEDDED, RunFlags
 from laminate.recipes.latent import LoadedTokenizer
 from laminate.recipes.run_names import data_label
@@ -50,8 +51,8 @@ class DataPlace:
 
 def note_data(folder: epath.Path, source: str, reading: SourceOptions, fingerprint: str) -> None:
     """Write into a run folder which data it is trained on."""
-    named = source.startswith((f"{EMBEDDED}:", "tfds:")) or source == EMBEDDED or "://" in source
-    place = source if named else os.path.abspath(os.path.expanduser(source))
+    parts = (source,) if os.path.exists(os.path.expanduser(source)) else parts_of(source)
+    place = ",".join(map(_from_the_root, parts))
     changed = {
         field.name: value
         for field in dataclasses.fields(reading)
@@ -61,6 +62,11 @@ def note_data(folder: epath.Path, source: str, reading: SourceOptions, fingerpri
     text = json.dumps(noted, indent=2) + "\n"
     if not (folder / FILE).exists() or (folder / FILE).read_text() != text:
         write_atomically(folder / FILE, text)
+
+
+def _from_the_root(source: str) -> str:
+    named = source.startswith((f"{EMBEDDED}:", "tfds:")) or source == EMBEDDED or "://" in source
+    return source if named else os.path.abspath(os.path.expanduser(source))
 
 
 def find_data(source: str) -> DataPlace | None:
