@@ -84,7 +84,7 @@ def test_published_weights_bring_their_sizes_unless_a_name_is_given_too():
     assert recipe.teacher is None and recipe.losses.perceptual == 0.0
     assert with_known_weights(flags).init_from == "vitok-350m-f16x32"
     named = dataclasses.replace(flags, experiment="embedded-vitok")
-    assert apply_flags(embedded_vitok(), named).channels == 16
+    assert apply_flags(embedded_vitok(), named).name == "embedded-vitok"
     again = apply_flags(recipe, VitokFlags(teacher="embedded"))
     assert again.losses.perceptual == 500.0 and again.teacher.family == "masked-autoencoder"
 

@@ -62,25 +62,25 @@ def _network(sizes: Sizes, factor: float) -> NaFlexConfig:
 
 
 def embedded_vitok() -> VitokRecipe:
-    """The small recipe of the package: patches of 8 pixels in 16 numbers, images of 32 and of 64 patches."""
+    """The small recipe of the package: patches of 8 pixels in 32 numbers, images of 32 and of 64 patches."""
     return VitokRecipe(
         name=EMBEDDED_NAME,
         encoder=NaFlexConfig(dim=128, depth=1, heads=4, layer_scale=0.1),
         decoder=NaFlexConfig(dim=192, depth=3, heads=6, layer_scale=0.1),
-        channels=16,
+        channels=32,
         schedule=Schedule(
             unit="steps",
-            length=400,
-            warmup=20,
-            decay=300,
-            validate_every=100,
+            length=160,
+            warmup=10,
+            decay=120,
+            validate_every=40,
             start=1e-4,
             peak=1e-2,
             final=1e-5,
         ),
         teacher=find_teacher("embedded"),
         losses=Losses(tile=64),
-        optimizer=Optimizer(kind="muon", betas=(0.9, 0.95), clip_norm=1.0, ema_decay=0.97),
+        optimizer=Optimizer(kind="muon", betas=(0.9, 0.95), clip_norm=1.0, ema_decay=0.95),
         augment=TokenBudgetConfig(image_size=64, patch=8, budgets=(32, 64), crop_rate=0.0),
         global_batch_size=32,
     )
