@@ -6,6 +6,7 @@ python experiments/bench.py data --images 256                      the loader, b
 python experiments/bench.py load --megabytes 350                   weights from a file, beside reading it
 python experiments/bench.py teacher --name dinov2-b --images 8     a frozen teacher's forward pass, beside matmul
 python experiments/bench.py generate --batches 1 8 64              passes of a generator over 32 and 256 tokens
+python experiments/bench.py vitok --depth 2 --padding 0.25           a step of a ViTok autoencoder with empty room
 python experiments/bench.py decoder --experiment embedded-decoder  a step of both players of an image decoder
 """
 
@@ -107,6 +108,24 @@ class Decoder:
     """Number format of step and matmul."""
 
 
+@dataclass(frozen=True)
+class Vitok:
+    """A step of a ViTok autoencoder without its perceptual network, beside matmul; padding is no work."""
+
+    experiment: str = "Ld2-Ld22/1x16x64"
+    """Name of the autoencoder."""
+    depth: int = 0
+    """Most layers of encoder and decoder, 0 for all."""
+    images: int = 4
+    """Images per step."""
+    padding: float = 0.0
+    """Share of the room for patches that is empty."""
+    turns: int = 5
+    """How often step and matmul are timed, in turn; the median ratio is reported."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Number format of step and matmul."""
+
+
 Command = (
     Annotated[Step, tyro.conf.subcommand(name="step")]
     | Annotated[Data, tyro.conf.subcommand(name="data")]
@@ -114,6 +133,7 @@ Command = (
     | Annotated[Teacher, tyro.conf.subcommand(name="teacher")]
     | Annotated[Generate, tyro.conf.subcommand(name="generate")]
     | Annotated[Decoder, tyro.conf.subcommand(name="decoder")]
+    | Annotated[Vitok, tyro.conf.subcommand(name="vitok")]
 )
 
 if __name__ == "__main__":  # before the imports below, which --help need not wait for
@@ -247,6 +267,10 @@ def main(command: Command) -> None:
         from benchmarks.decoder import measure as measure_decoder
 
         result = {"bench": "decoder", **measure_decoder(**vars(command))}
+    elif isinstance(command, Vitok):
+        from benchmarks.vitok import measure as measure_vitok
+
+        result = {"bench": "vitok", **measure_vitok(**vars(command))}
     elif isinstance(command, Teacher):
         from benchmarks.teacher import measure as measure_teacher
 

@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from laminate.analysis.figures import reconstruction_grid
+from laminate.analysis.gallery import Pair, pair_gallery
 from laminate.analysis.sample_files import picture_names, write_png
 from laminate.data.faults import BAD_IMAGE
 from laminate.data.image_files import find_images
@@ -51,17 +52,10 @@ def open_tokenizer(flags, place=None):
 
 
 def header(tokenizer, *rows):
-    pixels, shape = 3 * tokenizer.latent.image_size**2, tokenizer.token_shape
-    kind = f"real numbers; {pixels / np.prod(shape):,.0f}x fewer than pixels"
-    if tokenizer.codebook_size is not None:
-        each = shape[0] * np.log2(tokenizer.codebook_size) / 8
-        kind = (
-            f"whole numbers below {tokenizer.codebook_size:,}; {each:,.0f} bytes, {pixels / each:,.0f}x fewer"
-        )
     facts = (
         ("tokenizer", f"{tokenizer.source}: {tokenizer.identity}"),
         ("sees", f"images {tokenizer.view}; transparency on white"),
-        ("tokens", f"{' x '.join(map(str, shape))} {kind}"),
+        ("tokens", tokenizer.kind),
         ("pictures by", tokenizer.decoder),
     )
     RunHeader("Images to tokens and back", (*facts, *rows)).show()
@@ -124,18 +118,22 @@ def add(found, tokenizer, seen, out):
         found.decibels.append(decibels(original, rebuilt))
         if len(found.pairs) < SHOWN:
             found.pairs.append((np.asarray(original), np.asarray(rebuilt)))
-    found.tokens.append(np.asarray(tokens))
+    found.tokens.extend(tokens)
 
 
 # 3. Files
 
 
 def write_contact(found, out):
-    originals, rebuilt = (np.stack(images) for images in zip(*found.pairs, strict=True))
     captions = [
         f"{name if len(name) <= 15 else name[:6] + '...' + name[-6:]}\n{value:.1f} dB"
         for name, value in zip(found.names, found.decibels, strict=True)
     ]
+    if len({original.shape for original, _ in found.pairs}) > 1:
+        named = zip(found.pairs, captions[: len(found.pairs)], strict=True)
+        pair_gallery([Pair(*pair, caption) for pair, caption in named], out / "contact.png")
+        return
+    originals, rebuilt = (np.stack(images) for images in zip(*found.pairs, strict=True))
     columns = min(8, max(1, 1024 // originals.shape[2]))
     reconstruction_grid(
         originals, rebuilt, out / "contact.png", captions=captions[: len(originals)], columns=columns
@@ -158,7 +156,7 @@ def encode(flags):
         if not found.names:
             say("roundtrip.py: none of the images can be read", primary=True)
             raise SystemExit(FAILED)
-        made = token_file(np.concatenate(found.tokens), tuple(found.names), tokenizer)
+        made = token_file(found.tokens, tuple(found.names), tokenizer)
         tokens = write_tokens(made, out, flags.format)
         write_contact(found, out)
     if found.bad:
@@ -180,7 +178,7 @@ def decode(flags):
         held.require_tokenizer(tokenizer)
         out = new_folder(flags.out, "decoded")
         header(tokenizer, ("images", f"{len(held.names)} of {flags.decode}"), ("folder", f"{out}"))
-        rows = in_batches(list(zip(picture_names(held.names), held.tokens, strict=True)))
+        rows = in_batches(list(zip(picture_names(held.names), held.each(), strict=True)))
         with progress_bar("decoding") as bar:
             for some in bar.track(rows):
                 for (name, _), picture in zip(

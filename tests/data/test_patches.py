@@ -1,15 +1,18 @@
 """Images of any size as dictionaries of patches."""
 
+import io
 import math
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from laminate.data.batch import stack
+from laminate.data.host_slice import ALONE, HostShare
 from laminate.data.loader import TrainLoader
-from laminate.data.patch_views import PatchView
+from laminate.data.patch_views import BudgetView, PatchView
 from laminate.data.patches import (
     Buckets,
     budget_size,
@@ -18,6 +21,7 @@ from laminate.data.patches import (
     to_patches,
     with_budget,
 )
+from laminate.data.sources import open_splits
 
 sides = st.integers(1, 41)
 
@@ -163,3 +167,36 @@ def test_one_pixel_is_one_token_and_patches_may_be_larger_than_images():
     assert to_patches(picture(16, 16), 32, 1)["grid"].tolist() == [1, 1]
     assert to_patches(picture(1, 4000), 16, 256)["grid"].tolist() == [1, 250]
     assert stack([to_patches(picture(1, 4000), 16, 256), to_patches(picture(16, 9), 16, 256)])["size"].shape
+
+
+def test_every_batch_has_one_of_the_budgets_the_same_on_every_host_and_after_a_resume():
+    """So the hosts of a pod have arrays of one shape without a word between them."""
+    records = open_splits("embedded:any-size")["train"]
+    view = BudgetView(PatchView(8, 20), Buckets((6, 11, 20)))
+
+    def loader(share: HostShare = ALONE) -> TrainLoader:
+        return TrainLoader(records, seed=3, global_batch_size=4, augment=view, share=share, threads=2)
+
+    with loader().batches() as whole:
+        batches = [next(whole) for _ in range(9)]
+    rooms = [batch["mask"].shape[1] for batch in batches]
+    assert set(rooms) == {6, 11, 20}
+    for host in range(2):
+        with loader(HostShare.even(host, 2)).batches() as part:
+            for batch in batches:
+                mine = next(part)
+                np.testing.assert_array_equal(mine["patches"], batch["patches"][2 * host : 2 * host + 2])
+    with loader().batches(4 * 5) as later:
+        np.testing.assert_array_equal(next(later)["patches"], batches[5]["patches"])
+    for batch in batches:
+        assert (batch["mask"].sum(axis=1) == batch["grid"].prod(axis=1)).all()
+
+
+def test_an_evaluation_has_the_largest_budget_and_others_must_rise_to_it():
+    view = BudgetView(PatchView(8, 20), Buckets((6, 20)))
+    buffer = io.BytesIO()
+    Image.new("RGB", (40, 30)).save(buffer, "PNG")
+    assert view(buffer.getvalue(), np.random.default_rng(0))["mask"].shape == (20,)
+    assert "budgets=(6, 20)" in view.description
+    with pytest.raises(ValueError, match="must be that of the view, 20"):
+        BudgetView(PatchView(8, 20), Buckets((6, 19)))

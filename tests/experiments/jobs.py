@@ -30,15 +30,18 @@ from laminate.recipes.image_decoder.recipe import Adversary, DecoderRecipe, Perc
 from laminate.recipes.latent import for_latents
 from laminate.recipes.masked_autoencoder.family import MASKED_AUTOENCODER
 from laminate.recipes.masked_autoencoder.recipe import MaskedAutoencoderRecipe
-from laminate.recipes.network import VitConfig, patch_teacher
+from laminate.recipes.network import VitConfig, find_teacher, patch_teacher
 from laminate.recipes.training import Optimizer, Schedule
+from laminate.recipes.vitok.family import VITOK
+from laminate.recipes.vitok.recipe import Losses, NaFlexConfig, VitokRecipe
+from laminate.recipes.vitok.view import TokenBudgetConfig
 from laminate.runs.experiment import load_experiment
 from laminate.runs.load_tokenizer import load_tokenizer
 from laminate.runs.pretrained import save_pretrained
 from laminate.types import join_buffers, split_buffers
 
 ROOT = Path(__file__).parents[2]
-FAMILIES = {family.name: family for family in (VAE, FSQ, GENERATOR, IMAGE_DECODER)} | {
+FAMILIES = {family.name: family for family in (VAE, FSQ, GENERATOR, IMAGE_DECODER, VITOK)} | {
     "teacher": MASKED_AUTOENCODER
 }
 VIT = VitConfig(dim=16, depth=1, heads=2, hidden=24, positions="learned")
@@ -102,12 +105,25 @@ TINY_TEACHER = MaskedAutoencoderRecipe(
     augment=TINY.augment,
     global_batch_size=8,
 )
+TINY_VITOK = VitokRecipe(
+    name="tiny-vitok",
+    encoder=NaFlexConfig(dim=16, depth=1, heads=2, layer_scale=0.3),
+    decoder=NaFlexConfig(dim=24, depth=2, heads=3, layer_scale=0.3),
+    channels=5,
+    schedule=TINY.schedule,
+    teacher=find_teacher("embedded"),
+    losses=Losses(tile=16, tiles=2),
+    augment=TokenBudgetConfig(image_size=16, patch=4, budgets=(7, 16)),
+    optimizer=TINY.optimizer,
+    global_batch_size=8,
+)
 RECIPES = {
     "vae": TINY,
     "fsq": TINY_FSQ,
     "generator": TINY_DIT,
     "decoder": TINY_DECODER,
     "teacher": TINY_TEACHER,
+    "vitok": TINY_VITOK,
 }
 
 

@@ -59,3 +59,22 @@ def test_a_network_of_tokens_is_refused():
 
     with pytest.raises(ValueError, match="compares images"):
         eqx.filter_eval_shape(of_tokens, jax.random.key(0))
+
+
+def test_images_that_are_filled_up_are_as_far_apart_as_they_are():
+    """With a mask of their pixels, whatever stands beyond them."""
+
+    def rotary(key: jax.Array) -> VitDistance:
+        patch = PatchEmbed(8, 2, 8, crop=True, key=key)
+        return VitDistance(Vit(TRUNK, patch=patch, registers=2, positions="none", key=key), 8, **SCALE)
+
+    distance = filled(rotary)
+    x, y = X[:6, :4], Y[:6, :4]
+    wide = [jnp.pad(image, ((0, 2), (0, 4), (0, 0)), constant_values=c) for image, c in ((x, 0.3), (y, 0.9))]
+    inside = jnp.zeros((8, 8), bool).at[:6, :4].set(True)
+    masked = jax.jit(lambda d, x, y: d.by_layer(x, y, mask=inside))
+    np.testing.assert_allclose(masked(distance, *wide), BY_LAYER(distance, x, y), rtol=1e-5)
+    nothing = jax.jit(lambda d, x, y: d(x, y, mask=jnp.zeros_like(inside)))(distance, *wide)
+    assert np.isfinite(nothing)
+    with pytest.raises(ValueError, match="8 is the longest side"):
+        distance(X, Y, mask=jnp.ones((12, 8), bool))

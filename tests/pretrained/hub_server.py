@@ -35,7 +35,7 @@ class FakeHub:
         """Status, headers and body for `/ORGANISATION/NAME/resolve/REVISION/FILE`."""
         if "/resolve/" not in path:
             return 404, {}, b""
-        organisation, name, _, revision, *rest = path.strip("/").split("/")
+        organisation, name, _, revision, *rest = path.removeprefix("/datasets").strip("/").split("/")
         repository, file = f"{organisation}/{name}", "/".join(rest)
         if self.failing:
             return 500, {}, b""

@@ -17,11 +17,12 @@ import pytest
 from huggingface_hub import constants
 from safetensors.numpy import save, save_file
 
-from laminate.pretrained import download, hub, hub_client, repository
+from laminate.pretrained import download, hub, repository
 from laminate.pretrained.family import KnownWeights
 from laminate.pretrained.pins import PINS_FILE, read_pins
 from laminate.pretrained.registry import KNOWN
 from laminate.pretrained.tensors import WeightsError
+from laminate.storage import hub_client
 from tests.pretrained.hub_server import COMMIT, FakeHub, dinov2, halved, serve, sharded
 
 TINY = dinov2()

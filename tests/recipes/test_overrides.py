@@ -212,7 +212,7 @@ def test_a_part_that_is_absent_is_set_whole():
     assert made.head.depth == 2
     deeper = override(photographs_dit(), [f"head={json.dumps({**head, 'depth': 3})}"])
     assert len({made.name, deeper.name, photographs_dit().name}) == 3
-    assert made.name.startswith("embedded-dit+head=") and len(made.name) < 60
+    assert made.name.startswith("photographs-dit+head=") and len(made.name) < 60
 
 
 @pytest.mark.parametrize(("one", "other"), [("-4", "4"), ("1e+1", "1e-1"), ("-0.5", "0.5")])

@@ -163,8 +163,8 @@ def edited(**changes):
         ({"optimizer__betas": [0.9, "x"]}, r"optimizer\.betas\[1\] must be float"),
         ({"tokens": 0}, r"tokens must be at least 1, got 0"),
         (
-            {"family": "vitok"},
-            r'must say "family": one of flatdino, generator, decoder, masked-autoencoder; got \'vitok\'',
+            {"family": "gan"},
+            r'must say "family": one of flatdino, generator, decoder, masked-autoencoder, vitok; got \'gan\'',
         ),
     ],
 )

@@ -178,3 +178,24 @@ def test_decay_never_starts_inside_the_warmup(steps, warmup, decay):
 def test_impossible_schedules_are_refused_with_their_numbers(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_the_rates_of_vitok_are_those_of_its_formulas():
+    """Which count from the first update, 1, where ours count those that are done: `s = k - 1` is 0 there."""
+    steps, warmup, peak, final = 200, 10, 3e-4, 1e-5
+    k = np.arange(warmup, steps + 1)
+    u = (k - warmup) / (steps - warmup)
+    decays = {
+        "cosine": final + (peak - final) * 0.5 * (1 + np.cos(np.pi * u)),
+        "exponential": peak * (final / peak) ** u,
+    }
+    for shape, wanted in decays.items():
+        rates = over_the_run(wsd(steps, peak, 1e-7, final, warmup_steps=warmup, shape=shape))
+        np.testing.assert_allclose(rates[k], wanted, rtol=1e-5)
+        rise = 1e-7 + (peak - 1e-7) * np.arange(warmup) / warmup
+        np.testing.assert_allclose(rates[:warmup], rise, rtol=1e-5)
+        np.testing.assert_allclose(rates[steps:], final, rtol=1e-4)
+    stays = over_the_run(wsd(steps, peak, 1e-7, final, warmup_steps=warmup, decay_steps=0))
+    np.testing.assert_allclose(stays[warmup:], peak, rtol=1e-6)
+    with pytest.raises(ValueError, match="a final learning rate above 0"):
+        wsd(steps, peak, 1e-7, 0.0, warmup_steps=warmup, shape="exponential")

@@ -78,7 +78,10 @@ class Nearest(NamedTuple):
 
     @property
     def closer(self) -> float:
-        """How much nearer samples are; below 0: farther."""
+        """How much nearer samples are, as a share of the distance of held-out images; below 0: farther. 0 where both
+        have none."""
+        if self.held_out == 0:
+            return 0.0 if self.samples == 0 else -math.inf
         return 1.0 - self.samples / self.held_out
 
 

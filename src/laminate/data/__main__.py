@@ -35,7 +35,8 @@ class Prepare:
     """Convert images to ArrayRecord: in parallel, and from where it stopped if it is started again."""
 
     source: tyro.conf.Positional[str]
-    """A folder of images, a .tar or .parquet file or (quoted) glob, tfds:NAME[@DIR], or 'embedded'."""
+    """A folder of images, a .tar or .parquet file or (quoted) glob, tfds:NAME[@DIR], 'embedded', shards of the hub
+    ('hf://ORGANISATION/NAME/path-{0000..0099}.tar'), or several of these with commas between."""
     out: tyro.conf.Positional[Path]
     """The folder to write."""
     shards: int | None = None
@@ -103,7 +104,9 @@ def _progress(console: Console, what: str) -> Generator[tuple[Callable[[int], No
 
 
 def _prepare(command: Prepare, console: Console) -> int:
-    from laminate.data.prepare import Options, prepare  # --help must not wait for it
+    from laminate.data.prepare import Options, prepare
+    from laminate.data.prepare_hub import prepare_hub
+    from laminate.data.sources.hub_shards import HUB  # --help must not wait for these
 
     options = Options(
         shards=command.shards,
@@ -116,7 +119,11 @@ def _prepare(command: Prepare, console: Console) -> int:
         licence=command.licence,
     )
     with _progress(console, "preparing") as (on_start, on_records):
-        prepared = prepare(command.source, command.out, options, on_start, on_records)
+        if command.source.startswith(HUB):
+            said = lambda text: console.print(f"shard {text}", highlight=False, markup=False)
+            prepared = prepare_hub(command.source, command.out, options, on_start, on_records, said)
+        else:
+            prepared = prepare(command.source, command.out, options, on_start, on_records)
     for skipped in prepared.skipped:
         console.print(
             f"left out {escape(skipped.key)}: {escape(skipped.reason)}", highlight=False, soft_wrap=True

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import grain
 import numpy as np
@@ -25,6 +25,15 @@ DEFAULT_THREADS = 8
 # Rows that one thread makes at a time: grain's bookkeeping is per piece, and 16 pieces of work hide it.
 _ROWS_PER_PIECE = 16
 _PREFETCHED_BATCHES = 2
+
+
+@runtime_checkable
+class BatchView(Augment, Protocol):
+    """An augmentation that is not the same for all batches, as where their arrays have one of several shapes."""
+
+    def of_batch(self, number: int, seed: int) -> Augment:
+        """That of the examples of the batch `number` of a run with this `seed`, on every host."""
+        ...
 
 
 class TrainBatches(Iterator[Arrays]):
@@ -164,12 +173,17 @@ class TrainLoader:
         # Seeds of our own: grain's depend on the place of a transformation in the pipeline.
         order, pixels = (int(word) for word in np.random.SeedSequence(self.seed).generate_state(2))
         shuffled = grain.MapDataset.range(len(self.records)).shuffle(seed=order).repeat()
-        return shuffled.random_map(self._load, seed=pixels)
+        numbered = shuffled.map_with_index(lambda row, index: (int(row), int(index)))
+        return numbered.random_map(self._load, seed=pixels)
 
-    def _load(self, index: int, rng: np.random.Generator) -> LoadedExample:
-        view: Callable[[bytes], Arrays] = lambda data: self.augment(data, rng)
-        with self.reads.of(int(index)):
-            return load_or_next(self.records, int(index), view, self.max_bad_images + 1)
+    def _load(self, numbers: tuple[int, int], rng: np.random.Generator) -> LoadedExample:
+        row, index = numbers
+        augment = self.augment
+        if isinstance(augment, BatchView):
+            augment = augment.of_batch(row // self.global_batch_size, self.seed)
+        view: Callable[[bytes], Arrays] = lambda data: augment(data, rng)
+        with self.reads.of(index):
+            return load_or_next(self.records, index, view, self.max_bad_images + 1)
 
     def position(self, row: int) -> dict[str, int | str]:
         """What a checkpoint stores to go on at global row `row`: that, and what the order depends on."""

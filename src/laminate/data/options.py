@@ -39,7 +39,13 @@ class SourceOptions:
     """Images with more pixels count as unreadable, before they are decoded. Default: 67108864, or what the data were
     prepared with."""
 
+    min_size: int | None = None
+    """Images with fewer pixels along their shorter side are left out, and counted. Their headers are read when the data
+    are opened; `python -m laminate.data prepare` with it does so once and for all."""
+
     def __post_init__(self) -> None:
+        if self.min_size is not None and self.min_size < 1:
+            raise ValueError(f"--min-size must be at least 1, got {self.min_size}")
         if self.split_folders and self.classes:
             raise ValueError(
                 "--split-folders and --classes are the two readings of one folder: give one of them"

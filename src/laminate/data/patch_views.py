@@ -1,5 +1,6 @@
 """Records, files and pictures into dictionaries of patches, and what a model makes of them back into images."""
 
+import dataclasses
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from PIL import Image, ImageOps
 from laminate.data.batch import Arrays
 from laminate.data.decode import HostImage, decode_image, to_rgb
 from laminate.data.options import PIXEL_CEILING
-from laminate.data.patches import FloatImage, from_patches, to_patches
+from laminate.data.patches import Buckets, FloatImage, from_patches, to_patches
 from laminate.data.views import Chain, Choice, Flip, RandomResized, Values, View, Whole, fitted, normalised
 
 Format = Literal["minus_one_to_one", "zero_to_one", "0_255"]
@@ -48,6 +49,41 @@ class PatchView:
         if self.shrink:
             pixels = fitted(pixels, self.patch, self.tokens)
         return to_patches(pixels, self.patch, self.tokens)
+
+
+@dataclass(frozen=True)
+class BudgetView:
+    """A `PatchView` whose batches have one of several budgets: a `loader.BatchView`.
+
+    Every batch draws its own from the seed and its number, all with equal chances, and images of more patches are made
+    smaller. So all hosts have arrays of one shape, a program is compiled for each budget and for no other, and a
+    network learns to read an image in fewer patches and in more. Called without a number of a batch, as an evaluation
+    calls it, it is the view itself.
+
+    Raises ValueError unless the largest budget is that of the view.
+    """
+
+    view: PatchView
+    buckets: Buckets
+
+    def __post_init__(self) -> None:
+        if self.buckets.budgets[-1] != self.view.tokens:
+            raise ValueError(
+                f"the largest of the budgets {self.buckets.budgets} must be that of the view, {self.view.tokens}"
+            )
+
+    @property
+    def description(self) -> str:
+        return f"BudgetView({self.view.description}, budgets={self.buckets.budgets})"
+
+    def __call__(self, data: bytes, rng: np.random.Generator, /) -> Arrays:
+        return self.view(data, rng)
+
+    def of_batch(self, number: int, seed: int) -> PatchView:
+        """The view of all images of a batch."""
+        budgets = self.buckets.budgets
+        drawn = int(np.random.default_rng((seed, number)).integers(len(budgets)))
+        return dataclasses.replace(self.view, tokens=budgets[drawn])
 
 
 def training_view(size: int, patch: int, tokens: int) -> PatchView:

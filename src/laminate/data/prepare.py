@@ -75,6 +75,9 @@ class ShardJob:
     stop: int
 
 
+AS_USUAL = Options()
+
+
 def tfds_name(name: str) -> str:
     """`name` as `tensorflow_datasets` accepts it: lower case, digits, underscores, a letter first."""
     plain = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
@@ -93,7 +96,7 @@ def plan_jobs(splits: dict[str, Records], name: str, shards: int | None) -> list
     return jobs
 
 
-def _write_shard(
+def write_shard(
     job: ShardJob,
     out: Path,
     classes: int,
@@ -101,6 +104,10 @@ def _write_shard(
     options: Options,
     tally: Tally,
 ) -> Done:
+    """Write the record file of `job` into `out`, and a line about it into its journal.
+
+    Raises InterruptedError if another shard has failed, and what `Tally.bad` raises.
+    """
     partial = out / JOURNAL / f"{job.file}.partial"
     skipped: list[Skipped] = []
     written = cut_short = 0
@@ -136,9 +143,9 @@ def _write_shard(
     return done
 
 
-def _finished(job: ShardJob, out: Path) -> Done | None:
-    """What the journal says about a shard that an earlier run has finished and that is still there."""
-    return read_done(out / JOURNAL / f"{job.file}.json", out / job.file)
+def finished(file: str, out: Path) -> Done | None:
+    """What the journal says about a record file that an earlier run has finished and that is still there."""
+    return read_done(out / JOURNAL / f"{file}.json", out / file)
 
 
 def _foreign_files(records: Records) -> ArrayRecords | None:
@@ -164,7 +171,7 @@ def _write_all(
 ) -> list[Done]:
     """Every shard of `jobs`, in their order: those of the journal as they are, the others written now."""
     tally = Tally(options.max_bad, on_records)
-    kept = {job.file: done for job in jobs if (done := _finished(job, out))}
+    kept = {job.file: done for job in jobs if (done := finished(job.file, out))}
     for done in kept.values():
         tally.good(done.shard.count)
         if done.skipped:
@@ -172,7 +179,7 @@ def _write_all(
     serialize = example_serializer(classes)
     with ThreadPoolExecutor(max(1, options.workers)) as pool:
         started: dict[str, Future[Done]] = {
-            job.file: pool.submit(_write_shard, job, out, len(classes), serialize, options, tally)
+            job.file: pool.submit(write_shard, job, out, len(classes), serialize, options, tally)
             for job in jobs
             if job.file not in kept
         }
@@ -193,7 +200,7 @@ def _write_all(
 def prepare(
     source: str,
     out: Path,
-    options: Options = Options(),
+    options: Options = AS_USUAL,
     on_start: Callable[[int], None] = lambda total: None,
     on_records: Callable[[int], None] = lambda records: None,
 ) -> Prepared:

@@ -114,6 +114,11 @@ class Subset:
     def __getitem__(self, index: SupportsIndex, /) -> Example:
         return self.records[self._indices[index]]
 
+    def keys(self) -> Sequence[str]:
+        """Those of the whole; of one that knows none without reading an image, the numbers of its records."""
+        whole = self.records.keys() if isinstance(self.records, KeyedRecords) else None
+        return [str(index) if whole is None else whole[index] for index in self._indices]
+
 
 def spread(records: Records, count: int) -> Subset:
     """At most `count` of the records, evenly spread over all of them."""

@@ -219,10 +219,10 @@ class Vit(eqx.Module):
         return self._end(self.stack(self.embed(x, registers=registers), mask, rotary, key=key))
 
     def taps(
-        self, x: Float[Array, "..."], layers: tuple[int, ...]
+        self, x: Float[Array, "..."], layers: tuple[int, ...], mask: Sight = None
     ) -> tuple[Float[Array, "all_tokens {self.out_dim}"], Float[Array, "layers all_tokens dim"]]:
         """All output tokens, and the stream as it leaves each of `layers` (counted from 0), not normed."""
-        stream, tapped = self.stack.taps(self.embed(x), layers, None, self._rotary(x))
+        stream, tapped = self.stack.taps(self.embed(x), layers, mask, self._rotary(x))
         return self._end(stream), tapped
 
     def _end(self, x: Float[Array, "all_tokens dim"]) -> Float[Array, "all_tokens out_dim"]:

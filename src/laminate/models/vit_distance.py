@@ -3,11 +3,13 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from laminate.models.vit import Vit
-from laminate.nn import resize
+from laminate.nn import Padding, resize
 from laminate.types import Image, RandomKey, Scalar
+
+Pixels = Bool[Array, "height width"]
 
 _SHORTEST = 1e-6
 
@@ -20,7 +22,10 @@ class VitDistance(eqx.Module):
     average, so its weight has to be large. Images whose longer side is above `longest` pixels are made smaller first,
     with the sides rounded, bicubically and without antialiasing. Nothing is clipped.
 
-    Raises ValueError for a `vit` of tokens.
+    With a `mask` of pixels, patches that hold none of it are seen by no token and do not count: so images that are
+    filled up to a common size are as far apart as they are.
+
+    Raises ValueError for a `vit` of tokens, and for a mask of images that are made smaller.
     """
 
     vit: Vit
@@ -39,19 +44,45 @@ class VitDistance(eqx.Module):
         self.std = std
 
     @jax.named_scope("vit_distance")
-    def __call__(self, image: Image, target: Image, *, key: RandomKey | None = None) -> Scalar:
-        return jnp.mean(self.by_layer(image, target))
+    def __call__(
+        self,
+        image: Image,
+        target: Image,
+        *,
+        mask: Pixels | None = None,
+        key: RandomKey | None = None,
+    ) -> Scalar:
+        return jnp.mean(self.by_layer(image, target, mask=mask))
 
-    def by_layer(self, image: Image, target: Image) -> Float[Array, " layers"]:
+    def by_layer(self, image: Image, target: Image, *, mask: Pixels | None = None) -> Float[Array, " layers"]:
         """The distance in each layer."""
-        difference = _unit(self.features(image)) - _unit(self.features(target))
-        return jnp.mean(jnp.square(difference), axis=(1, 2))
+        sight = None if mask is None else Padding(self._patches(mask), self.vit.prefix)
+        difference = _unit(self.features(image, sight)) - _unit(self.features(target, sight))
+        each = jnp.mean(jnp.square(difference), axis=2)
+        if sight is None:
+            return jnp.mean(each, axis=1)
+        counted = jnp.broadcast_to(sight.keys()[None], each.shape)
+        total = jnp.sum(jnp.where(counted, each, jnp.zeros_like(each)), axis=1)
+        return total / jnp.maximum(jnp.sum(counted.astype(jnp.float32), axis=1), 1.0)
 
-    def features(self, image: Image) -> Float[Array, "layers tokens dim"]:
+    def features(self, image: Image, sight: Padding | None = None) -> Float[Array, "layers tokens dim"]:
         """The tokens that leave each layer, those of the last one normed."""
         depth = self.vit.stack.depth
-        final, before = self.vit.taps(self.seen(image), tuple(range(depth - 1)))
+        final, before = self.vit.taps(self.seen(image), tuple(range(depth - 1)), sight)
         return jnp.concatenate([before, final[None]])
+
+    def _patches(self, mask: Pixels) -> Bool[Array, " patches"]:
+        """Which patches hold a pixel of the mask."""
+        assert self.vit.patch is not None
+        if max(mask.shape) > self.longest:
+            raise ValueError(
+                f"A mask is of images as they are seen, and those of {mask.shape[0]} x {mask.shape[1]} pixels are made "
+                f"smaller: {self.longest} is the longest side."
+            )
+        side = self.vit.patch.patch
+        rows, columns = (n // side for n in mask.shape)
+        cells = mask[: rows * side, : columns * side].reshape(rows, side, columns, side)
+        return jnp.any(cells, axis=(1, 3)).reshape(-1)
 
     def seen(self, image: Image) -> Float[Array, "rows columns channels"]:
         """What enters the network."""

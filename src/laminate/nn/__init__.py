@@ -5,7 +5,10 @@ from laminate.nn.attention import AttentionKernel as AttentionKernel
 from laminate.nn.attention import Rotation as Rotation
 from laminate.nn.block import Block as Block
 from laminate.nn.block import ParallelBlock as ParallelBlock
+from laminate.nn.canvas import cut_tile as cut_tile
 from laminate.nn.canvas import cut_window as cut_window
+from laminate.nn.canvas import patch_pixels as patch_pixels
+from laminate.nn.canvas import tile_pixels as tile_pixels
 from laminate.nn.canvas import to_canvas as to_canvas
 from laminate.nn.canvas import window_start as window_start
 from laminate.nn.channel_norm import ActNorm as ActNorm

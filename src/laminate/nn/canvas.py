@@ -55,3 +55,47 @@ def cut_window(
         canvas = jnp.pad(canvas, [*((0, n) for n in missing), (0, 0)], constant_values=beyond)
     row, col = start[0], start[1]
     return jax.lax.dynamic_slice(canvas, (row, col, jnp.zeros_like(row)), (*window, canvas.shape[2]))
+
+
+@jax.named_scope("cut_tile")
+def cut_tile(
+    patches: Float[Array, "tokens patch_dim"],
+    mask: Bool[Array, " tokens"],
+    row: Int[Array, " tokens"],
+    col: Int[Array, " tokens"],
+    start: Int[Array, "2"],
+    *,
+    side: int,
+    patch: int,
+) -> Image:
+    """`side` by `side` pixels from the pixel `start` on of the image that patches make; zero beyond it.
+
+    Only the patches that the tile touches are laid out, so an image may be of any size and shape.
+    """
+    first = start // patch
+    cells = -(-side // patch) + 1
+    canvas = to_canvas(patches, mask, row - first[0], col - first[1], grid=(cells, cells), patch=patch)
+    return cut_window(canvas, start - first * patch, (side, side))
+
+
+def tile_pixels(start: Int[Array, "2"], size: Int[Array, "2"], *, side: int) -> Bool[Array, "side side"]:
+    """Which pixels of a tile lie inside an image of `size` (height, width)."""
+    along = start[:, None] + jnp.arange(side, dtype=start.dtype)[None] < size[:, None]
+    return along[0][:, None] & along[1][None, :]
+
+
+def patch_pixels(
+    mask: Bool[Array, " tokens"],
+    row: Int[Array, " tokens"],
+    col: Int[Array, " tokens"],
+    size: Int[Array, "2"],
+    *,
+    patch: int,
+    channels: int = 3,
+) -> Bool[Array, "tokens patch_dim"]:
+    """Which numbers of patches are pixels of an image of `size` (height, width), and neither padding nor filled up."""
+    within = jnp.arange(patch, dtype=row.dtype)
+    down = row[:, None] * patch + within[None] < size[0]
+    across = col[:, None] * patch + within[None] < size[1]
+    inside = down[:, None, :, None] & across[:, None, None, :] & mask[:, None, None, None]
+    return jnp.broadcast_to(inside, (row.shape[0], channels, patch, patch)).reshape(row.shape[0], -1)

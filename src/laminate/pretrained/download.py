@@ -13,8 +13,8 @@ from typing import NoReturn
 import huggingface_hub
 from huggingface_hub import constants, errors
 
-from laminate.pretrained.hub_client import FailingHubError, HostileHubError, SilentHubError, asked
 from laminate.pretrained.pins import cache_folder, sha256_of
+from laminate.storage.hub_client import FailingHubError, HostileHubError, SilentHubError, asked
 
 # The library's HTTP client is httpx in some releases and httpx2 in others.
 _HTTP_ERROR: type[Exception] = errors.HfHubHTTPError.__bases__[0]

@@ -4,7 +4,6 @@ import difflib
 import json
 from typing import Any
 
-from laminate.data.sources.embedded import DEFAULT
 from laminate.recipes.family import Family, Kind, Recipe
 from laminate.recipes.flatdino.family import FSQ, VAE
 from laminate.recipes.generator.family import GENERATOR
@@ -13,8 +12,9 @@ from laminate.recipes.latent import LatentSpec
 from laminate.recipes.masked_autoencoder.family import MASKED_AUTOENCODER
 from laminate.recipes.network import TeacherConfig
 from laminate.recipes.serialization import parse_json, plain, read
+from laminate.recipes.vitok.family import VITOK
 
-FAMILIES: tuple[Family[Any], ...] = (VAE, FSQ, GENERATOR, IMAGE_DECODER, MASKED_AUTOENCODER)
+FAMILIES: tuple[Family[Any], ...] = (VAE, FSQ, GENERATOR, IMAGE_DECODER, MASKED_AUTOENCODER, VITOK)
 _JOINED: list[Family[Any]] = []
 
 AUTO = "auto"
@@ -149,7 +149,8 @@ def require_kind(recipe: Recipe, kind: Kind, where: str) -> None:
 
 def usual_data(recipe: Recipe) -> str:
     """The images in the package on which `recipe` is trained where no others are named."""
-    return family_of(recipe).names.data.get(recipe.name.partition("+")[0], DEFAULT)
+    names = family_of(recipe).names
+    return names.data.get(recipe.name.partition("+")[0], names.usual)
 
 
 def tokenizer_like(latent: LatentSpec) -> Any:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 from laminate.data.records import Records
+from laminate.data.sources.embedded import DEFAULT
 from laminate.recipes.flags import RunFlags
 from laminate.recipes.latent import LatentSpec, LoadedTokenizer
 from laminate.recipes.network import Compute, TeacherConfig
@@ -56,8 +57,8 @@ class Names(Generic[R]):
     `parse` reads those that follow a grammar and raises `ValueError` with the nearest ones; `meaning` says what their
     parts are. `near` finds the valid names nearest to one that is not, nearest first; without it, those of the presets.
     `variants` change the recipe of any name. `glossary` are the words of which names are made. `photographs` are the
-    presets for one's own photographs at larger sizes than the default's, and what each costs. `data` are the images in
-    the package that a preset was made for, where they are not the usual ones.
+    presets for one's own photographs at larger sizes than the default's, and what each costs. `usual` are the images in
+    the package that a recipe is trained on where none are named, `data` those of presets that were made for others.
     """
 
     presets: Mapping[str, Callable[[], R]]
@@ -70,6 +71,7 @@ class Names(Generic[R]):
     variants: Mapping[str, Callable[[R], R]] = field(default_factory=lambda: {"paper": _as_it_is})
     glossary: Mapping[str, Rows] = field(default_factory=dict[str, Rows])
     photographs: Mapping[str, str] = field(default_factory=dict[str, str])
+    usual: str = DEFAULT
     data: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def recipe(self, name: str, variant: str = "paper") -> R:

@@ -51,9 +51,10 @@ class RunFlags:
     """Train on the first batch over and over: what cannot learn even that has a fault."""
 
     data: str | None = None
-    """embedded, a prepared folder, a folder of images, tar files, tfds:NAME[@DIR] or
-    parquet files; or features that experiments/encode.py wrote. Default: what the run that goes on, or the tokenizer,
-    was trained on, else embedded."""
+    """embedded, a prepared folder, a folder of images, tar files, tfds:NAME[@DIR] or parquet files, shards of the hub
+    (hf://ORGANISATION/NAME/path-{0000..0099}.tar), or several of these with commas between; or features that
+    experiments/encode.py wrote. Default: what the run that goes on, or the tokenizer, was trained on, else
+    embedded."""
     reading: Annotated[SourceOptions, tyro.conf.arg(name="")] = AS_IT_SAYS
     """How the data are read, where they can be read in two ways."""
     data_workers: int | None = None

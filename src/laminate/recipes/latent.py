@@ -35,6 +35,9 @@ class LatentSpec:
     """Each has a deviation of its own beside its mean."""
     normalised: bool = True
     """Measured statistics bring them to mean 0 and variance 1; False if the tokenizer needs none."""
+    patch: int | None = None
+    """Side of the patch of pixels that each token stands for, of a tokenizer that reads images of any size: the tokens
+    above are those of a square. None for one that reads squares alone."""
     teacher: TeacherConfig | None = None
     """The frozen network whose features they compress; None for those of images themselves."""
 

@@ -10,7 +10,7 @@ from laminate.train.phases import phases_from_epochs
 Unit = Literal["epochs", "steps"]
 ScheduleKind = Literal["wsd", "warmup_cosine", "constant", "linear_decay"]
 OptimizerKind = Literal["adamw", "muon", "schedule-free"]
-DecayShape = Literal["cosine", "linear"]
+DecayShape = Literal["cosine", "linear", "exponential"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Schedule:
     kind: ScheduleKind = "wsd"
     """Warm-up, stable, decay (`wsd`); warm-up then cosine; constant; warm-up then linear decay."""
     decay_shape: DecayShape = "cosine"
-    """Shape of the final decay of `wsd`: cosine (the paper) or linear (the released code)."""
+    """Shape of the final decay of `wsd`: cosine (the paper), linear (the released code) or exponential (ViTok)."""
     start: float = 1e-6
     """Learning rate of the first step."""
     peak: float = 1e-4
@@ -64,6 +64,8 @@ class Schedule:
         above("schedule.peak", self.peak, 0.0)
         within("schedule.start", self.start, 0.0, self.peak)
         within("schedule.final", self.final, 0.0, self.peak)
+        if self.decay_shape == "exponential":
+            above("schedule.final of an exponential decay", self.final, 0.0)
         if self.warmup + self.decay > self.length:
             raise ValueError(
                 f"schedule.warmup + schedule.decay must not exceed schedule.length, "

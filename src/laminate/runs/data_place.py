@@ -10,6 +10,7 @@ from etils import epath
 
 from laminate.data.options import AS_IT_SAYS, SourceOptions
 from laminate.data.sources.embedded import DEFAULT, PHOTOGRAPHS, in_full
+from laminate.data.sources.mixed import parts_of
 from laminate.recipes.families import usual_data
 from laminate.recipes.family import Recipe
 from laminate.recipes.flags import RunFlags
@@ -51,9 +52,8 @@ class DataPlace:
 
 def note_data(folder: epath.Path, read: DataPlace) -> None:
     """Write into a run folder which data it is trained on."""
-    source = read.source
-    named = source.startswith(("embedded:", "tfds:")) or "://" in source
-    place = source if named else os.path.abspath(os.path.expanduser(source))
+    parts = (read.source,) if os.path.exists(os.path.expanduser(read.source)) else parts_of(read.source)
+    place = ",".join(map(_from_the_root, parts))
     changed = {
         field.name: value
         for field in dataclasses.fields(read.reading)
@@ -63,6 +63,11 @@ def note_data(folder: epath.Path, read: DataPlace) -> None:
     text = json.dumps(noted, indent=2) + "\n"
     if not (folder / FILE).exists() or (folder / FILE).read_text() != text:
         write_atomically(folder / FILE, text)
+
+
+def _from_the_root(source: str) -> str:
+    named = source == "embedded" or source.startswith(("embedded:", "tfds:")) or "://" in source
+    return source if named else os.path.abspath(os.path.expanduser(source))
 
 
 def find_data(source: str) -> DataPlace | None:

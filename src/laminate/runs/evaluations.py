@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
+from laminate.data.augment import Augment
 from laminate.data.records import Records
 from laminate.runs.setup import Run
 from laminate.train.moments import Moments
@@ -17,6 +18,8 @@ from laminate.train.state import TrainState
 from laminate.train.step import Measure, make_evaluation
 
 Metrics = dict[str, float]
+AT_THE_END = 2**31
+"""An `Evaluation.every` that no training reaches."""
 Ask = Callable[[TrainState], Metrics | None]
 
 
@@ -35,12 +38,13 @@ class Evaluation(abc.ABC):
 class Measured(Evaluation):
     """`measure` of every record, summed, of which `summarise` makes figures that bear names such as `val/loss`.
 
-    `records` are the run's held-out ones unless others are given.
+    `records` are the run's held-out ones unless others are given, in the `view` of validation unless it is another.
     """
 
     measure: Measure
     summarise: Callable[[dict[str, Any]], Metrics]
     records: Records | None = None
+    view: Augment | None = None
 
     def asked(self, run: Run, state: TrainState, frozen: PyTree, stop: StopRequest) -> Ask:
         evaluate = make_evaluation(
@@ -50,7 +54,7 @@ class Measured(Evaluation):
 
         def ask(state: TrainState) -> Metrics | None:
             total: dict[str, Any] = {}
-            for batch in run.evaluation_batches(records):
+            for batch in run.evaluation_batches(records, self.view):
                 if stop.poll():
                     return None
                 sums = jax.device_get(evaluate(state.averaged, frozen, batch))

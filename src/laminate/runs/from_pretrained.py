@@ -4,11 +4,15 @@ import os
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
+
 from laminate.recipes.families import families, family_of
 from laminate.recipes.flags import Precision
+from laminate.recipes.latent import LoadedTokenizer
 from laminate.recipes.network import AttentionKernel, Remat
+from laminate.runs.any_size_tokenizer import AnySizeTokenizer
 from laminate.runs.devices import compute_dtype
-from laminate.runs.load_decoder import find_decoder
+from laminate.runs.load_decoder import NONE, find_decoder
 from laminate.runs.load_tokenizer import load_tokenizer
 from laminate.runs.pretrained import recipe_at, require_there
 from laminate.runs.pretrained_tokenizer import PretrainedTokenizer
@@ -43,8 +47,9 @@ def from_pretrained(
         cache: Where files of the hub are kept; the hub's own place by default.
 
     Returns:
-        The tokenizer, whose `model` is the network that was trained. Generators and image decoders are refused with
-        what reads them; `load_pretrained(source).model` is their network.
+        The tokenizer, whose `model` is the network that was trained; an `AnySizeTokenizer` where it reads images of any
+        size. Generators and image decoders are refused with what reads them; `load_pretrained(source).model` is their
+        network.
 
     Raises:
         ValueError: what is there is no tokenizer, is damaged or of a later format, or the decoder is of another one.
@@ -54,8 +59,22 @@ def from_pretrained(
     require_there(where)
     _require_tokenizer(where, recipe_at(where))
     loaded = load_tokenizer(where, codes=True, kernel=kernel, remat=remat, cache=cache)
+    if loaded.latent.patch is not None:
+        return _of_any_size(loaded, decoder, dtype=compute_dtype(precision))
     chosen = find_decoder(None if decoder is None else os.fspath(decoder), loaded, kernel=kernel)
     return PretrainedTokenizer(loaded, chosen, dtype=compute_dtype(precision))
+
+
+def _of_any_size(
+    loaded: LoadedTokenizer, decoder: str | os.PathLike[str] | None, *, dtype: jnp.dtype
+) -> AnySizeTokenizer:
+    """Raises ValueError for an image decoder, which makes squares alone."""
+    if decoder not in (None, NONE):
+        raise ValueError(
+            f"{loaded.source} has tokens of images of any size, which it decodes itself, and an image decoder makes "
+            "squares: leave the decoder out, or draw through it with sample.py."
+        )
+    return AnySizeTokenizer(loaded, find_decoder(NONE, loaded), dtype=dtype)
 
 
 def _require_tokenizer(where: str, recipe: Any) -> None:

@@ -11,14 +11,18 @@ import numpy as np
 
 from laminate.models.rae_decoder import RaeDecoder
 from laminate.pretrained import hub, layouts
+from laminate.pretrained.keymaps.vitok import renamed
 from laminate.pretrained.rae import read_decoder, split_autoencoder
+from laminate.pretrained.vitok import load_autoencoder
 from laminate.runs.pretrained import exported
+from laminate.tokenizers.vitok import Vitok
 from laminate.train.export import named_weights, today
 from laminate.train.state import TrainState
 
 SMALLEST_SHARE = 0.01  # of the numbers of a model: less is no beginning
 _SHOWN = 8
 _DECODER_INPUT = "decoder_embed.weight"
+_OF_VITOK = ("patch_embed.", "decoder_embed.")
 _IN_AUTOENCODER = f"decoder.{_DECODER_INPUT}"
 
 
@@ -46,7 +50,8 @@ class Start:
 def plan_start(source: str | os.PathLike[str], model: Any, *, cache: Path | None = None) -> Start:
     """What `model` (arrays or their shapes) takes over from `source`, a name that `hub.load` knows or a run folder.
 
-    A decoder of features takes over the weights of a published one too, alone or in a whole autoencoder.
+    A decoder of features takes over the weights of a published one too, alone or in a whole autoencoder; a ViTok does,
+    whole or either half.
 
     An array is kept if one of its name and shape is there: with another number of tokens, all but the tables of the
     tokens are. Buffers are never taken over: they belong to other latents, or are the same anyway.
@@ -57,7 +62,7 @@ def plan_start(source: str | os.PathLike[str], model: Any, *, cache: Path | None
     """
     everything, trained = named_weights(model), named_weights(model, buffers=False)
     found = hub.load(exported(source), cache=cache)
-    saved = _decoder_weights(found, model) if isinstance(model, RaeDecoder) else None
+    saved = _published(found, model)
     saved = today(found.weights, everything) if saved is None else saved
     kept = {name: saved[name] for name, leaf in trained.items() if _fits(saved.get(name), leaf)}
     drawn = tuple(_drawn(name, saved.get(name), leaf) for name, leaf in trained.items() if name not in kept)
@@ -76,7 +81,8 @@ def plan_start(source: str | os.PathLike[str], model: Any, *, cache: Path | None
 
 
 def started(state: TrainState, start: Start) -> TrainState:
-    """`state`, before the first step, with the kept weights of `start` in it and in its average."""
+    """`state`, before the first step, with the kept weights of `start` in it and in its average, and in what is not
+    trained."""
 
     def replaced(tree: Any) -> Any:
         leaves = [
@@ -88,7 +94,33 @@ def started(state: TrainState, start: Start) -> TrainState:
         return jax.tree.unflatten(jax.tree.structure(tree), leaves)
 
     ema = None if state.ema is None else replaced(state.ema)
-    return dataclasses.replace(state, params=replaced(state.params), ema=ema)
+    return dataclasses.replace(state, params=replaced(state.params), buffers=replaced(state.buffers), ema=ema)
+
+
+def _published(found: hub.LoadedWeights, model: Any) -> dict[str, np.ndarray] | None:
+    """Published weights of the kind of `model` under our names; None of others."""
+    if isinstance(model, RaeDecoder):
+        return _decoder_weights(found, model)
+    return _autoencoder_weights(found, model) if isinstance(model, Vitok) else None
+
+
+def _autoencoder_weights(found: hub.LoadedWeights, model: Vitok) -> dict[str, np.ndarray] | None:
+    """Those of a published ViTok, or of a half of one; None if these are no published ones.
+
+    Raises ValueError for attention cut into other heads than the model's.
+    """
+    if not any(name.startswith(_OF_VITOK) for name in renamed(found.weights)):
+        return None
+    read = load_autoencoder(found.weights, on_host=True)
+    for half in ("encoder", "decoder"):
+        both = [getattr(one, half) for one in (read, model.autoencoder)]
+        there, here = (None if one is None else one.stack.layers.attention.heads for one in both)
+        if there is not None and there != here:
+            raise ValueError(
+                f"--init-from: the published {half} has {there} attention heads, and this recipe has {here}: take the "
+                "recipe of its name."
+            )
+    return {name: np.asarray(leaf) for name, leaf in named_weights(Vitok(read)).items()}
 
 
 def _decoder_weights(found: hub.LoadedWeights, model: RaeDecoder) -> dict[str, np.ndarray] | None:

@@ -1,5 +1,6 @@
 """A trained tokenizer as people use it: images in, tokens out, and back."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
 from typing import NewType, TypeVar, overload
@@ -92,6 +93,15 @@ class PretrainedTokenizer:
         return (latent.tokens,) if latent.codes else (latent.tokens, latent.latent_dim)
 
     @property
+    def kind(self) -> str:
+        """What the tokens of an image are, in words."""
+        shape, pixels = " x ".join(map(str, self.token_shape)), 3 * self.latent.image_size**2
+        if self.codebook_size is None:
+            return f"{shape} real numbers; {pixels / math.prod(self.token_shape):,.0f}x fewer than pixels"
+        each = self.latent.tokens * math.log2(self.codebook_size) / 8
+        return f"{shape} whole numbers below {self.codebook_size:,}; {each:,.0f} bytes, {pixels / each:,.0f}x fewer"
+
+    @property
     def view(self) -> str:
         """What is done to an image before it is encoded, in words: the recipe's view in which nothing is random."""
         return self._view.text
@@ -155,7 +165,7 @@ class PretrainedTokenizer:
         raw = self._raw(given if batch else given[None], given)
         decoder = self._image_decoder
         run: Callable[[Array], Array] = lambda part: _decoded(decoder, part, dtype=self.dtype)
-        pictures = [Image.fromarray(pixels) for pixels in np.asarray(_in_parts(run, raw))]
+        pictures = [Image.fromarray(pixels) for pixels in np.asarray(in_parts(run, raw))]
         return pictures if batch else pictures[0]
 
     def seen(self, image: AnyImage, *, name: str = "") -> Image.Image:
@@ -238,7 +248,7 @@ class PretrainedTokenizer:
 
     def _encoded(self, examples: list[Arrays]) -> Array:
         run = partial(_tokens, self._encoding, codes=self.latent.codes, dtype=self.dtype)
-        return _in_parts(run, {name: jnp.asarray(rows) for name, rows in stack(examples).items()})
+        return in_parts(run, {name: jnp.asarray(rows) for name, rows in stack(examples).items()})
 
     def _denormalised(self, latents: Array) -> Array:
         return latents if self.normalization is None else self.normalization.inverse(latents)
@@ -289,7 +299,7 @@ def _to_bytes(image: Float[Array, "height width channels"]) -> Array:
     return jnp.round(jnp.clip(image.astype(jnp.float32), 0.0, 1.0) * 255.0).astype(jnp.uint8)
 
 
-def _in_parts(run: Callable[[Batch], Array], batch: Batch) -> Array:
+def in_parts(run: Callable[[Batch], Array], batch: Batch) -> Array:
     """`run` of the rows of `batch`, at most `AT_ONCE` of them at a time, so that a few shapes are compiled."""
     rows = len(jax.tree.leaves(batch)[0])
 

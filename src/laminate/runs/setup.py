@@ -165,12 +165,9 @@ def setup(
     start(find_place(flags.coordinator, flags.hosts, flags.host, required=flags.distributed))
     require_same("training", facts(flags, recipe))
     flags, found_data = with_data(flags, recipe, tokenizer)
-    source = flags.data or DEFAULT
-    opened = open_splits(source, options=flags.reading)
+    opened = open_splits(flags.data or DEFAULT, options=flags.reading)
     training, validation = opened["train"], opened["validation"]
-    usual = usual_data(recipe if tokenizer is None else tokenizer.recipe)
-    fingerprint = training.manifest.fingerprint
-    read = DataPlace(source, flags.reading, fingerprint, data_label(source, fingerprint, usual=usual))
+    read = _read(flags, training, recipe if tokenizer is None else tokenizer.recipe)
     fingerprints = {split.manifest.split: split.manifest.fingerprint for split in (training, validation)}
     require_same("data", {"data": fingerprints})
     recipe = modules.accept(recipe, training, tokenizer=tokenizer)
@@ -223,6 +220,13 @@ def setup(
         data_label=read.label,
         tokenizer=tokenizer,
     )
+
+
+def _read(flags: RunFlags, training: Records, first: Any) -> DataPlace:
+    """The data, and what they are called beside the recipe `first`, whose network sees them first."""
+    source, fingerprint = flags.data or DEFAULT, training.manifest.fingerprint
+    label = data_label(source, fingerprint, usual=usual_data(first))
+    return DataPlace(source, flags.reading, fingerprint, label)
 
 
 def _note(folder: RunFolder, noted: DataPlace, tokenizer: LoadedTokenizer | None) -> None:

@@ -5,7 +5,9 @@ latents = encode_patches(autoencoder, patched)
 image = postprocess(decode_patches(autoencoder, latents, patched))
 """
 
+import math
 from collections.abc import Mapping
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -14,9 +16,70 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from laminate.data.patches import MASK, PATCH_COL, PATCH_ROW, PATCHES
-from laminate.models.naflex import NaFlexAutoencoder, Places
+from laminate.models.naflex import NaFlexAutoencoder, Places, whole_grid
+from laminate.nn import to_canvas
+from laminate.pretrained.features import unit_image
+from laminate.tokenizers.base import Example, ImageTokenizer
+from laminate.types import Image, Latents, RandomKey
 
 Patched = Mapping[str, np.ndarray] | Mapping[str, Array]
+
+
+class Vitok(ImageTokenizer):
+    """A ViTok autoencoder as a tokenizer, for whoever reads its latents.
+
+    An example is a dictionary of patches of an image of any size (`data.patches`) or, for those who generate, an
+    `image` whose sides are whole patches. The latents are those of the encoder, which need no statistics. Latents alone
+    do not say where they stand: `image` takes them for those of a square.
+    """
+
+    autoencoder: NaFlexAutoencoder
+
+    def encode_raw(
+        self, example: Example, *, dtype: jnp.dtype, key: RandomKey | None = None
+    ) -> tuple[Latents, Any]:
+        if PATCHES in example:
+            patches, places = example[PATCHES], places_of(example)
+        else:
+            patches, places = self._cut(example["image"])
+        return self.autoencoder.encode(patches.astype(dtype), places, key=key).astype(jnp.float32), None
+
+    def rebuilt(
+        self, patched: Patched, *, dtype: jnp.dtype, key: RandomKey | None = None
+    ) -> Float[Array, "tokens patch_dim"]:
+        """The float32 patches that the decoder makes of the latents of one image, in [-1, 1] and not clipped."""
+        patches = self.autoencoder(jnp.asarray(patched[PATCHES]).astype(dtype), places_of(patched), key=key)
+        return patches.astype(jnp.float32)
+
+    def image(self, latents: Float[Array, "latents latent_dim"], *, dtype: jnp.dtype) -> Image:
+        side = math.isqrt(latents.shape[0])
+        if side**2 != latents.shape[0]:
+            raise ValueError(
+                f"{latents.shape[0]} latents are no square: `picture` takes the grid that they stand on."
+            )
+        return self.picture(latents, (side, side), dtype=dtype)
+
+    def picture(
+        self, latents: Float[Array, "latents latent_dim"], grid: tuple[int, int], *, dtype: jnp.dtype
+    ) -> Image:
+        """The float32 image in [0, 1] of the latents of a `grid` (rows, columns) of patches, row by row."""
+        places = whole_grid(*grid)
+        patches = self.autoencoder.decode(latents.astype(dtype), places).astype(jnp.float32)
+        every = jnp.ones(places.row.shape, bool)
+        canvas = to_canvas(patches, every, places.row, places.col, grid=grid, patch=self.autoencoder.patch)
+        return (jnp.clip(canvas, -1.0, 1.0) + 1.0) / 2.0
+
+    def _cut(self, image: Array) -> tuple[Float[Array, "tokens patch_dim"], Places]:
+        patch = self.autoencoder.patch
+        (rows, odd_rows), (columns, odd_columns) = (divmod(side, patch) for side in image.shape[:2])
+        if odd_rows or odd_columns:
+            raise ValueError(
+                f"An image of {image.shape[0]} x {image.shape[1]} pixels is no whole number of patches of {patch}: "
+                "give its patches, which are filled up (laminate.data.patches)."
+            )
+        signed = 2.0 * unit_image(image) - 1.0
+        cells = signed.reshape(rows, patch, columns, patch, 3).transpose(0, 2, 4, 1, 3)
+        return cells.reshape(rows * columns, -1), whole_grid(rows, columns)
 
 
 def places_of(patched: Patched) -> Places:

@@ -12,7 +12,7 @@ from optax import Schedule
 
 from laminate.train.phases import Phases
 
-DecayShape = Literal["cosine", "linear"]
+DecayShape = Literal["cosine", "linear", "exponential"]
 
 
 def constant(peak: float) -> Schedule:
@@ -33,7 +33,8 @@ def wsd(
     """Warm-up, stable, decay: start -> peak linearly, peak, then peak -> final over the last `decay_steps`.
 
     With u = (s - decay_start) / decay_steps the decay is final + (peak - final) (1 + cos(pi u)) / 2 for
-    "cosine" (the FlatDINO paper) or peak + (final - peak) u for "linear" (its released code).
+    "cosine" (the FlatDINO paper), peak + (final - peak) u for "linear" (its released code) or
+    peak (final / peak)^u for "exponential" (ViTok), which needs a final rate above 0.
     `decay_steps=None` decays over all that the warm-up leaves; a longer decay is cut to that.
     """
     phases = Phases(steps, warmup_steps, steps if decay_steps is None else decay_steps)
@@ -58,6 +59,10 @@ def linear_decay(steps: int, peak: float, start: float, final: float, *, warmup_
 
 
 def _decay(peak: float, final: float, phases: Phases, shape: DecayShape) -> Schedule:
+    if shape == "exponential":
+        if not final > 0.0:
+            raise ValueError(f"an exponential decay needs a final learning rate above 0, got {final}.")
+        return optax.exponential_decay(peak, phases.decay_steps, final / peak, end_value=final)
     if shape == "linear" or peak == 0.0:  # optax states the cosine's floor as a fraction of the peak
         return optax.linear_schedule(peak, final, phases.decay_steps)
     return optax.cosine_decay_schedule(peak, phases.decay_steps, alpha=final / peak)

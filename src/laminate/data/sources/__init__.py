@@ -9,6 +9,8 @@ a folder of images                      class sub-folders give labels; ``train``
 ``*.tar`` file, glob or folder          WebDataset shards (``key.jpg`` + ``key.cls``), or class folders inside;
                                         ``name-{000..010}.tar`` too
 ``*.parquet`` file, glob or folder      Hugging Face's layout, with ``pip install -e '.[parquet]'``
+``hf://ORG/NAME[@REV]/x-{000..099}.tar`` WebDataset shards of the Hugging Face hub, fetched one at a time
+several of these, with commas between   all of them, with the classes of all by their names
 ======================================  ==================================================================
 
 What can be read in two ways is refused with both, and with the field of `SourceOptions` that decides. What is left out
@@ -16,22 +18,30 @@ stands in the manifest of the train split, by reason.
 """
 
 import dataclasses
-from collections.abc import Mapping
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from laminate.data.options import AS_IT_SAYS, SourceOptions
+from laminate.data.options import AS_IT_SAYS, MAX_BAD_IMAGES, SourceOptions
 from laminate.data.prepared import JOURNAL, is_prepared, open_prepared, splits_of
-from laminate.data.records import HELD_OUT_FRACTION, Records, hold_out
+from laminate.data.records import HELD_OUT_FRACTION, KeyedRecords, Records, fingerprint, hold_out
 from laminate.data.sources import embedded, kinds, parquet, tar, tfds
+from laminate.data.sources.any_size import AnySizes
 from laminate.data.sources.files import expand_braces, named_files
+from laminate.data.sources.hub_shards import HUB, hub_shards
 from laminate.data.sources.kinds import Splits
+from laminate.data.sources.mixed import Mixed, parts_of, without_small
 
 SPLITS = ("train", "validation")
+CACHE = "LAMINATE_CACHE"
+"""The environment variable that names the folder of shards that were converted; ~/.cache/laminate without it."""
+logger = logging.getLogger("laminate.data")
 
 
 def _prepared_splits(location: Path, options: SourceOptions) -> Splits:
     """Raises ValueError for options that decide how a source is read: this one has been read."""
-    given = dataclasses.replace(options, max_pixels=None)
+    given = dataclasses.replace(options, max_pixels=None, min_size=None)
     for field in dataclasses.fields(given):
         if getattr(given, field.name) != field.default:
             raise ValueError(
@@ -42,8 +52,16 @@ def _prepared_splits(location: Path, options: SourceOptions) -> Splits:
 
 
 def _splits(spec: str, options: SourceOptions) -> Splits:
+    if spec == embedded.ANY_SIZE:
+        photographs, emoji = (
+            _prepared_splits(embedded.location(f"embedded:{name}"), options)
+            for name in ("photographs", "emoji")
+        )
+        return {split: lambda split=split: AnySizes(photographs[split](), emoji[split]()) for split in SPLITS}
     if spec == "embedded" or spec.startswith("embedded:"):
         return _prepared_splits(embedded.location(spec), options)
+    if spec.startswith(HUB):
+        return _prepared_splits(_from_hub(spec, options), AS_IT_SAYS)
     if spec.startswith("tfds:"):
         return tfds.splits(tfds.location(spec), options)
     where = Path(spec).expanduser()
@@ -59,6 +77,23 @@ def _splits(spec: str, options: SourceOptions) -> Splits:
         f"no data at '{spec}': expected 'embedded', an existing folder (prepared, or of images), "
         "a .tar or .parquet file or glob, or tfds:NAME[@DIR]"
     )
+
+
+def _from_hub(spec: str, options: SourceOptions) -> Path:
+    """The prepared folder of shards of the hub, which are fetched and converted the first time."""
+    from laminate.data.prepare import Options  # which opens sources itself
+    from laminate.data.prepare_hub import prepare_hub
+
+    shards = hub_shards(spec)
+    root = Path(os.environ.get(CACHE, Path.home() / ".cache" / "laminate")).expanduser()
+    folder = root / f"{shards.name}-{fingerprint((spec, options))[:12]}"
+    if not is_prepared(folder):
+        logger.warning(
+            "shards of %s are fetched and converted one at a time, in %s", shards.repository, folder
+        )
+    made = Options(source=options, max_bad=MAX_BAD_IMAGES * len(shards.files))
+    prepare_hub(spec, folder, made, on_shard=lambda text: logger.warning("shard %s", text))
+    return folder
 
 
 def open_splits(
@@ -78,12 +113,19 @@ def open_splits(
       ValueError: a source that cannot be used, or whose splits do not fit each other, with what to do about it.
       FileNotFoundError: nothing is there.
     """
+    parts = (spec,) if Path(spec).expanduser().exists() else parts_of(spec)
+    if len(parts) > 1:
+        return _mixed([open_splits(part, held_out=held_out, options=options) for part in parts])
     found = _splits(spec, options)
     if "train" not in found:
         raise ValueError(f"'{spec}' has no train split; it has {sorted(found) or 'none'}")
-    train = found["train"]()
+    least = None if spec.startswith(HUB) else options.min_size  # those were filtered when they were converted
+    large: Callable[[KeyedRecords], KeyedRecords] = lambda records: (
+        records if least is None else without_small(records, least)
+    )
+    train = large(found["train"]())
     if "validation" in found:
-        splits: dict[str, Records] = {"train": train, "validation": found["validation"]()}
+        splits: dict[str, Records] = {"train": train, "validation": large(found["validation"]())}
     elif held_out == 0:
         splits = {"train": train}
     else:
@@ -92,6 +134,12 @@ def open_splits(
     for records in splits.values():
         _limit(records, options)
     return splits
+
+
+def _mixed(sources: Sequence[Mapping[str, Records]]) -> dict[str, Records]:
+    """Each split of several sources, of those that have it."""
+    every = [[source[split] for source in sources if split in source] for split in SPLITS]
+    return {split: Mixed(found) for split, found in zip(SPLITS, every, strict=True) if found}
 
 
 def _limit(records: Records, options: SourceOptions) -> None:

@@ -7,6 +7,8 @@ _FOLDERS = {"embedded:emoji": "emoji", "embedded:photographs": "photographs"}
 DEFAULT = "embedded:emoji"
 """What ``embedded`` stands for."""
 PHOTOGRAPHS = "embedded:photographs"
+ANY_SIZE = "embedded:any-size"
+"""The photographs and the emoji in many sizes and shapes (`any_size.AnySizes`)."""
 
 
 def in_full(spec: str) -> str:
@@ -17,5 +19,7 @@ def in_full(spec: str) -> str:
 def location(spec: str) -> Path:
     """The prepared folder of ``embedded`` or ``embedded:NAME``. Raises ValueError for an unknown name."""
     if in_full(spec) not in _FOLDERS:
-        raise ValueError(f"no embedded data set '{spec}': expected one of embedded, {', '.join(_FOLDERS)}")
+        raise ValueError(
+            f"no embedded data set '{spec}': expected one of embedded, {', '.join((*_FOLDERS, ANY_SIZE))}"
+        )
     return _ROOT / _FOLDERS[in_full(spec)]

@@ -1,0 +1,187 @@
+"""Autoencoders of images of any size: trained on any mesh, resumed, with frozen halves, and read by everyone else."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import save_file
+
+import laminate
+from laminate.cli.roundtrip_flags import RoundtripFlags
+from laminate.data.batch import stack
+from laminate.data.patch_views import PatchView
+from laminate.pretrained.keymaps.base import export
+from laminate.pretrained.keymaps.vitok import autoencoder_slots
+from laminate.recipes.modules import model_shapes
+from laminate.recipes.vitok.modules import MODULES, vitok
+from laminate.runs.init_from import plan_start
+from laminate.runs.pretrained import load_pretrained
+from laminate.train.export import named_weights
+from tests.experiments.jobs import TINY_VITOK, Job, experiment, fingerprints, metrics
+
+ONE_SHAPE = dataclasses.replace(
+    TINY_VITOK, name="one-shape", augment=dataclasses.replace(TINY_VITOK.augment, budgets=(12,))
+)
+SIZES = ((1, 1), (1, 400), (13, 9), (16, 16), (40, 57), (400, 1))
+
+
+@pytest.fixture(scope="module")
+def trained(photos, tmp_path_factory) -> Job:
+    """A finished run of six steps."""
+    job = Job(tmp_path_factory.mktemp("vitok"), photos, "vitok")
+    job.main()
+    return job
+
+
+def noise(height: int, width: int) -> np.ndarray:
+    return np.random.default_rng(height).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def test_a_training_says_how_many_shapes_it_has_and_leaves_weights_figures_and_pictures(trained):
+    page = (trained.run / "report.html").read_text()
+    assert "2 shapes of batches, a program for each: 7, 16 patches" in page
+    assert "at most 7 patches" in page and "at most 16 patches" in page
+    assert (trained.run / "reconstructions.png").stat().st_size > 1000
+    lines = metrics(trained.run)
+    assert [line["step"] for line in lines if "val/r2" in line] == [3, 6]
+    empty = {round(line["train/padding"], 3) for line in lines if "train/padding" in line}
+    assert len(empty) > 1, "batches of both budgets"
+    terms = ("charbonnier_loss", "ssim_loss", "perceptual_loss")
+    for line in lines:
+        if "train/loss" in line:
+            a, b, c = (line[f"train/{name}"] for name in terms)
+            assert line["train/loss"] == pytest.approx(a + 0.1 * b + 500.0 * c, rel=1e-5)
+
+
+def test_losses_are_those_of_one_device_on_any_mesh_and_in_parts(photos, tmp_path):
+    job = Job(tmp_path, photos, "vitok")
+    runs = {"1x1": (), "4x1": (), "1x4": (), "2x2": ("--device-batch-size", "1")}
+    for mesh, more in runs.items():
+        job.main("--mesh", mesh, "--stop-after", "3", *more, recipe=ONE_SHAPE, run=tmp_path / mesh)
+    one, *others = (job.losses(tmp_path / mesh) for mesh in runs)
+    assert list(one) == [1, 2, 3]
+    for other in others:
+        assert other == pytest.approx(one, rel=1e-5)
+
+
+def test_a_stopped_run_goes_on_bit_for_bit_with_the_budgets_that_were_to_come(trained, tmp_path):
+    parts = Job(tmp_path, trained.photos, "vitok")
+    parts.main("--stop-after", "4")
+    parts.main()
+    assert fingerprints(parts.run, 6) == fingerprints(trained.run, 6)
+
+
+def test_a_frozen_encoder_is_that_of_before_bit_for_bit_and_has_no_optimiser(trained, tmp_path):
+    tuned = Job(tmp_path, trained.photos, "vitok")
+    tuned.main("--init-from", str(trained.run), "--freeze", "encoder")
+    before, after = (named_weights(load_pretrained(job.run).model) for job in (trained, tuned))
+    for name, array in before.items():
+        assert np.array_equal(array, after[name]) == (".encoder." in name), name
+    saved = json.loads((tuned.run / "checkpoints" / "6" / "manifest.json").read_text())["leaves"]
+    states = [name for name in saved if "opt_state" in name or name.startswith(".ema")]
+    assert states and not any(".encoder." in name for name in states)
+    with pytest.raises(SystemExit):
+        tuned.main("--freeze", "encoder", run=tmp_path / "new")
+
+
+@pytest.mark.parametrize("half", ["", "encoder", "decoder"])
+def test_published_weights_begin_a_training_whole_and_by_halves(trained, tmp_path, half):
+    model = load_pretrained(trained.run).model
+    named = export(model.autoencoder, autoencoder_slots(model.autoencoder))
+    of_encoder = ("patch_embed", "to_code", "encoder_blocks")
+    kept = {
+        name: array
+        for name, array in named.items()
+        if not half or name.startswith(of_encoder) == (half == "encoder")
+    }
+    save_file(
+        {name: np.ascontiguousarray(array) for name, array in kept.items()}, tmp_path / "vitok.safetensors"
+    )
+    start = plan_start(tmp_path / "vitok.safetensors", model_shapes(TINY_VITOK))
+    assert len(start.kept) == len(kept) and not start.unused
+    for name, array in start.kept.items():
+        np.testing.assert_array_equal(array, named_weights(model)[name])
+    other = dataclasses.replace(TINY_VITOK, encoder=dataclasses.replace(TINY_VITOK.encoder, heads=1))
+    if half != "decoder":
+        with pytest.raises(ValueError, match="has 2 attention heads, and this recipe has 1"):
+            plan_start(tmp_path / "vitok.safetensors", model_shapes(other))
+
+
+def test_three_lines_take_a_picture_of_any_size_there_and_back(trained):
+    tokenizer = laminate.from_pretrained(trained.run)
+    tokens = tokenizer.encode_image([noise(*size) for size in SIZES])
+    again = tokenizer.decode_image(tokens)
+    for size, one, picture in zip(SIZES, tokens, again, strict=True):
+        rows, columns, channels = one.shape
+        assert rows * columns <= 16 and channels == 5
+        seen = tokenizer.seen(noise(*size))
+        assert seen.size == picture.size == one.size[::-1]
+        if size[0] * size[1] <= 256 and max(size) <= 16:
+            assert np.array_equal(np.asarray(seen), noise(*size))
+    alone = tokenizer.encode_image(noise(13, 9))
+    np.testing.assert_allclose(alone, tokens[2], atol=2e-5)
+    assert tokenizer.decode_image(np.asarray(alone)).size == (12, 16)  # whole patches: no size is told
+    for wrong in (np.zeros((2, 2, 4), np.float32), np.full((1, 1, 5), np.nan), "tokens"):
+        with pytest.raises(ValueError, match="decode_image"):
+            tokenizer.decode_image(wrong)
+    with pytest.raises(ValueError, match="an image decoder makes squares"):
+        laminate.from_pretrained(trained.run, decoder="runs/decoder")
+
+
+def test_one_command_takes_files_of_any_size_there_and_back(trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("pictures").mkdir()
+    for size in SIZES[1:4]:
+        Image.fromarray(noise(*size)).save(f"pictures/{size[0]}.png")
+    roundtrip = experiment("roundtrip")
+    roundtrip.main(RoundtripFlags(images=("pictures",), tokenizer=str(trained.run)))
+    roundtrip.main(RoundtripFlags(decode=Path("roundtrip/tokens.npz")))
+    assert Path("roundtrip/contact.png").stat().st_size > 500
+    for size in SIZES[1:4]:
+        there, back = (
+            Path(folder, f"{size[0]}.png").read_bytes() for folder in ("roundtrip/pictures", "decoded")
+        )
+        assert there == back
+    with Image.open("decoded/13.png") as picture:
+        assert picture.size == (9, 13)
+
+
+def test_a_generator_draws_the_latents_of_squares(trained, tmp_path, capsys):
+    job = Job(tmp_path, trained.photos, "generator", trained.run)
+    job.main()
+    assert "decoded by tiny-vitok itself" in capsys.readouterr().err
+    recipe = json.loads((job.run / "recipe.json").read_text())
+    assert (recipe["tokens"], recipe["features"], recipe["augment"]["image_size"]) == (16, 5, 16)
+    sample = experiment("sample")
+    sample.main(sample.SampleFlags(generator=str(job.run), total=2, steps=2, out=tmp_path / "out", mesh="1"))
+    assert (tmp_path / "out" / "grid.png").stat().st_size > 500
+
+
+def test_padding_changes_no_loss_of_an_image_whatever_its_size():
+    """The same image with room for as many patches as it has, and for more."""
+    recipe = TINY_VITOK
+    model = vitok(recipe, key=jax.random.key(0))
+    distance = jax.tree.map(jnp.asarray, MODULES.frozen(recipe))
+    objective = experiment("vitok").make_objective(recipe, jnp.dtype(jnp.float32))
+
+    @jax.jit
+    @jax.vmap
+    def losses(example):
+        terms = objective(model, distance, example, step=None, key=jax.random.key(3))[1]
+        return {name: term for name, term in terms.items() if name != "padding"}
+
+    def examples(room: int) -> dict:
+        view = PatchView(recipe.patch, room, shrink=False)
+        images = [view.of(noise(*size), np.random.default_rng(0)) for size in ((9, 13), (16, 16), (1, 1))]
+        return {name: jnp.asarray(rows) for name, rows in stack(images).items()}
+
+    tight, wide = losses(examples(16)), losses(examples(27))
+    for name, term in tight.items():
+        np.testing.assert_allclose(wide[name], term, rtol=2e-5, err_msg=name)
+    nothing = {name: jnp.zeros_like(rows) for name, rows in examples(16).items()}
+    assert all(np.isfinite(term).all() for term in losses(nothing).values())
