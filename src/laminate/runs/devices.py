@@ -58,7 +58,7 @@ def compute_dtype(precision: Precision, *, float32: str = "") -> jnp.dtype:
 
 
 def compute_on(
-    precision: Precision, *, kernel: AttentionKernel = "xla", remat: AutoRemat = "none", float32: str = ""
+    precision: Precision, kernel: AttentionKernel = "xla", remat: AutoRemat = "none", float32: str = ""
 ) -> Compute:
     """How networks are computed on these devices; `float32` as in `compute_dtype`.
 

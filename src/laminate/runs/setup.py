@@ -206,7 +206,7 @@ def setup(
         shape=shape,
         mesh=mesh,
         devices=devices,
-        compute=_compute(flags, modules.float32(recipe)),
+        compute=compute_on(flags.precision, flags.attention, flags.remat, modules.float32(recipe)),
         micro_batches=micro_batches,
         frozen=frozen,
         beside=found,
@@ -220,10 +220,6 @@ def setup(
         data=found_data,
         tokenizer=tokenizer,
     )
-
-
-def _compute(flags: RunFlags, float32: str) -> Compute:
-    return compute_on(flags.precision, kernel=flags.attention, remat=flags.remat, float32=float32)
 
 
 def _note(folder: RunFolder, flags: RunFlags, training: Records, tokenizer: LoadedTokenizer | None) -> None:
