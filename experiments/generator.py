@@ -28,11 +28,11 @@ from laminate.analysis.sample_reference import MOST_IMAGES, sample_reference
 from laminate.analysis.sampling import Sampler, SamplerConfig, SamplerParams, make_sampler
 from laminate.cli.sample_flags import PER_CLASS, chosen_classes
 from laminate.data.records import spread
-from laminate.flow import EULER, Interval, time_grid
+from laminate.flow import Interval
 from laminate.parallel.hosts import is_first
 from laminate.parallel.sharding import place
 from laminate.recipes.flatdino.family import VAE
-from laminate.recipes.generator.modules import generator
+from laminate.recipes.generator.modules import generator, sampling_grid, solver
 from laminate.recipes.modules import embedded_network
 from laminate.runs.devices import open_devices
 from laminate.runs.evaluations import Looked, Measured
@@ -44,6 +44,7 @@ from laminate.runs.setup import setup
 from laminate.runs.task import Task
 from laminate.runs.tokenizer_place import tokenizer_of_run
 from laminate.runs.training import conclude, train
+from laminate.runs.zero_latents import zero_latents_named
 from laminate.tokenizers.latent_decoders import OwnLatentDecoder
 
 # 1. Objective: at t' = t / (kappa - (kappa - 1) t), the velocity from noise to the latent of a frozen tokenizer; labels
@@ -83,21 +84,24 @@ def make_task(recipe, tokenizer, compute):
     )
 
 
-# 3. Sampling: the recipe's steps and guidance
+# 3. Sampling: the recipe's solver, steps and guidance
 
 
 def make_params(recipe):
     guidance = recipe.guidance
     guided = recipe.classes and recipe.class_dropout > 0 and guidance.scale != 1.0
     interval = Interval(*guidance.interval) if guided else None
-    grid = time_grid(recipe.steps, time_shift=recipe.resolved_time_shift)
-    return SamplerParams(0, grid, scale=guidance.scale, interval=interval)
+    return SamplerParams(0, sampling_grid(recipe), scale=guidance.scale, interval=interval)
+
+
+def make_config(recipe, *, everywhere=False):
+    return SamplerConfig(solver(recipe), everywhere=everywhere, rescale=recipe.guidance.rescale)
 
 
 def make_drawing(recipe, network, tokenizer, *, mesh, dtype):
     """What `sample.py` compiles, for a plan: every step of the recipe's sampler, guided at all times."""
     flow, params = FlowConfig.of(recipe, dtype), make_params(recipe)
-    config = SamplerConfig(EULER, everywhere=recipe.guidance.scale != 1.0)
+    config = make_config(recipe, everywhere=recipe.guidance.scale != 1.0)
     own = lambda frozen: OwnLatentDecoder(frozen) if frozen.shows_images else None
     held = lambda frozen: (own(frozen), frozen.normalization, None, params)
     draw = make_sampler(flow, config, network, held(tokenizer), mesh=mesh)
@@ -123,7 +127,7 @@ def make_grids(run, decoder):
         place(decoder.of(run.frozen), run.mesh),
         run.frozen.normalization,
         mesh=run.mesh,
-        config=SamplerConfig(EULER),
+        config=make_config(run.recipe),
         device_batch_size=-(-COLUMNS * ROWS // run.mesh.devices.size),
     )
     return SampleGrids(run.folder.path, sampler, make_params(run.recipe), run.training.manifest.classes)
@@ -166,12 +170,13 @@ def main(flags, recipe):
     say(f"tokenizer: {source}; samples: decoded by {decoder.said}", primary=is_first())
     with run.folder, training_errors("generator.py"):
         grids = make_grids(run, decoder)
-        trained = train(
-            run,
-            make_task(run.recipe, run.frozen, run.compute),
-            evaluations=make_evaluations(run, grids),
-            progress_metrics=("train/loss", "train/grad_norm"),
-        )
+        with zero_latents_named(run, FlowConfig.of(run.recipe, run.dtype)):
+            trained = train(
+                run,
+                make_task(run.recipe, run.frozen, run.compute),
+                evaluations=make_evaluations(run, grids),
+                progress_metrics=("train/loss", "train/grad_norm"),
+            )
         report = partial(write_generator_report, grids=grids, check=make_check(run, grids))
         conclude(run, trained, report, best=False)
 

@@ -11,7 +11,7 @@ Image i of a seed is the same in any batch, on any mesh.
 """
 
 from laminate.cli.command import flags_command
-from laminate.cli.sample_flags import PER_CLASS, SampleFlags, chosen_classes
+from laminate.cli.sample_flags import PER_CLASS, SETTINGS, SampleFlags, chosen_classes
 
 if __name__ == "__main__":  # before the imports below, which --help need not wait for
     FLAGS = flags_command(__doc__, SampleFlags)
@@ -43,12 +43,14 @@ from laminate.data.evaluation import evaluation_batches
 from laminate.data.host_slice import HostShare
 from laminate.data.records import spread
 from laminate.data.sources import open_splits
-from laminate.flow import EULER, HEUN, RK4, Interval, time_grid
+from laminate.flow import Interval
 from laminate.parallel.feeding import feed, parts_of_host
 from laminate.parallel.hosts import is_first
 from laminate.parallel.mesh import build_mesh
 from laminate.parallel.sharding import place
 from laminate.recipes.generator.family import GENERATOR
+from laminate.recipes.generator.flow import require_solver
+from laminate.recipes.generator.modules import sampling_grid, solver
 from laminate.recipes.modules import embedded_network, image_tokenizer
 from laminate.recipes.run_names import run_name
 from laminate.runs.data_place import data_of, find_data
@@ -62,7 +64,6 @@ from laminate.runs.transforms import still_view
 from laminate.storage.writing import make_folder, write_atomically, write_bytes
 from laminate.train.progress import Progress, RunHeader
 
-SOLVERS = {"euler": EULER, "heun": HEUN, "rk4": RK4, "adaptive": None}
 LOOKED_AT = 400  # images of the grid
 STEPS_SHOWN = 9  # of a way, in the picture that stands still
 
@@ -92,11 +93,30 @@ def make_params(flags, recipe):
     if flags.channels is not None and flags.channels > recipe.latent_dim:
         raise ValueError(f"--channels {flags.channels}: a token has {recipe.latent_dim} numbers.")
     interval = recipe.guidance.interval if flags.interval is None else flags.interval
-    steps = recipe.steps if flags.steps is None else flags.steps
-    grid = time_grid(steps, time_shift=recipe.resolved_time_shift if flags.shift is None else flags.shift)
+    grid = sampling_grid(recipe, fixed_solver(flags), steps=flags.steps, time_shift=flags.shift)
     closed = flags.auto is not None
     guided = Interval(*interval, closed=closed) if scale != 1.0 else None
     return SamplerParams(flags.seed, grid, scale=scale, interval=guided)
+
+
+def fixed_solver(flags):
+    """The solver that `--solver` names; None for the recipe's, and for steps that choose themselves."""
+    return None if flags.solver == "adaptive" else flags.solver
+
+
+def make_config(flags, recipe):
+    """What is compiled. Raises ValueError for a solver of another path, or settings of another solver."""
+    if flags.solver is not None:
+        require_solver(recipe.path, flags.solver, "--solver")
+    name = flags.solver or recipe.resolved_solver
+    if flags.unipc != SETTINGS and name != "unipc":
+        raise ValueError(
+            f"--unipc.* are settings of --solver unipc, and that of {recipe.name} is {name}: add it."
+        )
+    settings = None if flags.unipc == SETTINGS else flags.unipc
+    chosen = None if name == "adaptive" else solver(recipe, name, settings)
+    rescale = recipe.guidance.rescale if flags.rescale is None else flags.rescale
+    return SamplerConfig(chosen, flags.channels, rescale=0.0 if flags.auto is not None else rescale)
 
 
 # 2. With what: generator, tokenizer and what decodes its latents, on the mesh
@@ -117,13 +137,14 @@ def open_sampler(flags, source):
     chosen = find_decoder(flags.decoder, loaded, kernel=flags.attention)
     require_images(chosen.of(tokenizer), loaded)
     tokenizer, decoder = place((tokenizer, chosen.of(tokenizer)), mesh)
+    dtype = compute_dtype(flags.precision, float32=GENERATOR.modules().float32(generator.recipe))
     sampler = Sampler(
-        FlowConfig.of(generator.recipe, compute_dtype(flags.precision)),
+        FlowConfig.of(generator.recipe, dtype),
         generator.network,
         decoder,
         tokenizer.normalization,
         mesh=mesh,
-        config=SamplerConfig(SOLVERS[flags.solver], flags.channels),
+        config=make_config(flags, generator.recipe),
         device_batch_size=flags.device_batch_size,
         weak=None if weak is None else weak.network,
     )
@@ -258,8 +279,9 @@ def main(flags):
     steps = "adaptive steps" if flags.solver == "adaptive" else f"{int(params.grid.intervals)} steps"
     trained_on = find_data(source)
     name = recipe.name if trained_on is None else run_name(recipe.name, trained_on.label)
+    taken = f"{flags.solver or recipe.resolved_solver}, {steps}"
     say(
-        f"{len(labels)} images of {name}: {flags.solver}, {steps}, guidance {float(params.scale):g}; {means}",
+        f"{len(labels)} images of {name}: {taken}, guidance {float(params.scale):g}; {means}",
         primary=is_first(),
     )
     with training_errors("sample.py"):

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int
 from laminate.flow import (
     STRAIGHT,
     Path,
+    Sphere,
     draw_time,
     drop_label,
     flow_matching_loss,
@@ -47,6 +48,12 @@ class GeneratorFacts(Protocol):
     def normalize(self) -> bool: ...
     @property
     def sample_latents(self) -> bool: ...
+    @property
+    def radius(self) -> float | None: ...
+    @property
+    def decode_radius(self) -> float | None: ...
+    @property
+    def radial_weight(self) -> float: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +63,8 @@ class FlowConfig:
     Latents are normalised by the tokenizer's statistics if `normalize`, and drawn from the posterior instead of
     being its mean if `posterior`. `min_one_minus_t` is the least `1 - t` that a prediction of data is divided by. The
     null class comes after the `classes`. The network computes in `dtype`; states, noise and losses are float32.
+    On a curved `path` what of a velocity leaves the space costs `normal_weight`; what was drawn is multiplied by
+    `decode_scale` before anything else is done with it.
     """
 
     tokens: int
@@ -67,10 +76,13 @@ class FlowConfig:
     posterior: bool
     dtype: jnp.dtype
     path: Path = STRAIGHT
+    normal_weight: float = 0.0
+    decode_scale: float = 1.0
 
     @staticmethod
     def of(recipe: GeneratorFacts, dtype: jnp.dtype) -> "FlowConfig":
-        """That of the generators of `recipe`, on the straight path."""
+        """That of the generators of `recipe`: on the sphere of its radius, or on the straight path if it has none."""
+        radius = recipe.radius
         return FlowConfig(
             tokens=recipe.tokens,
             latent_dim=recipe.latent_dim,
@@ -80,6 +92,9 @@ class FlowConfig:
             normalize=recipe.normalize,
             posterior=recipe.sample_latents,
             dtype=dtype,
+            path=STRAIGHT if radius is None else Sphere(radius),
+            normal_weight=recipe.radial_weight,
+            decode_scale=1.0 if radius is None else (recipe.decode_radius or radius) / radius,
         )
 
     def latents(
@@ -99,6 +114,8 @@ class FlowConfig:
 
     def raw(self, normalization: Normalization | None, z: Float[Array, "latents latent_dim"]) -> Latents:
         """The tokenizer's raw latent, float32, that a generated one stands for."""
+        if self.decode_scale != 1.0:
+            z = self.decode_scale * z.astype(jnp.float32)
         if normalization is None or not self.normalize:
             return z.astype(jnp.float32)
         return normalization.inverse(z)
@@ -146,7 +163,13 @@ def flow_loss(
     shown = drop_label(flow.label(label), flow.classes, rate=class_dropout, key=k_drop)
     velocity = lambda x, t: flow.velocity(network, x, t, shown)
     return flow_matching_loss(
-        velocity, z, t=t, noise=flow.noise(k_noise), path=flow.path, cosine_weight=cosine_weight
+        velocity,
+        z,
+        t=t,
+        noise=flow.noise(k_noise),
+        path=flow.path,
+        cosine_weight=cosine_weight,
+        normal_weight=flow.normal_weight,
     )
 
 
@@ -169,7 +192,9 @@ def flow_measures(
     def at(place: Int[Array, ""]) -> Scalar:
         t = shift_time((place.astype(jnp.float32) + 0.5) / FIXED, time_shift)
         noise = flow.noise(jax.random.fold_in(jax.random.key(0), place))
-        return flow_matching_loss(velocity, z, t=t, noise=noise, path=flow.path)
+        return flow_matching_loss(
+            velocity, z, t=t, noise=noise, path=flow.path, normal_weight=flow.normal_weight
+        )
 
     return {"loss": jnp.mean(jax.lax.map(at, jnp.arange(FIXED, dtype=jnp.int32)))}
 

@@ -68,7 +68,8 @@ class Samples(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class SamplerConfig:
-    """What a sampler is compiled for: a solver (None: adaptive steps), channels that guidance reaches.
+    """What a sampler is compiled for: a solver (None: adaptive steps), channels that guidance reaches, the share of the
+    guided velocity that is brought back to the deviation of the label's.
 
     `everywhere` guides at all times and compiles no choice, which is for counting and timing.
     """
@@ -76,6 +77,7 @@ class SamplerConfig:
     solver: Solver | None
     channels: int | None = None
     everywhere: bool = False
+    rescale: float = 0.0
 
 
 def _one(
@@ -101,6 +103,7 @@ def _one(
             scale=params.scale,
             interval=params.interval,
             channels=config.channels,
+            rescale=config.rescale,
             everywhere=config.everywhere,
         )
     else:

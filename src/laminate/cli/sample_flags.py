@@ -7,12 +7,14 @@ from typing import Annotated, Literal
 
 import tyro
 
-from laminate.recipes.checks import above, at_least
+from laminate.recipes.checks import above, at_least, within
 from laminate.recipes.flags import AS_IT_SAYS, MAX_BAD_IMAGES, Precision, SourceOptions
 from laminate.recipes.network import AttentionKernel
+from laminate.recipes.solvers import SolverName, UniPcConfig
 
-Solver = Literal["euler", "heun", "rk4", "adaptive"]
+Solver = SolverName | Literal["adaptive"]
 Weights = Literal["ema", "raw"]
+SETTINGS = UniPcConfig()
 CLASSES = 10
 """Classes that are drawn unless told which, spread over all."""
 PER_CLASS = 10
@@ -48,12 +50,19 @@ class SampleFlags:
 
     steps: int | None = None
     """Steps from noise to data. Default: the recipe's."""
-    solver: Solver = "euler"
-    """Fixed steps of order 1 (euler), 2 (heun) or 4 (rk4), or steps that choose themselves (extra `ode`)."""
+    solver: Solver | None = None
+    """Fixed steps of order 1 (euler), 2 (heun) or 4 (rk4), from earlier predictions (unipc), or steps that choose
+    themselves (adaptive, extra `ode`); on a sphere along arcs (expmap), or beside it and back (euler-project). Default:
+    the recipe's."""
+    unipc: UniPcConfig = SETTINGS
+    """Settings of --solver unipc. Default: the recipe's."""
     scale: float | None = None
     """Guidance scale, 1 for none. Default: the recipe's."""
     interval: tuple[float, float] | None = None
     """The times, from 0 (noise) to 1 (data), between which guidance acts. Default: the recipe's."""
+    rescale: float | None = None
+    """Share of the guided velocity that is brought back to the deviation of the label's, for large scales. Default: the
+    recipe's."""
     channels: int | None = None
     """Guide only the first so many numbers of each token. Default: all."""
     auto: str | None = None
@@ -108,23 +117,36 @@ class SampleFlags:
                 at_least(f"--{flag.replace('_', '-')}", value, 1)
         at_least("--seed", self.seed, 0)
         at_least("--frames", self.frames, 2)
+        if self.per_class is not None and self.total is not None:
+            raise ValueError(
+                "Give --per-class or --total, not both: each of them says how many images there are."
+            )
+        self._check_guidance()
+        self._check_solver()
+
+    def _check_guidance(self) -> None:
         if self.scale is not None and not (0.0 <= self.scale < math.inf):
             raise ValueError(f"--scale must be at least 0 and finite, got {self.scale}; 1 is no guidance.")
-        if self.shift is not None:
-            above("--shift", self.shift, 0.0)
+        if self.rescale is not None:
+            within("--rescale", self.rescale, 0.0, 1.0)
         if self.interval is not None:
             low, high = self.interval
             if not 0.0 <= low <= high <= 1.0:
                 raise ValueError(
                     f"--interval runs from low to high in [0, 1] (0 is noise), got {low:g} {high:g}."
                 )
-        if self.per_class is not None and self.total is not None:
+        for flag in ("channels", "rescale"):
+            if self.auto is not None and getattr(self, flag) is not None:
+                raise ValueError(
+                    f"--{flag} is for guidance by the null class, --auto takes another network in its place."
+                )
+
+    def _check_solver(self) -> None:
+        if self.shift is not None:
+            above("--shift", self.shift, 0.0)
+        if self.unipc != SETTINGS and self.solver not in (None, "unipc"):
             raise ValueError(
-                "Give --per-class or --total, not both: each of them says how many images there are."
-            )
-        if self.auto is not None and self.channels is not None:
-            raise ValueError(
-                "--channels is for guidance by the null class, --auto takes another network in its place."
+                f"--unipc.* are settings of --solver unipc, and it is {self.solver}: leave them out."
             )
         if self.solver == "adaptive" and (self.steps is not None or self.shift is not None):
             raise ValueError("--solver adaptive chooses its steps itself: leave --steps and --shift out.")

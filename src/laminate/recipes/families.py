@@ -11,7 +11,7 @@ from laminate.recipes.image_decoder.family import IMAGE_DECODER
 from laminate.recipes.latent import LatentSpec
 from laminate.recipes.masked_autoencoder.family import MASKED_AUTOENCODER
 from laminate.recipes.network import TeacherConfig
-from laminate.recipes.serialization import parse_json, plain, read
+from laminate.recipes.serialization import parse_json, read, said
 from laminate.recipes.vitok.family import VITOK
 
 FAMILIES: tuple[Family[Any], ...] = (VAE, FSQ, GENERATOR, IMAGE_DECODER, MASKED_AUTOENCODER, VITOK)
@@ -159,8 +159,8 @@ def tokenizer_like(latent: LatentSpec) -> Any:
 
 
 def to_tree(recipe: Recipe) -> dict[str, Any]:
-    """The full recipe, every field written out, as dictionaries and lists."""
-    return {"family": family_of(recipe).tag, **plain(recipe)}
+    """The full recipe as dictionaries and lists: every field, but for those that are `serialization.UNSAID`."""
+    return {"family": family_of(recipe).tag, **said(recipe)}
 
 
 def to_json(recipe: Recipe) -> str:

@@ -233,6 +233,8 @@ class Modules:
     """For families of kind `tokenizer`."""
     whole_batch: Callable[[Any], str] = lambda recipe: ""
     """Why a global batch cannot be gone through in parts, and what mends that; empty if it can."""
+    float32: Callable[[Any], str] = lambda recipe: ""
+    """Why everything is computed in float32, whatever `--precision` says; empty if it need not be."""
 
 
 def _unchanged(recipe: Any, flags: Any) -> Any:

@@ -40,6 +40,10 @@ class LatentSpec:
     above are those of a square. None for one that reads squares alone."""
     teacher: TeacherConfig | None = None
     """The frozen network whose features they compress; None for those of images themselves."""
+    grid: tuple[int, int] | None = None
+    """Rows and columns on which the tokens stand, row by row; None for a sequence."""
+    token_norm: float | None = None
+    """Usual length of a raw token, where that is known without statistics."""
 
     @property
     def numbers(self) -> int:

@@ -18,6 +18,9 @@ JSON = "json"
 """Metadata of a field: its name in JSON, where that is not its own."""
 ABSENT = "absent"
 """Metadata of a field that earlier versions did not write: the value that it had in them."""
+UNSAID = "unsaid"
+"""Metadata of a field that earlier versions did not know: the value, as JSON, that it had in them. While it has it,
+nothing of it is written, so that what they would have written stays as it is to the byte."""
 FOUND = "found"
 """Metadata of a field that is not a user's to say: what its value is found out of."""
 _NONE = type(None)
@@ -34,6 +37,20 @@ def plain(value: Any) -> Any:
             json_name(field): plain(getattr(value, field.name)) for field in dataclasses.fields(value)
         }
     return [plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+def said(value: Any) -> Any:
+    """`plain(value)` without the fields that are `UNSAID`: what is written into files."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        tree = plain(value)
+        for field in dataclasses.fields(value):
+            name = json_name(field)
+            if UNSAID in field.metadata and tree[name] == field.metadata[UNSAID]:
+                del tree[name]
+            else:
+                tree[name] = said(getattr(value, field.name))
+        return tree
+    return [said(item) for item in value] if isinstance(value, tuple) else value
 
 
 def json_name(field: dataclasses.Field[Any]) -> str:
@@ -62,7 +79,7 @@ def parse_json(text: str) -> Any:
 
 
 def read(tree: Any, cls: type[T], *, where: str = "") -> T:
-    """The `cls` that `plain` made `tree` of; `where` is the path of `tree` in what is read.
+    """The `cls` that `plain` or `said` made `tree` of; `where` is the path of `tree` in what is read.
 
     Raises `ValueError` that names the field if one is missing, unknown, of another type or impossible.
     """
@@ -71,7 +88,12 @@ def read(tree: Any, cls: type[T], *, where: str = "") -> T:
     known = dataclasses.fields(cls)  # pyright: ignore[reportArgumentType]
     names = [json_name(field) for field in known]
     dropped = cls.__dict__.get("WITHOUT_EFFECT", ())
-    before = {json_name(field): field.metadata[ABSENT] for field in known if ABSENT in field.metadata}
+    before = {
+        json_name(field): field.metadata[key]
+        for field in known
+        for key in (ABSENT, UNSAID)
+        if key in field.metadata
+    }
     tree = before | {name: value for name, value in tree.items() if name not in dropped}
     prefix = f"{where}." if where else ""
     for problem, found in (

@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 
 from laminate.parallel.cluster import find_place
-from laminate.parallel.hosts import start
+from laminate.parallel.hosts import is_first, start
 from laminate.parallel.mesh import MeshShape, parse_mesh, prepare_devices
 from laminate.recipes.flags import AutoRemat, Precision
 from laminate.recipes.network import AttentionKernel, Compute
+from laminate.runs.exit_codes import say
 
 DEEP = 4  # layers from which on computing them again is the faster way on a CPU
 
@@ -42,22 +43,29 @@ def open_devices(flags: DeviceFlags) -> tuple[MeshShape, str]:
     return prepare_devices(shape)
 
 
-def compute_dtype(precision: Precision) -> jnp.dtype:
-    """What `--precision` says; on these devices, for `auto`."""
+def compute_dtype(precision: Precision, *, float32: str = "") -> jnp.dtype:
+    """What `--precision` says; on these devices, for `auto`.
+
+    With a reason why it must be `float32` it is that, and another one that was asked for by name is answered.
+    """
+    if float32:
+        if precision not in ("auto", "float32"):
+            say(f"--precision {precision}: {float32}, so it is done in float32.", primary=is_first())
+        return jnp.dtype(jnp.float32)
     if precision != "auto":
         return jnp.dtype(precision)
     return jnp.dtype(jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16)
 
 
 def compute_on(
-    precision: Precision, *, kernel: AttentionKernel = "xla", remat: AutoRemat = "none"
+    precision: Precision, kernel: AttentionKernel = "xla", remat: AutoRemat = "none", float32: str = ""
 ) -> Compute:
-    """How networks are computed on these devices.
+    """How networks are computed on these devices; `float32` as in `compute_dtype`.
 
     `auto` computes layers again on a CPU alone, where keeping what each of them computed costs more time than computing
     it again; of few layers that is nothing.
     """
-    dtype = "float32" if compute_dtype(precision) == jnp.float32 else "bfloat16"
+    dtype = "float32" if compute_dtype(precision, float32=float32) == jnp.float32 else "bfloat16"
     if remat != "auto":
         return Compute(dtype, kernel, remat)
     if jax.default_backend() == "cpu":

@@ -79,7 +79,7 @@ def _restored(source: str, weights: Weights, mesh: Mesh, compute: Compute) -> Ge
 
 def _read_as(recipe: Any) -> dict[str, Any]:
     """All that decides what the output of a generator of `recipe` means, by the names of its fields."""
-    fields = ("tokens", "latent_dim", "classes", "normalize", "prediction", "steps", "tokenizer")
+    fields = ("tokens", "latent_dim", "grid", "classes", "normalize", "prediction", "steps", "tokenizer")
     return {
         "path": FlowConfig.of(recipe, jnp.dtype(jnp.float32)).path,
         "shift": recipe.resolved_time_shift,

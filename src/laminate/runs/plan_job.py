@@ -15,10 +15,10 @@ from laminate.planning.plan import AbstractStep, Setting
 from laminate.recipes.describe import IMAGENET_IMAGES
 from laminate.recipes.families import family_of
 from laminate.recipes.family import Shapes
-from laminate.recipes.network import AttentionKernel, Compute, Remat
+from laminate.recipes.network import AttentionKernel, Compute, Remat, StoredDtype
 from laminate.runs.task import learning_rate
 
-DTYPE = "bfloat16"
+DTYPE: StoredDtype = "bfloat16"
 _SAMPLES: Shapes = {"label": ((), "int32"), "index": ((), "uint32")}
 
 
@@ -36,9 +36,10 @@ def job_maker(
                 f"that trains {recipe.name} is {family_of(recipe).script}."
             )
     modules = family_of(recipe).modules()
+    dtype = "float32" if modules.float32(recipe) else DTYPE
 
     def make(setting: Setting, mesh: Mesh) -> AbstractStep:
-        compute = Compute(DTYPE, kernel, cast(Remat, setting.remat))
+        compute = Compute(dtype, kernel, cast(Remat, setting.remat))
         planned = dataclasses.replace(recipe, global_batch_size=setting.global_batch_size)
         frozen = abstract(modules.frozen(planned, weights=False), mesh)
         task = experiment.make_task(planned, frozen, compute)
@@ -49,13 +50,13 @@ def job_maker(
         key = jax.eval_shape(lambda: jax.random.key(0))
         state = abstract(eqx.filter_eval_shape(task.init_state(optimizer), key, key), mesh)
         if draws:
-            return _drawing(experiment, planned, state, frozen, mesh)
+            return _drawing(experiment, planned, state, frozen, mesh, jnp.dtype(dtype))
         step = task.step(
             optimizer,
             state,
             mesh=mesh,
             micro_batches=setting.micro_batches,
-            compute_dtype=jnp.dtype(DTYPE),
+            compute_dtype=jnp.dtype(dtype),
         )
         shapes = modules.example_shapes(planned)
         return AbstractStep(step, state, frozen, _batch(shapes, setting.global_batch_size, mesh))
@@ -63,9 +64,11 @@ def job_maker(
     return make
 
 
-def _drawing(experiment: ModuleType, recipe: Any, state: Any, frozen: Any, mesh: Mesh) -> AbstractStep:
+def _drawing(
+    experiment: ModuleType, recipe: Any, state: Any, frozen: Any, mesh: Mesh, dtype: jnp.dtype
+) -> AbstractStep:
     """Every step of the sampler of a generator, on the averaged weights alone."""
-    draw = experiment.make_drawing(recipe, state.model, frozen, mesh=mesh, dtype=jnp.dtype(DTYPE))
+    draw = experiment.make_drawing(recipe, state.model, frozen, mesh=mesh, dtype=dtype)
     held = eqx.tree_at(  # the constructor is for arrays, and these are shapes
         lambda state: (state.opt_state, state.ema), state, ((), None), is_leaf=lambda node: node is None
     )

@@ -205,7 +205,7 @@ def setup(
         shape=shape,
         mesh=mesh,
         devices=devices,
-        compute=compute_on(flags.precision, kernel=flags.attention, remat=flags.remat),
+        compute=compute_on(flags.precision, flags.attention, flags.remat, modules.float32(recipe)),
         micro_batches=micro_batches,
         frozen=frozen,
         beside=found,

@@ -25,7 +25,11 @@ MOST_FAILED_SAVES = 2  # one may be passing (a full disk that somebody clears), 
 
 
 class DivergedError(ArithmeticError):
-    """The loss or its gradient is no longer finite."""
+    """The loss or its gradient is no longer finite: `found` says where, and what is saved; `advice` what to do."""
+
+    def __init__(self, found: str, advice: str):
+        super().__init__(f"{found} {advice}")
+        self.found, self.advice = found, advice
 
 
 @dataclasses.dataclass(frozen=True)
@@ -213,8 +217,9 @@ def _check(step: int, values: dict[str, float], sinks: Sinks) -> None:
     bad = [name for name, value in values.items() if not math.isfinite(value)]
     if bad:
         raise DivergedError(
-            f"{', '.join(bad)} not finite at step {step}. {_last_good(sinks)} Lower the learning rate or clip the "
-            "gradient harder: --restore begins another run with a checkpoint of this one."
+            f"{', '.join(bad)} not finite at step {step}. {_last_good(sinks)}",
+            "Lower the learning rate or clip the gradient harder: --restore begins another run with a checkpoint of "
+            "this one.",
         )
 
 

@@ -30,7 +30,7 @@ def test_they_have_many_shapes_and_are_the_same_every_time():
 
 def test_windows_have_the_label_of_their_photograph_and_rows_of_emoji_none():
     records = open_splits("embedded:any-size")["validation"]
-    photographs = open_splits("embedded")["validation"]
+    photographs = open_splits("embedded:photographs")["validation"]
     assert records.manifest.classes == photographs.manifest.classes
     for number in (0, 77, len(photographs) - 1):
         assert records[number].label == photographs[number].label

@@ -135,7 +135,7 @@ def test_a_training_takes_shards_of_the_hub_which_are_converted_once(hub, tmp_pa
         splits = open_splits(SPEC)
         assert sum(map(len, splits.values())) == 12
     assert len(fetched(hub)) == 3 and len(os.listdir(tmp_path / "converted")) == 1
-    mixed = open_splits(f"{SPEC},embedded")
+    mixed = open_splits(f"{SPEC},embedded:photographs")
     assert len(mixed["validation"]) == 3 + 320
 
 

@@ -29,28 +29,56 @@ def describe(recipe: GeneratorRecipe) -> Text:
 
 def _header(recipe: GeneratorRecipe) -> Facts:
     source = "" if recipe.tokenizer is None else f" of {recipe.tokenizer}"
+    grid = "" if recipe.grid is None else f" on a grid of {recipe.grid[0]} x {recipe.grid[1]}"
     normalised = "normalised" if recipe.normalize else "not normalised"
     classes = f"{recipe.classes} classes, dropped at {recipe.class_dropout:g}"
     return (
-        ("latent", f"{recipe.tokens} tokens of {recipe.latent_dim}{source}, {normalised}"),
+        ("latent", f"{recipe.tokens} tokens of {recipe.latent_dim}{grid}{source}, {normalised}"),
         ("classes", classes if recipe.classes else "none: unconditional"),
         ("predicts", f"{recipe.prediction}; {recipe.times} times, shifted by {recipe.resolved_time_shift:g}"),
+        *_path_rows(recipe),
         ("parameters", f"{generator_parameters(recipe):,}"),
     )
 
 
 def _rows(recipe: GeneratorRecipe) -> Facts:
     guidance = recipe.guidance
+    solver = "" if recipe.solver is None else f" of {recipe.solver}"
+    rescaled = f", rescaled by {guidance.rescale:g}" if guidance.rescale else ""
     return (
         *_header(recipe),
         ("transformer", transformer_text(recipe.network)),
+        *_shared_rows(recipe),
         *((("head", transformer_text(recipe.head)),) if recipe.head is not None else ()),
         ("cost", f"{generator_flops(recipe) / 1e9:.3g} GFLOPs forward (one multiply-add is one FLOP)"),
         *training_rows(recipe.schedule, recipe.global_batch_size),
         ("optimiser", optimizer_text(recipe.optimizer)),
         *view_rows(recipe.augment),
-        ("sampling", f"{recipe.steps} steps; guidance {guidance.scale:g} in {guidance.interval}"),
+        (
+            "sampling",
+            f"{recipe.steps} steps{solver}; guidance {guidance.scale:g} in {guidance.interval}{rescaled}",
+        ),
     )
+
+
+def _path_rows(recipe: GeneratorRecipe) -> Facts:
+    if recipe.radius is None:
+        return ()
+    decoded = "" if recipe.decode_radius is None else f", decoded at a length of {recipe.decode_radius:g}"
+    return (
+        (
+            "path",
+            f"arcs on a sphere of radius {recipe.radius:g}{decoded}; what leaves it weighs {recipe.radial_weight:g}",
+        ),
+    )
+
+
+def _shared_rows(recipe: GeneratorRecipe) -> Facts:
+    shared = recipe.shared
+    if shared is None:
+        return ()
+    window = "" if shared.window is None else f", every second layer sees {shared.window} places far"
+    return (("modulation", f"one for all layers, {shared.prefix} tokens in front{window}"),)
 
 
 def _use(recipe: GeneratorRecipe) -> tuple[str, ...]:

@@ -29,7 +29,7 @@ GENERATOR = Family(
         usage=names.USAGE,
         options=tuple((f"-{option}", meaning) for option, meaning in names.MEANINGS.items()),
         parse=named_generator,
-        meaning=lambda name: names.meanings(names.parse(name)),
+        meaning=names.rows,
         near=names.nearest,
         data=DATA,
     ),

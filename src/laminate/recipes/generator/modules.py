@@ -1,26 +1,50 @@
 """A generator's modules: the diffusion transformer, and the frozen tokenizer whose latents it draws."""
 
 import dataclasses
+import math
 from functools import partial
 
+import numpy as np
+
 from laminate.data.records import Records
-from laminate.models import Ddt, Dit, FlatLatent
-from laminate.nn import xavier_uniform
+from laminate.flow import (
+    EULER,
+    HEUN,
+    RK4,
+    EulerProject,
+    ExpMap,
+    Solver,
+    Sphere,
+    TimeGrid,
+    UniPc,
+    time_grid,
+    unipc_grid,
+)
+from laminate.models import Ddt, Dit, FlatLatent, GridLatent, SharedDit, Trunk
+from laminate.models.naflex import Window
+from laminate.nn import fan_in_uniform, xavier_uniform
 from laminate.recipes.family import Modules
-from laminate.recipes.generator.recipe import GeneratorRecipe
+from laminate.recipes.generator.flow import PathConfig, SpherePath
+from laminate.recipes.generator.recipe import GeneratorRecipe, SharedModulation
 from laminate.recipes.latent import LatentSpec, LoadedTokenizer, for_latents
 from laminate.recipes.modules import image_tokenizer, require_statistics, trunk
 from laminate.recipes.network import PLAIN, Compute
+from laminate.recipes.solvers import SolverName, UniPcConfig
 from laminate.recipes.stored import require_latents, stored_tokenizer
 from laminate.tokenizers.base import ImageTokenizer
 from laminate.types import RandomKey
 
 
-def generator(recipe: GeneratorRecipe, compute: Compute = PLAIN, *, key: RandomKey) -> Dit | Ddt:
+def generator(recipe: GeneratorRecipe, compute: Compute = PLAIN, *, key: RandomKey) -> Dit | Ddt | SharedDit:
     """The generator of `recipe` with freshly drawn float32 parameters."""
     layers = partial(trunk, kernel=compute.kernel, remat=compute.remat_of(recipe.network.depth))
-    network = layers(recipe.network)
-    shape, null_class = FlatLatent(recipe.tokens, recipe.latent_dim), recipe.class_dropout > 0
+    network, null_class = layers(recipe.network), recipe.class_dropout > 0
+    if recipe.shared is not None:
+        return _shared(recipe, recipe.shared, network, key=key)
+    if recipe.grid is None:
+        shape = FlatLatent(recipe.tokens, recipe.latent_dim)
+    else:
+        shape = GridLatent(*recipe.grid, recipe.latent_dim)
     if recipe.head is None:
         return Dit(
             network,
@@ -42,6 +66,61 @@ def generator(recipe: GeneratorRecipe, compute: Compute = PLAIN, *, key: RandomK
         rotary=recipe.rotary,
         key=key,
     )
+
+
+def _shared(
+    recipe: GeneratorRecipe, shared: SharedModulation, network: Trunk, *, key: RandomKey
+) -> SharedDit:
+    """ViTok's generator; tokens whose grid nobody knows stand on a square, or in one row if they do not fill one."""
+    side = math.isqrt(recipe.tokens)
+    rows, columns = recipe.grid or ((side, side) if side**2 == recipe.tokens else (1, recipe.tokens))
+    return SharedDit(
+        dataclasses.replace(network, layer_scale=shared.layer_scale, parallel=True, init=fan_in_uniform),
+        GridLatent(rows, columns, recipe.latent_dim),
+        classes=recipe.classes,
+        null_class=recipe.class_dropout > 0,
+        cls_token=shared.cls_token,
+        registers=shared.registers,
+        theta=shared.theta,
+        bound=shared.bound,
+        window=None if shared.window is None else Window(shared.window),
+        key=key,
+    )
+
+
+def solver(
+    recipe: GeneratorRecipe, name: SolverName | None = None, unipc: UniPcConfig | None = None
+) -> Solver:
+    """What takes the steps along the path of `recipe`: its own solver and settings, unless told otherwise."""
+    name = recipe.resolved_solver if name is None else name
+    if name == "unipc":
+        settings = recipe.unipc if unipc is None else unipc
+        return UniPc(
+            settings.order,
+            settings.kind,
+            settings.predicts,
+            settings.lower_order_final,
+            settings.uncorrected,
+        )
+    if recipe.radius is not None:
+        path = Sphere(recipe.radius)
+        return ExpMap(path) if name == "expmap" else EulerProject(path)
+    return {"euler": EULER, "heun": HEUN, "rk4": RK4}[name]
+
+
+def sampling_grid(
+    recipe: GeneratorRecipe,
+    name: SolverName | None = None,
+    *,
+    steps: int | None = None,
+    time_shift: float | None = None,
+) -> TimeGrid:
+    """The times at which a solver stops: that of UniPC has a grid of its own, which begins a little above noise."""
+    steps = recipe.steps if steps is None else steps
+    time_shift = recipe.resolved_time_shift if time_shift is None else time_shift
+    if (recipe.resolved_solver if name is None else name) == "unipc":
+        return unipc_grid(steps, shift=time_shift)
+    return time_grid(steps, time_shift=time_shift)
 
 
 def _frozen(
@@ -73,6 +152,9 @@ def _accept(
             )
         require_statistics(tokenizer)
         recipe = for_latents(recipe, tokenizer.latent, tokenizer.identity)
+        recipe = dataclasses.replace(
+            recipe, grid=tokenizer.latent.grid, path=measured(recipe.path, recipe.normalize, tokenizer)
+        )
     if records.manifest.arrays is not None:
         _require_latents(recipe, records)
     if recipe.classes == 0:
@@ -83,6 +165,24 @@ def _accept(
             "give the data it is for, or a name in place of the recipe."
         )
     return dataclasses.replace(recipe, classes=found, class_names=records.manifest.classes)
+
+
+def measured(path: PathConfig, normalize: bool, tokenizer: LoadedTokenizer) -> PathConfig:
+    """`path`, on a sphere with the length of the tokenizer's tokens, to which drawn ones are brought.
+
+    Normalised tokens have that of the sphere, to which normalising brings them.
+    """
+    if not isinstance(path, SpherePath) or path.decode_radius is not None:
+        return path
+    length = tokenizer.latent.token_norm
+    if tokenizer.latent.normalised:
+        if normalize:
+            return path
+        statistics = tokenizer.model.normalization
+        squares = np.square(np.asarray(statistics.mean.value, np.float64))
+        squares += np.square(np.asarray(statistics.std.value, np.float64))
+        length = float(np.sqrt(np.mean(np.sum(squares, axis=-1))))
+    return dataclasses.replace(path, decode_radius=None if length is None else round(length, 4))
 
 
 def _require_latents(recipe: GeneratorRecipe, records: Records) -> None:
@@ -112,4 +212,10 @@ def _require_latents(recipe: GeneratorRecipe, records: Records) -> None:
     require_latents(arrays, (recipe.tokens, recipe.latent_dim))
 
 
-MODULES = Modules(build=generator, frozen=_frozen, accept=_accept)
+def _float32(recipe: GeneratorRecipe) -> str:
+    if recipe.radius is None:
+        return ""
+    return "on a sphere half precision makes trainings unstable (HAE) and has no small angles"
+
+
+MODULES = Modules(build=generator, frozen=_frozen, accept=_accept, float32=_float32)

@@ -1,7 +1,8 @@
 """Names of generator experiments: `parse` and `format` are inverses on canonical names.
 
-`dit{s|b|l|xl}[-dh][-kappaF][-xpred][-norm]`, options in any order. The size is LightningDiT's; the shape of the
-latents comes from the tokenizer.
+`dit{s|b|l|xl}[-dh][-kappaF][-xpred][-norm][-sphere]`, options in any order. The size is LightningDiT's; the shape of
+the latents comes from the tokenizer. `L/256` is ViTok's generator, in the grammar of `vitok.names`; `L-256` says the
+same, as the names of folders have to.
 """
 
 import difflib
@@ -11,16 +12,20 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from laminate.recipes.embedded import GENERATOR_NAME
+from laminate.recipes.family import Rows
+from laminate.recipes.vitok.names import GeneratorVariant, parse_generator
 
 _SIZES = ("s", "b", "l", "xl")
 _KAPPA = re.compile(r"kappa([0-9]{1,9}\.?[0-9]{0,9}|\.[0-9]{1,9})")
-USAGE = "dit{s|b|l|xl}[-dh][-kappaF][-xpred][-norm]"
+_SHARED = re.compile(r"(?P<word>(?:[A-Z]|[wdh][0-9])[0-9a-z_]*)[-/](?P<tokens>[0-9]+)")
+USAGE = "dit{s|b|l|xl}[-dh][-kappaF][-xpred][-norm][-sphere], or ViTok's, such as L/256"
 
 MEANINGS = {
     "dh": "DiT^DH: a wide, shallow head behind the transformer",
     "kappaF": "time shift F in training and sampling; without it, sqrt(numbers of the latent / 4096)",
     "xpred": "the network predicts the data instead of the velocity",
     "norm": "latents are normalised by their measured mean and variance",
+    "sphere": "the directions of tokens alone, along arcs of great circles, in float32 (HAE)",
 }
 
 
@@ -33,6 +38,7 @@ class GeneratorName:
     kappa: float | None = None
     predict_data: bool = False
     normalize: bool = False
+    sphere: bool = False
 
 
 def parse(name: str) -> GeneratorName:
@@ -52,7 +58,18 @@ def parse(name: str) -> GeneratorName:
         found[option] = float(kappa[1]) if kappa else 1.0
     if found.get("kappaF", 1.0) <= 0.0:
         raise ValueError(_refusal(name, "the time shift must be greater than 0"))
-    return GeneratorName(size, "dh" in found, found.get("kappaF"), "xpred" in found, "norm" in found)
+    return GeneratorName(
+        size, "dh" in found, found.get("kappaF"), "xpred" in found, "norm" in found, "sphere" in found
+    )
+
+
+def parse_shared(name: str) -> GeneratorVariant | None:
+    """The sizes of ViTok's generator that `name` stands for; None if it is no such name.
+
+    Raises ValueError for sizes that cannot be.
+    """
+    found = _SHARED.fullmatch(name)
+    return None if found is None else parse_generator(f"{found['word']}/{found['tokens']}")
 
 
 def format(spec: GeneratorName) -> str:
@@ -63,6 +80,7 @@ def format(spec: GeneratorName) -> str:
         None if spec.kappa is None else f"kappa{_plain(spec.kappa)}",
         "xpred" if spec.predict_data else None,
         "norm" if spec.normalize else None,
+        "sphere" if spec.sphere else None,
     ]
     return "-".join(word for word in words if word is not None)
 
@@ -75,12 +93,29 @@ def meanings(spec: GeneratorName) -> tuple[tuple[str, str], ...]:
         kappa: spec.kappa is not None,
         "xpred": spec.predict_data,
         "norm": spec.normalize,
+        "sphere": spec.sphere,
     }
     options = [word for word, is_said in said.items() if is_said]
     keys = ["kappaF" if word == kappa else word for word in options]
     size = {"s": "small", "b": "base", "l": "large", "xl": "extra large"}[spec.size]
     first = (f"dit{spec.size}", f"LightningDiT, {size}")
     return (first, *((word, MEANINGS[key]) for word, key in zip(options, keys, strict=True)))
+
+
+def rows(name: str) -> Rows:
+    """(part of the name, meaning, value) of either grammar, from left to right."""
+    shared = parse_shared(name)
+    if shared is None:
+        return meanings(parse(name))
+    sizes = shared.sizes
+    return (
+        (
+            re.split("[-/]", name)[0],
+            "ViTok's generator",
+            f"{sizes.width} wide, {sizes.depth} layers, {sizes.heads} heads",
+        ),
+        (str(shared.tokens), "tokens, until a tokenizer says how many", f"{shared.tokens}"),
+    )
 
 
 def _plain(value: float) -> str:
@@ -90,7 +125,7 @@ def _plain(value: float) -> str:
 
 def nearest(name: str) -> list[str]:
     """The three valid names nearest to `name`; the embedded default, if it is like that."""
-    flags = itertools.product(_SIZES, (False, True), (None, 3.0), (False, True), (False, True))
+    flags = itertools.product(_SIZES, (False, True), (None, 3.0), (False, True), (False, True), (False, True))
     known, meant = [format(GeneratorName(*choice)) for choice in flags], name.lower().replace("_", "-")
     fixed = difflib.get_close_matches(meant, [GENERATOR_NAME], cutoff=0.6)
     return [*fixed, *difflib.get_close_matches(meant, known, n=3, cutoff=0.0)][:3]

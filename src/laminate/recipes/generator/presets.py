@@ -5,10 +5,12 @@ from dataclasses import replace
 
 from laminate.data.sources.embedded import PHOTOGRAPHS
 from laminate.recipes.embedded import AUGMENT, CROPS, GENERATOR_NAME, PHOTOGRAPHS_GENERATOR
-from laminate.recipes.generator.names import format, parse
-from laminate.recipes.generator.recipe import GeneratorRecipe, Guidance
+from laminate.recipes.generator.flow import Guidance, SpherePath, StraightPath
+from laminate.recipes.generator.names import format, parse, parse_shared
+from laminate.recipes.generator.recipe import GeneratorRecipe, SharedModulation
 from laminate.recipes.network import VitConfig
 from laminate.recipes.training import Optimizer, Schedule
+from laminate.recipes.vitok.names import MLP_FACTOR, GeneratorVariant
 
 # Latents of patches lie near few of their directions (half of the variance in 4 of 128, 99 % in 53), which a narrow
 # network finds when it predicts the data; most times are early, where classes and colours are decided.
@@ -53,10 +55,13 @@ def photographs_dit() -> GeneratorRecipe:
 
 
 def named_generator(name: str) -> GeneratorRecipe:
-    """The recipe of a name that is no preset, for latents of 32 tokens of 128 numbers.
+    """The recipe of a name that is no preset, for latents of 32 tokens of 128 numbers, or those of ViTok.
 
     Raises `ValueError` with the nearest names.
     """
+    shared = parse_shared(name)
+    if shared is not None:
+        return vitok_generator(name, shared)
     spec = parse(name)
     dim, depth, hidden, heads = LIGHTNING[spec.size]
     network = VitConfig(dim, depth, heads, hidden, norm="rms", qk_norm=False, positions="sincos")
@@ -69,7 +74,7 @@ def named_generator(name: str) -> GeneratorRecipe:
         network=network,
         head=head,
         schedule=Schedule(
-            length=800,
+            length=80 if spec.sphere else 800,
             warmup=0,
             decay=0,
             validate_every=5,
@@ -79,9 +84,41 @@ def named_generator(name: str) -> GeneratorRecipe:
             final=2e-4,
         ),
         time_shift=spec.kappa,
+        times="logit-normal" if spec.sphere else "uniform",
         prediction="data" if spec.predict_data else "velocity",
         normalize=spec.normalize,
-        guidance=Guidance(4.5, (0.225, 1.0)),
+        path=SpherePath() if spec.sphere else StraightPath(),
+        guidance=Guidance(1.1) if spec.sphere else Guidance(4.5, (0.225, 1.0)),
+    )
+
+
+def vitok_generator(name: str, variant: GeneratorVariant) -> GeneratorRecipe:
+    """ViTok's generator and its released training, on tokens of 64 numbers until a tokenizer says otherwise."""
+    width, depth, heads = variant.sizes
+    return GeneratorRecipe(
+        name=name.replace("/", "-"),
+        network=VitConfig(
+            width, depth, heads, (int(width * MLP_FACTOR) + 8) // 16 * 16, norm="rms", bias=False
+        ),
+        shared=SharedModulation(),
+        schedule=Schedule(
+            unit="steps",
+            length=400_000,
+            warmup=20_000,
+            decay=0,
+            validate_every=5_000,
+            kind="warmup_cosine",
+            start=0.0,
+            peak=1e-4,
+            final=1e-5,
+        ),
+        tokens=variant.tokens,
+        latent_dim=64,
+        time_shift=1.0,
+        solver="unipc",
+        guidance=Guidance(4.0),
+        optimizer=Optimizer(betas=(0.9, 0.95), weight_decay=0.0, clip_norm=1.0, ema_decay=0.9999),
+        global_batch_size=256,
     )
 
 

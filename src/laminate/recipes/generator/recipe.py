@@ -4,10 +4,19 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 from laminate.recipes.augment import CenterCropConfig, ViewConfig
-from laminate.recipes.checks import above, at_least, folder_name, one_of, rate, within
+from laminate.recipes.checks import above, at_least, folder_name, one_of, rate
+from laminate.recipes.generator.flow import (
+    Guidance,
+    PathConfig,
+    SpherePath,
+    StraightPath,
+    require_solver,
+    usual_solver,
+)
 from laminate.recipes.latent import TokenizerId
 from laminate.recipes.network import VitConfig
-from laminate.recipes.serialization import FOUND, JSON
+from laminate.recipes.serialization import FOUND, JSON, UNSAID, plain
+from laminate.recipes.solvers import SolverName, UniPcConfig
 from laminate.recipes.training import Optimizer, Schedule
 
 Prediction = Literal["velocity", "data"]
@@ -15,19 +24,38 @@ Times = Literal["uniform", "logit-normal"]
 
 
 @dataclass(frozen=True)
-class Guidance:
-    """Classifier-free guidance that suits a trained generator: what it is sampled with unless told otherwise."""
+class SharedModulation:
+    """ViTok's diffusion transformer: one modulation for all layers, branches side by side, rotations by place.
 
-    scale: float = 1.0
-    """`v_null + scale (v_label - v_null)`; 1 is no guidance."""
-    interval: tuple[float, float] = (0.0, 1.0)
-    """The times between which it acts."""
+    Its layers have RMS norms of queries and keys, SwiGLU and no biases; `network` says their sizes.
+    """
+
+    cls_token: bool = False
+    """A token of its own stands in front."""
+    registers: int = 0
+    """Further such tokens."""
+    layer_scale: float | None = 1e-4
+    """Initial weight of what a layer adds; None for no such weights."""
+    bound: float = 3.0
+    """Scales and gates are this times a tanh."""
+    theta: float = 10000.0
+    """Longest wave of the rotations."""
+    window: int | None = None
+    """How far tokens see in every second layer; None sees all."""
 
     def __post_init__(self) -> None:
-        at_least("guidance.scale", self.scale, 0.0)
-        low, high = self.interval
-        within("guidance.interval[0]", low, 0.0, 1.0)
-        within("guidance.interval[1]", high, low, 1.0)
+        at_least("shared.registers", self.registers, 0)
+        above("shared.bound", self.bound, 0.0)
+        above("shared.theta", self.theta, 1.0)
+        if self.layer_scale is not None:
+            above("shared.layer_scale", self.layer_scale, 0.0)
+        if self.window is not None:
+            at_least("shared.window", self.window, 1)
+
+    @property
+    def prefix(self) -> int:
+        """Tokens in front."""
+        return int(self.cls_token) + self.registers
 
 
 @dataclass(frozen=True)
@@ -45,8 +73,12 @@ class GeneratorRecipe:
     """Length of the training and its learning rate."""
     head: VitConfig | None = None
     """Wide, shallow transformer behind it (DiT^DH), conditioned on its tokens; None for a plain DiT."""
+    shared: SharedModulation | None = field(default=None, metadata={UNSAID: None})
+    """ViTok's transformer in place of LightningDiT's; None for that."""
     tokens: int = 32
     """Latent tokens per image."""
+    grid: tuple[int, int] | None = field(default=None, metadata={UNSAID: None, FOUND: "the tokenizer"})
+    """Rows and columns on which the tokens stand, row by row; None for a sequence."""
     latent_dim: int = field(default=128, metadata={JSON: "features"})
     """Numbers per token."""
     classes: int = 1000
@@ -66,8 +98,14 @@ class GeneratorRecipe:
     """What the network returns."""
     cosine_weight: float = 0.0
     """Weight of the angle between predicted and true velocity, beside the squared error."""
+    path: PathConfig = field(default_factory=StraightPath, metadata={UNSAID: plain(StraightPath())})
+    """The way from noise to data."""
     steps: int = 50
     """Sampling steps."""
+    solver: SolverName | None = field(default=None, metadata={UNSAID: None})
+    """What takes them; None is the usual solver of the path: Euler's method, in flat space or along arcs."""
+    unipc: UniPcConfig = field(default_factory=UniPcConfig, metadata={UNSAID: plain(UniPcConfig())})
+    """Settings of the solver unipc."""
     min_one_minus_t: float | None = field(default=None, metadata={JSON: "floor"})
     """The least 1 - t by which a difference of data is divided, in training and sampling; None is that of the released
     code, 1 / (steps * shift). A loss weighs an image by the square of its inverse."""
@@ -97,6 +135,8 @@ class GeneratorRecipe:
         for name in ("tokens", "steps", "global_batch_size"):
             at_least(name, getattr(self, name), 1)
         at_least("features", self.latent_dim, 1)
+        self._check_flow()
+        self._check_network()
         at_least("classes", self.classes, 0)
         if self.class_names and len(self.class_names) != self.classes:
             raise ValueError(f"class_names has {len(self.class_names)} names for {self.classes} classes.")
@@ -115,10 +155,60 @@ class GeneratorRecipe:
                 "An unconditional generator (classes=0) needs the null class: class_dropout > 0."
             )
 
+    def _check_flow(self) -> None:
+        if self.solver is not None:
+            one_of("solver", self.solver, get_args(SolverName))
+            require_solver(self.path, self.solver)
+        if self.radius is not None and self.latent_dim < 2:
+            raise ValueError("path sphere: a token of one number has no direction; it needs two.")
+
+    def _check_network(self) -> None:
+        network = self.network
+        if self.grid is not None and self.grid[0] * self.grid[1] != self.tokens:
+            raise ValueError(
+                f"grid must hold the {self.tokens} tokens, got {self.grid[0]} rows of {self.grid[1]}."
+            )
+        if self.shared is None:
+            return
+        if self.head is not None:
+            raise ValueError("shared and head are two kinds of networks: set one of them to none.")
+        wanted = {"mlp": "swiglu", "norm": "rms", "qk_norm": True, "bias": False, "positions": "none"}
+        wrong = [name for name, value in wanted.items() if getattr(network, name) != value]
+        if wrong:
+            said = ", ".join(f"network.{name}={str(wanted[name]).lower()}" for name in wrong)
+            raise ValueError(f"shared: the layers of this transformer have {said}.")
+        if (network.dim // network.heads) % 4:
+            raise ValueError(
+                f"network.heads must divide dim into widths that are multiples of 4, for rotations on a grid; got "
+                f"{network.heads} heads for dim {network.dim}."
+            )
+
     def in_steps(self, steps: int) -> "GeneratorRecipe":
         """The same training squeezed or stretched to `steps`."""
         optimizer = self.optimizer.in_steps(steps, self.schedule)
         return replace(self, schedule=self.schedule.in_steps(steps), optimizer=optimizer)
+
+    @property
+    def radius(self) -> float | None:
+        """That of the sphere on which the tokens lie; None in flat space."""
+        if not isinstance(self.path, SpherePath):
+            return None
+        return self.path.radius or self.latent_dim**0.5
+
+    @property
+    def decode_radius(self) -> float | None:
+        """The length of a token that is decoded; None where that is as it was drawn."""
+        return self.path.decode_radius if isinstance(self.path, SpherePath) else None
+
+    @property
+    def radial_weight(self) -> float:
+        """Weight of the part of the velocity that leaves the sphere; 0 in flat space."""
+        return self.path.radial_weight if isinstance(self.path, SpherePath) else 0.0
+
+    @property
+    def resolved_solver(self) -> SolverName:
+        """`solver`, or the usual one of the path."""
+        return usual_solver(self.path) if self.solver is None else self.solver
 
     @property
     def resolved_time_shift(self) -> float:
