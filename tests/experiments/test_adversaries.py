@@ -68,9 +68,11 @@ def finished(tmp_path_factory, photos, tokenizer) -> Job:
 
 
 def test_a_training_leaves_weights_pictures_and_a_report(finished):
-    assert {"report.html", "curves.png", "adversary.png", "reconstructions.png"} <= set(
-        os.listdir(finished.run)
-    )
+    left = {"report.html", "curves.png", "adversary.png", "reconstructions.png", "training.png"}
+    assert left <= set(os.listdir(finished.run))
+    report = (finished.run / "report.html").read_text()
+    for row in ("by the tokenizer itself", "images that it was trained on", "18 principal components of 22 "):
+        assert row in report
     shared = load_pretrained(finished.run)
     written = json.loads((finished.run / "recipe.json").read_text())
     assert to_tree(shared.recipe).items() <= written.items()

@@ -129,7 +129,9 @@ def _headlines(check: SampleCheck | None) -> tuple[tuple[str, str], ...]:
     if check is None or check.classifier is None or check.recognised is None:
         return ()
     worth = (
-        f", right about {check.classifier.accuracy:.0%} of held-out images" if check.classifier.asked else ""
+        f" that is right about {check.classifier.accuracy:.0%} of held-out images"
+        if check.classifier.asked
+        else ""
     )
     return ((f"{check.recognised.mean:.0%}", f"of samples get their own label from a classifier{worth}"),)
 

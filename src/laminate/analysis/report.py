@@ -220,8 +220,9 @@ th, td { text-align: left; vertical-align: top; padding: 6px 0; border-top: 1px 
 tr:first-child th, tr:first-child td { border-top: 0; }
 th { width: 220px; padding-right: 16px; color: var(--muted); }
 td { font-variant-numeric: tabular-nums; }
-.figures th { width: auto; } .figures td + td, .figures th + th { text-align: right; white-space: nowrap;
-  padding-left: 16px; }
+.figures th { width: auto; padding-right: 0; } .figures td + td, .figures th + th { text-align: right;
+  white-space: nowrap; padding-left: 16px; }
+.figures td:first-child { overflow-wrap: break-word; }
 .picture { overflow-x: auto; }
 pre { margin: 0; padding: 12px 14px; background: #f6f8fb; border-radius: 8px; white-space: pre-wrap;
   overflow-wrap: anywhere; font: 13px/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
@@ -231,6 +232,7 @@ pre { margin: 0; padding: 12px 14px; background: #f6f8fb; border-radius: 8px; wh
   .headlines div { flex-basis: 120px; padding: 10px 12px; }
   .headlines b { font-size: 21px; }
   .picture img { max-width: none; }
+  .figures td + td, .figures th + th { padding-left: 10px; }
   table:not(.figures) th, table:not(.figures) td { display: block; width: auto; }
   table:not(.figures) td { border-top: 0; padding-top: 0; }
 }

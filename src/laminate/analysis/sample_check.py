@@ -237,41 +237,36 @@ def check_rows(check: SampleCheck, classes: Sequence[str]) -> tuple[tuple[str, s
 
 def check_tables(check: SampleCheck, classes: Sequence[str]) -> tuple[Table, ...]:
     """The same as a report has it."""
-    classifier, recognised, nearest, frechet = (
-        check.classifier,
-        check.recognised,
-        check.nearest,
-        check.frechet,
-    )
-    rows: list[tuple[str, ...]] = []
+    classifier, recognised = check.classifier, check.recognised
+    nearest = check.nearest or Nearest(math.nan, math.nan)
+    frechet = check.frechet or Frechet(0, math.nan, math.nan, math.nan)
+    right, worth = math.nan, math.nan
     if classifier is not None and recognised is not None:
-        held_out = f"{classifier.accuracy:.1%}" if classifier.asked else ""
-        rows.append(("get their own label", f"{recognised.mean:.1%}", held_out, "", ""))
-    if nearest is not None:
-        rows.append(
-            (
-                "distance to the nearest training image",
-                f"{nearest.samples:.3f}",
-                "",
-                f"{nearest.held_out:.3f}",
-                "",
-            )
-        )
-    if frechet is not None:
-        three = (frechet.samples, "", frechet.rebuilt, frechet.training)
-        rows.append(
-            ("FD (embedded) to held-out images", *(f"{one:.2f}" if one != "" else "" for one in three))
-        )
-    caption = (
-        f"{check.samples:,} samples by features of the embedded network. Labels are those of a linear classifier of "
-        "the training images; reconstructions are of held-out images; distances are between decoded images."
+        right, worth = recognised.mean, classifier.accuracy
+    rows = (
+        ("samples", right, nearest.samples, frechet.samples),
+        ("held-out images", worth, math.nan, math.nan),
+        ("their reconstructions", math.nan, nearest.held_out, frechet.rebuilt),
+        ("training images", math.nan, math.nan, frechet.training),
     )
-    head = ("samples", "held-out images", "reconstructions", "training images")
-    tables = [Table("What the samples are", caption, head, tuple(rows))] if rows else []
+    shown = tuple(
+        (name, _said(label, ".1%"), _said(gap, ".3f"), _said(fd, ".2f")) for name, label, gap, fd in rows
+    )
+    caption = (
+        f"{check.samples:,} samples, by features of the embedded network. Label: the share that a linear classifier of "
+        "the training images gives their own label. Nearest: the distance to the nearest training image, of decoded "
+        f"images. FD (embedded): of {frechet.images:,} images to as many held-out ones."
+    )
+    tables = [Table("What the samples are", caption, ("label", "nearest", "FD"), shown)]
     if recognised is not None:
         each = tuple((named(classes, label), f"{share:.0%}") for label, share in recognised.right.items())
         tables.append(Table("Samples that get their own label", "", ("share",), each))
     return tuple(tables)
+
+
+def _said(value: float, how: str) -> str:
+    """A figure; nothing for one that could not be measured."""
+    return "" if math.isnan(value) else format(value, how)
 
 
 def check_figures(check: SampleCheck) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """What the modules of several families are made of: frozen networks, and the layers of a transformer."""
 
 import dataclasses
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import equinox as eqx
@@ -71,7 +71,15 @@ def teacher(config: TeacherConfig, *, weights: bool = True) -> Patches | VitTeac
 
 
 def trained_teacher(config: TeacherConfig, *, weights: bool = True) -> ShowingTeacher:
-    """A network that was trained and saved here; its shapes need its recipe too. Raises as `teacher`."""
+    """A network that was trained and saved here; its shapes need its recipe too. Raises as `teacher`.
+
+    One whose hash is known is opened once, however many ask for it.
+    """
+    return _opened(config, weights) if config.weights else _opened.__wrapped__(config, weights)
+
+
+@lru_cache(maxsize=2)
+def _opened(config: TeacherConfig, weights: bool) -> ShowingTeacher:
     stated, numbers = hub.load(config.name)
     recipe, family = from_tree((stated or {}).get("recipe")), family_of_teachers(config.family)
     if family is None or not family.owns(recipe):
