@@ -77,12 +77,10 @@ class Nearest(NamedTuple):
     held_out: float
 
     @property
-    def closer(self) -> float:
-        """How much nearer samples are, as a share of the distance of held-out images; below 0: farther. 0 where both
-        have none."""
-        if self.held_out == 0:
-            return 0.0 if self.samples == 0 else -math.inf
-        return 1.0 - self.samples / self.held_out
+    def closer(self) -> float | None:
+        """How much nearer samples are, as a share of the distance of held-out images; below 0: farther. None where
+        these are training images themselves."""
+        return None if self.held_out == 0 else 1.0 - self.samples / self.held_out
 
 
 class Frechet(NamedTuple):
@@ -217,13 +215,10 @@ def check_rows(check: SampleCheck, classes: Sequence[str]) -> tuple[tuple[str, s
             ),
         ]
     if nearest is not None:
-        rows.append(
-            (
-                "nearest training image",
-                f"{nearest.samples:.3f} from samples, {nearest.held_out:.3f} from held-out images: "
-                f"{abs(nearest.closer):.1%} {'closer' if nearest.closer > 0 else 'farther'}",
-            )
-        )
+        said = f"{nearest.samples:.3f} from samples, {nearest.held_out:.3f} from held-out images"
+        if nearest.closer is not None:
+            said += f": {abs(nearest.closer):.1%} {'closer' if nearest.closer > 0 else 'farther'}"
+        rows.append(("nearest training image", said))
     if frechet is not None:
         rows.append(
             (
@@ -280,7 +275,8 @@ def check_figures(check: SampleCheck) -> dict[str, float]:
     if check.nearest is not None:
         found["check/distance"] = check.nearest.samples
         found["check/held_out_distance"] = check.nearest.held_out
-        found["check/closer"] = check.nearest.closer
+        if check.nearest.closer is not None:
+            found["check/closer"] = check.nearest.closer
     if check.frechet is not None:
         found["check/fd_images"] = float(check.frechet.images)
         found["check/fd_embedded"] = check.frechet.samples
