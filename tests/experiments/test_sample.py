@@ -133,7 +133,7 @@ def test_solvers_differ_and_guidance_acts_inside_its_interval(drawn):
         (["--channels", "7"], "a token has 6 numbers"),
         (["--weights", "raw"], "shares averaged weights alone"),
         (["--generator", "runs/absent"], "There is no file or folder runs/absent"),
-        (["--check", "--data", "embedded"], "draws 2 classes and --data embedded has 10"),
+        (["--check", "--data", "embedded"], "draws 2 classes and --data embedded:emoji has 10"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused_in_one_line(places, tmp_path, capsys, arguments, expected):
