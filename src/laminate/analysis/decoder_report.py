@@ -1,54 +1,27 @@
 """What an image decoder leaves in its run folder: weights, pictures beside the tokenizer's own, and the report."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-import jax
 import jax.numpy as jnp
-import numpy as np
 from etils import epath
 from jax.sharding import Mesh
 from jaxtyping import Array
 
-from laminate.analysis.curves import Panel, finite_values, loss_curves, read_metrics
 from laminate.analysis.decoder_input import DecoderInput
-from laminate.analysis.decoding import decoding_measures, summarise_decoding
-from laminate.analysis.figures import sample_grid
-from laminate.analysis.report import REPORT_FILE, Batches, Picture, RunReport
+from laminate.analysis.picture_report import ORIGINAL, Measured, quality_headlines, write_picture_report
+from laminate.analysis.report import Batches, RunReport
 from laminate.evals.fid import FeatureMoments, fid, fid_features
 from laminate.models.inception import InceptionV3
-from laminate.parallel.feeding import whole
-from laminate.parallel.hosts import is_first
 from laminate.parallel.sharding import place
-from laminate.storage.writing import write_bytes
 from laminate.tokenizers.features import TeacherFeatures
 from laminate.tokenizers.frozen_networks import FrozenNetworks
 from laminate.train.export import DECODER
 from laminate.train.state import TrainState
-from laminate.train.step import joined, make_map, map_batches
+from laminate.train.step import make_map, map_batches
 
-SHOWN = 8
 FID_FEATURES = 2048
-PANELS = (
-    Panel("Pixel loss", (("train/recon_loss", "training"), ("val/l1", "validation, L1"))),
-    Panel("Perceptual loss", (("train/perceptual_loss", "training"), ("val/perceptual", "validation"))),
-    Panel("PSNR of held-out images (dB)", (("val/psnr", "validation"),), log=False),
-    Panel("High frequencies, of the originals'", (("val/sharpness", "validation"),), log=False),
-)
-ADVERSARY_PANELS = (
-    Panel("Mean logits", (("train/logits_real", "real"), ("train/logits_fake", "decoded")), log=False),
-    Panel(
-        "Balance of the decoder's gradients",
-        (("train/adversarial_weight", "weight of the adversary"),),
-        log=False,
-    ),
-    Panel("Loss of the discriminator", (("train/discriminator_loss", "training"),), log=False),
-    Panel(
-        "Norm of the gradient",
-        (("train/grad_norm", "decoder"), ("train/discriminator_grad_norm", "discriminator")),
-        log=False,
-    ),
-)
 
 
 class ReconstructionFid:
@@ -104,77 +77,32 @@ def write_decoder_report(
 
     The plain reconstruction is the tokenizer's own, where it makes images. All hosts measure, the first one writes.
     """
-    folder = run.folder
     plain = frozen.tokenizer.shows_images and not isinstance(frozen.tokenizer, TeacherFeatures)
-    decode = make_map(
-        lambda decoder, frozen, example: _pictures(decoder, frozen, example, inputs, plain=plain),
+    return write_picture_report(
+        run,
         decoder,
         frozen,
-        mesh=run.mesh,
-        compute_dtype=run.dtype,
-    )
-    images = joined(map_batches(decode, decoder, frozen, run.visualised()))
-    weights = whole(decoder)
-    if not is_first():
-        return folder / REPORT_FILE
-    figures = {name: _compared(images["original"], images[name]) for name in images if name != "original"}
-    records = read_metrics(folder / "metrics.jsonl")
-    looked = [record for record in records if "val/psnr" in record and record["step"] <= run.step]
-    last = looked[-1] if looked else {}
-    measured = {name: last[name] for name in last if name.startswith("val/") and finite_values([last], name)}
-    run.save(folder / DECODER, jax.device_put(weights, may_alias=False), measured)
-    order = np.random.default_rng(0).permutation(len(images["original"]))[:SHOWN]
-    rows = [name for name in ("original", "tokenizer", "decoder") if name in images]
-    grid = sample_grid(
-        np.concatenate([images[name][order] for name in rows]), columns=len(order), rows=rows, tile=112
-    )
-    write_bytes(folder / "reconstructions.png", grid)
-    drawn = [Picture("reconstructions.png", "Held-out images", _caption(plain))]
-    for name, panels, about in (
-        ("curves.png", PANELS, "Dots are validations."),
-        ("adversary.png", ADVERSARY_PANELS, "What is 0 did not act yet."),
-    ):
-        if any(series in record for panel in panels for series, _ in panel.series for record in records):
-            loss_curves(records, folder / name, panels=panels)
-            drawn.append(Picture(name, "Training" if name == "curves.png" else "The adversary", about))
-    return run.page(
-        headlines=_headlines(measured, figures.get("tokenizer"), figures["decoder"]),
-        pictures=tuple(drawn),
-        files=(
-            (f"{DECODER}/model.safetensors", f"the averaged weights of step {run.step}"),
-            (f"{DECODER}/README.md", "what to say when the folder is shared"),
-            ("metrics.jsonl", "every logged number"),
-            ("recipe.json", "the full recipe, from which the run can be started again"),
-        ),
+        partial(_pictures, inputs, plain),
+        saved=DECODER,
+        rows=(ORIGINAL, "tokenizer", "decoder"),
+        caption=_caption(plain),
+        headlines=_headlines,
     )
 
 
 def _pictures(
-    decoder: Any, frozen: FrozenNetworks, example: dict[str, Array], inputs: DecoderInput, *, plain: bool
+    inputs: DecoderInput, plain: bool, decoder: Any, frozen: FrozenNetworks, example: dict[str, Array]
 ) -> dict[str, Array]:
     latents = inputs.clean(frozen, example)
     decoded = decoder(latents.astype(inputs.dtype))
-    pictures = {"original": inputs.target(example), "decoder": jnp.clip(decoded, 0.0, 1.0)}
+    pictures = {ORIGINAL: inputs.target(example), "decoder": jnp.clip(decoded, 0.0, 1.0)}
     if plain:
         pictures["tokenizer"] = frozen.tokenizer.image(latents, dtype=inputs.dtype)
     return pictures
 
 
-def _compared(originals: np.ndarray, pictures: np.ndarray) -> dict[str, float]:
-    """`val/psnr`, `val/sharpness` and so on of pictures against their originals."""
-    each = jax.jit(jax.vmap(lambda a, b: decoding_measures(a, b, perceptual={})))(originals, pictures)
-    sums = {name: float(np.sum(np.asarray(value, np.float64))) for name, value in each.items()}
-    return summarise_decoding({**sums, "count": len(originals)})
-
-
-def _headlines(
-    measured: dict[str, float], plain: dict[str, float] | None, decoded: dict[str, float]
-) -> tuple[tuple[str, str], ...]:
-    rows: list[tuple[str, str]] = []
-    if "val/psnr" in measured:
-        rows.append((f"{measured['val/psnr']:.1f} dB", "mean PSNR of held-out images"))
-    if "val/sharpness" in measured:
-        rows.append((f"{measured['val/sharpness']:.0%}", "of the originals' energy in high frequencies"))
+def _headlines(measured: Measured, figures: dict[str, Measured]) -> tuple[tuple[str, str], ...]:
+    rows, plain, decoded = quality_headlines(measured), figures.get("tokenizer"), figures["decoder"]
     if plain is not None:
         psnr, sharpness = decoded["val/psnr"] - plain["val/psnr"], plain["val/sharpness"]
         rows.append((f"{psnr:+.1f} dB", f"beside the tokenizer's own images, which have {sharpness:.0%}"))

@@ -3,8 +3,9 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from laminate.recipes.adversarial.recipe import AdversaryKind, PerceptualKind, with_losses
 from laminate.recipes.flags import RunFlags
-from laminate.recipes.image_decoder.recipe import AdversaryKind, DecoderRecipe, PerceptualKind, for_features
+from laminate.recipes.image_decoder.recipe import DecoderRecipe, for_features
 from laminate.recipes.network import find_teacher
 
 BestBy = Literal["loss", "psnr", "ssim", "perceptual", "rfid"]
@@ -45,18 +46,13 @@ def apply_flags(recipe: DecoderRecipe, flags: DecoderFlags) -> DecoderRecipe:
         raise ValueError(f"--tokenizer: {recipe.name} reads features and no latents, give it a --teacher.")
     if flags.teacher is not None:
         recipe = for_features(recipe, find_teacher(flags.teacher))
-    kind = flags.perceptual or recipe.perceptual.kind
-    source = flags.lpips or recipe.perceptual.source
-    if kind != "lpips" and flags.lpips is not None:
-        raise ValueError(f"--lpips: {recipe.name} compares images by {kind}; add --perceptual lpips.")
-    adversary = recipe.adversary
-    if flags.adversary is not None:
-        adversary = replace(adversary, kind=flags.adversary)
-    if flags.adversary_backbone is not None:
-        if adversary.kind != "dino":
-            raise ValueError(
-                f"--adversary-backbone: the adversary is {adversary.kind}; add --adversary dino."
-            )
-        adversary = replace(adversary, source=flags.adversary_backbone, weights="")
-    perceptual = replace(recipe.perceptual, kind=kind, source=source)
+    perceptual, adversary = with_losses(
+        recipe.perceptual,
+        recipe.adversary,
+        recipe.name,
+        kind=flags.perceptual,
+        lpips=flags.lpips,
+        against=flags.adversary,
+        backbone=flags.adversary_backbone,
+    )
     return replace(recipe, perceptual=perceptual, adversary=adversary)
