@@ -11,7 +11,7 @@ import pytest
 import laminate
 from laminate.cli.command import training_command
 from laminate.recipes.dino_sae.family import DINO_SAE
-from laminate.recipes.dino_sae.recipe import require_former
+from laminate.recipes.dino_sae.recipe import LatentNoise, require_former
 from laminate.runs.load_tokenizer import load_tokenizer
 from laminate.train.export import named_weights
 from tests.experiments.jobs import (
@@ -182,3 +182,28 @@ def test_weights_of_another_network_are_refused(refused, frozen, first, tokenize
     )
     said = refused("--init-from", str(tokenizer), recipe=on(frozen, TINY_SAE_2))
     assert "'tiny' is no stage of DINO-SAE, and tiny-sae-2 begins with one" in said
+
+
+def noise_of(noise: LatentNoise, *, step: int, key: int = 0, ramp: int = 10):
+    recipe = dataclasses.replace(TINY_SAE_2, noise=noise)
+    made = experiment("dino_sae").latent_noise(
+        recipe, ramp, (512, 16), step=jnp.asarray(step), key=jax.random.key(key)
+    )
+    return np.asarray(made)
+
+
+def test_the_noise_grows_as_its_schedule_says_and_every_image_has_a_level_of_its_own():
+    growing = LatentNoise(0.8, 1.2, 10)
+    at = {step: noise_of(growing, step=step) for step in (0, 5, 10, 70)}
+    for step, tau in ((5, 1.0), (10, 1.2), (70, 1.2)):
+        np.testing.assert_allclose(at[step], at[0] * tau / 0.8, rtol=1e-5)
+    levels = [noise_of(growing, step=0, key=key).std() / 0.8 for key in range(24)]
+    assert max(levels) < 1.02 and min(levels) < 0.3 and max(levels) > 0.7
+    np.testing.assert_array_equal(noise_of(LatentNoise(0.8, 0.8), step=3, ramp=0), at[0])
+
+
+def test_a_whole_batch_may_share_its_level():
+    shared = LatentNoise(1.0, 1.0, per="batch")
+    levels = [noise_of(shared, step=3, key=key).std() for key in range(4)]
+    np.testing.assert_allclose(levels, levels[0], rtol=0.05)
+    assert abs(noise_of(shared, step=4).std() - levels[0]) > 0.01
