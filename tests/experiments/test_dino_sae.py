@@ -15,6 +15,7 @@ from laminate.recipes.dino_sae.recipe import LatentNoise, require_former
 from laminate.runs.load_tokenizer import load_tokenizer
 from laminate.train.export import named_weights
 from tests.experiments.jobs import (
+    RECIPES,
     TINY_SAE,
     TINY_SAE_2,
     Job,
@@ -81,6 +82,12 @@ def test_its_tokenizer_is_one_for_everybody(second):
     tokens = tokenizer.encode_image(image)
     assert tokens.shape == (16, 16) and tokens.dtype == jnp.float32
     assert tokenizer.decode_image(tokens).size == (16, 16)
+
+
+def test_a_generator_draws_its_tokens(second, photos, tmp_path, capsys):
+    job = Job(tmp_path, photos, "generator", second.run)
+    job.main(recipe=RECIPES["generator"])
+    assert "samples: decoded by tiny-sae-2 itself\n" in capsys.readouterr().err
 
 
 def test_what_a_stage_does_not_train_stays_bit_for_bit(first, second):
