@@ -20,18 +20,23 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jax.flatten_util import ravel_pytree
 
 from laminate.analysis.decoder_input import DecoderInput
 from laminate.analysis.decoder_report import ReconstructionFid, write_decoder_report
 from laminate.analysis.decoding import decoding_measures, summarise_decoding
-from laminate.losses import adversarial
-from laminate.losses.diffaug import diffaug, draw_augmentation
-from laminate.losses.perceptual import lpips_loss
-from laminate.losses.pyramid import pyramid_distance
 from laminate.losses.reconstruction import charbonnier_loss, l1_loss, mse_loss
+from laminate.recipes.adversarial.modules import (
+    adversary_views,
+    balance_of,
+    discriminator,
+    discriminator_loss,
+    generator_loss,
+    inception,
+    perceptual_distance,
+    quantize_uint8,
+)
 from laminate.recipes.flatdino.family import VAE
-from laminate.recipes.image_decoder.modules import discriminator, image_decoder, inception
+from laminate.recipes.image_decoder.modules import image_decoder
 from laminate.runs.devices import open_devices
 from laminate.runs.evaluations import Looked, Measured
 from laminate.runs.exit_codes import training_errors, user_errors
@@ -44,8 +49,6 @@ from laminate.runs.training import Best, conclude, train
 from laminate.train.gan_objectives import GanObjectives
 
 PIXELS = {"l1": l1_loss, "l2": mse_loss, "charbonnier": charbonnier_loss}
-DISCRIMINATOR = {"hinge": adversarial.hinge_loss, "vanilla": adversarial.vanilla_loss}
-ADVERSARIAL = {"mean": adversarial.generator_loss, "non-saturating": adversarial.non_saturating_loss}
 
 # 1. What is read: latents of a frozen tokenizer, or features of a frozen network; noisy in training
 
@@ -59,9 +62,7 @@ def make_inputs(recipe, dtype):
 
 def perceptual_of(recipe, frozen):
     """The perceptual distance of two images in [0, 1]; None if there is none."""
-    if frozen.perceptual is not None:
-        return partial(lpips_loss, network=frozen.perceptual, clip=recipe.clip)
-    return pyramid_distance if recipe.perceptual.kind == "pyramid" else None
+    return perceptual_distance(recipe.perceptual, frozen.perceptual, clip=recipe.clip)
 
 
 def reconstruct(recipe, image, hidden, example, frozen, *, step):
@@ -85,53 +86,25 @@ def reconstruct_alone(recipe, inputs, decoder, frozen, example, *, step, key):
 
 
 def views(recipe, dtype, image, frozen, *, key):
-    adversary = recipe.adversary
-    signed = 2.0 * (jnp.clip(image, 0.0, 1.0) if recipe.clip else image) - 1.0
-    moved = diffaug(
-        signed, draw_augmentation(key), probability=adversary.augment_rate, cutout=adversary.cutout
-    )
-    seen = (moved, signed) if adversary.consistency else (moved,)
-    return tuple(frozen.backbone(view.astype(dtype)) for view in seen)
-
-
-def discriminate(adversary, real, fake):
-    on_real, on_fake = (seen.discriminator(seen.views[0]) for seen in (real, fake))
-    loss = DISCRIMINATOR[adversary.discriminator_loss](on_real, on_fake)
-    terms = {"logits_real": jnp.mean(on_real), "logits_fake": jnp.mean(on_fake)}
-    terms["logits_gap"] = terms["logits_real"] - terms["logits_fake"]
-    if adversary.r1:
-        numbers, shape = ravel_pytree(real.views[0])
-        terms["r1"] = adversarial.r1_penalty(lambda numbers: real.discriminator(shape(numbers)), numbers)
-        loss = loss + adversary.r1 * terms["r1"]
-    if adversary.consistency:
-        pairs = ((real, on_real), (fake, on_fake))
-        changes = [
-            adversarial.consistency_loss(seen.discriminator(seen.views[1]), moved) for seen, moved in pairs
-        ]
-        terms["consistency"] = sum(changes)
-        loss = loss + adversary.consistency * terms["consistency"]
-    return loss, terms
-
-
-def quantize_uint8(image):
-    """A decoded image as a file would hold it."""
-    return jnp.round(jnp.clip(image, 0.0, 1.0) * 255.0) / 255.0
+    return adversary_views(recipe.adversary, frozen.backbone, dtype, image, clip=recipe.clip, key=key)
 
 
 def make_objectives(recipe, dtype, counts):
     adversary, inputs = recipe.adversary, make_inputs(recipe, dtype)
-    discriminator_start, adversarial_start = recipe.starts(counts)
+    discriminator_start, adversarial_start = adversary.starts(counts, recipe.schedule.unit)
     return GanObjectives(
-        prepare=partial(inputs.prepared, fresh=recipe.reads == "features"),
+        prepare=lambda frozen, example, step, key: inputs.prepared(
+            frozen, example, key=key, fresh=recipe.reads == "features"
+        ),
         hidden=lambda decoder, frozen, latents, key: decoder.hidden(latents.astype(dtype), key=key),
         image=lambda decoder, hidden: decoder.image(hidden),
         last=lambda decoder: decoder.last.weight,
         reconstruct=partial(reconstruct, recipe),
         views=partial(views, recipe, dtype),
-        generator_loss=ADVERSARIAL[adversary.adversarial_loss],
-        discriminator_loss=partial(discriminate, adversary),
+        generator_loss=generator_loss(adversary),
+        discriminator_loss=partial(discriminator_loss, adversary),
         quantize=quantize_uint8,
-        balance=partial(adversarial.adaptive_weight, largest=adversary.largest_balance),
+        balance=balance_of(adversary),
         weight=adversary.weight,
         adversarial_start=adversarial_start,
         discriminator_start=discriminator_start,
@@ -148,7 +121,7 @@ def make_task(recipe, frozen, compute):
         return Task(decoder, frozen, alone, recipe.optimizer)
     return GanTask(
         build=decoder,
-        build_discriminator=partial(discriminator, recipe),
+        build_discriminator=partial(discriminator, recipe.adversary),
         frozen=frozen,
         objectives=partial(make_objectives, recipe, dtype),
         optim=recipe.optimizer,

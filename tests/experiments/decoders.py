@@ -3,8 +3,9 @@
 import dataclasses
 from pathlib import Path
 
+from laminate.recipes.adversarial.recipe import Adversary, Perceptual
 from laminate.recipes.image_decoder.modules import image_decoder
-from laminate.recipes.image_decoder.recipe import Adversary, DecoderRecipe, Noise, Perceptual, for_tokenizer
+from laminate.recipes.image_decoder.recipe import DecoderRecipe, Noise, for_tokenizer
 from laminate.runs.load_tokenizer import load_tokenizer
 from laminate.runs.pretrained import save_pretrained
 from tests.experiments.jobs import TINY, VIT

@@ -15,8 +15,11 @@ import numpy as np
 from PIL import Image
 
 from laminate.cli.command import training_command
+from laminate.recipes.adversarial.recipe import Adversary, Perceptual
 from laminate.recipes.augment import RandomResizedCropConfig
 from laminate.recipes.bottleneck import FsqBottleneck, GaussianBottleneck
+from laminate.recipes.dino_sae.family import DINO_SAE
+from laminate.recipes.dino_sae.recipe import ConvDecoderConfig, DinoSaeRecipe, LatentNoise
 from laminate.recipes.families import to_json
 from laminate.recipes.family import Recipe
 from laminate.recipes.flatdino.family import FSQ, VAE
@@ -26,10 +29,11 @@ from laminate.recipes.generator.family import GENERATOR
 from laminate.recipes.generator.modules import generator
 from laminate.recipes.generator.recipe import GeneratorRecipe, Guidance
 from laminate.recipes.image_decoder.family import IMAGE_DECODER
-from laminate.recipes.image_decoder.recipe import Adversary, DecoderRecipe, Perceptual
+from laminate.recipes.image_decoder.recipe import DecoderRecipe
 from laminate.recipes.latent import for_latents
 from laminate.recipes.masked_autoencoder.family import MASKED_AUTOENCODER
-from laminate.recipes.masked_autoencoder.recipe import MaskedAutoencoderRecipe
+from laminate.recipes.masked_autoencoder.modules import masked_autoencoder
+from laminate.recipes.masked_autoencoder.recipe import MaskedAutoencoderRecipe, as_teacher
 from laminate.recipes.network import VitConfig, find_teacher, patch_teacher
 from laminate.recipes.training import Optimizer, Schedule
 from laminate.recipes.vitok.family import VITOK
@@ -42,7 +46,8 @@ from laminate.types import join_buffers, split_buffers
 
 ROOT = Path(__file__).parents[2]
 FAMILIES = {family.name: family for family in (VAE, FSQ, GENERATOR, IMAGE_DECODER, VITOK)} | {
-    "teacher": MASKED_AUTOENCODER
+    "teacher": MASKED_AUTOENCODER,
+    "dino_sae": DINO_SAE,
 }
 VIT = VitConfig(dim=16, depth=1, heads=2, hidden=24, positions="learned")
 TINY = FlatDinoRecipe(
@@ -117,6 +122,28 @@ TINY_VITOK = VitokRecipe(
     optimizer=TINY.optimizer,
     global_batch_size=8,
 )
+TINY_SAE = DinoSaeRecipe(
+    name="tiny-sae",
+    former="",
+    teacher=as_teacher(TINY_TEACHER, "frozen"),
+    schedule=TINY.schedule,
+    stem=(6,),
+    decoder=ConvDecoderConfig((4, 8, 16), (1, 1, 1), ("residual", "residual", "attention"), head_dim=4),
+    alignment=0.5,
+    perceptual=Perceptual("pyramid"),
+    augment=TINY.augment,
+    optimizer=TINY.optimizer,
+    global_batch_size=8,
+)
+TINY_SAE_2 = dataclasses.replace(
+    TINY_SAE,
+    name="tiny-sae-2",
+    former="tiny-sae",
+    trains="decoder",
+    alignment=0.0,
+    adversary=dataclasses.replace(TINY_DECODER.adversary, balanced=False),
+    noise=LatentNoise(0.5, 1.5, 4),
+)
 RECIPES = {
     "vae": TINY,
     "fsq": TINY_FSQ,
@@ -124,6 +151,7 @@ RECIPES = {
     "decoder": TINY_DECODER,
     "teacher": TINY_TEACHER,
     "vitok": TINY_VITOK,
+    "dino_sae": TINY_SAE,
 }
 
 
@@ -245,6 +273,13 @@ def write_tokenizer(
         measured = model.normalization.measured(jnp.full(shape, 0.1), jnp.full(shape, 0.04))
         model = eqx.tree_at(lambda m: m.normalization, model, measured)
     save_pretrained(model, folder, recipe=recipe)
+    return folder
+
+
+def write_teacher(folder: Path, *, recipe: MaskedAutoencoderRecipe = TINY_TEACHER) -> Path:
+    """An untrained frozen network, saved as a finished run shares it."""
+    made = _noisy(jax.jit(lambda key: masked_autoencoder(recipe, key=key))(jax.random.key(0)))
+    save_pretrained(made, folder, recipe=recipe)
     return folder
 
 

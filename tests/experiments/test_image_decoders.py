@@ -16,7 +16,8 @@ from laminate.models.vgg import Lpips
 from laminate.pretrained.keymaps.base import export
 from laminate.pretrained.lpips import lpips_slots
 from laminate.pretrained.plain import DINO
-from laminate.recipes.image_decoder.recipe import Adversary, Noise, for_features
+from laminate.recipes.adversarial.recipe import Adversary
+from laminate.recipes.image_decoder.recipe import Noise, for_features
 from laminate.recipes.network import VitConfig, find_teacher
 from laminate.runs import training as launch
 from laminate.train.export import named_weights

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from laminate.recipes import __main__ as command
+from laminate.recipes.adversarial.recipe import Adversary, AdversaryKind, Perceptual, PerceptualKind
 from laminate.recipes.families import from_json, to_json
 from laminate.recipes.flatdino.family import VAE, latent_of
 from laminate.recipes.flatdino.presets import photographs_fsq, photographs_vae
@@ -19,16 +20,7 @@ from laminate.recipes.image_decoder.costs import decoder_parameters
 from laminate.recipes.image_decoder.family import IMAGE_DECODER
 from laminate.recipes.image_decoder.modules import image_decoder
 from laminate.recipes.image_decoder.presets import RAE_SIZES, named_decoder
-from laminate.recipes.image_decoder.recipe import (
-    Adversary,
-    AdversaryKind,
-    Noise,
-    Perceptual,
-    PerceptualKind,
-    Pixels,
-    for_features,
-    for_tokenizer,
-)
+from laminate.recipes.image_decoder.recipe import Noise, Pixels, for_features, for_tokenizer
 from laminate.recipes.latent import TokenizerId
 from laminate.recipes.network import PRETRAINED_TEACHERS
 from laminate.types import is_buffer
@@ -118,10 +110,10 @@ def test_every_number_of_a_training_in_steps_keeps_its_share():
     assert (recipe.schedule.unit, recipe.schedule.length) == ("steps", 160)
     assert (recipe.adversary.discriminator_start, recipe.adversary.adversarial_start) == (60, 80)
     counts = recipe.schedule.counts(examples=1000, global_batch_size=10)
-    assert recipe.starts(counts) == (60, 80)
+    assert recipe.adversary.starts(counts, recipe.schedule.unit) == (60, 80)
     epochs = IMAGE_DECODER.names.recipe("vit-s")
     counts = epochs.schedule.counts(examples=1_281_167, global_batch_size=512)
-    assert epochs.starts(counts) == (6 * 2502, 8 * 2502)
+    assert epochs.adversary.starts(counts, epochs.schedule.unit) == (6 * 2502, 8 * 2502)
 
 
 def test_a_decoder_takes_the_sizes_of_its_tokenizer_and_no_noise_of_one_that_has_none():

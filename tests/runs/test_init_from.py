@@ -110,6 +110,17 @@ def test_the_state_begins_with_what_is_kept_in_parameters_and_average_alike(sour
     np.testing.assert_array_equal(np.asarray(start.kept["encoder.norm.scale"]), np.full(12, 3.0))
 
 
+def test_what_is_not_trained_begins_with_what_is_kept_too(source):
+    of_decoder = lambda model: model.decoder
+    state = init_state(
+        filled(RECIPE, 7.0), optax.adam(1e-3), averaged=True, key=jax.random.key(1), trained=of_decoder
+    )
+    begun = started(state, plan_start(source, shapes(RECIPE)))
+    for model in (begun.model, begun.averaged):
+        for name, leaf in named_weights(model, buffers=False).items():
+            np.testing.assert_array_equal(leaf, np.full(leaf.shape, 3.0), err_msg=name)
+
+
 def test_two_beginnings_at_once_are_refused():
     with pytest.raises(ValueError, match="--restore goes on with another run, --init-from begins a new one"):
         FlatDinoFlags(init_from="x", restore="y")

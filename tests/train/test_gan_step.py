@@ -73,7 +73,7 @@ class Critic(eqx.Module):
         return kept, kept
 
 
-def prepare(frozen: Any, example: dict[str, Array], *, key: Any) -> DecoderExample:
+def prepare(frozen: Any, example: dict[str, Array], *, step: Any, key: Any) -> DecoderExample:
     clean = frozen(example["z"])
     return DecoderExample(clean + 0.1 * jax.random.normal(key, clean.shape), clean, example["image"])
 
@@ -184,7 +184,7 @@ def plain() -> Trained:
             for row in range(ROWS)
         ]
         examples = [{name: value[row] for name, value in batch.items()} for row in range(ROWS)]
-        seen = [prepare(FROZEN, e, key=k[0]) for e, k in zip(examples, keys, strict=True)]
+        seen = [prepare(FROZEN, e, step=0, key=k[0]) for e, k in zip(examples, keys, strict=True)]
 
         def images_of(decoder: Any, seen: Any = seen, keys: Any = keys) -> list[Array]:
             return [
@@ -320,7 +320,7 @@ def aligned(
 
 
 def of_stem(*, start: int = 1) -> GanObjectives:
-    def prepare(frozen: Any, example: dict[str, Array], *, key: Any) -> DecoderExample:
+    def prepare(frozen: Any, example: dict[str, Array], *, step: Any, key: Any) -> DecoderExample:
         inputs = {"pixels": example["pixels"], "features": frozen(example["z"])}
         return DecoderExample(inputs, inputs, example["image"])
 

@@ -44,12 +44,17 @@ class Noisy(Bottleneck[Scalar]):
         z = tokens.astype(jnp.float32)
         if key is None:
             return z, jnp.zeros((), jnp.float32)
+        u, noise = self.draw(z.shape, key=key)
+        return self.perturb(z, u, noise), self.strength * u
+
+    def draw(self, shape: tuple[int, ...], *, key: RandomKey) -> tuple[Scalar, Latents]:
+        """`u` and the standard noise of latents of that shape."""
         k_level, k_noise = jax.random.split(key)
         if self.level == "uniform":
             u = jax.random.uniform(k_level, (), jnp.float32)
         else:
             u = jnp.abs(jax.random.normal(k_level, (), jnp.float32))
-        return self.perturb(z, u, jax.random.normal(k_noise, z.shape, jnp.float32)), self.strength * u
+        return u, jax.random.normal(k_noise, shape, jnp.float32)
 
     def perturb(self, z: Latents, u: Scalar, noise: Latents) -> Latents:
         """The latents with given draws."""

@@ -44,6 +44,11 @@ def load_autoencoder(
     return load_new(make, slots, named, dtype=dtype, on_host=on_host)
 
 
+def is_published(weights: Mapping[str, Any]) -> bool:
+    """Whether these are weights of a DINO-SAE under published names."""
+    return any(name.endswith(_FIRST) for name in weights)
+
+
 def export_autoencoder(autoencoder: DinoSae) -> dict[str, np.ndarray]:
     """The weights under their published names; the inverse of `load_autoencoder`."""
     return export(autoencoder, autoencoder_slots(autoencoder))

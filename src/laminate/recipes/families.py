@@ -4,6 +4,7 @@ import difflib
 import json
 from typing import Any
 
+from laminate.recipes.dino_sae.family import DINO_SAE
 from laminate.recipes.family import Family, Kind, Recipe
 from laminate.recipes.flatdino.family import FSQ, VAE
 from laminate.recipes.generator.family import GENERATOR
@@ -14,7 +15,7 @@ from laminate.recipes.network import TeacherConfig
 from laminate.recipes.serialization import parse_json, read, said
 from laminate.recipes.vitok.family import VITOK
 
-FAMILIES: tuple[Family[Any], ...] = (VAE, FSQ, GENERATOR, IMAGE_DECODER, MASKED_AUTOENCODER, VITOK)
+FAMILIES: tuple[Family[Any], ...] = (VAE, FSQ, GENERATOR, IMAGE_DECODER, MASKED_AUTOENCODER, VITOK, DINO_SAE)
 _JOINED: list[Family[Any]] = []
 
 AUTO = "auto"

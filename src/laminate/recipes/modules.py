@@ -47,9 +47,10 @@ def model_shapes(recipe: Any, compute: Compute = PLAIN) -> Any:
     return eqx.filter_eval_shape(family_of(recipe).modules().build, recipe, compute, key=jax.random.key(0))
 
 
-def teacher(config: TeacherConfig, *, weights: bool = True) -> Patches | VitTeacher:
+def teacher(config: TeacherConfig, *, affine: bool = False, weights: bool = True) -> Patches | VitTeacher:
     """The frozen network of `config`, its weights in NumPy arrays for `parallel.sharding.place`; without `weights`,
-    their shapes, for which a known name needs no file.
+    their shapes, for which a known name needs no file. Only if `affine` the final norm of a published one keeps its
+    scale and bias.
 
     Raises ValueError for weights that are damaged, of another network, or others than the recipe was made with, and
     OSError if they are not there.
@@ -60,8 +61,10 @@ def teacher(config: TeacherConfig, *, weights: bool = True) -> Patches | VitTeac
         return trained_teacher(config, weights=weights)
     dtype, size, resampling = jnp.dtype(config.dtype), config.image_size, config.resampling
     if not weights:
-        return teacher_shapes(config.name, image_size=size, resampling=resampling, dtype=dtype)
-    found = load_teacher(config.name, image_size=size, resampling=resampling, dtype=dtype, on_host=True)
+        return teacher_shapes(config.name, image_size=size, resampling=resampling, affine=affine, dtype=dtype)
+    found = load_teacher(
+        config.name, image_size=size, resampling=resampling, affine=affine, dtype=dtype, on_host=True
+    )
     if (found.tokens, found.dim) != (config.patches, config.dim):
         raise ValueError(
             f"The teacher {config.name!r} gives {found.tokens} features of {found.dim} numbers, and the recipe was "

@@ -9,8 +9,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from laminate.models.conv_stem import ConvStem
+from laminate.models.dino_sae import StemAndDecoder
 from laminate.models.rae_decoder import RaeDecoder
-from laminate.pretrained import hub, layouts
+from laminate.pretrained import dino_sae, hub, layouts
 from laminate.pretrained.keymaps.vitok import renamed
 from laminate.pretrained.rae import read_decoder, split_autoencoder
 from laminate.pretrained.vitok import load_autoencoder
@@ -51,7 +53,7 @@ def plan_start(source: str | os.PathLike[str], model: Any, *, cache: Path | None
     """What `model` (arrays or their shapes) takes over from `source`, a name that `hub.load` knows or a run folder.
 
     A decoder of features takes over the weights of a published one too, alone or in a whole autoencoder; a ViTok does,
-    whole or either half.
+    whole or either half; a stem with its decoder those of a published DINO-SAE.
 
     An array is kept if one of its name and shape is there: with another number of tokens, all but the tables of the
     tokens are. Buffers are never taken over: they belong to other latents, or are the same anyway.
@@ -62,7 +64,7 @@ def plan_start(source: str | os.PathLike[str], model: Any, *, cache: Path | None
     """
     everything, trained = named_weights(model), named_weights(model, buffers=False)
     found = hub.load(exported(source), cache=cache)
-    saved = _published(found, model)
+    saved = _published_weights(found, model)
     saved = today(found.weights, everything) if saved is None else saved
     kept = {name: saved[name] for name, leaf in trained.items() if _fits(saved.get(name), leaf)}
     drawn = tuple(_drawn(name, saved.get(name), leaf) for name, leaf in trained.items() if name not in kept)
@@ -81,8 +83,8 @@ def plan_start(source: str | os.PathLike[str], model: Any, *, cache: Path | None
 
 
 def started(state: TrainState, start: Start) -> TrainState:
-    """`state`, before the first step, with the kept weights of `start` in it and in its average, and in what is not
-    trained."""
+    """`state`, before the first step, with the kept weights of `start` in it, in its average, and in what of the model
+    is not trained."""
 
     def replaced(tree: Any) -> Any:
         leaves = [
@@ -97,11 +99,18 @@ def started(state: TrainState, start: Start) -> TrainState:
     return dataclasses.replace(state, params=replaced(state.params), buffers=replaced(state.buffers), ema=ema)
 
 
-def _published(found: hub.LoadedWeights, model: Any) -> dict[str, np.ndarray] | None:
-    """Published weights of the kind of `model` under our names; None of others."""
+def _published_weights(found: hub.LoadedWeights, model: Any) -> dict[str, np.ndarray] | None:
+    """The weights of a published network of the kind of `model` under our names; None if these are no such ones."""
     if isinstance(model, RaeDecoder):
         return _decoder_weights(found, model)
-    return _autoencoder_weights(found, model) if isinstance(model, Vitok) else None
+    if isinstance(model, Vitok):
+        return _autoencoder_weights(found, model)
+    if isinstance(model, StemAndDecoder) and dino_sae.is_published(found.weights):
+        whole = dino_sae.load_autoencoder(found.weights, on_host=True)
+        assert isinstance(whole.encoder.patch, ConvStem)
+        parts = named_weights(StemAndDecoder(whole.encoder.patch, whole.decoder))
+        return {name: np.asarray(leaf) for name, leaf in parts.items()}
+    return None
 
 
 def _autoencoder_weights(found: hub.LoadedWeights, model: Vitok) -> dict[str, np.ndarray] | None:

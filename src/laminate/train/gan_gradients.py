@@ -86,8 +86,8 @@ def decoder_gradients(
 
     def one_part(batch: GlobalBatch, keys: _Keys) -> tuple[Any, Any, Metrics, DecoderExample]:
         with jax.named_scope("prepare"):
-            examples = jax.vmap(lambda e, k: objectives.prepare(frozen, e, key=k))(batch, keys.prepare)
-        examples = jax.lax.stop_gradient(examples)
+            read = partial(objectives.prepare, frozen, step=state.step)
+            examples = jax.lax.stop_gradient(jax.vmap(lambda e, k: read(e, key=k))(batch, keys.prepare))
 
         @jax.named_scope("decoder")
         def hidden_of(params: PyTree) -> PyTree:
@@ -124,8 +124,8 @@ def decoder_gradients(
             pulled = _Pulled(*(jax.tree.map(jnp.add, own, pull_hidden(up)[0]) for own, up in ends))
             return jax.tree.map(jnp.add, sums, pulled), (metrics, examples)
 
-        start = jax.tree.map(jnp.zeros_like, local)
-        sums, (metrics, examples) = jax.lax.scan(body, _Pulled(start, start), in_parts((batch, keys), parts))
+        zeros = jax.tree.map(jnp.zeros_like, local)
+        sums, (metrics, examples) = jax.lax.scan(body, _Pulled(zeros, zeros), in_parts((batch, keys), parts))
         pulled = jax.tree.map(lambda g: g / parts, sums)
         balance = _balance(setting, pulled, like.params) if adversarial else jnp.zeros(())
         grads = jax.tree.map(partial(_balanced, objectives.weight * balance), *pulled)

@@ -32,7 +32,7 @@ class DiscriminatorInputs(NamedTuple):
 class GanObjectives:
     """The two objectives and what they share, each on one example. `model` is what the `GanState` generates with.
 
-    `prepare(frozen, example, key=)` is a `DecoderExample`; no gradient passes through it.
+    `prepare(frozen, example, step=, key=)` is a `DecoderExample`; no gradient passes through it.
     `hidden(model, frozen, inputs, key=)` is a pytree of all that is computed in front of the last layer, and
     `image(model, hidden)` is that layer. `last(model)` is the layer's weight: at it the two terms are compared, so
     nothing in front of it need be differentiated for that.

@@ -53,7 +53,7 @@ def flatdino(golden: Golden) -> dict[str, np.ndarray]:
     batch = {"latents": latents, "image": jnp.asarray(golden.input("image") * std + mean)}
     frozen = backbone, _draws(golden, len(latents)), _keys(len(latents))
     objectives = GanObjectives(
-        prepare=lambda frozen, example, key: DecoderExample(
+        prepare=lambda frozen, example, step, key: DecoderExample(
             example["latents"], example["latents"], example["image"]
         ),
         hidden=lambda decoder, frozen, latents, key: decoder.hidden(latents, key=key),

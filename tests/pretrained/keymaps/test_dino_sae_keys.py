@@ -10,13 +10,15 @@ from safetensors.numpy import save_file
 
 from laminate.models.conv_stem import ConvStem, with_stem
 from laminate.models.dc_decoder import DcDecoder
-from laminate.models.dino_sae import DinoSae
+from laminate.models.dino_sae import DinoSae, StemAndDecoder
 from laminate.pretrained import hub
 from laminate.pretrained.dino_sae import export_autoencoder, load_autoencoder
 from laminate.pretrained.dinov3 import DINOV3_ORIGINAL
 from laminate.pretrained.keymaps.base import KeyMapError
 from laminate.pretrained.patches import IMAGENET_MEAN, IMAGENET_STD
 from laminate.pretrained.pickles import PickleRefused
+from laminate.runs.init_from import plan_start
+from laminate.train.export import named_weights
 from tests.oracles.arrays import filled
 
 VIT_L = {"embed_dim": 1024, "depth": 24, "num_heads": 16}
@@ -144,3 +146,12 @@ def test_a_file_is_recognised_and_a_pickle_is_refused_with_the_command_that_conv
     (tmp_path / "ema_model_step_470000.pt").write_bytes(b"PK\x03\x04" + bytes(64))
     with pytest.raises(PickleRefused, match="safetensors"):
         hub.load(tmp_path / "ema_model_step_470000.pt", family="dino-sae")
+
+
+def test_a_training_begins_with_published_weights(weights, network, tmp_path):
+    save_file({f"ema_model.{name}": a for name, a in weights.items()}, tmp_path / "sae.safetensors")
+    parts = StemAndDecoder(network.encoder.patch, network.decoder)
+    start = plan_start(tmp_path / "sae.safetensors", parts)
+    assert start.share == 1.0 and not start.drawn and not start.unused
+    for name, leaf in named_weights(parts).items():
+        np.testing.assert_array_equal(start.kept[name], leaf)

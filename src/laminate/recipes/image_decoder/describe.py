@@ -1,18 +1,11 @@
 """What the recipe of an image decoder says to a person."""
 
+from laminate.recipes.adversarial.describe import adversary_text, perceptual_text
 from laminate.recipes.describe import optimizer_text, shape_text, training_rows, transformer_text, view_rows
 from laminate.recipes.family import CardText, Facts, Text
 from laminate.recipes.image_decoder.costs import decoder_flops, decoder_parameters, decoder_sequence
-from laminate.recipes.image_decoder.recipe import Adversary, DecoderRecipe
+from laminate.recipes.image_decoder.recipe import DecoderRecipe
 from laminate.recipes.network import TeacherConfig
-
-_KINDS = {
-    "dino": "heads on frozen features of",
-    "windows": "heads on windows of pixels, which need no weights",
-    "patchgan": "PatchGAN",
-    "details": "PatchGAN on the fine detail of images, which needs no weights",
-    "none": "none",
-}
 
 
 def describe(recipe: DecoderRecipe) -> Text:
@@ -44,8 +37,8 @@ def _header(recipe: DecoderRecipe) -> Facts:
             "decodes to",
             f"{recipe.image_size} x {recipe.image_size} pixels, {recipe.grid**2} patches of {recipe.patch_size}",
         ),
-        ("losses", f"{recipe.pixels.upper()} + {_perceptual(recipe)}"),
-        ("adversary", _adversary(recipe.adversary, recipe.schedule.unit)),
+        ("losses", f"{recipe.pixels.upper()} + {perceptual_text(recipe.perceptual)}"),
+        ("adversary", adversary_text(recipe.adversary, recipe.schedule.unit)),
     )
 
 
@@ -84,27 +77,6 @@ def _source(recipe: DecoderRecipe) -> str:
 
 def _seen(teacher: TeacherConfig) -> str:
     return f"images of {teacher.image_size}² ({teacher.resampling})"
-
-
-def _perceptual(recipe: DecoderRecipe) -> str:
-    perceptual = recipe.perceptual
-    names = {
-        "lpips": "LPIPS",
-        "embedded": "distance in the features of the embedded network (in place of LPIPS, which needs weights)",
-        "pyramid": "Laplacian pyramids (in place of LPIPS, which needs weights)",
-        "none": "no perceptual loss",
-    }
-    weight = "" if perceptual.kind == "none" else f"{perceptual.weight:g} x "
-    return weight + names[perceptual.kind]
-
-
-def _adversary(adversary: Adversary, unit: str) -> str:
-    what = _KINDS[adversary.kind]
-    if adversary.kind == "none":
-        return what
-    source = f" {adversary.source}" if adversary.kind == "dino" else ""
-    starts = f"from {adversary.discriminator_start} {unit}, on the decoder from {adversary.adversarial_start}"
-    return f"{what}{source}; {adversary.discriminator_loss} loss {starts}, weight {adversary.weight:g}"
 
 
 def _use(recipe: DecoderRecipe) -> tuple[str, ...]:

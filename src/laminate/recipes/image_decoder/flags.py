@@ -3,15 +3,10 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from laminate.recipes.adversarial.recipe import AdversaryKind, PerceptualKind, with_losses
 from laminate.recipes.flags import RunFlags
-from laminate.recipes.image_decoder.recipe import (
-    Adversary,
-    AdversaryKind,
-    DecoderRecipe,
-    PerceptualKind,
-    for_features,
-)
-from laminate.recipes.network import find_teacher, own_teacher
+from laminate.recipes.image_decoder.recipe import DecoderRecipe, for_features
+from laminate.recipes.network import find_teacher
 
 BestBy = Literal["loss", "psnr", "ssim", "perceptual", "rfid"]
 
@@ -47,31 +42,19 @@ class DecoderFlags(RunFlags):
             raise ValueError("--best-by rfid needs the weights of Inception-v3: give --inception.")
 
 
-def with_backbone(adversary: Adversary, source: str) -> Adversary:
-    """`adversary` on another frozen network; of one that was trained here, its heads look at every layer."""
-    own = own_teacher(source)
-    taps = adversary.taps if own is None else tuple(range(own.depth - 1))
-    return replace(adversary, source=source if own is None else own.name, taps=taps, weights="")
-
-
 def apply_flags(recipe: DecoderRecipe, flags: DecoderFlags) -> DecoderRecipe:
     """`recipe` with the teacher, the losses and the adversary that the flags name. Raises ValueError and OSError."""
     if flags.tokenizer is not None and recipe.reads == "features":
         raise ValueError(f"--tokenizer: {recipe.name} reads features and no latents, give it a --teacher.")
     if flags.teacher is not None:
         recipe = for_features(recipe, find_teacher(flags.teacher))
-    kind = flags.perceptual or recipe.perceptual.kind
-    source = flags.lpips or recipe.perceptual.source
-    if kind != "lpips" and flags.lpips is not None:
-        raise ValueError(f"--lpips: {recipe.name} compares images by {kind}; add --perceptual lpips.")
-    adversary = recipe.adversary
-    if flags.adversary is not None:
-        adversary = replace(adversary, kind=flags.adversary)
-    if flags.adversary_backbone is not None:
-        if adversary.kind != "dino":
-            raise ValueError(
-                f"--adversary-backbone: the adversary is {adversary.kind}; add --adversary dino."
-            )
-        adversary = with_backbone(adversary, flags.adversary_backbone)
-    perceptual = replace(recipe.perceptual, kind=kind, source=source)
+    perceptual, adversary = with_losses(
+        recipe.perceptual,
+        recipe.adversary,
+        recipe.name,
+        kind=flags.perceptual,
+        lpips=flags.lpips,
+        against=flags.adversary,
+        backbone=flags.adversary_backbone,
+    )
     return replace(recipe, perceptual=perceptual, adversary=adversary)
