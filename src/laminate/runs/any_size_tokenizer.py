@@ -1,5 +1,6 @@
 """A trained tokenizer of images of any size as people use it: a grid of tokens for every image, and back."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -10,7 +11,8 @@ import numpy as np
 from jaxtyping import Array, Float
 from PIL import Image
 
-from laminate.data.any_image import AnyImage, one_or_many
+from laminate.data.any_image import AnyImage, one_or_many, viewed
+from laminate.data.augment import Augment
 from laminate.data.batch import Arrays, stack
 from laminate.data.patch_views import converted
 from laminate.data.patches import GRID, MASK, PATCH_COL, PATCH_ROW, PATCHES, SIZE, from_patches
@@ -41,7 +43,8 @@ class AnySizeTokenizer(PretrainedTokenizer):
         tokens = tokenizer.encode_image("cat.jpg")
         tokenizer.decode_image(tokens).save("again.png")
 
-    An image that has more patches than the recipe has room for is made smaller; any other is seen as it is.
+    An image that has more patches than there is `room` for is made smaller, and any other is seen as it is. Without one
+    it is the room of the recipe: a network sees best what it was trained on.
     """
 
     @property
@@ -61,12 +64,17 @@ class AnySizeTokenizer(PretrainedTokenizer):
         fewer = 3 * patch**2 / numbers
         return f"{numbers} real numbers for each patch of {patch} x {patch} pixels; {fewer:,.1f}x fewer than pixels"
 
-    def encode_image(self, image: object) -> "SizedTokens | list[SizedTokens]":  # pyright: ignore[reportIncompatibleMethodOverride]
-        """The tokens of an image, or a list of those of several. Images are given as to `PretrainedTokenizer`; raises
-        as that does."""
+    def encode_image(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, image: object, *, room: int | None = None
+    ) -> "SizedTokens | list[SizedTokens]":
+        """The tokens of an image, or a list of those of several, in at most `room` patches each.
+
+        Images are given as to `PretrainedTokenizer`; raises as that does, and ValueError for no room.
+        """
         images, batch = one_or_many(image)
         named = (lambda number: f"image {number} of the batch") if batch else (lambda number: "")
-        examples = [self._example(one, named(i)) for i, one in enumerate(images)]
+        view = self._view_of(room)
+        examples = [viewed(one, view, name=named(i)) for i, one in enumerate(images)]
         run = partial(_latents, self._vitok, dtype=self.dtype)
         raw = np.asarray(in_parts(run, {name: jnp.asarray(rows) for name, rows in stack(examples).items()}))
         tokens = [_sized(latents, example) for latents, example in zip(raw, examples, strict=True)]
@@ -86,9 +94,14 @@ class AnySizeTokenizer(PretrainedTokenizer):
         pictures = [self._picture(one) for one in many]
         return pictures if isinstance(tokens, list | tuple) else pictures[0]
 
-    def seen(self, image: AnyImage, *, name: str = "") -> Image.Image:
+    def seen(self, image: AnyImage, *, name: str = "", room: int | None = None) -> Image.Image:
         """What the tokenizer sees of an image, as `encode_image` has it."""
-        return _as_image(self._example(image, name), self._patch)
+        return _as_image(viewed(image, self._view_of(room), name=name), self._patch)
+
+    def _view_of(self, room: int | None) -> Augment:
+        if room is None:
+            return self._transform
+        return dataclasses.replace(self.recipe.augment.still(), budgets=(room,)).transform()
 
     @property
     def _patch(self) -> int:

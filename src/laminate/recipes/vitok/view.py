@@ -62,10 +62,11 @@ class TokenBudgetConfig:
 
     @property
     def text(self) -> str:
-        crop = "" if not self.crop_rate else f"{self.crop_rate:g} of them cropped to {self.image_size}², "
-        sizes = ", ".join(map(str, self.rooms))
+        crop = "whole" if not self.crop_rate else f"{self.crop_rate:g} of them cropped to {self.image_size}²"
+        sizes = " or ".join(map(str, self.rooms))
+        flip = f", flip {self.flip_rate:g}" if self.flip_rate else ""
         stored = "" if self.oriented else ", pixels as stored"
-        return f"{crop}at most {sizes} patches of {self.patch}², flip {self.flip_rate:g}{stored}"
+        return f"{crop}, in at most {sizes} patches of {self.patch}²{flip}{stored}"
 
     def transform(self) -> "Augment":
         from laminate.data.patch_views import BudgetView, PatchView
