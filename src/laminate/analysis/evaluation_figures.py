@@ -102,8 +102,8 @@ def probe_page(
         for at, value in zip(x, values, strict=True):
             axes.text(at, value + 1, f"{value:.0f}", ha="center", va="bottom", fontsize=8, color=MUTED)
     axes.axhline(chance, color=MUTED, linewidth=1, linestyle="--")
-    axes.text(-0.55, chance, "by chance", va="bottom", ha="left", fontsize=8, color=MUTED)
-    axes.set_xlim(-0.8, len(columns) - 0.4)
+    axes.text(-1.05, chance, "the commonest\nclass always", va="bottom", ha="left", fontsize=8, color=MUTED)
+    axes.set_xlim(-1.1, len(columns) - 0.4)
     axes.set_xticks(range(len(columns)), columns)
     axes.set_ylim(0, 108)
     axes.set_ylabel("held-out images told right, %", color=INK, fontsize=9)
