@@ -14,8 +14,10 @@ import pytest
 import tyro
 from PIL import Image
 
+from laminate.cli.analyse_flags import AnalyseFlags
 from laminate.cli.command import training_command
 from laminate.cli.encode_flags import EncodeFlags
+from laminate.cli.evaluate_flags import Compare, Evaluation, Generate, Probe, Reconstruct
 from laminate.cli.roundtrip_flags import RoundtripFlags
 from laminate.cli.sample_flags import SampleFlags
 from laminate.data.__main__ import Command
@@ -97,6 +99,10 @@ def test_the_commands_name_files_and_flags_that_exist(command, monkeypatch):
         assert script.is_file()
         if script.name == "encode.py":
             tyro.cli(EncodeFlags, args=arguments[1:])
+        if script.name == "evaluate.py":
+            tyro.cli(Evaluation, args=arguments[1:])
+        if script.name == "analyse.py":
+            tyro.cli(AnalyseFlags, args=arguments[1:])
         if script.name == "roundtrip.py":
             tyro.cli(RoundtripFlags, args=arguments[1:])
         if script.name == "sample.py" or family_of_script(script.name) is not None:
@@ -113,6 +119,8 @@ def test_every_flag_that_is_named_exists():
             SampleFlags,
             RoundtripFlags,
             SourceOptions,
+            AnalyseFlags,
+            *(Reconstruct, Generate, Compare, Probe),
         )
         for name in flags.__dataclass_fields__
     }

@@ -48,7 +48,10 @@ def spectrum(points: Points) -> Spectrum:
     """
     _require(points, 2)
     wide = points.astype(np.float64)
-    values = np.square(np.linalg.svd(wide - wide.mean(axis=0), compute_uv=False))
+    centred = wide - wide.mean(axis=0)
+    # Of few long rows the products of the rows with each other have the same eigenvalues.
+    square = centred @ centred.T if len(points) < points.shape[1] else centred.T @ centred
+    values = np.maximum(np.linalg.eigvalsh(square)[::-1], 0.0)
     if not values.sum() > 0:
         raise ValueError("spectrum: all points are the same, and have no dimension.")
     share = values / values.sum()

@@ -68,7 +68,7 @@ class FeatureMoments:
 
     @classmethod
     def known(
-        cls, mean: Float[np.ndarray, " dim"], covariance: Float[np.ndarray, "dim dim"], count: int = 2
+        cls, mean: Float[np.ndarray, " dim"], covariance: Float[np.ndarray, "rows columns"], count: int = 2
     ) -> "FeatureMoments":
         """Moments that a file holds, as if of `count` features.
 
@@ -159,6 +159,28 @@ def fid_of_few(features: Float[np.ndarray, "images dim"], others: Float[np.ndarr
     product = a @ b.T if max(len(a), len(b)) <= x.shape[1] else _factor(a.T @ a).T @ _factor(b.T @ b)
     root = np.linalg.svd(product, compute_uv=False).sum()
     return float(np.square(mean - other_mean).sum() + np.square(a).sum() + np.square(b).sum() - 2.0 * root)
+
+
+def frechet_spread(
+    features: Float[np.ndarray, "images dim"],
+    mean: Float[np.ndarray, " dim"],
+    covariance: Float[np.ndarray, "dim dim"],
+    *,
+    resamples: int,
+    seed: int,
+) -> float:
+    """The deviation of the Fréchet distance to these moments over bootstrap resamples of the features."""
+    half, rng = _factor(covariance), np.random.default_rng(seed)
+    wide, found = features.astype(np.float64), np.empty(resamples)
+    for place in range(resamples):
+        drawn = wide[rng.integers(0, len(wide), len(wide))]
+        own_mean = drawn.mean(axis=0)
+        seen = (drawn - own_mean) @ half
+        values = np.linalg.eigvalsh(seen.T @ seen / (len(drawn) - 1))
+        trace = np.square(drawn - own_mean).sum() / (len(drawn) - 1) + np.trace(covariance)
+        root = np.sqrt(np.maximum(values, 0.0)).sum()
+        found[place] = np.square(own_mean - mean).sum() + trace - 2.0 * root
+    return float(found.std())
 
 
 def frechet_distance(

@@ -36,8 +36,10 @@ def kid(
     where `k` is `(x.y / dim + coef0)^degree` or, Gaussian, `exp(-|x - y|^2 / (2 sigma^2))`. Its mean over any subsets
     is the same, so that large sets may be measured in parts. It may be negative.
 
-    Raises ValueError for sets of fewer than two features.
+    Raises ValueError for sets of fewer than two features, or a degree below one.
     """
+    if degree < 1:
+        raise ValueError(f"kid: degree={degree} must be at least 1.")
     if min(len(features), len(others)) < 2:
         raise ValueError(f"kid: both sets need two features, got {len(features)} and {len(others)}.")
     x, y = features.astype(np.float64), others.astype(np.float64)
@@ -91,7 +93,11 @@ def draw_subsets(
 
 
 def _polynomial(x: np.ndarray, y: np.ndarray, *, degree: int, coef0: float) -> np.ndarray:
-    return (x @ y.T / x.shape[1] + coef0) ** degree
+    base = x @ y.T / x.shape[1] + coef0
+    powered = base
+    for _ in range(degree - 1):  # much faster than a power
+        powered = powered * base
+    return powered
 
 
 def _gaussian(x: np.ndarray, y: np.ndarray, *, sigma: float) -> np.ndarray:

@@ -6,8 +6,8 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.optimize import minimize
 
-_STEEPEST = 1e-6
-"""The largest slope, relative to the features, at which the minimum counts as found."""
+_LEAST_SLOPE = 1e-11
+"""What rounding leaves of a slope."""
 
 
 class LinearProbe(NamedTuple):
@@ -31,13 +31,16 @@ def linear_probe(
     classes: int,
     strength: float,
     intercept: bool = True,
+    accuracy: float = 1e-6,
     max_steps: int = 5000,
 ) -> LinearProbe:
     """The minimum over `W, b` of `mean_i -log softmax(W x_i + b)[y_i] + (l / 2) |W|^2` with
     `l = 1 / (strength images)`, in float64.
 
     The problem is convex and its minimum unique (but for a constant in `b`, which is not penalised), so that the answer
-    depends on no learning rate, batch or seed. Features are used as given. L-BFGS (Liu & Nocedal 1989).
+    depends on no learning rate, batch or seed. Features are used as given. L-BFGS (Liu & Nocedal 1989), until the slope
+    is below `l accuracy`: then no coefficient is farther from the minimum than `accuracy` times the root of their
+    number.
 
     Raises ValueError for labels that are no class, a strength that is not positive, or features that are not finite;
     ArithmeticError if the minimum is not found in `max_steps`.
@@ -53,6 +56,7 @@ def linear_probe(
     if not np.isfinite(x).all():
         raise ValueError("linear_probe: the features hold a NaN or an infinity.")
     penalty = 1.0 / (strength * count)
+    least = max(accuracy * penalty, _LEAST_SLOPE * max(1.0, float(np.abs(x).max(initial=0.0))))
     target = np.zeros((count, classes))
     target[np.arange(count), labels] = 1.0
 
@@ -72,10 +76,10 @@ def linear_probe(
         np.zeros(classes * (dim + 1)),
         jac=True,
         method="L-BFGS-B",
-        options={"maxiter": max_steps, "maxfun": 2 * max_steps, "maxcor": 30, "ftol": 0.0, "gtol": 1e-10},
+        options={"maxiter": max_steps, "maxfun": 2 * max_steps, "maxcor": 30, "ftol": 0.0, "gtol": least},
     )
     steepest = float(np.abs(found.jac).max())
-    if not steepest <= _STEEPEST * max(1.0, float(np.abs(x).max(initial=0.0))):
+    if not steepest <= 100.0 * least:
         raise ArithmeticError(
             f"linear_probe: after {found.nit} steps the slope is still {steepest:.1e}: give features of a moderate "
             "size, or a smaller strength."

@@ -1,0 +1,342 @@
+"""How good a tokenizer or a generator is, in one file of figures that say how they were measured, and one picture.
+
+    python experiments/evaluate.py reconstruct        what the tokenizer that vae.py left gives back of held-out images
+    python experiments/evaluate.py generate           images of the generator beside training images and held-out ones
+    python experiments/evaluate.py compare A B        two folders, sets of records, files of samples, or moments
+    python experiments/evaluate.py probe              classes by latents, and by the features that they compress
+    python experiments/evaluate.py protocols          every protocol by name
+    python experiments/evaluate.py show A B           results side by side, and where they were measured otherwise
+
+Without a network the one in the package measures, and names say so: fd@embedded is no FID. --inception FILE adds those.
+"""
+
+from laminate.cli.command import flags_command
+from laminate.cli.evaluate_flags import Compare, Evaluation, Generate, Probe, Protocols, Reconstruct, Show
+
+if __name__ == "__main__":  # before the imports below, which --help need not wait for
+    FLAGS = flags_command(__doc__, Evaluation)
+
+import dataclasses
+
+import numpy as np
+from etils import epath
+
+from laminate.analysis.evaluation_figures import probe_page, quality_page, sets_page
+from laminate.analysis.image_quality import CONVENTIONS
+from laminate.analysis.sample_files import class_major, to_bytes
+from laminate.data.augment import Squash
+from laminate.data.sources import open_splits
+from laminate.evals.image_figures import image_figures
+from laminate.evals.protocols import Protocol
+from laminate.evals.results import number
+from laminate.evals.set_measures import SetFeatures, measure_sets, with_floor
+from laminate.parallel.hosts import is_first
+from laminate.parallel.mesh import build_mesh
+from laminate.recipes.flatdino.family import VAE
+from laminate.recipes.generator.family import GENERATOR
+from laminate.runs.data_place import data_of
+from laminate.runs.devices import compute_dtype, open_devices
+from laminate.runs.evaluation_result import Outcome, conclude, show_protocols, show_results
+from laminate.runs.exit_codes import say, training_errors, user_errors
+from laminate.runs.experiment import trained_first
+from laminate.runs.feature_networks import open_feature_networks, open_lpips
+from laminate.runs.feature_sets import Extractor
+from laminate.runs.image_sets import VIEWS, hash_of, open_image_set, size_of_file
+from laminate.runs.load_decoder import find_decoder
+from laminate.runs.load_tokenizer import load_tokenizer
+from laminate.runs.measured_reconstructions import OWN, rebuild
+from laminate.runs.open_sampler import open_sampler, sampler_params
+from laminate.runs.probing import Probes, probe_results, tell
+
+SHOWN = 10  # images of a set in the picture
+SIZE = 64  # of images of a source, where nothing else says
+
+
+# 1. Networks that measure, and what their figures depend on
+
+
+def open_extractor(flags, mesh):
+    networks = open_feature_networks(flags.inception, flags.dino)
+    return Extractor(networks, mesh, global_batch_size=flags.device_batch_size * mesh.devices.size)
+
+
+def protocol_of(network, view, rounding, order=""):
+    return Protocol(
+        "",
+        network.said,
+        order=order,
+        view=view,
+        resize=network.resize,
+        rounding=rounding,
+        network_sha256=network.sha256,
+    )
+
+
+def measured(extractor, samples, reference, *, view, rounding, seed, real=None, order="", paired=False):
+    """Every measure of one set against another, by each network; beside it the same of real images."""
+    found = []
+    for network in extractor.networks:
+        how = protocol_of(network, view, rounding, order)
+        mine = measure_sets(
+            samples[network.name], reference[network.name], how, network.name, seed=seed, paired=paired
+        )
+        if real is not None:
+            mine = with_floor(
+                mine, measure_sets(real[network.name], reference[network.name], how, network.name, seed=seed)
+            )
+        found += mine
+    return found
+
+
+# 2. Reconstructions of held-out images, beside those of the teacher's own decoder
+
+
+def reconstruct(flags, mesh):
+    place = trained_first(flags.tokenizer, VAE, flags, beside=__file__, what="tokenizer")
+    flags, _ = data_of(flags, place)
+    loaded = load_tokenizer(place, codes=True)
+    decoder = find_decoder(flags.decoder, loaded)
+    records = open_splits(flags.data, options=flags.reading)["validation"]
+    extractor = open_extractor(flags, mesh)
+    say(
+        f"{len(records)} held-out images of {flags.data} through {place}, decoded by {decoder.said}",
+        primary=is_first(),
+    )
+    found = rebuild(
+        loaded,
+        decoder,
+        records,
+        extractor.networks,
+        lpips=open_lpips(flags.lpips),
+        rounding=flags.rounding,
+        mesh=mesh,
+        dtype=compute_dtype(flags.precision),
+        global_batch_size=flags.device_batch_size * mesh.devices.size,
+        max_bad_images=flags.max_bad_images,
+    )
+    view = loaded.recipe.augment.still().text
+    sets = {"seed": flags.seed, "view": view, "rounding": flags.rounding, "paired": True}
+    results = image_figures(found.figures, view, CONVENTIONS) + measured(
+        extractor, found.pictures, found.originals, **sets
+    )
+    if found.own:
+        own = image_figures(found.own, view, CONVENTIONS) + measured(
+            extractor, found.own_pictures, found.originals, **sets
+        )
+        results += [dataclasses.replace(one, name=f"{one.name}/{OWN}") for one in own]
+    keys = list(records.keys())
+    each = {name: [number(float(value)) for value in values] for name, values in found.figures.items()}
+    return Outcome(
+        results,
+        {"tokenizer": place, "weights": loaded.identity.sha256, "decoder": decoder.said, "data": flags.data},
+        lambda path: quality_page(*found.shown, found.figures["psnr"][: len(found.shown[0])], path),
+        place,
+        {"images": {"keys": keys if len(keys) == len(each["psnr"]) else [], **each}},
+    )
+
+
+# 3. Images of a generator, drawn here or given, against training images; held-out images beside
+
+
+def drawn_images(sampler, labels, params, kept):
+    for batch in sampler.draw(labels, params):
+        images = to_bytes(batch.images, "nearest")
+        kept += list(images[: max(0, 400 - len(kept))])
+        yield images
+
+
+def generate(flags, mesh):
+    place = flags.generator or f"runs/{GENERATOR.names.default}"
+    if flags.samples is None:
+        place = trained_first(
+            flags.generator, GENERATOR, flags, beside=__file__, what="generator", unfinished_will_do=True
+        )
+    flags, _ = data_of(flags, place)
+    splits = open_splits(flags.data, options=flags.reading)
+    extractor, kept = open_extractor(flags, mesh), []
+    if flags.samples is None:
+        opened = open_sampler(
+            place,
+            tokenizer=flags.tokenizer,
+            decoder=flags.decoder,
+            solver=flags.solver,
+            mesh=mesh,
+            dtype=compute_dtype(flags.precision),
+            device_batch_size=flags.device_batch_size,
+        )
+        params = sampler_params(opened.recipe, seed=flags.seed, scale=flags.scale, steps=flags.steps)
+        total = flags.total or max(len(splits["validation"]), opened.recipe.classes, 256)
+        labels = class_major(list(range(opened.recipe.classes)) or [-1], total)
+        means = f"guidance {float(params.scale):g}, {int(params.grid.intervals)} steps; decoded by {opened.decoder}"
+        say(f"drawing {total} images of {place}: {means}", primary=is_first())
+        samples = extractor.gather(f"samples of {place}", drawn_images(opened.sampler, labels, params, kept))
+        side, order = kept[0].shape[0], "sorted by class"
+    else:
+        given = open_set(flags, flags.samples, Squash(SIZE))
+        kept = list(first_images(given, 400))
+        side, order, means = kept[0].shape[0], "as in the file", f"given in {flags.samples}"
+        samples = extractor.gather(given.said, given.images())
+    real = {split: open_set(flags, f"{flags.data}@{split}", Squash(side)) for split in splits}
+    features = {split: extractor.gather(one.said, one.images()) for split, one in real.items()}
+    against = features["train"]
+    if flags.reference is not None:
+        against = features_of_set(extractor, open_set(flags, flags.reference, None))
+    view = Squash(side).description
+    results = measured(
+        extractor,
+        samples,
+        against,
+        view=view,
+        rounding="nearest" if flags.samples is None else "",
+        seed=flags.seed,
+        real=features["validation"],
+        order=order,
+    )
+    name = extractor.networks[0].name
+    shown = [
+        ("samples", np.stack(kept), samples[name].pool),
+        ("held-out images", first_images(real["validation"], 400), features["validation"][name].pool),
+        ("training images", first_images(real["train"], 400), features["train"][name].pool),
+    ]
+    return Outcome(
+        results,
+        {"generator": place, "samples": means, "data": flags.data, "against": against[name].said},
+        lambda path: sets_page(shown, rows(results), path, title=f"Samples of {place}", heads=HEADS),
+        place if flags.samples is None else None,
+    )
+
+
+HEADS = ("measure", "samples", "held-out images")
+
+
+def rows(results):
+    return [
+        (one.name, f"{one.value:.4g}", "" if one.floor is None else f"{one.floor:.4g}") for one in results
+    ]
+
+
+# 4. Two sets
+
+
+def open_set(flags, text, view, most=None):
+    return open_image_set(
+        text, view=view, reading=flags.reading, max_bad_images=flags.max_bad_images, most=most
+    )
+
+
+def first_images(images, count):
+    """So many images, spread over the first few thousand."""
+    held = []
+    for some in images.images():
+        held.append(some)
+        if sum(map(len, held)) >= 4096:
+            break
+    if not held:
+        raise ValueError(f"{images.said} has no image that can be read.")
+    whole = np.concatenate(held)
+    return whole[np.unique(np.linspace(0, len(whole) - 1, min(count, len(whole))).astype(int))]
+
+
+def features_of_set(extractor, images):
+    """Of images, or the moments that a file holds, which every network is held against."""
+    if images.has_images:
+        found = extractor.gather(images.said, images.images())
+        sha256 = hash_of(images)
+        found = {name: dataclasses.replace(one, sha256=sha256) for name, one in found.items()}
+        pool, spatial = images.moments()
+        if pool is None:
+            return found
+        return {name: dataclasses.replace(one, moments=pool, spatial=spatial) for name, one in found.items()}
+    pool, spatial = images.moments()
+    alone = SetFeatures(images.said, None, pool, spatial, sha256=hash_of(images))
+    return {network.name: alone for network in extractor.networks}
+
+
+def compare(flags, mesh):
+    texts = (flags.first, flags.second)
+    size = flags.image_size or next((s[0] for s in map(size_of_file, texts) if s is not None), SIZE)
+    view = VIEWS[flags.view](size)
+    first, second = (open_set(flags, text, view, flags.total) for text in texts)
+    sizes = [None if one.file is None or not one.has_images else one.file.size for one in (first, second)]
+    if None not in sizes and sizes[0] != sizes[1]:
+        raise ValueError(
+            f"{texts[0]} has images of {sizes[0]} pixels and {texts[1]} of {sizes[1]}: compare equal ones."
+        )
+    extractor = open_extractor(flags, mesh)
+    samples, reference = (features_of_set(extractor, one) for one in (first, second))
+    said = first.view if first.view == second.view else f"{first.view}; {second.view}"
+    results = measured(extractor, samples, reference, view=said, rounding="", seed=flags.seed)
+    name = extractor.networks[0].name
+    shown = [
+        (one.said, first_images(one, 400), features[name].pool)
+        for one, features in ((first, samples), (second, reference))
+        if one.has_images
+    ]
+    title = f"{first.said} against {second.said}"
+    heads = ("measure", "value", "")
+    picture = None
+    if shown:
+        picture = lambda path: sets_page(shown, rows(results), path, title=title, heads=heads)
+    return Outcome(results, {"first": texts[0], "second": texts[1], "view": said}, picture, None)
+
+
+# 5. Classes by latents and by features
+
+
+def probe(flags, mesh):
+    place = trained_first(flags.tokenizer, VAE, flags, beside=__file__, what="tokenizer")
+    flags, _ = data_of(flags, place)
+    splits = open_splits(flags.data, options=flags.reading)
+    classes = len(splits["train"].manifest.classes)
+    if classes < 2:
+        raise ValueError(f"--data {flags.data} has {classes} classes, and two are what can be told apart.")
+    loaded = load_tokenizer(place)
+    batch = flags.device_batch_size * mesh.devices.size
+    probes = Probes(loaded, mesh=mesh, dtype=compute_dtype(flags.precision), global_batch_size=batch)
+    view = loaded.recipe.augment.still()
+    known, seen = (
+        probes.known(splits[split], view.transform(), max_bad_images=flags.max_bad_images)
+        for split in ("train", "validation")
+    )
+    told = {
+        kind: tell(
+            known, seen, kind, classes=classes, neighbours=flags.neighbours, temperature=flags.temperature
+        )
+        for kind in known.mean
+    }
+    results = probe_results(told, known, seen, view.text, flags.temperature)
+    columns = [*(f"k-NN, {k}" for k in flags.neighbours), "linear probe"]
+    bars = [
+        (f"{kind} ({one.dim})", [*(found.top1 for found in one.knn.values()), one.linear])
+        for kind, one in told.items()
+    ]
+    title = f"Classes of held-out images by features of {place}"
+    chance = 100.0 * float(np.bincount(seen.labels, minlength=classes).max() / len(seen.labels))
+    return Outcome(
+        results,
+        {"tokenizer": place, "weights": loaded.identity.sha256, "data": flags.data, "classes": classes},
+        lambda path: probe_page(bars, columns, path, title=title, chance=chance),
+        place,
+    )
+
+
+RUN = {Reconstruct: reconstruct, Generate: generate, Compare: compare, Probe: probe}
+
+
+def main(flags):
+    if isinstance(flags, Protocols):
+        with user_errors("evaluate.py"):
+            show_protocols(flags.names)
+        return
+    if isinstance(flags, Show):
+        with user_errors("evaluate.py"):
+            show_results([epath.Path(file) for file in flags.files])
+        return
+    with training_errors("evaluate.py"), user_errors("evaluate.py"):
+        shape, _ = open_devices(flags)
+        what = type(flags).__name__.lower()
+        conclude(what, flags, RUN[type(flags)](flags, build_mesh(shape)))
+
+
+if __name__ == "__main__":
+    main(FLAGS)

@@ -1,0 +1,225 @@
+"""How a figure was measured, as a value: two figures can be compared where all of it is the same."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+EMBEDDED = "embedded"
+ANY = ""
+"""Of a named protocol: whatever is given, such as the weights of a network that has no published hash."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Everything that decides a measure of a set of images, apart from the images themselves.
+
+    `samples` is their number, 0 for any. An empty text leaves a field open in a named protocol.
+    """
+
+    measure: str
+    """fid, sfid, fd, kid, cmmd, mind, inception score, precision and recall, k-NN."""
+    network: str
+    """What sees the images, and which of its outputs is taken."""
+    samples: int = 0
+    reference: str = ""
+    """The images that they are held against."""
+    order: str = ""
+    """How the samples lie in their file, where parts are taken of it."""
+    view: str = ""
+    """How an image of the reference is cropped and resized."""
+    resize: str = ""
+    """How images are brought to the size that the network sees."""
+    rounding: str = ""
+    """From [0, 1] to 256 values: nearest, down, or none."""
+    options: tuple[tuple[str, float], ...] = ()
+    """Neighbours, subsets, splits, directions, widths of kernels."""
+    seed: int | None = None
+    """Of what is drawn: subsets, directions."""
+    precision: str = ""
+    """Of the network, and of what is computed of its features."""
+    network_sha256: str = ""
+    reference_sha256: str = ""
+
+    def plain(self) -> dict[str, Any]:
+        """For JSON."""
+        found = dataclasses.asdict(self)
+        return {**found, "options": dict(self.options)}
+
+
+@dataclass(frozen=True)
+class Named:
+    """A protocol that people call by a name, and who measures so."""
+
+    protocol: Protocol
+    said: str
+
+
+_INCEPTION = "FID Inception-v3"
+_POOL = f"{_INCEPTION}, 2048 of the last pooling"
+_TF = "bilinear to 299, corners aligned as in TensorFlow 1"
+_HALF = "bicubic to 299 without antialiasing"
+_ADM_VIEW = "halved by box filter, bicubic, centre crop (ADM)"
+_ADM_SET = "VIRTUAL_imagenet256_labeled.npz: moments of all training images of ImageNet"
+_ADM_FEW = "VIRTUAL_imagenet256_labeled.npz: its 10,000 images"
+_VAL = "ImageNet validation"
+_HOST = "network float32, moments float64"
+
+
+def _fid(reference: str, view: str, resize: str, rounding: str, *, samples: int = 50_000) -> Protocol:
+    return Protocol("fid", _POOL, samples, reference, "", view, resize, rounding, precision=_HOST)
+
+
+_ADM = _fid(_ADM_SET, _ADM_VIEW, _TF, "nearest")
+
+PROTOCOLS: dict[str, Named] = {
+    "rfid@val50k": Named(
+        _fid(f"{_VAL}, the originals", _ADM_VIEW, _TF, "down"),
+        "RAE, DINO-SAE: reconstructions of the validation images against these, both at 256",
+    ),
+    "rfid@flatdino": Named(
+        _fid(f"{_VAL}, the originals", "squashed to 256", _HALF, "none"),
+        "FlatDINO's own figures of reconstruction: its JAX Inception, another resize",
+    ),
+    "gfid@adm-256": Named(_ADM, "ADM's evaluator: 50,000 samples, balanced over 1000 classes"),
+    "gfid@rae": Named(
+        dataclasses.replace(_ADM, rounding="down", order="shuffled"),
+        "RAE: ADM's evaluator on samples cut off to whole numbers, 50 of each class in random order",
+    ),
+    "sfid@adm-256": Named(
+        dataclasses.replace(
+            _ADM, measure="sfid", network=f"{_INCEPTION}, 7 channels of 17 x 17 (Mixed_6d.branch1x1)"
+        ),
+        "ADM's evaluator, on spatial features",
+    ),
+    "is@adm-256": Named(
+        dataclasses.replace(
+            _ADM,
+            measure="inception score",
+            network=f"{_INCEPTION}, logits without bias",
+            reference="none",
+            order="as in the file",
+            options=(("images of a split", 5000.0),),
+        ),
+        "ADM's evaluator: splits in file order, so that samples sorted by class score lower",
+    ),
+    "prc@adm-256": Named(
+        dataclasses.replace(
+            _ADM, measure="precision and recall", reference=_ADM_FEW, options=(("neighbours", 3.0),)
+        ),
+        "ADM's evaluator: 50,000 samples against 10,000 images",
+    ),
+    "fid@vitok01": Named(
+        _fid(
+            "the originals",
+            "longest side 256",
+            "bicubic to 299, antialiased, [0, 1] as it is",
+            "none",
+            samples=5000,
+        ),
+        "ViTok: the network sees [0, 1] where it was trained on [-1, 1]; comparable with nothing else",
+    ),
+    "fdd@vitok": Named(
+        Protocol(
+            "fd",
+            "DINOv3 ViT-B/16, CLS",
+            5000,
+            "the originals",
+            "",
+            "longest side 256",
+            "bicubic to 512, antialiased",
+            "none",
+            precision=_HOST,
+        ),
+        "ViTok's FDD",
+    ),
+    "fd-dinov2@dgm": Named(
+        Protocol(
+            "fd",
+            "DINOv2 ViT-L/14, CLS",
+            50_000,
+            "training images",
+            "",
+            "",
+            "bicubic to 224",
+            "nearest",
+            precision=_HOST,
+        ),
+        "dgm-eval (Stein et al. 2023)",
+    ),
+    "kid@torch-fidelity": Named(
+        Protocol(
+            "kid",
+            _POOL,
+            0,
+            "",
+            "",
+            "",
+            _TF,
+            "nearest",
+            (("subsets", 100.0), ("images of a subset", 1000.0), ("degree", 3.0), ("coef0", 1.0)),
+            2020,
+            _HOST,
+        ),
+        "torch-fidelity's default",
+    ),
+    "cmmd@google": Named(
+        Protocol(
+            "cmmd",
+            "CLIP ViT-L/14 at 336, image embedding",
+            30_000,
+            "",
+            "",
+            "",
+            "bicubic to 336",
+            "nearest",
+            (("sigma", 10.0), ("scale", 1000.0)),
+            precision=_HOST,
+        ),
+        "Jayasumana et al. 2024",
+    ),
+    "mind@5k": Named(
+        Protocol("mind", _POOL, 5000, "", "", "", _TF, "nearest", (("directions", 1000.0),), precision=_HOST),
+        "MIND of 5,000 samples, on any features",
+    ),
+    "knn@dino": Named(
+        Protocol(
+            "k-NN",
+            "features divided by their length",
+            0,
+            "training images",
+            "",
+            "",
+            "",
+            "none",
+            (("neighbours", 20.0), ("temperature", 0.07)),
+            precision=_HOST,
+        ),
+        "DINO's and FlatDINO's Table 10: weighted votes, temperature 0.07",
+    ),
+}
+
+
+def deviations(actual: Protocol, wanted: Protocol) -> list[str]:
+    """Where a measurement is not that of a named protocol, in words; fields that this leaves open are not compared."""
+    found: list[str] = []
+    for field in dataclasses.fields(Protocol):
+        mine, theirs = getattr(actual, field.name), getattr(wanted, field.name)
+        if theirs in (ANY, None, (), 0) or mine == theirs:
+            continue
+        found.append(f"{field.name.replace('_', ' ')}: {_text(mine)}, where the protocol has {_text(theirs)}")
+    return found
+
+
+def named(name: str) -> Named:
+    """The protocol of this name. Raises ValueError with those that there are."""
+    if name not in PROTOCOLS:
+        raise ValueError(f"There is no protocol {name!r}; there are {', '.join(PROTOCOLS)}.")
+    return PROTOCOLS[name]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(f"{name} {number:g}" for name, number in value) or "none"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return str(value) or "not known"

@@ -1,0 +1,252 @@
+"""All measures of a set of images against another one, from features that were gathered of both."""
+
+import dataclasses
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Float
+
+from laminate.evals.cmmd import cmmd
+from laminate.evals.fid import FeatureMoments, fid_of_few, frechet_check, frechet_distance, frechet_spread
+from laminate.evals.inception_score import inception_score
+from laminate.evals.kid import draw_subsets, kid_of_subsets
+from laminate.evals.mind import draw_directions, mind
+from laminate.evals.precision_recall import precision_recall
+from laminate.evals.protocols import PROTOCOLS, Protocol, deviations
+
+RESAMPLES = 20
+SUBSETS, SUBSET = 100, 1000
+DIRECTIONS = 1000
+NEIGHBOURS = 3
+DEGENERATE = 0.05
+"""Share of features that depend on others from which on that is said; behind a norm one always does."""
+CHEAP = 512
+"""Numbers of a feature up to which a Fréchet distance is measured again and again for its spread."""
+
+
+@dataclass(frozen=True)
+class SetFeatures:
+    """What one network makes of a set of images: `pool` of each, `logits` where it has some, and moments of `spatial`
+    features, which are too many to keep. A reference file has moments alone."""
+
+    said: str
+    pool: Float[np.ndarray, "images dim"] | None
+    moments: FeatureMoments | None = None
+    spatial: FeatureMoments | None = None
+    logits: Float[np.ndarray, "images classes"] | None = None
+    sha256: str = ""
+    """Of the images, or of the file."""
+
+    @property
+    def count(self) -> int:
+        """Images; 0 of a file that does not say."""
+        return 0 if self.pool is None else len(self.pool)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A figure, with all that it depends on.
+
+    `spread` is its deviation over `spread_over`, `floor` the same measure of as many real images, `follows` the named
+    protocols that it is measured by, `remarks` what a reader has to know before comparing it.
+    """
+
+    name: str
+    value: float
+    protocol: Protocol
+    spread: float | None = None
+    spread_over: str = ""
+    floor: float | None = None
+    diagnostics: dict[str, float] = field(default_factory=dict[str, float])
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def follows(self) -> tuple[str, ...]:
+        return tuple(name for name, one in PROTOCOLS.items() if not deviations(self.protocol, one.protocol))
+
+
+def measure_sets(
+    samples: SetFeatures,
+    reference: SetFeatures,
+    protocol: Protocol,
+    network: str,
+    *,
+    seed: int = 0,
+    paired: bool = False,
+) -> list[Measured]:
+    """Every measure that the features of both sets allow.
+
+    `protocol` says how the features were made; each measure adds its own part. `network` is what its name ends in:
+    `fd@embedded`. Sets that are `paired`, as images and what became of them, depend on each other: they have no KID,
+    which is unbiased for independent ones alone, and no spread.
+
+    Raises ValueError for features of different widths, sets of fewer than two images, or features that are not finite.
+    """
+    _require_alike(samples, reference)
+    base = dataclasses.replace(
+        protocol,
+        samples=samples.count,
+        reference=reference.said,
+        reference_sha256=reference.sha256,
+        precision=protocol.precision or "network float32, moments and distances float64",
+    )
+    found = [_frechet(samples, reference, base, network, None if paired else seed)]
+    if samples.pool is not None and reference.pool is not None:
+        pools = (samples.pool, reference.pool)
+        found += [] if paired else [_kid(*pools, base, network)]
+        found.append(_cmmd(*pools, base, network))
+        found += _nearness(*pools, base, network)
+        found.append(_mind(*pools, base, network, seed))
+    if samples.spatial is not None and reference.spatial is not None:
+        made = dataclasses.replace(base, measure="sfid", network=f"{base.network}: spatial features")
+        found.append(Measured("sfid", _distance(samples.spatial, reference.spatial), made))
+    if samples.logits is not None:
+        found.append(_score(samples.logits, base))
+    return found
+
+
+def with_floor(found: Iterable[Measured], real: Iterable[Measured]) -> list[Measured]:
+    """`found`, each beside the same measure of real images."""
+    floors = {one.name: one.value for one in real}
+    return [dataclasses.replace(one, floor=floors.get(one.name)) for one in found]
+
+
+def _require_alike(samples: SetFeatures, reference: SetFeatures) -> None:
+    widths = [
+        each.pool.shape[1] if each.pool is not None else len(each.moments.mean) if each.moments else 0
+        for each in (samples, reference)
+    ]
+    if widths[0] != widths[1]:
+        raise ValueError(
+            f"{samples.said} has features of {widths[0]} numbers and {reference.said} of {widths[1]}: they are of "
+            "different networks. Moments of ADM's files are those of Inception-v3: give --inception."
+        )
+    for each in (samples, reference):
+        if each.pool is None:
+            continue
+        if len(each.pool) < 2:
+            raise ValueError(
+                f"{each.said} has {len(each.pool)} images, and a distance of sets needs two of each."
+            )
+        if not np.isfinite(each.pool).all():
+            raise ValueError(f"{each.said}: a feature is not finite; one of its images holds a NaN.")
+
+
+def _frechet(
+    samples: SetFeatures, reference: SetFeatures, base: Protocol, network: str, seed: int | None
+) -> Measured:
+    name = "fid" if network == "inception" else f"fd@{network}"
+    made = dataclasses.replace(base, measure="fid" if network == "inception" else "fd")
+    mine, theirs = moments_of(samples), moments_of(reference)
+    parts = (mine.mean, mine.covariance, theirs.mean, theirs.covariance)
+    checked = frechet_check(*parts)
+    diagnostics = {
+        "clipped_mass": checked.clipped_mass,
+        "clipped_root_mass": checked.clipped_root_mass,
+        "rank": float(checked.rank),
+        "reference_rank": float(checked.other_rank),
+    }
+    remarks = _frechet_remarks(samples, reference, len(mine.mean), (checked.rank, checked.other_rank))
+    spread, over = None, ""
+    pool, other = samples.pool, reference.pool
+    if seed is not None and pool is not None and other is not None and pool.shape[1] <= CHEAP:
+        spread = frechet_spread(pool, *parts[2:], resamples=RESAMPLES, seed=seed)
+        over = f"{RESAMPLES} bootstrap resamples of the samples"
+    exact = fid_of_few(pool, other) if pool is not None and other is not None else frechet_distance(*parts)
+    return Measured(name, exact, made, spread, over, None, diagnostics, remarks)
+
+
+def _frechet_remarks(
+    samples: SetFeatures, reference: SetFeatures, dim: int, ranks: tuple[int, int]
+) -> tuple[str, ...]:
+    found: list[str] = []
+    for each, rank in zip((samples, reference), ranks, strict=True):
+        if each.count and each.count <= dim:
+            found.append(
+                f"{each.said}: {each.count:,} images are too few for {dim:,} features, their covariance is singular "
+                "and the distance biased upwards; compare with equally many images only"
+            )
+        elif rank < (1.0 - DEGENERATE) * dim:
+            found.append(f"{each.said}: {dim - rank} of {dim:,} features are constant or depend on others")
+    return tuple(found)
+
+
+def _kid(x: np.ndarray, y: np.ndarray, base: Protocol, network: str) -> Measured:
+    size = max(2, min(SUBSET, min(len(x), len(y)) // 2))
+    spread = kid_of_subsets(x, y, *draw_subsets(len(x), len(y), subsets=SUBSETS, size=size))
+    options = (
+        ("subsets", float(SUBSETS)),
+        ("images of a subset", float(size)),
+        ("degree", 3.0),
+        ("coef0", 1.0),
+    )
+    made = dataclasses.replace(base, measure="kid", options=options, seed=2020)
+    return Measured(f"kid@{network}", spread.mean, made, spread.std, f"{SUBSETS} subsets of {size}")
+
+
+def _cmmd(x: np.ndarray, y: np.ndarray, base: Protocol, network: str) -> Measured:
+    made = dataclasses.replace(base, measure="cmmd", options=(("sigma", 10.0), ("scale", 1000.0)))
+    remark = "biased upwards: the diagonal is counted"
+    return Measured(f"cmmd@{network}", cmmd(x, y), made, remarks=(remark,))
+
+
+def _nearness(x: np.ndarray, y: np.ndarray, base: Protocol, network: str) -> list[Measured]:
+    if min(len(x), len(y)) <= NEIGHBOURS:
+        return []
+    made = dataclasses.replace(
+        base, measure="precision and recall", options=(("neighbours", float(NEIGHBOURS)),)
+    )
+    near = precision_recall(x, y, k=NEIGHBOURS)
+    remarks = (
+        ()
+        if len(x) == len(y)
+        else (f"of sets of {len(x):,} and {len(y):,}: recall falls with fewer samples",)
+    )
+    return [
+        Measured(f"precision@{network}", near.precision, made, remarks=remarks),
+        Measured(f"recall@{network}", near.recall, made, remarks=remarks),
+    ]
+
+
+def _mind(x: np.ndarray, y: np.ndarray, base: Protocol, network: str, seed: int) -> Measured:
+    rng = np.random.default_rng(seed)
+    count = min(len(x), len(y))
+    a, b = (each[np.sort(rng.choice(len(each), count, replace=False))] for each in (x, y))
+    value = mind(a, b, draw_directions(x.shape[1], directions=DIRECTIONS, seed=seed))
+    made = dataclasses.replace(
+        base, measure="mind", samples=count, options=(("directions", float(DIRECTIONS)),), seed=seed
+    )
+    return Measured(f"mind@{network}", value, made)
+
+
+def _score(logits: np.ndarray, base: Protocol) -> Measured:
+    rows = np.random.default_rng(0).permutation(len(logits))
+    splits = min(10, max(1, len(logits) // 1000))
+    found = inception_score(logits[rows], splits=splits)
+    made = dataclasses.replace(
+        base,
+        measure="inception score",
+        order="shuffled with seed 0",
+        options=(("splits", float(splits)),),
+        seed=0,
+    )
+    few = len(logits) < 1000 * splits
+    remarks = (f"{len(logits):,} images are too few to know the marginal of 1008 classes",) if few else ()
+    return Measured("inception-score", found.mean, made, found.std, f"{splits} splits", remarks=remarks)
+
+
+def moments_of(each: SetFeatures) -> FeatureMoments:
+    """Those that were gathered, or those of the features. Raises ValueError if there are neither."""
+    if each.moments is not None:
+        return each.moments
+    if each.pool is None:
+        raise ValueError(f"{each.said} has neither features nor their moments.")
+    made = FeatureMoments(each.pool.shape[1])
+    for start in range(0, len(each.pool), 4096):
+        made.update(each.pool[start : start + 4096])
+    return made
+
+
+def _distance(mine: FeatureMoments, theirs: FeatureMoments) -> float:
+    return frechet_distance(mine.mean, mine.covariance, theirs.mean, theirs.covariance)

@@ -1,0 +1,159 @@
+"""What is analysed: a tokenizer on a mesh, the images that it has seen, and what it made of them."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from etils import epath
+from jax.sharding import Mesh
+from jaxtyping import Array, Float, UInt8
+
+from laminate.data.evaluation import evaluation_batches
+from laminate.data.host_slice import HostShare
+from laminate.data.records import Records
+from laminate.parallel.feeding import feed, parts_of_host
+from laminate.parallel.sharding import place
+from laminate.pretrained.features import features_of
+from laminate.recipes.latent import LoadedTokenizer
+from laminate.recipes.modules import image_tokenizer, teacher
+from laminate.runs.load_decoder import DecoderChoice, require_images
+from laminate.train.step import joined, make_map, map_batches
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Images in [0, 1], their latents as the bottleneck gives them and normalised, and the teacher's features."""
+
+    images: Float[np.ndarray, "images height width 3"]
+    raw: Float[np.ndarray, "images tokens dim"]
+    latents: Float[np.ndarray, "images tokens dim"]
+    features: Float[np.ndarray, "images patches channels"] | None
+
+    @property
+    def count(self) -> int:
+        return len(self.images)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """An answer: numbers for the JSON, a line that says what they mean, what draws the picture, further files."""
+
+    numbers: dict[str, Any]
+    summary: str
+    draw: Callable[[epath.Path], None]
+    remarks: tuple[str, ...] = ()
+    files: dict[str, Callable[[epath.Path], None]] = field(
+        default_factory=dict[str, Callable[[epath.Path], None]]
+    )
+
+
+class Subject:
+    """A tokenizer with its teacher and what makes images of its latents, compiled once.
+
+    `batch` images are computed at a time over the mesh. Raises ValueError if nothing makes images of the latents.
+    """
+
+    def __init__(
+        self, loaded: LoadedTokenizer, decoder: DecoderChoice, *, mesh: Mesh, dtype: jnp.dtype, batch: int
+    ):
+        self.loaded = loaded
+        tokenizer = image_tokenizer(loaded, like=loaded.latent)
+        way = decoder.of(tokenizer)
+        require_images(way, loaded)
+        config = loaded.latent.teacher
+        self._mesh, self._dtype, self._batch = mesh, dtype, batch
+        networks = {"tokenizer": tokenizer, "teacher": None if config is None else teacher(config)}
+        self._encoding = place(networks, mesh)
+        self._decoding = place({"way": way, "tokenizer": tokenizer}, mesh)
+        self._decode: dict[str, Callable[..., dict[str, Array]]] = {}
+
+    @property
+    def name(self) -> str:
+        return self.loaded.source
+
+    @property
+    def grid(self) -> int:
+        """Patches along a side; 0 without a teacher."""
+        config = self.loaded.latent.teacher
+        return 0 if config is None else config.grid
+
+    def look(self, records: Records, count: int, *, max_bad_images: int) -> Seen:
+        """The first images of a split. Raises ValueError for none."""
+        apply = make_map(self._see, (), self._encoding, mesh=self._mesh, compute_dtype=self._dtype)
+        batches = evaluation_batches(
+            records,
+            global_batch_size=self._batch,
+            augment=self.loaded.recipe.augment.still().transform(),
+            share=HostShare(*parts_of_host(self._mesh)),
+            max_bad_images=max_bad_images,
+        )
+        some = islice(feed(batches, self._mesh), -(-count // self._batch))
+        found = joined(map_batches(apply, (), self._encoding, some))
+        kept = {name: rows[:count] for name, rows in found.items()}
+        return Seen(kept["image"], kept["raw"], kept["latents"], kept.get("features"))
+
+    def pixels(self, raw: Float[np.ndarray, "rows tokens dim"]) -> Float[np.ndarray, "rows h w 3"]:
+        """Images in [0, 1] of raw latents."""
+        return self._decoded("pixels", raw, lambda frozen, z: frozen["way"](z, dtype=self._dtype))
+
+    def features(self, raw: Float[np.ndarray, "rows tokens dim"]) -> Float[np.ndarray, "rows patches width"]:
+        """The teacher's features that raw latents stand for. Raises ValueError for a tokenizer of images."""
+        return self._decoded(
+            "features", raw, lambda frozen, z: frozen["tokenizer"].features(z, dtype=self._dtype)
+        )
+
+    def denormalised(
+        self, latents: Float[np.ndarray, "rows tokens dim"]
+    ) -> Float[np.ndarray, "rows tokens dim"]:
+        """Raw latents that normalised ones stand for."""
+        found = self._encoding["tokenizer"].normalization
+        if found is None:
+            return latents
+        mean, std = (np.asarray(each.value) for each in (found.mean, found.std))
+        return latents * std + mean
+
+    def _see(self, model: Any, frozen: dict[str, Any], example: dict[str, Array]) -> dict[str, Array]:
+        tokenizer, dtype = frozen["tokenizer"], self._dtype
+        raw = tokenizer.encode_raw(example, dtype=dtype)[0].astype(jnp.float32)
+        normal = tokenizer.normalization
+        found = {
+            "image": tokenizer.original(example),
+            "raw": raw,
+            "latents": raw if normal is None else normal(raw),
+        }
+        if frozen["teacher"] is not None:
+            found["features"] = features_of(frozen["teacher"], example, dtype=dtype).final.astype(jnp.float32)
+        return found
+
+    def _decoded(
+        self, name: str, raw: Float[np.ndarray, "rows tokens dim"], decode: Callable[[Any, Array], Array]
+    ) -> np.ndarray:
+        def one(model: Any, frozen: Any, example: dict[str, Array]) -> dict[str, Array]:
+            return {"found": decode(frozen, example["latents"]).astype(jnp.float32)}
+
+        if name not in self._decode:
+            self._decode[name] = make_map(one, (), self._decoding, mesh=self._mesh, compute_dtype=self._dtype)
+        batches = feed(self._rows(raw.astype(np.float32)), self._mesh)
+        return joined(map_batches(self._decode[name], (), self._decoding, batches))["found"]
+
+    def _rows(self, raw: np.ndarray) -> Iterator[dict[str, np.ndarray]]:
+        places = HostShare(*parts_of_host(self._mesh)).places(self._batch)
+        for start in range(0, len(raw), self._batch):
+            rows = start + places
+            yield {"latents": raw[np.minimum(rows, len(raw) - 1)], "valid": rows < len(raw)}
+
+
+def as_bytes(images: Float[np.ndarray, "*lead height width 3"]) -> UInt8[np.ndarray, "*lead height width 3"]:
+    """Images in [0, 1] as uint8."""
+    return np.round(np.clip(images, 0.0, 1.0) * 255.0).astype(np.uint8)
+
+
+def decibels(
+    images: Float[np.ndarray, "*lead height width 3"], originals: Float[np.ndarray, "*lead height width 3"]
+) -> Float[np.ndarray, "*lead"]:
+    """PSNR of each image."""
+    error = np.square(np.clip(images, 0.0, 1.0) - originals).mean(axis=(-3, -2, -1))
+    return -10.0 * np.log10(np.maximum(error, 1e-10))

@@ -1,0 +1,131 @@
+"""Sets of images that are compared: a folder or any other source of data, a file of samples, or the moments of one."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from laminate.data.augment import Augment, CenterCrop, Squash
+from laminate.data.evaluation import evaluation_batches
+from laminate.data.options import SourceOptions
+from laminate.data.records import Records
+from laminate.data.sources import SPLITS, open_splits
+from laminate.evals.fid import FeatureMoments
+from laminate.evals.reference_files import MOMENTS, SPATIAL, ReferenceFile
+
+ROWS = 256
+VIEWS: dict[str, type[Squash] | type[CenterCrop]] = {"squash": Squash, "center-crop": CenterCrop}
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """A set by name: images that can be read again and again, or moments alone.
+
+    `view` is how an image of it was made, in words; `size` the rows and columns of an image, None of moments.
+    """
+
+    said: str
+    view: str
+    file: ReferenceFile | None = None
+    records: tuple[Records, ...] = ()
+    augment: Augment | None = None
+    max_bad_images: int = 0
+    most: int | None = None
+
+    @property
+    def has_images(self) -> bool:
+        return bool(self.records) or (self.file is not None and self.file.has_images)
+
+    @property
+    def count(self) -> int:
+        """Images; 0 of moments."""
+        there = sum(map(len, self.records)) if self.file is None else self.file.count
+        return there if self.most is None else min(there, self.most)
+
+    def images(self) -> Iterator[np.ndarray]:
+        """Some images at a time, uint8, in their order; images that cannot be read are left out and named."""
+        left = self.count
+        for some in self._all():
+            if left <= 0:
+                return
+            yield some[:left]
+            left -= len(some)
+
+    def _all(self) -> Iterator[np.ndarray]:
+        if self.file is not None:
+            yield from self.file.images(ROWS)
+            return
+        assert self.augment is not None
+        for records in self.records:
+            batches = evaluation_batches(
+                records, global_batch_size=ROWS, augment=self.augment, max_bad_images=self.max_bad_images
+            )
+            for batch in batches:
+                yield batch["image"][batch["valid"]]
+
+    def moments(self) -> tuple[FeatureMoments | None, FeatureMoments | None]:
+        """Those of pooled and of spatial features that a file holds."""
+        return (None, None) if self.file is None else (self.file.moments(MOMENTS), self.file.moments(SPATIAL))
+
+
+def open_image_set(
+    text: str,
+    *,
+    view: Augment | None,
+    reading: SourceOptions,
+    max_bad_images: int,
+    most: int | None = None,
+) -> ImageSet:
+    """The set that `text` names: a source as `--data` has it, perhaps with `@train` or `@validation` behind it, or an
+    npz of samples or moments. Images of a source are seen in `view`, those of a file as they are.
+
+    Raises ValueError or OSError for what cannot be read.
+    """
+    if text.endswith(".npz"):
+        file = ReferenceFile(text)
+        view_text = f"as in the file, {file.size[0]} x {file.size[1]}" if file.has_images else "moments"
+        return ImageSet(text, view_text, file=file, most=most)
+    source, split = _split_of(text)
+    records = open_splits(source, options=reading)
+    chosen = tuple(records.values()) if split is None else (_of(records, split, source),)
+    if chosen[0].manifest.arrays is not None:
+        raise ValueError(
+            f"{text} holds {chosen[0].manifest.arrays.field} and no images, which are compared here."
+        )
+    assert view is not None
+    return ImageSet(
+        text, view.description, records=chosen, augment=view, max_bad_images=max_bad_images, most=most
+    )
+
+
+def size_of_file(text: str) -> tuple[int, int] | None:
+    """Rows and columns of the images in an npz; None of anything else."""
+    if not text.endswith(".npz"):
+        return None
+    file = ReferenceFile(text)
+    return file.size if file.has_images else None
+
+
+def hash_of(one: ImageSet) -> str:
+    """Of the pixels, or of the file: what a figure was held against."""
+    if one.file is not None:
+        return one.file.sha256()
+    digest = hashlib.sha256()
+    for some in one.images():
+        digest.update(np.ascontiguousarray(some).tobytes())
+    return digest.hexdigest()
+
+
+def _split_of(text: str) -> tuple[str, str | None]:
+    source, at, split = text.rpartition("@")
+    if at and split in SPLITS and not Path(text).expanduser().exists():
+        return source, split
+    return text, None
+
+
+def _of(records: dict[str, Records], split: str, source: str) -> Records:
+    if split not in records:
+        raise ValueError(f"{source} has no split {split}; it has {', '.join(records)}.")
+    return records[split]
