@@ -282,7 +282,7 @@ def _tree(text: str, hint: Any) -> Any:
         if text.lower() == "none" and get_args(members[0])[-1] is Ellipsis:
             return []
         text = f"[{text}]" if text else "[]"
-        if str in get_args(members[0]):
+        if any(item is str or get_origin(item) is Literal for item in get_args(members[0])):
             return [word.strip() for word in text[1:-1].split(",") if word.strip()]
     if str in members:
         return text
