@@ -11,7 +11,7 @@ from laminate.models.naflex import Places, Window, naflex_trunk, whole_grid
 from laminate.nn import trunc_normal
 from laminate.pretrained.keymaps.base import export, load
 from laminate.pretrained.keymaps.vitok import dit_slots
-from laminate.recipes.vitok.names import parse_generator
+from laminate.recipes.vitok_names import parse_generator
 from tests.models.test_naflex import ruled
 from tests.oracles.arrays import filled, normal
 

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 
 from laminate.data.sources import open_records
+from laminate.recipes.adversarial.modules import backbone, discriminator, perceptual_network
+from laminate.recipes.adversarial.recipe import Perceptual
 from laminate.recipes.families import from_json, to_json
-from laminate.recipes.image_decoder import modules
 from laminate.recipes.image_decoder.describe import describe
 from laminate.recipes.image_decoder.flags import DecoderFlags, apply_flags
+from laminate.recipes.image_decoder.modules import MODULES
 from laminate.recipes.image_decoder.presets import embedded_decoder
-from laminate.recipes.image_decoder.recipe import Perceptual
+from laminate.recipes.modules import network_identity
 from laminate.recipes.network import find_teacher
 
 LOOKING = apply_flags(
@@ -24,12 +26,12 @@ LOOKING = apply_flags(
 
 @pytest.fixture(scope="module")
 def accepted():
-    return modules.MODULES.accept(LOOKING, open_records("embedded", "train"))
+    return MODULES.accept(LOOKING, open_records("embedded", "train"))
 
 
 def test_the_recipe_says_embedded_and_holds_the_hashes_of_what_was_read(accepted):
     assert (accepted.perceptual.kind, accepted.adversary.source) == ("embedded", "embedded")
-    assert accepted.adversary.weights == modules.network_identity("embedded")
+    assert accepted.adversary.weights == network_identity("embedded")
     assert len(accepted.perceptual.weights) == 64
     assert from_json(to_json(accepted)) == accepted
     said = dict(describe(accepted).header)
@@ -37,22 +39,22 @@ def test_the_recipe_says_embedded_and_holds_the_hashes_of_what_was_read(accepted
     assert "frozen features of embedded" in said["adversary"]
     changed = dataclasses.replace(accepted, perceptual=Perceptual("embedded", weights="0" * 64))
     with pytest.raises(ValueError, match="The weights of the embedded network have changed"):
-        modules.MODULES.accept(changed, open_records("embedded", "train"))
+        MODULES.accept(changed, open_records("embedded", "train"))
 
 
 def test_a_discriminator_has_a_head_for_every_layer_of_it():
     assert LOOKING.adversary.taps == (0,)
-    backbone = modules.backbone(LOOKING, weights=False)
+    looking = backbone(LOOKING.adversary, LOOKING.image_size, weights=False)
     key = jax.random.key(0)
-    make = lambda key: modules.discriminator(LOOKING, key=key)
-    maps = jax.eval_shape(lambda b, x: b(x), backbone, jnp.zeros((64, 64, 3)))
+    make = lambda key: discriminator(LOOKING.adversary, key=key)
+    maps = jax.eval_shape(lambda b, x: b(x), looking, jnp.zeros((64, 64, 3)))
     assert [one.shape for one in maps] == [(64, 192)] * 2
     logits = jax.eval_shape(lambda key, maps: make(key)(maps), key, maps)
     assert logits.shape == (128,)
 
 
 def test_images_are_compared_by_its_features():
-    network = jax.tree.map(jnp.asarray, modules.perceptual(LOOKING))
+    network = jax.tree.map(jnp.asarray, perceptual_network(LOOKING.perceptual, LOOKING.image_size))
     image, other = np.random.default_rng(0).random((2, 16, 16, 3)).astype(np.float32)
     distance, slope = jax.jit(jax.value_and_grad(lambda x, y: network(x, y)))(image, other)
     assert 0 < distance < 4 / find_teacher("embedded").dim  # of directions, over their numbers
@@ -62,9 +64,7 @@ def test_images_are_compared_by_its_features():
 
 
 def test_images_of_no_whole_number_of_its_patches_are_refused():
-    odd = dataclasses.replace(LOOKING.augment, image_size=20)
-    small = dataclasses.replace(LOOKING, patch_size=4, augment=odd)
     with pytest.raises(
         ValueError, match=r"sees patches of 8 pixels, and images of 20 .*--perceptual pyramid"
     ):
-        modules.perceptual(small)
+        perceptual_network(LOOKING.perceptual, 20)

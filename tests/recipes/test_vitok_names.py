@@ -2,7 +2,7 @@
 
 import pytest
 
-from laminate.recipes.vitok.names import LETTERS, PUBLISHED, Sizes, parse, parse_generator
+from laminate.recipes.vitok_names import LETTERS, PUBLISHED, Sizes, parse, parse_generator
 
 
 def test_a_name_says_the_sizes_of_both_halves():

@@ -179,10 +179,8 @@ def setup(
         _check_readable(records, still_view(recipe, records), flags.max_bad_images)
     shape, devices = prepare_devices(parsed)
     micro_batches = split_batch(recipe.global_batch_size, shape.devices, flags.device_batch_size)
-    if micro_batches > 1 and modules.whole_batch(recipe):
-        raise ValueError(
-            f"The batch of a device is cut into {micro_batches} parts: {modules.whole_batch(recipe)}"
-        )
+    if micro_batches > 1 and (reason := modules.whole_batch(recipe)):
+        raise ValueError(f"The batch of a device is cut into {micro_batches} parts: {reason}")
     mesh = build_mesh(shape)
     stored = training.manifest.arrays is not None
     frozen = place(modules.frozen(recipe, tokenizer=tokenizer, stored=stored), mesh)

@@ -16,7 +16,7 @@ from laminate.models.shared_dit import SharedDit
 from laminate.nn import Band, Rotary, Rotation, SinusoidalFeatures, multiple_of_16, place_angles, zeros
 from laminate.pretrained.keymaps.base import load
 from laminate.pretrained.keymaps.vitok import autoencoder_slots, dit_slots, renamed
-from laminate.recipes.vitok.names import parse
+from laminate.recipes.vitok_names import parse
 from laminate.types import Buffer
 
 from ..options import Options

@@ -11,7 +11,7 @@ from laminate.pretrained.hub import load as load_hub
 from laminate.pretrained.keymaps.base import KeyMapError, export
 from laminate.pretrained.keymaps.vitok import autoencoder_slots
 from laminate.pretrained.vitok import load_autoencoder
-from laminate.recipes.vitok.names import PUBLISHED, parse
+from laminate.recipes.vitok_names import PUBLISHED, parse
 from tests.oracles.arrays import filled
 
 

@@ -13,7 +13,7 @@ from decimal import Decimal
 
 from laminate.recipes.embedded import GENERATOR_NAME
 from laminate.recipes.family import Rows
-from laminate.recipes.vitok.names import GeneratorVariant, parse_generator
+from laminate.recipes.vitok_names import GeneratorVariant, parse_generator
 
 _SIZES = ("s", "b", "l", "xl")
 _KAPPA = re.compile(r"kappa([0-9]{1,9}\.?[0-9]{0,9}|\.[0-9]{1,9})")

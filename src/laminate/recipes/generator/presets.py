@@ -10,7 +10,7 @@ from laminate.recipes.generator.names import format, parse, parse_shared
 from laminate.recipes.generator.recipe import GeneratorRecipe, SharedModulation
 from laminate.recipes.network import VitConfig
 from laminate.recipes.training import Optimizer, Schedule
-from laminate.recipes.vitok.names import MLP_FACTOR, GeneratorVariant
+from laminate.recipes.vitok_names import MLP_FACTOR, GeneratorVariant
 
 # Latents of patches lie near few of their directions (half of the variance in 4 of 128, 99 % in 53), which a narrow
 # network finds when it predicts the data; most times are early, where classes and colours are decided.

@@ -5,9 +5,9 @@ from typing import Literal
 
 from laminate.recipes.flags import RunFlags
 from laminate.recipes.network import StoredDtype, find_teacher
-from laminate.recipes.vitok.names import PUBLISHED
 from laminate.recipes.vitok.presets import named_vitok
 from laminate.recipes.vitok.recipe import VitokRecipe
+from laminate.recipes.vitok_names import PUBLISHED
 
 NO_TEACHER = "none"
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from laminate.recipes.family import Rows
 from laminate.recipes.network import PRETRAINED_TEACHERS, find_teacher
 from laminate.recipes.training import Optimizer, Schedule
-from laminate.recipes.vitok.names import LETTERS, PUBLISHED, Sizes, Variant, parse
 from laminate.recipes.vitok.recipe import Losses, NaFlexConfig, VitokRecipe
 from laminate.recipes.vitok.view import TokenBudgetConfig
+from laminate.recipes.vitok_names import LETTERS, PUBLISHED, Sizes, Variant, parse
 
 EMBEDDED_NAME = "embedded-vitok"
 USAGE = "ENCODER-DECODER/TIMExPATCHxCHANNELS, or the name of published weights"

@@ -8,8 +8,8 @@ from laminate.recipes.checks import above, at_least, folder_name, one_of, rate
 from laminate.recipes.latent import LatentSpec
 from laminate.recipes.network import TeacherConfig
 from laminate.recipes.training import Optimizer, Schedule
-from laminate.recipes.vitok.names import MLP_FACTOR
 from laminate.recipes.vitok.view import TokenBudgetConfig
+from laminate.recipes.vitok_names import MLP_FACTOR
 
 Frozen = Literal["nothing", "encoder", "decoder"]
 WindowOn = Literal["grid", "raster"]
