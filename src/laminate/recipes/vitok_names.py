@@ -1,4 +1,5 @@
-"""ViTok's names, of two families: `Ld4-Ld24/1x16x64` is an autoencoder, `L/256` a generator, `350M-f16x64` published weights.
+"""The names of ViTok's families: `Ld4-Ld24/1x16x64` is an autoencoder, `L/256` a generator, `350M-f16x64` names
+of published weights.
 
 A name of an autoencoder is `ENCODER[-DECODER]/[TIMEx]PATCHxCHANNELS`; one word stands for both halves.
 A word is a letter of the table with modifiers in any order (`Ld4`, `Gw640h10`), or modifiers alone with or without `_`

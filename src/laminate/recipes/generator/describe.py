@@ -37,6 +37,7 @@ def _header(recipe: GeneratorRecipe) -> Facts:
         ("classes", classes if recipe.classes else "none: unconditional"),
         ("predicts", f"{recipe.prediction}; {recipe.times} times, shifted by {recipe.resolved_time_shift:g}"),
         *_path_rows(recipe),
+        *_shared_rows(recipe),
         ("parameters", f"{generator_parameters(recipe):,}"),
     )
 
@@ -48,7 +49,6 @@ def _rows(recipe: GeneratorRecipe) -> Facts:
     return (
         *_header(recipe),
         ("transformer", transformer_text(recipe.network)),
-        *_shared_rows(recipe),
         *((("head", transformer_text(recipe.head)),) if recipe.head is not None else ()),
         ("cost", f"{generator_flops(recipe) / 1e9:.3g} GFLOPs forward (one multiply-add is one FLOP)"),
         *training_rows(recipe.schedule, recipe.global_batch_size),
