@@ -29,7 +29,7 @@ from laminate.runs.setup import setup
 from laminate.runs.task import Task
 from laminate.runs.training import Best, conclude, train
 
-# 1. Objective: the squared error of all pixels, of images of which some patches are hidden, from noisy features
+# 1. Objective: the squared error of all pixels, of images of which some patches are hidden
 
 
 def hide(recipe, image, *, key):
@@ -42,19 +42,11 @@ def hide(recipe, image, *, key):
     return jnp.where(over, gray, image)
 
 
-def disturb(recipe, features, *, key):
-    """`features` with Gaussian noise of a deviation drawn up to the recipe's."""
-    k_level, k_noise = jax.random.split(key)
-    level = recipe.noise * jax.random.uniform(k_level, (), features.dtype)
-    return features + level * jax.random.normal(k_noise, features.shape, features.dtype)
-
-
 def make_objective(recipe, dtype):
     def objective(network, frozen, example, *, step, key):
         image = unit_image(example["image"])
-        k_hide, k_noise = jax.random.split(key)
-        features = network(hide(recipe, image, key=k_hide), dtype=dtype)
-        return mse_loss(network.decoder(disturb(recipe, features, key=k_noise)), image), {}
+        features = network(hide(recipe, image, key=key), dtype=dtype)
+        return mse_loss(network.decoder(features), image), {}
 
     return objective
 

@@ -15,7 +15,6 @@ def describe(recipe: MaskedAutoencoderRecipe) -> Text:
             "hidden",
             f"{recipe.masked_patches:.0%} of the patches of {recipe.masked_images:.0%} of the images",
         ),
-        ("noise", f"on the features, of a deviation up to {recipe.noise:g}" if recipe.noise else "none"),
         (
             "decoder",
             f"windows of {recipe.patch_size + 2 * recipe.overlap} pixels on patches of {recipe.patch_size}",

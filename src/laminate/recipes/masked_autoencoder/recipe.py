@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 from laminate.recipes.augment import RandomResizedCropConfig, ViewConfig
 from laminate.recipes.checks import at_least, folder_name, within
 from laminate.recipes.network import MASKED_AUTOENCODER, TeacherConfig, VitConfig
-from laminate.recipes.serialization import ABSENT
 from laminate.recipes.training import Optimizer, Schedule
 
 
@@ -34,9 +33,6 @@ class MaskedAutoencoderRecipe:
     """Share of the images of which patches are hidden."""
     masked_patches: float = 0.5
     """Chance of a patch of such an image to be hidden."""
-    noise: float = field(default=0.0, metadata={ABSENT: 0.0})
-    """Largest deviation of the Gaussian noise that the decoder has to bear in training, one drawn for each image
-    (RAE's code). Features then say a few things loudly, which few tokens can hold, and small errors do not show."""
     optimizer: Optimizer = field(default_factory=Optimizer)
     """Kind, clipping, averaged weights."""
     augment: ViewConfig = field(default_factory=RandomResizedCropConfig)
@@ -48,7 +44,6 @@ class MaskedAutoencoderRecipe:
         folder_name("name", self.name)
         at_least("patch_size", self.patch_size, 1)
         at_least("global_batch_size", self.global_batch_size, 1)
-        at_least("noise", self.noise, 0.0)
         within("overlap", self.overlap, 0, self.patch_size)
         for name in ("masked_images", "masked_patches"):
             within(name, getattr(self, name), 0.0, 1.0)
