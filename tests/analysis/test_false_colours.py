@@ -32,3 +32,13 @@ def test_few_features_and_none_that_vary_are_drawn_too():
     np.testing.assert_allclose(false_colours(flat, flat)[0], 0.5)
     with pytest.raises(ValueError, match="5 tokens do not form a square"):
         false_colours(np.ones((2, 5, 3)), np.ones((2, 5, 3)))
+
+
+def test_a_grid_says_how_tokens_stand():
+    square, _ = false_colours(FEATURES, FEATURES)
+    count, rows, columns, _ = square.shape
+    row, _ = false_colours(FEATURES, FEATURES, grid=(1, rows * columns))
+    np.testing.assert_array_equal(row.reshape(square.shape), square)
+    with pytest.raises(ValueError, match=f"{rows * columns} tokens do not form 2 rows of 7"):
+        false_colours(FEATURES, FEATURES, grid=(2, 7))
+    assert count == len(FEATURES)

@@ -52,6 +52,17 @@ def test_every_image_is_shown_in_whole_pixels(size, scale, tmp_path):
         assert occurrences(picture, image.repeat(scale, 0).repeat(scale, 1)) == 1
 
 
+def test_tokens_stand_between_in_their_colours(tmp_path):
+    images = np.full((2, 20, 12, 3), 90, np.uint8)
+    tokens = np.array([[[[255, 0, 0]], [[0, 255, 0]]], [[[0, 0, 255]], [[9, 9, 9]]]], np.uint8)
+    reconstruction_grid(images, images, tmp_path / "grid.png", tile=12, tokens=tokens)
+    picture = pixels(tmp_path / "grid.png")
+    for token in tokens.reshape(4, 3):
+        assert occurrences(picture, np.broadcast_to(token, (10, 12, 3))) == 1
+    with pytest.raises(ValueError, match="do not fit 2 images of 20 x 12"):
+        reconstruction_grid(images, images, tmp_path / "grid.png", tile=12, tokens=tokens.repeat(11, axis=1))
+
+
 def test_labels_stand_before_and_captions_below_the_images(tmp_path):
     images = np.full((2, 20, 20, 3), 90, np.uint8)
     draw = lambda name, **texts: reconstruction_grid(images, images, tmp_path / name, tile=20, **texts)

@@ -68,15 +68,18 @@ def reconstruction_grid(
     columns: int = 8,
     tile: int = 96,
     labels: tuple[str, str] = ("original", "rebuilt"),
+    tokens: Num[np.ndarray, "examples rows columns 3"] | None = None,
 ) -> None:
     """Each original above its reconstruction, every pixel an exact square of whole screen pixels.
+
+    Between them stand the `tokens`, if they are given, which fill as much room with their colours.
 
     Images are uint8, or floats in [0, 1] that are clipped. `tile` is the wanted width of one in screen
     pixels: smaller images are enlarged by a whole factor, larger ones stay as they are. `captions` stand
     below, in as many lines as they have.
 
     Raises:
-        ValueError: no image, two shapes, or a caption count that does not fit.
+        ValueError: no image, two shapes, a caption count that does not fit, or tokens of other images or too many.
     """
     if not len(originals) or originals.shape != reconstructions.shape:
         raise ValueError(
@@ -86,27 +89,35 @@ def reconstruction_grid(
     if captions and len(captions) != len(originals):
         raise ValueError(f"got {len(captions)} captions for {len(originals)} images.")
     scale = max(1, round(tile / originals.shape[2]))
-    pairs = [_enlarged(images, scale) for images in (originals, reconstructions)]
-    high, wide = pairs[0].shape[1:3]
+    above, below = (_enlarged(images, scale) for images in (originals, reconstructions))
+    rows, (high, wide) = [(labels[0], above), (labels[1], below)], above.shape[1:3]
+    if tokens is not None:
+        count, down, across = tokens.shape[:3]
+        if count != len(originals) or down > high or across > wide:
+            raise ValueError(f"tokens {tokens.shape} do not fit {len(originals)} images of {high} x {wide}.")
+        squares = tokens[:, np.arange(high) * down // high][:, :, np.arange(wide) * across // wide]
+        rows.insert(1, ("tokens", _enlarged(squares, 1)))
     columns = min(columns, len(originals))
+    gap = 6
+    tall = len(rows) * (high + gap) - gap
     lines = max((caption.count("\n") + 1 for caption in captions), default=0)
-    margin, label, gap, between = 16, 76, 6, 22 + 14 * lines
+    margin, label, between = 16, 76, 22 + 14 * lines
     bands = -(-len(originals) // columns)
     width = margin + label + columns * (wide + gap) - gap + margin
-    height = margin + bands * (2 * high + gap + between) - between + margin + 16 * lines
+    height = margin + bands * (tall + between) - between + margin + 16 * lines
     figure = new_figure(width, height)
     for index in range(len(originals)):
         band, column = divmod(index, columns)
-        top = height - margin - band * (2 * high + gap + between)
+        top = height - margin - band * (tall + between)
         left = margin + label + column * (wide + gap)
-        for row, images in enumerate(pairs):
+        for row, (name, images) in enumerate(rows):
             bottom = top - (row + 1) * high - row * gap
             figure.figimage(images[index], left, bottom, origin="upper")
             if column == 0:
-                _text(figure, margin, bottom + high // 2, labels[row], va="center", color=INK, size=10)
+                _text(figure, margin, bottom + high // 2, name, va="center", color=INK, size=10)
         if captions:
-            below = top - 2 * high - gap - 4
-            _text(figure, left + wide / 2, below, captions[index], va="top", ha="center", color=MUTED, size=8)
+            line = top - tall - 4
+            _text(figure, left + wide / 2, line, captions[index], va="top", ha="center", color=MUTED, size=8)
     save(figure, path)
 
 

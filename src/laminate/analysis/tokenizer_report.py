@@ -1,6 +1,7 @@
 """What a finished tokenizer training leaves in its run folder: weights with statistics, pictures, the report."""
 
 import dataclasses
+import math
 from collections.abc import Iterable
 from functools import partial
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from etils import epath
 from jax.sharding import Mesh
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from laminate.analysis.baseline import MOST_IMAGES, MOST_NUMBERS, baselines, explained
 from laminate.analysis.curves import loss_curves, read_metrics
@@ -210,6 +211,13 @@ class Likeness(NamedTuple):
     metric: str
 
 
+def _coloured(z: Float[np.ndarray, "examples latents latent_dim"]) -> np.ndarray:
+    """Latent tokens in false colours, in their order, row by row."""
+    count = z.shape[1]
+    rows = max(row for row in range(1, math.isqrt(count) + 1) if count % row == 0)
+    return false_colours(z, z, grid=(rows, count // rows))[0]
+
+
 def _draw_reconstructions(
     examples: dict[str, np.ndarray], path: epath.Path, *, most: int = PICTURES
 ) -> tuple[Likeness, str]:
@@ -217,14 +225,14 @@ def _draw_reconstructions(
     if "picture" in examples:
         original, picture = examples["original"], examples["picture"]
         each, unit = _psnr(original, picture), " dB"
-        caption = "Above: original. Below: rebuilt from its tokens."
+        caption = "From above: original, its tokens in false colours, rebuilt from them."
         named = ("mean PSNR of held-out images", f"val/psnr_db of {len(each)} images")
     else:
         original, picture = false_colours(examples["features"], examples["rebuilt"])
         each, unit = _cosines(examples["features"], examples["rebuilt"]), ""
         caption = (
-            "Teacher features in false colours (their three main directions). Above: original. Below: rebuilt from "
-            "its tokens."
+            "False colours (the three main directions). From above: the teacher's features, their tokens, features "
+            "rebuilt from those."
         )
         named = ("mean cosine to the teacher's features", f"val/cosine of {len(each)} images")
     digits = 1 if unit else 3
@@ -233,6 +241,7 @@ def _draw_reconstructions(
         picture[:most],
         path,
         captions=[f"{value:.{digits}f}{unit}" for value in each[:most]],
+        tokens=_coloured(examples["z"])[:most],
     )
     mean = float(np.mean(each))
     return Likeness(mean, f"{mean:.{digits}f}{unit}", *named), caption
