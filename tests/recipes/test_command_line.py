@@ -147,3 +147,12 @@ def test_the_command_line_never_imports_jax():
         "sys.exit(sum(name == 'jax' or name.startswith('jax.') for name in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_run_goes_on_with_its_own_recipe_unless_another_one_is_named(tmp_path):
+    (tmp_path / "recipe.json").write_text(to_json(photographs_vae()))
+    assert resolve("--run-dir", str(tmp_path)) == photographs_vae()
+    assert resolve("--run-dir", str(tmp_path), "--steps", "60").schedule.length == 60
+    assert resolve("--run-dir", str(tmp_path), "--experiment", "embedded-vae") == embedded_vae()
+    assert resolve("--run-dir", str(tmp_path), "--fresh") == embedded_vae()
+    assert resolve("--run-dir", str(tmp_path / "new")) == embedded_vae()

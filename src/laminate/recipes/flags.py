@@ -27,7 +27,7 @@ class RunFlags:
 
     experiment: str | None = None
     """Name of the experiment, such as long-32-bl-128 or ditxl; `python -m laminate.recipes explain NAME` says what
-    it means. Without it: the small recipe of the emoji in the package."""
+    it means. Without it: that of the run in --run-dir, else the small recipe of the emoji in the package."""
     recipe: Path | None = None
     """Start from this recipe.json (or the run folder that holds it) instead of a name."""
     steps: int | None = None

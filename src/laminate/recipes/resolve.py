@@ -27,7 +27,8 @@ _PATHS = {
 
 
 def resolve_recipe(flags: RunFlags, family: Family[R]) -> R:
-    """The recipe that the flags ask for: a JSON file, a name or the family's default, with the overrides applied.
+    """The recipe that the flags ask for: a JSON file, a name, that of the run in `--run-dir` or the family's default,
+    with the overrides applied.
 
     `--set` comes last: it has the last word. Raises `ValueError` or `OSError` with what is wrong and how to mend it.
     """
@@ -39,12 +40,21 @@ def resolve_recipe(flags: RunFlags, family: Family[R]) -> R:
 
 
 def _named(flags: RunFlags, family: Family[R]) -> R:
-    """The recipe of the file or the name; of a file, seen to be of this experiment."""
-    if flags.recipe is None:
+    """The recipe of the file, the name or the run that goes on; of a file, seen to be of this experiment."""
+    file = _goes_on(flags) if flags.recipe is None else flags.recipe
+    if file is None:
         return family.names.recipe(family.names.default if flags.experiment is None else flags.experiment)
-    recipe = read_recipe(flags.recipe)
+    recipe = read_recipe(file)
     require_family(recipe, family)
     return recipe
+
+
+def _goes_on(flags: RunFlags) -> Path | None:
+    """The folder of the run that goes on, if it is on this machine and nothing else says what is trained."""
+    if flags.experiment is not None or flags.run_dir is None or flags.fresh:
+        return None
+    folder = Path(flags.run_dir).expanduser()
+    return folder if (folder / RECIPE_FILE).is_file() else None
 
 
 def _shortcuts(recipe: Any, flags: RunFlags, family: Family[Any]) -> Any:
