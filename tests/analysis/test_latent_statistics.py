@@ -81,6 +81,7 @@ def run_on(mesh, recipe):
         "mesh": mesh,
         "loader": SimpleNamespace(share=HostShare(*parts_of_host(mesh)), threads=1),
         "flags": SimpleNamespace(max_bad_images=0, data_timeout=60.0, data="embedded"),
+        "data_label": "",
         "family": VAE,
         "compute": Compute(),
         "checkpoints": None,

@@ -222,7 +222,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_started(refused, photos
         ),
         (
             ["--experiment", "embedded-decoder", "--lpips", "x"],
-            "compares images by pyramid; add --perceptual lpips",
+            "compares images by embedded; add --perceptual lpips",
         ),
         (["--experiment", "rae-b", "--tokenizer", "x", "--lpips", "y"], "reads features and no latents"),
         (["--experiment", "vit-s", "--lpips", "x", "--teacher", "dinov2-b"], "give it a --tokenizer"),

@@ -75,9 +75,9 @@ def test_a_signal_during_the_last_validation_saves_and_the_next_run_validates(jo
     with monkeypatch.context() as patch:
         batches = Run.evaluation_batches
 
-        def terminated(self, records):
+        def terminated(self, records, view=None):
             os.kill(os.getpid(), signal.SIGTERM)
-            return batches(self, records)
+            return batches(self, records, view)
 
         patch.setattr(Run, "evaluation_batches", terminated)
         job.main("--validate-every", "6")

@@ -1,5 +1,9 @@
 """Encoding, drawing and training read a source by the same rule as preparing does."""
 
+import dataclasses
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -7,7 +11,8 @@ from laminate.cli.encode_flags import EncodeFlags
 from laminate.cli.sample_flags import SampleFlags
 from laminate.data.options import SourceOptions
 from laminate.data.sources import open_splits
-from tests.experiments.jobs import Job, experiment, write_photos
+from laminate.parallel.mesh import MeshShape, build_mesh
+from tests.experiments.jobs import TINY_DIT, Job, experiment, write_photos
 
 REFUSED = {
     "two readings": (("train", "train_extra"), "--split-folders"),
@@ -37,12 +42,17 @@ def test_images_without_a_class_to_validate_on_are_encoded(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("reading", ["split_folders", "classes"])
-def test_a_check_of_samples_reads_with_the_flags_and_limits_of_a_training(reading, tmp_path):
+def test_a_check_of_samples_reads_with_the_flags_and_limits_of_a_training(reading, tmp_path, monkeypatch):
     data = write_photos(tmp_path / "data", classes=("train", "train_extra"), each=4)
     (data / "train" / "01.jpg").write_bytes(b"no picture")
     flags = SampleFlags(data=str(data), reading=SourceOptions(**{reading: True}), max_bad_images=1)
-    sample = experiment("sample")
-    seen = [sample.read_images(flags, 8, split).images for split in ("train", "validation")]
+    sample, recipe = experiment("sample"), dataclasses.replace(TINY_DIT, classes=0)
+    read: list[Any] = []
+    monkeypatch.setattr(sample, "embedded_network", lambda: None)
+    monkeypatch.setattr(sample, "sample_reference", lambda *given, **_: read.extend(given[2:]))
+    sampler = SimpleNamespace(global_batch_size=4, mesh=build_mesh(MeshShape(1)), flow=None)
+    sample.make_reference(flags, recipe, sample.open_checked(flags, "", recipe), sampler, None)
+    seen = [batch["image"][batch["valid"]] for batches in read for batch in batches()]
     assert sum(map(len, seen)) == 7 and all(images.dtype == np.uint8 for images in seen)
 
 

@@ -45,9 +45,9 @@ def die_in_save(number: int) -> None:
 def validate_for_ever() -> None:
     inner = Run.evaluation_batches
 
-    def batches(self, records):
+    def batches(self, records, view=None):
         while True:
-            yield from inner(self, records)
+            yield from inner(self, records, view)
 
     Run.evaluation_batches = batches
 

@@ -2,9 +2,12 @@
 
 from etils import epath
 
-from laminate.data.options import AS_IT_SAYS, SourceOptions
+from laminate.data.options import SourceOptions
+from laminate.recipes.families import usual_data
+from laminate.recipes.flatdino.family import VAE
 from laminate.recipes.run_names import data_label
-from laminate.runs.data_place import find_data, note_data
+from laminate.recipes.vitok.family import VITOK
+from laminate.runs.data_place import DataPlace, find_data, note_data
 
 
 def test_several_sources_are_noted_from_the_root_and_names_as_they_are(tmp_path, monkeypatch):
@@ -18,12 +21,20 @@ def test_several_sources_are_noted_from_the_root_and_names_as_they_are(tmp_path,
         "a,b": f"{tmp_path}/a,b",
         "embedded:any-size": "embedded:any-size",
     }.items():
-        note_data(epath.Path(tmp_path), given, reading, "0" * 32)
+        note_data(epath.Path(tmp_path), DataPlace(given, reading, "0" * 32, "a-012345"))
         found = find_data(str(tmp_path))
         assert found is not None and (found.source, found.reading) == (noted, reading)
-    note_data(epath.Path(tmp_path), "embedded", AS_IT_SAYS, "0" * 32)
 
 
 def test_what_a_training_takes_by_default_has_no_label():
-    assert data_label("embedded:any-size", "abcdef0") == data_label("embedded", "abcdef0") == ""
-    assert data_label("embedded:emoji", "abcdef0") == "emoji-abcdef"
+    sizes, emoji = (usual_data(family.names.recipe(family.names.default)) for family in (VITOK, VAE))
+    assert (sizes, emoji) == ("embedded:any-size", "embedded:emoji")
+    assert data_label(sizes, "abcdef0", usual=sizes) == data_label("embedded", "abcdef0", usual=emoji) == ""
+    assert data_label(emoji, "abcdef0", usual=sizes) == "emoji-abcdef"
+
+
+def test_what_an_earlier_version_noted_as_embedded_are_the_photographs(tmp_path):
+    (tmp_path / "recipe.json").write_text("{}")
+    (tmp_path / "data.json").write_text('{"source": "embedded", "reading": {}, "fingerprint": "00"}')
+    found = find_data(str(tmp_path))
+    assert found is not None and (found.source, found.label) == ("embedded:photographs", "")
