@@ -120,7 +120,7 @@ def test_a_generator_is_planned_in_training_and_in_drawing(tmp_path):
     assert drawing["held"]["optimizer"] < training["held"]["optimizer"] / 100
     assert drawing["held"]["average"] == 0
     # Four images on a device: 50 steps, guided at all times, are 100 passes and the little that conditions them;
-    # training costs three, the features and the encoding, and Muon's iteration, which is most of it at so small a batch.
+    # training costs three, the encoding, and Muon's iteration, which is most of it at so small a batch.
     forward = 2 * 4 * generator_flops(photographs_dit())
     assert 100 < drawing["measured"]["flops"] / forward < 110
     teacher = 2 * 4 * vit_flops(embedded_teacher().encoder, embedded_teacher().grid ** 2)
