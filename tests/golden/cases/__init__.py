@@ -11,6 +11,7 @@ from . import (
     adm,
     adversarial,
     attention,
+    autoencoders,
     classifiers,
     crop,
     decoder_step,
@@ -57,6 +58,7 @@ _FAMILIES: dict[str, Callable[[Golden], dict[str, np.ndarray]]] = {
     "05_flatdino_dino_discriminator": discriminators.flatdino,
     "06_": vision.produce,
     "07_rae": rae.produce,
+    "09_vavae_autoencoder": autoencoders.va,
     "10_gan_losses": adversarial.losses,
     "10_rae_diffaug": adversarial.diffaug_rae,
     "10_rae_dino_discriminator": discriminators.rae,
@@ -95,6 +97,7 @@ _FAMILIES: dict[str, Callable[[Golden], dict[str, np.ndarray]]] = {
     "20_redundancy": latent_sets.patches,
     "21_distances": set_distances.produce,
     "22_image_quality": image_quality.produce,
+    "24_autoencoder_kl": autoencoders.kl,
     "23_attention": attention.produce,
     "23_interpolation": ways.produce,
 }
