@@ -26,6 +26,7 @@ from laminate.models.dc_decoder import DcDecoder
 from laminate.models.dino_discriminator import DinoDiscriminator
 from laminate.models.dino_sae import DinoSae
 from laminate.models.kl_autoencoder import KlAutoencoder
+from laminate.models.latent_scaling import LatentScaling, PatchedScaling
 from laminate.models.naflex import NaFlexAutoencoder, NaFlexTransformer, Places, Window, naflex_trunk
 from laminate.models.patchgan import PatchGan
 from laminate.models.pixel_decoder import RegisterDecoder
@@ -252,6 +253,15 @@ CASES = {
         lambda key: GridAttention(4, norm=partial(GroupNorm, groups=2), key=key), (3, 2, 4)
     ),
     "Downsample": Case(lambda key: Downsample(3, 5, key=key), (6, 4, 3)),
+    "LatentScaling": Case(
+        lambda key: LatentScaling((0.3,), (2.0, 0.5, 1.1)),
+        (4, 5, 3),
+        lambda module, x, key: module(x),
+        trained=False,
+    ),
+    "PatchedScaling": Case(
+        lambda key: PatchedScaling(3), (4, 6, 3), lambda module, x, key: module(x), trained=False
+    ),
     "KlAutoencoder": Case(kl_autoencoder, (4, 6, 3)),
     "DinoSae": Case(dino_sae, (8, 12, 3), rebuild),
     "JointRMSNorm": Case(lambda key: JointRMSNorm(6), (5, 4, 6)),
@@ -453,5 +463,5 @@ def test_the_input_decides_the_dtype_of_all_but_latents(name: str) -> None:
     # Latents, logits, losses and decoded images are float32.
     wide = {"Gaussian", "Fsq", "Normalization", "FlatDino", "Noisy", "PatchGan", "DinoDiscriminator"}
     wide |= {"Lpips", "Lpips with AlexNet", "VitDistance", "RaeDecoder", "RegisterDecoder", "DinoSae"}
-    wide |= {"DcDecoder of shuffled channels", "KlAutoencoder"}
+    wide |= {"DcDecoder of shuffled channels", "KlAutoencoder", "LatentScaling", "PatchedScaling"}
     assert shape.dtype == (jnp.float32 if name in wide else jnp.bfloat16)

@@ -15,7 +15,14 @@ from laminate.pretrained.keymaps.kl_autoencoder import (
     OLD_DIFFUSERS,
     autoencoder_slots,
 )
-from laminate.pretrained.kl_autoencoder import autoencoder_kl, load_autoencoder_kl, load_va_vae, va_vae
+from laminate.pretrained.kl_autoencoder import (
+    autoencoder_kl,
+    autoencoder_kl_flux2,
+    load_autoencoder_kl,
+    load_autoencoder_kl_flux2,
+    load_va_vae,
+    va_vae,
+)
 from tests.oracles.arrays import filled, normal
 
 PUBLISHED: dict[str, Any] = {
@@ -59,6 +66,36 @@ def test_the_published_configurations_have_the_published_numbers_of_parameters(o
     posterior = eqx.filter_eval_shape(network.encode, jax.ShapeDtypeStruct((64, 32, 3), jnp.bfloat16))
     assert posterior.mean.shape == posterior.logvar.shape == (8, 4, options["latent_channels"])
     assert posterior.mean.dtype == jnp.float32
+
+
+def test_flux2_has_its_parameters_and_scales_squares_of_latents():
+    config = {**PUBLISHED, "latent_channels": 32, "batch_norm_eps": 1e-4, "patch_size": [2, 2]}
+    network = shapes(autoencoder_kl_flux2(config))
+    statistics = 2 * 4 * 32
+    assert count(network) == 84_046_115 + statistics
+    scaled = eqx.filter_eval_shape(network.scaling, jax.ShapeDtypeStruct((6, 4, 32), jnp.float32))
+    assert scaled.shape == (3, 2, 128)
+    small = shapes(autoencoder_kl_flux2({**config, "decoder_block_out_channels": [96, 192, 384, 384]}))
+    assert count(small.encoder) == count(network.encoder)
+    assert small.decoder.first.out_channels == 384 and small.decoder.last.in_channels == 96
+    with pytest.raises(ValueError, match=r"patch_size=\[1, 1\]"):
+        autoencoder_kl_flux2({**config, "patch_size": [1, 1]})
+    with pytest.raises(ValueError, match="4 levels and the decoder 2"):
+        shapes(autoencoder_kl_flux2({**config, "decoder_block_out_channels": [32, 64]}))
+
+
+def test_the_statistics_of_flux2_are_loaded_and_its_latents_come_back():
+    config = {name: value for name, value in SMALL.items() if name != "scaling_factor"}
+    network = filled(autoencoder_kl_flux2(config), scale=1.0)
+    network = eqx.tree_at(lambda m: m.scaling.variance.value, network, jnp.linspace(0.5, 2.0, 12))
+    published = export(network, autoencoder_slots(network, DIFFUSERS))
+    published["bn.num_batches_tracked"] = np.asarray(3, np.int32)
+    again = load_autoencoder_kl_flux2(config, published)
+    assert eqx.tree_equal(again, network)
+    z = normal(0, 4, 6, 3)
+    np.testing.assert_allclose(again.scaling.inverse(again.scaling(z)), z, atol=1e-5)
+    with pytest.raises(ValueError, match="3x6 are given"):
+        again.scaling(normal(0, 3, 6, 3))
 
 
 def test_va_vae_halves_four_times_and_attends_where_that_was_trained():

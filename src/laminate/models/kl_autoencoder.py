@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from laminate.models.conv_pyramid import Pyramid, PyramidDecoder, PyramidEncoder
-from laminate.models.latent_scaling import LatentScaling
+from laminate.models.latent_scaling import LatentScaling, PatchedScaling
 from laminate.nn import Linear, fan_in_uniform
 from laminate.types import Image, RandomKey
 
@@ -42,7 +42,7 @@ class KlAutoencoder(eqx.Module):
     to_moments: Linear | None
     from_latents: Linear | None
     decoder: PyramidDecoder
-    scaling: LatentScaling
+    scaling: LatentScaling | PatchedScaling
     latent_dim: int = eqx.field(static=True)
     patch: int = eqx.field(static=True)
     clip: bool = eqx.field(static=True)
@@ -57,7 +57,7 @@ class KlAutoencoder(eqx.Module):
         out_channels: int = 3,
         maps_moments: bool = True,
         maps_latents: bool = True,
-        scaling: LatentScaling | None = None,
+        scaling: LatentScaling | PatchedScaling | None = None,
         clip: bool = False,
         key: RandomKey,
     ):

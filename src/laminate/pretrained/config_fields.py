@@ -32,8 +32,9 @@ class ConfigFields:
         return value
 
     def counts(self, name: str, default: Any = _REQUIRED, *, least: int = 1) -> tuple[int, ...]:
-        """A list of whole numbers, none below `least`."""
+        """A list of whole numbers, none below `least`; `default` where the field is not there or null."""
         value = self._take(name, default)
+        value = default if value is None and default is not _REQUIRED else value
         if not isinstance(value, list | tuple) or not value or not all(_is_count(v, least) for v in value):
             self._refuse(name, value, f"a list of whole numbers from {least} to {_LARGEST}")
         return tuple(value)

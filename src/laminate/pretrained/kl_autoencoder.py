@@ -1,7 +1,8 @@
-"""Published autoencoders with a Gaussian posterior: Stable Diffusion's and FLUX.1's, and VA-VAE."""
+"""Published autoencoders with a Gaussian posterior: Stable Diffusion's, FLUX's and VA-VAE."""
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from laminate.models.conv_pyramid import Pyramid
 from laminate.models.kl_autoencoder import KlAutoencoder
-from laminate.models.latent_scaling import LatentScaling
+from laminate.models.latent_scaling import LatentScaling, PatchedScaling
 from laminate.nn import GroupNorm
 from laminate.pretrained.config_fields import ConfigFields
 from laminate.pretrained.keymaps.base import load_new
@@ -74,6 +75,50 @@ def load_autoencoder_kl(
     """
     slots = partial(autoencoder_slots, names=names_of(weights))
     return load_new(autoencoder_kl(config), slots, weights, dtype=dtype, on_host=on_host)
+
+
+def autoencoder_kl_flux2(config: Mapping[str, Any]) -> Make:
+    """What makes the network of a `config.json` of diffusers' `AutoencoderKLFlux2`.
+
+    Its latents are scaled as its pipelines do. Raises as `autoencoder_kl` does.
+    """
+    fields = ConfigFields("AutoencoderKLFlux2", config)
+    widths = fields.counts("block_out_channels")
+    encoder = Pyramid(
+        widths,
+        fields.count("layers_per_block", 2),
+        group_norm(fields),
+        middle_attention=fields.flag("mid_block_add_attention", True),
+    )
+    latent_dim = fields.count("latent_channels", 32)
+    make = partial(
+        KlAutoencoder,
+        encoder,
+        replace(encoder, widths=fields.counts("decoder_block_out_channels", widths)),
+        latent_dim,
+        in_channels=fields.count("in_channels", 3),
+        out_channels=fields.count("out_channels", 3),
+        maps_moments=fields.flag("use_quant_conv", True),
+        maps_latents=fields.flag("use_post_quant_conv", True),
+        scaling=PatchedScaling(latent_dim, eps=fields.number("batch_norm_eps", 1e-4)),
+    )
+    fields.only("patch_size", [2, 2])
+    fields.ignore("batch_norm_momentum")
+    close(fields)
+    return lambda key: make(key=key)
+
+
+def load_autoencoder_kl_flux2(
+    config: Mapping[str, Any],
+    weights: Mapping[str, np.ndarray],
+    *,
+    dtype: jnp.dtype = _FLOAT32,
+    on_host: bool = False,
+) -> KlAutoencoder:
+    """The network of `autoencoder_kl_flux2` with published weights. Raises as `load_autoencoder_kl` does."""
+    slots = partial(autoencoder_slots, names=names_of(weights))
+    made = autoencoder_kl_flux2(config)
+    return load_new(made, slots, weights, ignored=("bn.num_batches_tracked",), dtype=dtype, on_host=on_host)
 
 
 def va_vae(

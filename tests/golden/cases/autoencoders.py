@@ -9,7 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from laminate.models.kl_autoencoder import GridPosterior, KlAutoencoder
-from laminate.pretrained.kl_autoencoder import load_autoencoder_kl, load_va_vae, va_vae
+from laminate.models.latent_scaling import PatchedScaling
+from laminate.nn import pixel_unshuffle
+from laminate.pretrained.kl_autoencoder import (
+    load_autoencoder_kl,
+    load_autoencoder_kl_flux2,
+    load_va_vae,
+    va_vae,
+)
 
 from ..options import Options
 from ..reader import Golden
@@ -34,6 +41,27 @@ def kl(golden: Golden) -> dict[str, np.ndarray]:
             latents["decoded_scaled_latent"] = _mapped(network.scaling.inverse, scaled)
         found |= _decoded(network.decode, latents)
         produced |= {tag + name: _channels_first(value) for name, value in found.items()}
+    return produced
+
+
+def flux2(golden: Golden) -> dict[str, np.ndarray]:
+    """The case `24_autoencoder_kl_flux2`: latents as the pipeline has them, too."""
+    produced: dict[str, np.ndarray] = {}
+    for tag, one in by_model(golden).items():
+        network = load_autoencoder_kl_flux2(one.config, one.weights)
+        scaling, scaled = network.scaling, channels_last(one.input("normalized_latent"))
+        assert isinstance(scaling, PatchedScaling)
+        found = _posterior(network, one.input("image"))
+        found["patchified_mean"] = _mapped(pixel_unshuffle, found["mean"])
+        found["normalized_mean"] = _mapped(scaling, found["mean"])
+        found["denormalized_latent"] = _mapped(scaling.denormalised, scaled)
+        found["unpatchified_latent"] = _mapped(scaling.inverse, scaled)
+        latents = {"decoded_mean": found["mean"], "decoded_latent": channels_last(one.input("latent"))}
+        latents["decoded_normalized_latent"] = found["unpatchified_latent"]
+        found |= _decoded(network.decode, latents)
+        produced |= {tag + name: _channels_first(value) for name, value in found.items()}
+        grid = np.asarray(found["normalized_mean"])
+        produced[f"{tag}tokens"] = grid.reshape(len(grid), -1, grid.shape[3])
     return produced
 
 

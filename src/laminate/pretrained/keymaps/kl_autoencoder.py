@@ -5,6 +5,7 @@ import dataclasses
 from laminate.models.conv_blocks import GridAttention, PreNormResBlock
 from laminate.models.conv_pyramid import Level, Middle, PyramidDecoder, PyramidEncoder
 from laminate.models.kl_autoencoder import KlAutoencoder
+from laminate.models.latent_scaling import PatchedScaling
 from laminate.nn import GroupNorm, RMSNorm
 from laminate.pretrained.keymaps.base import SAME, ArrayLayout, Pick, Slot
 from laminate.pretrained.keymaps.layers import POINTWISE, TORCH
@@ -65,7 +66,7 @@ LATENT_DIFFUSION = KlNames(
 
 
 def autoencoder_slots(autoencoder: KlAutoencoder, names: KlNames) -> list[Slot]:
-    """`encoder.`, `decoder.`, `quant_conv` and `post_quant_conv`."""
+    """`encoder.`, `decoder.`, `quant_conv`, `post_quant_conv`, and `bn` where statistics are kept."""
     slots = _encoder_slots(autoencoder.encoder, names) + _decoder_slots(autoencoder.decoder, names)
     for layer, name, pick in (
         (autoencoder.to_moments, "quant_conv", lambda m: m.to_moments),
@@ -73,6 +74,9 @@ def autoencoder_slots(autoencoder: KlAutoencoder, names: KlNames) -> list[Slot]:
     ):
         if layer is not None:
             slots += TORCH.linear(layer, name, pick, layout=names.pointwise)
+    if isinstance(autoencoder.scaling, PatchedScaling):
+        slots.append(Slot(("bn.running_mean",), lambda m: m.scaling.mean.value))
+        slots.append(Slot(("bn.running_var",), lambda m: m.scaling.variance.value))
     return slots
 
 
