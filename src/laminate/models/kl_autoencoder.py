@@ -110,7 +110,10 @@ class KlAutoencoder(eqx.Module):
 
     def decode(self, latents: Float[Array, "rows columns {self.latent_dim}"]) -> Image:
         """The image of latents that are not scaled, computed in their dtype; float32."""
-        image = self.unclipped(latents)
+        return self.clipped(self.unclipped(latents))
+
+    def clipped(self, image: Float[Array, "*batch height width channels"]) -> Array:
+        """`image` held to [-1, 1], if this network does so."""
         return jnp.clip(image, -1.0, 1.0) if self.clip else image
 
     def unclipped(self, latents: Float[Array, "rows columns {self.latent_dim}"]) -> Image:

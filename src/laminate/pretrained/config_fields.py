@@ -1,7 +1,7 @@
 """Fields of a published configuration, each of which is read or refused by its name."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 _LARGEST = 2**16  # wider than any network: shapes are made of these numbers
 _REQUIRED = object()
@@ -23,6 +23,13 @@ class ConfigFields:
         if not isinstance(value, bool):
             self._refuse(name, value, "true or false")
         return value
+
+    def flags(self, name: str, default: tuple[bool, ...]) -> tuple[bool, ...]:
+        """A list of True and False; `default` where the field is not there."""
+        value = self._take(name, default)
+        if not isinstance(value, list | tuple) or not all(isinstance(one, bool) for one in value):
+            self._refuse(name, value, "a list of true and false")
+        return tuple(value)
 
     def count(self, name: str, default: Any = _REQUIRED) -> int:
         """A whole number above zero."""
@@ -84,7 +91,7 @@ class ConfigFields:
             raise ValueError(f"The configuration of {self._kind} lacks {name}.")
         return value
 
-    def _refuse(self, name: str, value: Any, wanted: str) -> None:
+    def _refuse(self, name: str, value: Any, wanted: str) -> NoReturn:
         raise ValueError(f"The configuration of {self._kind} has {name}={value!r}; covered is {wanted}.")
 
 

@@ -17,6 +17,7 @@ from laminate.pretrained.kl_autoencoder import (
     load_va_vae,
     va_vae,
 )
+from laminate.pretrained.qwen_image import load_autoencoder_qwen_image
 
 from ..options import Options
 from ..reader import Golden
@@ -41,6 +42,24 @@ def kl(golden: Golden) -> dict[str, np.ndarray]:
             latents["decoded_scaled_latent"] = _mapped(network.scaling.inverse, scaled)
         found |= _decoded(network.decode, latents)
         produced |= {tag + name: _channels_first(value) for name, value in found.items()}
+    return produced
+
+
+def qwen_image(golden: Golden) -> dict[str, np.ndarray]:
+    """The case `24_autoencoder_kl_qwenimage`, in which all but images have a frame axis of one."""
+    produced: dict[str, np.ndarray] = {}
+    for tag, one in by_model(golden).items():
+        network = load_autoencoder_qwen_image(one.config, one.weights)
+        given, scaled = (channels_last(one.input(name)[:, :, 0]) for name in ("latent", "normalized_latent"))
+        found = _posterior(network, one.input("image"))
+        found["normalized_mean"] = _mapped(network.scaling, found["mean"])
+        latents = {"decoded_mean": found["mean"], "decoded_latent_unclipped": given}
+        latents["decoded_normalized_latent"] = _mapped(network.scaling.inverse, scaled)
+        found |= _decoded(network.unclipped, latents)
+        found["decoded_latent"] = found["decoded_latent_unclipped"]
+        for name in ("decoded_mean", "decoded_latent", "decoded_normalized_latent"):
+            found[name] = network.clipped(found[name])
+        produced |= {tag + name: _channels_first(value)[:, :, None] for name, value in found.items()}
     return produced
 
 

@@ -8,15 +8,15 @@ from laminate.models.kl_autoencoder import KlAutoencoder
 from laminate.models.latent_scaling import PatchedScaling
 from laminate.nn import GroupNorm, RMSNorm
 from laminate.pretrained.keymaps.base import SAME, ArrayLayout, Pick, Slot
-from laminate.pretrained.keymaps.layers import POINTWISE, TORCH
+from laminate.pretrained.keymaps.layers import LAST_FRAME, POINTWISE, POINTWISE_FRAME, TORCH
 
 
 @dataclasses.dataclass(frozen=True)
 class KlNames:
     """The names of one publication, of which each is filled in with numbers.
 
-    `level` counts levels in the order in which they are computed, `fine` from the finest on, and `block` the blocks of
-    a level. `attended` is the attention behind such a block.
+    `level` counts levels in the order in which they are computed, `fine` from the finest on, `block` the blocks of a
+    level, and `flat` blocks and what changes the size in one row. `attended` is the attention behind such a block.
     `attention` are the norm, the maps of query, key and value (one, if they are fused) and the last map.
     """
 
@@ -63,6 +63,22 @@ LATENT_DIFFUSION = KlNames(
     attention_layout=POINTWISE,
 )
 """Of the code of latent diffusion, and of VA-VAE."""
+
+
+QWEN_IMAGE = KlNames(
+    down_block="down_blocks.{flat}",
+    down="down_blocks.{flat}.resample.1",
+    up_block="up_blocks.{level}.resnets.{block}",
+    up="up_blocks.{level}.upsamplers.0.resample.1",
+    middle=("mid_block.resnets.0", "mid_block.attentions.0", "mid_block.resnets.1"),
+    shortcut="conv_shortcut",
+    norm_out="norm_out",
+    attention=("norm", ("to_qkv",), "proj"),
+    attention_layout=POINTWISE,
+    conv=LAST_FRAME,
+    pointwise=POINTWISE_FRAME,
+)
+"""Of an autoencoder of videos, as it meets a single frame."""
 
 
 def autoencoder_slots(autoencoder: KlAutoencoder, names: KlNames) -> list[Slot]:
@@ -149,7 +165,7 @@ def _block_slots(block: PreNormResBlock, name: str, names: KlNames, pick: Pick) 
 def _attention_slots(attention: GridAttention, name: str, names: KlNames, pick: Pick) -> list[Slot]:
     norm, maps, out = names.attention
     layout = names.attention_layout
-    slots = _norm_slots(attention.norm, f"{name}.{norm}", lambda m: pick(m).norm)
+    slots = _norm_slots(attention.norm, f"{name}.{norm}", lambda m: pick(m).norm, frames=0)
     for word, leaf, of in (
         ("weight", lambda m: pick(m).attention.qkv.weight, layout),
         ("bias", lambda m: pick(m).attention.qkv.bias, SAME),
@@ -161,7 +177,12 @@ def _attention_slots(attention: GridAttention, name: str, names: KlNames, pick: 
     )
 
 
-def _norm_slots(norm: GroupNorm | RMSNorm, name: str, pick: Pick) -> list[Slot]:
+def _norm_slots(norm: GroupNorm | RMSNorm, name: str, pick: Pick, *, frames: int = 1) -> list[Slot]:
+    """`frames` is how many axes an RMS norm has for those of a video, beside the two of an image."""
+    if isinstance(norm, RMSNorm):
+        axes = (1,) * (2 + frames)
+        layout = ArrayLayout(lambda a: a.reshape(-1), lambda a: a.reshape(-1, *axes))
+        return [Slot((f"{name}.gamma",), lambda m: pick(m).scale, layout)]
     return [
         Slot((f"{name}.weight",), lambda m: pick(m).scale),
         Slot((f"{name}.bias",), lambda m: pick(m).bias),
