@@ -19,10 +19,14 @@ from laminate.bottlenecks.gaussian import Gaussian
 from laminate.bottlenecks.noisy import Noisy
 from laminate.models import Ddt, Dit, FlatLatent, GridLatent, ImageLatent, SharedDit
 from laminate.models.attention_pool import AttentionPool
+from laminate.models.conv_blocks import Downsample, GridAttention, PreNormResBlock
+from laminate.models.conv_pyramid import Pyramid
 from laminate.models.conv_stem import ConvStem, with_stem
 from laminate.models.dc_decoder import DcDecoder
 from laminate.models.dino_discriminator import DinoDiscriminator
 from laminate.models.dino_sae import DinoSae
+from laminate.models.kl_autoencoder import KlAutoencoder
+from laminate.models.latent_scaling import LatentScaling, PatchedScaling
 from laminate.models.naflex import NaFlexAutoencoder, NaFlexTransformer, Places, Window, naflex_trunk
 from laminate.models.patchgan import PatchGan
 from laminate.models.pixel_decoder import RegisterDecoder
@@ -145,6 +149,11 @@ def dino_sae(key: jax.Array) -> DinoSae:
     return DinoSae(with_stem(vit, ConvStem(12, (5,), key=key)), decoder, mean=IMAGENET_MEAN, std=IMAGENET_STD)
 
 
+def kl_autoencoder(key: jax.Array) -> KlAutoencoder:
+    pyramid = Pyramid((4, 6), 1, partial(GroupNorm, groups=2))
+    return KlAutoencoder(pyramid, pyramid, 3, key=key)
+
+
 def rebuild(model: DinoSae, x: jax.Array, key: Any) -> jax.Array:
     """The image, and the cls token beside it, which does not become one."""
     encoded = model.encode(x)
@@ -237,6 +246,23 @@ CASES = {
         ),
         (3, 2, 3),
     ),
+    "PreNormResBlock": Case(
+        lambda key: PreNormResBlock(4, 6, norm=partial(GroupNorm, groups=2), key=key), (3, 5, 4)
+    ),
+    "GridAttention": Case(
+        lambda key: GridAttention(4, norm=partial(GroupNorm, groups=2), key=key), (3, 2, 4)
+    ),
+    "Downsample": Case(lambda key: Downsample(3, 5, key=key), (6, 4, 3)),
+    "LatentScaling": Case(
+        lambda key: LatentScaling((0.3,), (2.0, 0.5, 1.1)),
+        (4, 5, 3),
+        lambda module, x, key: module(x),
+        trained=False,
+    ),
+    "PatchedScaling": Case(
+        lambda key: PatchedScaling(3), (4, 6, 3), lambda module, x, key: module(x), trained=False
+    ),
+    "KlAutoencoder": Case(kl_autoencoder, (4, 6, 3)),
     "DinoSae": Case(dino_sae, (8, 12, 3), rebuild),
     "JointRMSNorm": Case(lambda key: JointRMSNorm(6), (5, 4, 6)),
     "GroupNorm": Case(lambda key: GroupNorm(6, 3), (5, 6)),
@@ -437,5 +463,5 @@ def test_the_input_decides_the_dtype_of_all_but_latents(name: str) -> None:
     # Latents, logits, losses and decoded images are float32.
     wide = {"Gaussian", "Fsq", "Normalization", "FlatDino", "Noisy", "PatchGan", "DinoDiscriminator"}
     wide |= {"Lpips", "Lpips with AlexNet", "VitDistance", "RaeDecoder", "RegisterDecoder", "DinoSae"}
-    wide |= {"DcDecoder of shuffled channels"}
+    wide |= {"DcDecoder of shuffled channels", "KlAutoencoder", "LatentScaling", "PatchedScaling"}
     assert shape.dtype == (jnp.float32 if name in wide else jnp.bfloat16)

@@ -1,18 +1,22 @@
-"""The blocks of convolutional autoencoders: residual ones, gated ones behind linear attention, and up-sampling."""
+"""The blocks of convolutional autoencoders: residual ones, those with attention, and sampling up and down."""
 
 from collections.abc import Callable
 from typing import Literal, get_args
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from laminate.nn import (
+    Attention,
     Conv2d,
     DepthwiseConv2d,
+    GroupNorm,
     JointRMSNorm,
     Linear,
     LinearAttention,
+    RMSNorm,
     duplicate_up,
     fan_in_uniform,
     fan_in_uniform_conv,
@@ -24,11 +28,15 @@ from laminate.types import RandomKey
 Activation = Callable[[Array], Array]
 Grid = Float[Array, "rows columns channels"]
 Doubled = Float[Array, "new_rows new_columns new_channels"]
+Halved = Float[Array, "new_rows new_columns new_channels"]
 Up = Literal["nearest", "shuffle"]
 """How a convolution doubles an image: after every place was made four (`nearest`), or by giving four times the
 channels, which become places (`shuffle`)."""
 UpShortcut = Literal["duplicate", "nearest", "none"]
 """What is added around it: repeated channels (`nn.duplicate_up`), a second convolution of nearest places, nothing."""
+
+PreNorm = Callable[[int], GroupNorm | RMSNorm]
+"""What makes the norm before a convolution, of its width."""
 
 _KERNEL = 3
 _EXPANSION = 4
@@ -63,6 +71,49 @@ class ResBlock(eqx.Module):
     def __call__(self, x: Grid, *, key: RandomKey | None = None) -> Grid:
         branch = self.second(self.activation(self.first(x)))
         return x + (branch if self.norm is None else self.norm(branch))
+
+
+class PreNormResBlock(eqx.Module):
+    """`shortcut(x) + second(silu(norm(first(silu(norm(x))))))` with two 3x3 convolutions (Rombach et al. 2022).
+
+    The shortcut is a linear map of each place where the width changes, and `x` itself where it does not.
+    """
+
+    first_norm: GroupNorm | RMSNorm
+    first: Conv2d
+    second_norm: GroupNorm | RMSNorm
+    second: Conv2d
+    shortcut: Linear | None
+
+    def __init__(self, in_dim: int, out_dim: int, *, norm: PreNorm, key: RandomKey):
+        k_first, k_second, k_shortcut = jax.random.split(key, 3)
+        self.first_norm = norm(in_dim)
+        self.first = conv3(in_dim, out_dim, key=k_first)
+        self.second_norm = norm(out_dim)
+        self.second = conv3(out_dim, out_dim, key=k_second)
+        changed = in_dim != out_dim
+        self.shortcut = Linear(in_dim, out_dim, init=fan_in_uniform, key=k_shortcut) if changed else None
+
+    @jax.named_scope("pre_norm_res_block")
+    def __call__(self, x: Grid, *, key: RandomKey | None = None) -> Float[Array, "rows columns new_channels"]:
+        y = self.first(jax.nn.silu(self.first_norm(x)))
+        y = self.second(jax.nn.silu(self.second_norm(y)))
+        return y + (x if self.shortcut is None else self.shortcut(x))
+
+
+class GridAttention(eqx.Module):
+    """`x + attention(norm(x))` over all places, with one head as wide as `x` (Rombach et al. 2022)."""
+
+    norm: GroupNorm | RMSNorm
+    attention: Attention
+
+    def __init__(self, dim: int, *, norm: PreNorm, key: RandomKey):
+        self.norm = norm(dim)
+        self.attention = Attention(dim, 1, init=fan_in_uniform, key=key)
+
+    @jax.named_scope("grid_attention")
+    def __call__(self, x: Grid, *, key: RandomKey | None = None) -> Grid:
+        return x + self.attention(self.norm(x).reshape(-1, x.shape[2])).reshape(x.shape)
 
 
 class GatedConv(eqx.Module):
@@ -107,6 +158,19 @@ class LinearAttentionBlock(eqx.Module):
     def __call__(self, x: Grid, *, key: RandomKey | None = None) -> Grid:
         x = x + self.attention(x.reshape(-1, x.shape[2])).reshape(x.shape)
         return x + self.local(x)
+
+
+class Downsample(eqx.Module):
+    """An image of half the size by a 3x3 convolution at stride 2, behind a row and a column of zeros at its end."""
+
+    conv: Conv2d
+
+    def __init__(self, in_dim: int, out_dim: int, *, key: RandomKey):
+        self.conv = Conv2d(in_dim, out_dim, _KERNEL, stride=2, init=fan_in_uniform_conv, key=key)
+
+    @jax.named_scope("downsample")
+    def __call__(self, x: Grid, *, key: RandomKey | None = None) -> Halved:
+        return self.conv(jnp.pad(x, ((0, 1), (0, 1), (0, 0))))
 
 
 class Upsample(eqx.Module):

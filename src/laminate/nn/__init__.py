@@ -83,4 +83,5 @@ from laminate.nn.stack import Stack as Stack
 from laminate.nn.upsample import duplicate_up as duplicate_up
 from laminate.nn.upsample import nearest_double as nearest_double
 from laminate.nn.upsample import pixel_shuffle as pixel_shuffle
+from laminate.nn.upsample import pixel_unshuffle as pixel_unshuffle
 from laminate.nn.upsample import repeat_channels as repeat_channels

@@ -1,4 +1,4 @@
-"""Images, channels last, at twice their size without a trained number."""
+"""Images, channels last, at twice or half their size without a trained number."""
 
 import jax.numpy as jnp
 from einops import rearrange
@@ -22,6 +22,15 @@ def pixel_shuffle(
     if x.shape[2] % 4:
         raise ValueError(f"Four channels become one with four times the places, and {x.shape[2]} are given.")
     return rearrange(x, "i j (c a b) -> (i a) (j b) c", a=2, b=2)
+
+
+def pixel_unshuffle(
+    x: Float[Array, "rows columns channels"],
+) -> Float[Array, "new_rows new_columns new_channels"]:
+    """The inverse of `pixel_shuffle`. Raises ValueError for sides that are no multiples of two."""
+    if x.shape[0] % 2 or x.shape[1] % 2:
+        raise ValueError(f"A square of four places becomes one, and {x.shape[0]}x{x.shape[1]} are given.")
+    return rearrange(x, "(i a) (j b) c -> i j (c a b)", a=2, b=2)
 
 
 def repeat_channels(

@@ -25,8 +25,11 @@ _BY_MODEL_TYPE = {
     for model_type in family.model_types
 }
 _ABOUT_THE_FILE = (
+    "class",
+    "facts",
     "intermediate_block",
     "note",
+    "reference",
     "reference_fp32_vs_fp64_max_abs",
     "token_order",
     "tolerance",

@@ -6,6 +6,8 @@ Names are whole names of layers: one, or, for a layer that is stacked over depth
 import dataclasses
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
+
 from laminate.nn import LayerNorm, PatchEmbed, RMSNorm, Rotary
 from laminate.pretrained.keymaps.base import SAME, TRANSPOSED, ArrayLayout, Pick, Slot
 
@@ -13,6 +15,12 @@ CHANNELS = ArrayLayout(lambda a: a.reshape(-1), lambda a: a.reshape(1, -1, 1, 1)
 """A number for each channel, published with the axes of an image around it."""
 POINTWISE = ArrayLayout(lambda a: a[:, :, 0, 0], lambda a: a[:, :, None, None])
 """A 1x1 convolution as a linear map."""
+LAST_FRAME = ArrayLayout(
+    lambda a: a[:, :, -1], lambda a: np.stack([np.zeros_like(a), np.zeros_like(a), a], axis=2)
+)
+"""A causal convolution over three frames as it meets a first one, which has nothing before it."""
+POINTWISE_FRAME = ArrayLayout(lambda a: a[:, :, 0, 0, 0], lambda a: a[:, :, None, None, None])
+"""A 1x1x1 convolution as a linear map."""
 
 Names = str | tuple[str, ...]
 

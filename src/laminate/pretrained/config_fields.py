@@ -1,0 +1,103 @@
+"""Fields of a published configuration, each of which is read or refused by its name."""
+
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+_LARGEST = 2**16  # wider than any network: shapes are made of these numbers
+_REQUIRED = object()
+
+
+class ConfigFields:
+    """The fields of a `config.json`; those that begin with `_` say what wrote it, and are passed over.
+
+    Every method raises ValueError that names the field, what it is and what it should be.
+    """
+
+    def __init__(self, kind: str, config: Mapping[str, Any]) -> None:
+        self._kind = kind
+        self._left = {name: value for name, value in config.items() if not name.startswith("_")}
+
+    def flag(self, name: str, default: bool) -> bool:
+        """True or False; `default` where the field is not there."""
+        value = self._take(name, default)
+        if not isinstance(value, bool):
+            self._refuse(name, value, "true or false")
+        return value
+
+    def flags(self, name: str, default: tuple[bool, ...]) -> tuple[bool, ...]:
+        """A list of True and False; `default` where the field is not there."""
+        value = self._take(name, default)
+        if not isinstance(value, list | tuple) or not all(isinstance(one, bool) for one in value):
+            self._refuse(name, value, "a list of true and false")
+        return tuple(value)
+
+    def count(self, name: str, default: Any = _REQUIRED) -> int:
+        """A whole number above zero."""
+        value = self._take(name, default)
+        if not _is_count(value):
+            self._refuse(name, value, f"a whole number from 1 to {_LARGEST}")
+        return value
+
+    def counts(self, name: str, default: Any = _REQUIRED, *, least: int = 1) -> tuple[int, ...]:
+        """A list of whole numbers, none below `least`; `default` where the field is not there or null."""
+        value = self._take(name, default)
+        value = default if value is None and default is not _REQUIRED else value
+        if not isinstance(value, list | tuple) or not value or not all(_is_count(v, least) for v in value):
+            self._refuse(name, value, f"a list of whole numbers from {least} to {_LARGEST}")
+        return tuple(value)
+
+    def number(self, name: str, default: float) -> float:
+        """A number; `default` where the field is not there or null."""
+        value = self._take(name, default)
+        value = default if value is None else value
+        if not _is_number(value):
+            self._refuse(name, value, "a number")
+        return float(value)
+
+    def numbers(self, name: str, length: int) -> tuple[float, ...] | None:
+        """A list of `length` numbers; None where the field is not there or null."""
+        value = self._take(name, None)
+        if value is None:
+            return None
+        if not isinstance(value, list | tuple) or len(value) != length or not all(map(_is_number, value)):
+            self._refuse(name, value, f"a list of {length} numbers")
+        return tuple(float(v) for v in value)
+
+    def only(self, name: str, *covered: Any) -> None:
+        """A field with the only values that this network covers, alone or as every one of a list; it may be missing."""
+        if name not in self._left:
+            return
+        value = self._left.pop(name)
+        each = value if isinstance(value, list | tuple) and value not in covered else [value]
+        if any(one not in covered for one in each):
+            self._refuse(name, value, " or ".join(map(repr, covered)))
+
+    def ignore(self, *names: str) -> None:
+        """Fields that change nothing of what the network computes."""
+        for name in names:
+            self._left.pop(name, None)
+
+    def none_left(self) -> None:
+        """Raises ValueError if there is a field that was not asked for."""
+        if self._left:
+            raise ValueError(
+                f"The configuration of {self._kind} has fields that are not known: {', '.join(sorted(self._left))}. "
+                "What they change would be computed wrongly."
+            )
+
+    def _take(self, name: str, default: Any) -> Any:
+        value = self._left.pop(name, default)
+        if value is _REQUIRED:
+            raise ValueError(f"The configuration of {self._kind} lacks {name}.")
+        return value
+
+    def _refuse(self, name: str, value: Any, wanted: str) -> NoReturn:
+        raise ValueError(f"The configuration of {self._kind} has {name}={value!r}; covered is {wanted}.")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_count(value: Any, least: int = 1) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= _LARGEST
