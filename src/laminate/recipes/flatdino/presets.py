@@ -64,7 +64,7 @@ def embedded_fsq() -> FlatDinoRecipe:
         teacher=patch_teacher(IMAGE_SIZE, 8),
         tokens=64,
         bottleneck=FsqBottleneck(levels=(8,) * 10),
-        schedule=replace(EMBEDDED_SCHEDULE, length=450, decay=270),
+        global_batch_size=20,  # more steps are worth more than larger ones
     )
 
 
