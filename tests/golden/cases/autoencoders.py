@@ -35,7 +35,7 @@ def kl(golden: Golden) -> dict[str, np.ndarray]:
         found["scaled_mean"] = _mapped(network.scaling, found["mean"])
         if "noise" in one.inputs:
             noise, logvar = channels_last(one.input("noise")), found["logvar"]
-            found["sample"] = GridPosterior(found["mean"], logvar).reparameterise(noise)
+            found["sample"] = _sampled(found["mean"], logvar, noise)
         latents = {"decoded_mean": found["mean"], "decoded_latent": channels_last(one.input("latent"))}
         if "scaled_latent" in one.inputs:
             scaled = channels_last(one.input("scaled_latent"))
@@ -101,7 +101,7 @@ def va(golden: Golden) -> dict[str, np.ndarray]:
     network = load_va_vae(golden.weights, make)
     found = _posterior(network, golden.input("image"))
     mean, logvar = found["mean"], found["logvar"]
-    sample = GridPosterior(mean, logvar).reparameterise(channels_last(golden.input("eps")))
+    sample = _sampled(mean, logvar, channels_last(golden.input("eps")))
     kl = 0.5 * jnp.sum(mean**2 + jnp.exp(logvar) - 1.0 - logvar, axis=(1, 2, 3))
     found |= {"sample": sample, "reconstruction": _mapped(network.decode, sample)}
     produced = {name: _channels_first(value) for name, value in found.items()}
@@ -112,6 +112,10 @@ def _posterior(network: KlAutoencoder, images: np.ndarray) -> dict[str, jax.Arra
     moments = _mapped(network.moments, channels_last(images))
     mean, logvar = _mapped(network.posterior, moments)
     return {"moments": moments, "mean": mean, "logvar": logvar}
+
+
+def _sampled(mean: jax.Array, logvar: jax.Array, noise: jax.Array) -> jax.Array:
+    return jax.vmap(lambda m, v, n: GridPosterior(m, v).reparameterise(n))(mean, logvar, noise)
 
 
 def _decoded(decode: Any, latents: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
