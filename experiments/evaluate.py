@@ -45,7 +45,7 @@ from laminate.runs.image_sets import VIEWS, hash_of, open_image_set, size_of_fil
 from laminate.runs.load_decoder import find_decoder
 from laminate.runs.load_tokenizer import load_tokenizer
 from laminate.runs.measured_reconstructions import OWN, rebuild
-from laminate.runs.open_sampler import open_sampler, sampler_params
+from laminate.runs.open_sampler import open_sampler, sampler_params, way_text
 from laminate.runs.probing import Probes, probe_results, tell
 
 SHOWN = 10  # images of a set in the picture
@@ -157,17 +157,15 @@ def generate(flags, mesh):
     if flags.samples is None:
         opened = open_sampler(
             place,
-            tokenizer=flags.tokenizer,
-            decoder=flags.decoder,
-            solver=flags.solver,
+            flags,
             mesh=mesh,
-            dtype=compute_dtype(flags.precision),
+            precision=flags.precision,
             device_batch_size=flags.device_batch_size,
         )
-        params = sampler_params(opened.recipe, seed=flags.seed, scale=flags.scale, steps=flags.steps)
+        params = sampler_params(opened.recipe, flags, seed=flags.seed)
         total = flags.total or max(len(splits["validation"]), opened.recipe.classes, 256)
         labels = class_major(list(range(opened.recipe.classes)) or [-1], total)
-        means = f"guidance {float(params.scale):g}, {int(params.grid.intervals)} steps; decoded by {opened.decoder}"
+        means = f"{way_text(opened.recipe, flags, params)}; {opened.said}"
         say(f"drawing {total} images of {place}: {means}", primary=is_first())
         samples = extractor.gather(f"samples of {place}", drawn_images(opened.sampler, labels, params, kept))
         side, order = kept[0].shape[0], "sorted by class"

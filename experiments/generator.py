@@ -32,8 +32,8 @@ from laminate.flow import Interval
 from laminate.parallel.hosts import is_first
 from laminate.parallel.sharding import place
 from laminate.recipes.flatdino.family import VAE
-from laminate.recipes.generator.modules import generator, sampling_grid, solver
-from laminate.recipes.modules import embedded_network
+from laminate.recipes.generator.modules import generator
+from laminate.recipes.modules import embedded_network, sampling_grid, solver
 from laminate.runs.devices import open_devices
 from laminate.runs.evaluations import Looked, Measured
 from laminate.runs.exit_codes import say, training_errors, user_errors

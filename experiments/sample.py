@@ -11,13 +11,12 @@ Image i of a seed is the same in any batch, on any mesh.
 """
 
 from laminate.cli.command import flags_command
-from laminate.cli.sample_flags import PER_CLASS, SETTINGS, SampleFlags, chosen_classes
+from laminate.cli.sample_flags import PER_CLASS, SampleFlags, chosen_classes
 
 if __name__ == "__main__":  # before the imports below, which --help need not wait for
     FLAGS = flags_command(__doc__, SampleFlags)
 
 import contextlib
-import importlib.util
 import time
 from functools import partial
 from itertools import pairwise
@@ -27,7 +26,6 @@ import numpy as np
 from etils import epath
 
 from laminate.analysis.figures import sample_grid
-from laminate.analysis.generation import FlowConfig
 from laminate.analysis.interpolation import (
     back_and_forth,
     interpolate,
@@ -38,28 +36,23 @@ from laminate.analysis.interpolation import (
 from laminate.analysis.sample_check import check_json, check_rows
 from laminate.analysis.sample_files import SampleArchive, class_major, file_name, to_bytes, write_png
 from laminate.analysis.sample_reference import MOST_IMAGES, sample_reference
-from laminate.analysis.sampling import NotFiniteError, Sampler, SamplerConfig, SamplerParams
+from laminate.analysis.sampling import NotFiniteError
 from laminate.data.evaluation import evaluation_batches
 from laminate.data.host_slice import HostShare
 from laminate.data.records import spread
 from laminate.data.sources import open_splits
-from laminate.flow import Interval
 from laminate.parallel.feeding import feed, parts_of_host
 from laminate.parallel.hosts import is_first
 from laminate.parallel.mesh import build_mesh
-from laminate.parallel.sharding import place
 from laminate.recipes.generator.family import GENERATOR
-from laminate.recipes.generator.flow import require_solver
-from laminate.recipes.generator.modules import sampling_grid, solver
-from laminate.recipes.modules import embedded_network, image_tokenizer
+from laminate.recipes.modules import embedded_network
 from laminate.recipes.run_names import run_name
 from laminate.runs.data_place import data_of, find_data
-from laminate.runs.devices import compute_dtype, open_devices
+from laminate.runs.devices import open_devices
 from laminate.runs.exit_codes import FAILED, say, training_errors, user_errors
 from laminate.runs.experiment import trained_first
 from laminate.runs.find_checkpoint import run_of
-from laminate.runs.load_decoder import find_decoder, require_images
-from laminate.runs.load_generator import load_generator, require_alike, tokenizer_of
+from laminate.runs.open_sampler import open_sampler, sampler_params, way_text
 from laminate.runs.transforms import still_view
 from laminate.storage.writing import make_folder, write_atomically, write_bytes
 from laminate.train.progress import Progress, RunHeader
@@ -68,7 +61,7 @@ LOOKED_AT = 400  # images of the grid
 STEPS_SHOWN = 9  # of a way, in the picture that stands still
 
 
-# 1. What is drawn: labels, and how noise becomes a latent
+# 1. What is drawn
 
 
 def make_labels(flags, recipe):
@@ -78,81 +71,7 @@ def make_labels(flags, recipe):
     return class_major(classes, each * len(classes) if flags.total is None else flags.total)
 
 
-def make_params(flags, recipe):
-    """Guidance and grid; without a null class, or at a scale of 1, nothing is guided."""
-    null_class = recipe.classes > 0 and recipe.class_dropout > 0
-    scale = recipe.guidance.scale if flags.scale is None else flags.scale
-    if not null_class and flags.auto is None:
-        if flags.scale not in (None, 1.0):
-            raise ValueError(
-                f"--scale {flags.scale:g}: guidance needs classes and a null class, and {recipe.name} has "
-                f"{recipe.classes} classes and drops {recipe.class_dropout:g} of them. Leave --scale out, or give "
-                "--auto."
-            )
-        scale = 1.0
-    if flags.channels is not None and flags.channels > recipe.latent_dim:
-        raise ValueError(f"--channels {flags.channels}: a token has {recipe.latent_dim} numbers.")
-    interval = recipe.guidance.interval if flags.interval is None else flags.interval
-    grid = sampling_grid(recipe, fixed_solver(flags), steps=flags.steps, time_shift=flags.shift)
-    closed = flags.auto is not None
-    guided = Interval(*interval, closed=closed) if scale != 1.0 else None
-    return SamplerParams(flags.seed, grid, scale=scale, interval=guided)
-
-
-def fixed_solver(flags):
-    """The solver that `--solver` names; None for the recipe's, and for steps that choose themselves."""
-    return None if flags.solver == "adaptive" else flags.solver
-
-
-def make_config(flags, recipe):
-    """What is compiled. Raises ValueError for a solver of another path, or settings of another solver."""
-    if flags.solver is not None:
-        require_solver(recipe.path, flags.solver, "--solver")
-    name = flags.solver or recipe.resolved_solver
-    if flags.unipc != SETTINGS and name != "unipc":
-        raise ValueError(
-            f"--unipc.* are settings of --solver unipc, and that of {recipe.name} is {name}: add it."
-        )
-    settings = None if flags.unipc == SETTINGS else flags.unipc
-    chosen = None if name == "adaptive" else solver(recipe, name, settings)
-    rescale = recipe.guidance.rescale if flags.rescale is None else flags.rescale
-    return SamplerConfig(chosen, flags.channels, rescale=0.0 if flags.auto is not None else rescale)
-
-
-# 2. With what: generator, tokenizer and what decodes its latents, on the mesh
-
-
-def open_sampler(flags, source):
-    if flags.solver == "adaptive" and importlib.util.find_spec("diffrax") is None:
-        raise ValueError("--solver adaptive needs diffrax: pip install -e '.[ode]', or take another solver.")
-    shape, devices = open_devices(flags)
-    mesh = build_mesh(shape)
-    generator = load_generator(source, flags.weights, mesh=mesh, kernel=flags.attention)
-    weak = None
-    if flags.auto is not None:
-        weak = load_generator(flags.auto, flags.weights, mesh=mesh, kernel=flags.attention)
-        require_alike(generator, weak)
-    loaded = tokenizer_of(generator, flags.tokenizer, kernel=flags.attention)
-    tokenizer = image_tokenizer(loaded, like=loaded.latent, encodes=flags.check)
-    chosen = find_decoder(flags.decoder, loaded, kernel=flags.attention)
-    require_images(chosen.of(tokenizer), loaded)
-    tokenizer, decoder = place((tokenizer, chosen.of(tokenizer)), mesh)
-    dtype = compute_dtype(flags.precision, float32=GENERATOR.modules().float32(generator.recipe))
-    sampler = Sampler(
-        FlowConfig.of(generator.recipe, dtype),
-        generator.network,
-        decoder,
-        tokenizer.normalization,
-        mesh=mesh,
-        config=make_config(flags, generator.recipe),
-        device_batch_size=flags.device_batch_size,
-        weak=None if weak is None else weak.network,
-    )
-    means = f"latents of {loaded.source}, decoded by {chosen.said}; mesh {shape} (data x fsdp), {devices}"
-    return sampler, generator.recipe, (tokenizer, decoder), means
-
-
-# 3. Drawing, and the files
+# 2. Drawing, and the files
 
 
 def draw(sampler, labels, params, out, recipe, flags):
@@ -218,7 +137,7 @@ def write_interpolation(sampler, latents, labels, recipe, out, flags):
         write_webp(moving, out / "interpolation.webp")
 
 
-# 4. Evaluation: a classifier fitted on the training images, before there is a sample; how near those are; the FD
+# 3. Evaluation: a classifier fitted on the training images, before there is a sample; how near those are; the FD
 
 
 def open_checked(flags, source, recipe):
@@ -269,23 +188,31 @@ def main(flags):
         source = trained_first(
             flags.generator, GENERATOR, flags, beside=__file__, what="generator", unfinished_will_do=True
         )
-        sampler, recipe, frozen, means = open_sampler(flags, source)
-        labels, params = make_labels(flags, recipe), make_params(flags, recipe)
+        shape, devices = open_devices(flags)
+        opened = open_sampler(
+            source,
+            flags,
+            mesh=build_mesh(shape),
+            precision=flags.precision,
+            device_batch_size=flags.device_batch_size,
+            encodes=flags.check,
+        )
+        sampler, recipe = opened.sampler, opened.recipe
+        labels, params = make_labels(flags, recipe), sampler_params(recipe, flags, seed=flags.seed)
         if flags.interpolate is not None and len(labels) < 2:
             raise ValueError("--interpolate leads from one image to another: draw more than one.")
         splits = open_checked(flags, source, recipe) if flags.check else None
         out = epath.Path(flags.out or default_folder(source))
         make_folder(out)
-    steps = "adaptive steps" if flags.solver == "adaptive" else f"{int(params.grid.intervals)} steps"
     trained_on = find_data(source)
     name = recipe.name if trained_on is None else run_name(recipe.name, trained_on.label)
-    taken = f"{flags.solver or recipe.resolved_solver}, {steps}"
     say(
-        f"{len(labels)} images of {name}: {taken}, guidance {float(params.scale):g}; {means}",
+        f"{len(labels)} images of {name}: {way_text(recipe, flags, params)}; {opened.said}; "
+        f"mesh {shape} (data x fsdp), {devices}",
         primary=is_first(),
     )
     with training_errors("sample.py"):
-        reference = make_reference(flags, recipe, splits, sampler, frozen) if flags.check else None
+        reference = make_reference(flags, recipe, splits, sampler, opened.frozen) if flags.check else None
         try:
             images, latents = draw(sampler, labels, params, out, recipe, flags)
         except NotFiniteError as error:

@@ -140,7 +140,10 @@ def test_protocols_are_listed_and_guidance_needs_a_null_class(capsys):
         evaluate(Protocols(names=("nothing",)))
     assert "There is no protocol 'nothing'" in one_line(capsys.readouterr().err)
     alone = dataclasses.replace(TINY_DIT, classes=0)
-    assert float(sampler_params(TINY_DIT, seed=0, scale=None, steps=3).scale) == TINY_DIT.guidance.scale
-    assert float(sampler_params(alone, seed=0, scale=None, steps=3).scale) == 1.0
-    with pytest.raises(ValueError, match="needs a null class"):
-        sampler_params(alone, seed=0, scale=2.0, steps=3)
+    usual = Generate(steps=3)
+    assert float(sampler_params(TINY_DIT, usual, seed=0).scale) == TINY_DIT.guidance.scale
+    assert float(sampler_params(alone, usual, seed=0).scale) == 1.0
+    with pytest.raises(ValueError, match="needs classes and a null class"):
+        sampler_params(alone, Generate(scale=2.0), seed=0)
+    with pytest.raises(ValueError, match="--total, --solver is for images that are drawn"):
+        Generate(samples="given.npz", total=4, solver="heun")

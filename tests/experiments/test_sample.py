@@ -11,9 +11,12 @@ from PIL import Image
 
 from laminate.cli.command import flags_command
 from laminate.cli.sample_flags import SampleFlags
+from laminate.parallel.mesh import build_mesh
 from laminate.recipes.image_decoder.recipe import for_features
 from laminate.recipes.network import TeacherConfig
+from laminate.runs.devices import open_devices
 from laminate.runs.load_tokenizer import load_tokenizer
+from laminate.runs.open_sampler import open_sampler, sampler_params
 from laminate.runs.pretrained import load_pretrained
 from tests.experiments.decoders import OF_FEATURES, OF_LATENTS, write_decoder
 from tests.experiments.jobs import TINY, TINY_DIT, Job, experiment, write_generator, write_tokenizer
@@ -187,10 +190,11 @@ def test_a_sample_that_is_not_finite_is_named_with_its_step(places, tmp_path, mo
     sample = experiment("sample")
     opened = sample.open_sampler
 
-    def broken(*given):
-        sampler, recipe, frozen, devices = opened(*given)
+    def broken(*given, **named):
+        found = opened(*given, **named)
+        sampler = found.sampler
         sampler._network = jax.tree.map(lambda leaf: leaf * np.float32(1e30), sampler._network)
-        return sampler, recipe, frozen, devices
+        return found
 
     monkeypatch.setattr(sample, "open_sampler", broken)
     with pytest.raises(SystemExit) as caught:
@@ -208,8 +212,10 @@ def drawn_through(places, *arguments):
     """Raw latents of four samples, and their images."""
     given = flags(places, "--total", "4", *arguments)
     sample = experiment("sample")
-    sampler, recipe, *_ = sample.open_sampler(given, str(places[1]))
-    batches = list(sampler.draw(sample.make_labels(given, recipe), sample.make_params(given, recipe)))
+    mesh = build_mesh(open_devices(given)[0])
+    opened = open_sampler(str(places[1]), given, mesh=mesh, precision="auto", device_batch_size=3)
+    labels, params = sample.make_labels(given, opened.recipe), sampler_params(opened.recipe, given, seed=0)
+    batches = list(opened.sampler.draw(labels, params))
     latents, images = (np.concatenate([getattr(b, name) for b in batches]) for name in ("latents", "images"))
     normalization = load_tokenizer(places[0]).model.normalization
     return latents * np.asarray(normalization.std.value) + np.asarray(normalization.mean.value), images

@@ -20,11 +20,12 @@ from laminate.recipes.families import from_json, to_json, to_tree
 from laminate.recipes.generator.costs import generator_flops, generator_parameters
 from laminate.recipes.generator.family import GENERATOR
 from laminate.recipes.generator.flow import Guidance, SpherePath
-from laminate.recipes.generator.modules import MODULES, generator, measured, sampling_grid, solver
+from laminate.recipes.generator.modules import MODULES, generator, measured
 from laminate.recipes.generator.names import parse_shared
 from laminate.recipes.generator.presets import named_generator
 from laminate.recipes.generator.recipe import SharedModulation
 from laminate.recipes.latent import LatentSpec, LoadedTokenizer, TokenizerId
+from laminate.recipes.modules import sampling_grid, solver
 from laminate.recipes.network import VitConfig
 from laminate.recipes.solvers import UniPcConfig
 from laminate.tokenizers.normalization import Normalization

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from laminate.cli.sample_flags import Solver
+from laminate.cli.drawing_flags import Drawing
 from laminate.recipes.checks import at_least
 from laminate.recipes.flags import AS_IT_SAYS, MAX_BAD_IMAGES, Precision, SourceOptions
 
@@ -75,25 +75,13 @@ class Reconstruct(Measuring):
 
 
 @dataclass(frozen=True)
-class Generate(Measuring):
+class Generate(Measuring, Drawing):
     """How near drawn images are to the training images, beside held-out real ones."""
 
-    generator: str | None = None
-    """Run, saved folder or hub repository. Default: what generator.py leaves."""
     samples: str | None = None
     """Measure these instead of drawing: an npz, or a folder of images."""
     total: int | None = None
     """Images to draw, balanced over the classes. Default: as many as there are held-out images, at least 256."""
-    tokenizer: str | None = None
-    """As in sample.py."""
-    decoder: str | None = None
-    """As in sample.py."""
-    scale: float | None = None
-    """Guidance scale, 1 for none. Default: the recipe's."""
-    steps: int | None = None
-    """Steps from noise to data. Default: the recipe's."""
-    solver: Solver = "euler"
-    """As in sample.py."""
     data: str | None = None
     """The images that samples are held against. Default: those that the generator was trained on."""
     reading: Annotated[SourceOptions, tyro.conf.arg(name="data")] = AS_IT_SAYS
@@ -102,11 +90,15 @@ class Generate(Measuring):
     """An npz of moments or images to hold them against, in place of the training images."""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        Measuring.__post_init__(self)
+        Drawing.__post_init__(self)
         if self.total is not None:
             at_least("--total", self.total, 2)
-        if self.samples is not None and (self.total is not None or self.scale is not None):
-            raise ValueError("--total and --scale are for samples that are drawn, and --samples names some.")
+        drawing = self.given() if self.total is None else ["--total", *self.given()]
+        if self.samples is not None and drawing:
+            raise ValueError(
+                f"--samples names images, and {', '.join(drawing)} is for images that are drawn: give one of them."
+            )
 
 
 @dataclass(frozen=True)

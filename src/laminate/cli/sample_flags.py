@@ -1,20 +1,15 @@
 """The command line of `sample.py`: from which weights, what, how, and where to."""
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
-from laminate.recipes.checks import above, at_least, within
+from laminate.cli.drawing_flags import Drawing
+from laminate.recipes.checks import at_least
 from laminate.recipes.flags import AS_IT_SAYS, MAX_BAD_IMAGES, Precision, SourceOptions
-from laminate.recipes.network import AttentionKernel
-from laminate.recipes.solvers import SolverName, UniPcConfig
 
-Solver = SolverName | Literal["adaptive"]
-Weights = Literal["ema", "raw"]
-SETTINGS = UniPcConfig()
 CLASSES = 10
 """Classes that are drawn unless told which, spread over all."""
 PER_CLASS = 10
@@ -22,21 +17,8 @@ PER_CLASS = 10
 
 
 @dataclass(frozen=True)
-class SampleFlags:
+class SampleFlags(Drawing):
     """Draw images from a trained generator. Image i of a seed is the same in any batch, on any mesh and host."""
-
-    generator: str | None = None
-    """Run, saved folder or hub repository of the generator; RUN/checkpoints/STEP takes that checkpoint.
-    Default: runs/embedded-dit, trained first if need be."""
-    weights: Weights = "ema"
-    """Of a checkpoint: the averaged weights, or those that are trained."""
-    tokenizer: str | None = None
-    """Run, saved folder or hub repository of its tokenizer. Default: where the run found it, else
-    beside the run, else runs/NAME."""
-    decoder: str | None = None
-    """What decodes the latents: a run of decoder.py, a saved folder or hub repository, or the decoder of a published
-    autoencoder on the tokenizer's teacher; none takes what the tokenizer gives back, if that is pixels. Default: the
-    run embedded-decoder beside the tokenizer, if it was trained on this very tokenizer, else none."""
 
     classes: tuple[str, ...] = ()
     """Classes by number or name, in this order. Default: ten, spread over all."""
@@ -47,29 +29,6 @@ class SampleFlags:
     take."""
     seed: int = 0
     """Decides the noise of every image."""
-
-    steps: int | None = None
-    """Steps from noise to data. Default: the recipe's."""
-    solver: Solver | None = None
-    """Fixed steps of order 1 (euler), 2 (heun) or 4 (rk4), from earlier predictions (unipc), or steps that choose
-    themselves (adaptive, extra `ode`); on a sphere along arcs (expmap), or beside it and back (euler-project). Default:
-    the recipe's."""
-    unipc: UniPcConfig = SETTINGS
-    """Settings of --solver unipc. Default: the recipe's."""
-    scale: float | None = None
-    """Guidance scale, 1 for none. Default: the recipe's."""
-    interval: tuple[float, float] | None = None
-    """The times, from 0 (noise) to 1 (data), between which guidance acts. Default: the recipe's."""
-    rescale: float | None = None
-    """Share of the guided velocity that is brought back to the deviation of the label's, for large scales. Default: the
-    recipe's."""
-    channels: int | None = None
-    """Guide only the first so many numbers of each token. Default: all."""
-    auto: str | None = None
-    """Autoguidance: a weaker generator on the same latents, such as RUN/checkpoints/STEP, in place of the null
-    class."""
-    shift: float | None = None
-    """Time shift kappa. Default: the recipe's."""
 
     out: Path | None = None
     """Folder of the files. Default: drawn in the run of the generator, else drawn here."""
@@ -99,8 +58,6 @@ class SampleFlags:
     """Images that each device draws at a time."""
     precision: Precision = "auto"
     """Number format of the networks, as in training."""
-    attention: AttentionKernel = "xla"
-    """Attention kernel, as in training."""
     coordinator: str | None = None
     """ADDRESS:PORT of host 0, as in training."""
     hosts: int | None = None
@@ -111,7 +68,8 @@ class SampleFlags:
     """Refuse to draw alone, as in training."""
 
     def __post_init__(self) -> None:
-        for flag in ("per_class", "total", "steps", "channels", "device_batch_size"):
+        super().__post_init__()
+        for flag in ("per_class", "total", "device_batch_size"):
             value = getattr(self, flag)
             if value is not None:
                 at_least(f"--{flag.replace('_', '-')}", value, 1)
@@ -121,35 +79,6 @@ class SampleFlags:
             raise ValueError(
                 "Give --per-class or --total, not both: each of them says how many images there are."
             )
-        self._check_guidance()
-        self._check_solver()
-
-    def _check_guidance(self) -> None:
-        if self.scale is not None and not (0.0 <= self.scale < math.inf):
-            raise ValueError(f"--scale must be at least 0 and finite, got {self.scale}; 1 is no guidance.")
-        if self.rescale is not None:
-            within("--rescale", self.rescale, 0.0, 1.0)
-        if self.interval is not None:
-            low, high = self.interval
-            if not 0.0 <= low <= high <= 1.0:
-                raise ValueError(
-                    f"--interval runs from low to high in [0, 1] (0 is noise), got {low:g} {high:g}."
-                )
-        for flag in ("channels", "rescale"):
-            if self.auto is not None and getattr(self, flag) is not None:
-                raise ValueError(
-                    f"--{flag} is for guidance by the null class, --auto takes another network in its place."
-                )
-
-    def _check_solver(self) -> None:
-        if self.shift is not None:
-            above("--shift", self.shift, 0.0)
-        if self.unipc != SETTINGS and self.solver not in (None, "unipc"):
-            raise ValueError(
-                f"--unipc.* are settings of --solver unipc, and it is {self.solver}: leave them out."
-            )
-        if self.solver == "adaptive" and (self.steps is not None or self.shift is not None):
-            raise ValueError("--solver adaptive chooses its steps itself: leave --steps and --shift out.")
 
 
 def chosen_classes(asked: tuple[str, ...], names: tuple[str, ...], classes: int, *, every: bool) -> list[int]:

@@ -2,12 +2,17 @@
 
 from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Array, Float, Int
+from scipy.linalg import solve_triangular
 from scipy.optimize import minimize
 
 _LEAST_SLOPE = 1e-11
 """What rounding leaves of a slope."""
+_LEAST_CURVATURE = 1e-13
+"""Share of the whole that the least eigenvalue has at least, in the coordinates of the solver."""
 
 
 class LinearProbe(NamedTuple):
@@ -40,7 +45,8 @@ def linear_probe(
     The problem is convex and its minimum unique (but for a constant in `b`, which is not penalised), so that the answer
     depends on no learning rate, batch or seed. Features are used as given. L-BFGS (Liu & Nocedal 1989), until the slope
     is below `l accuracy`: then no coefficient is farther from the minimum than `accuracy` times the root of their
-    number.
+    number. It runs in coordinates in which the bound `x^T x / (2 images) + l` on the curvature (Böhning 1992) is the
+    identity, where correlated features cost tens of steps in place of thousands.
 
     Raises ValueError for labels that are no class, a strength that is not positive, or features that are not finite;
     ArithmeticError if the minimum is not found in `max_steps`.
@@ -57,36 +63,51 @@ def linear_probe(
         raise ValueError("linear_probe: the features hold a NaN or an infinity.")
     penalty = 1.0 / (strength * count)
     least = max(accuracy * penalty, _LEAST_SLOPE * max(1.0, float(np.abs(x).max(initial=0.0))))
+    x = np.concatenate([x, np.ones((count, 1))], axis=1) if intercept else x
+    ridge = np.where(np.arange(x.shape[1]) < dim, penalty, 0.0)
+    factor = _bound_factor(x, ridge)
+    back = solve_triangular(factor, np.eye(len(factor)), lower=True)
+    seen, held = x @ back.T, (back * ridge) @ back.T
     target = np.zeros((count, classes))
     target[np.arange(count), labels] = 1.0
 
-    def value_and_slope(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        parameters = flat.reshape(classes, dim + 1)
-        weights, offsets = parameters[:, :dim], parameters[:, dim] * intercept
-        log_p = _log_softmax(x @ weights.T + offsets)
-        missed = (np.exp(log_p) - target) / count
-        slope = np.empty_like(parameters)
-        slope[:, :dim] = missed.T @ x + penalty * weights
-        slope[:, dim] = missed.sum(axis=0) * intercept
-        value = -(log_p * target).sum() / count + penalty / 2 * np.square(weights).sum()
-        return float(value), slope.reshape(-1)
-
-    found = minimize(
-        value_and_slope,
-        np.zeros(classes * (dim + 1)),
-        jac=True,
-        method="L-BFGS-B",
-        options={"maxiter": max_steps, "maxfun": 2 * max_steps, "maxcor": 30, "ftol": 0.0, "gtol": least},
-    )
-    steepest = float(np.abs(found.jac).max())
+    small = least / float(np.linalg.norm(factor))  # there a slope may be this long, and is below `least` here
+    options = {"maxiter": max_steps, "maxfun": 2 * max_steps, "maxcor": 30, "ftol": 0.0, "gtol": small}
+    with jax.enable_x64(True):
+        fixed = (jnp.asarray(seen), jnp.asarray(target), jnp.asarray(held))
+        start = np.zeros(classes * x.shape[1])
+        found = minimize(_value_and_slope, start, fixed, "L-BFGS-B", jac=True, options=options)
+    steepest = float(np.abs(found.jac.reshape(classes, -1) @ factor.T).max())
     if not steepest <= 100.0 * least:
         raise ArithmeticError(
             f"linear_probe: after {found.nit} steps the slope is still {steepest:.1e}: give features of a moderate "
             "size, or a smaller strength."
         )
-    parameters = found.x.reshape(classes, dim + 1)
-    offsets = parameters[:, dim] * intercept
+    parameters = found.x.reshape(classes, -1) @ back
+    offsets = parameters[:, dim] if intercept else np.zeros(classes)
     return LinearProbe(parameters[:, :dim], offsets - offsets.mean(), float(found.fun))
+
+
+def _value_and_slope(flat: np.ndarray, seen: Array, target: Array, held: Array) -> tuple[float, np.ndarray]:
+    value, slope = _objective(flat.reshape(target.shape[1], -1), seen, target, held)
+    return float(value), np.asarray(slope).reshape(-1)
+
+
+@jax.jit
+@jax.value_and_grad
+def _objective(weights: Array, seen: Array, target: Array, held: Array) -> Array:
+    """One program, since threads of a BLAS that wait for each other lose most of their time on busy cores."""
+    log_p = jax.nn.log_softmax(seen @ weights.T)
+    return -(log_p * target).sum() / len(seen) + (weights @ held * weights).sum() / 2
+
+
+def _bound_factor(x: np.ndarray, ridge: np.ndarray) -> np.ndarray:
+    """The Cholesky factor of the bound on the curvature.
+
+    Any other changes the number of steps alone, so that what rounding could make of tiny eigenvalues is kept off zero.
+    """
+    bound = x.T @ x / (2 * len(x)) + np.diag(ridge)
+    return np.linalg.cholesky(bound + _LEAST_CURVATURE * np.trace(bound) * np.eye(len(bound)))
 
 
 def _log_softmax(logits: np.ndarray) -> np.ndarray:

@@ -1,14 +1,27 @@
-"""What the modules of several families are made of: frozen networks, and the layers of a transformer."""
+"""What the modules of several families are made of: frozen networks, the layers of a transformer, and what draws."""
 
 import dataclasses
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from laminate.flow import (
+    EULER,
+    HEUN,
+    RK4,
+    EulerProject,
+    ExpMap,
+    Solver,
+    Sphere,
+    TimeGrid,
+    UniPc,
+    time_grid,
+    unipc_grid,
+)
 from laminate.models.vit import Trunk
 from laminate.nn import LayerNorm, Mlp, RMSNorm, SwiGlu
 from laminate.nn.mlp import gelu_exact
@@ -36,6 +49,7 @@ from laminate.recipes.network import (
     find_teacher,
     own_teacher,
 )
+from laminate.recipes.solvers import SolverName, UniPcConfig
 from laminate.tokenizers.base import ImageTokenizer
 from laminate.tokenizers.features import FeatureDecoder
 from laminate.tokenizers.rae import RaePixels
@@ -216,3 +230,52 @@ def require_statistics(tokenizer: LoadedTokenizer) -> None:
             "and a generator needs them: they are measured when its training ends; run "
             f"{family_of(tokenizer.recipe).script} to its end."
         )
+
+
+@runtime_checkable
+class Drawn(Protocol):
+    """What a recipe says of how it is drawn from."""
+
+    @property
+    def steps(self) -> int: ...
+    @property
+    def unipc(self) -> UniPcConfig: ...
+    @property
+    def radius(self) -> float | None: ...
+    @property
+    def resolved_solver(self) -> SolverName: ...
+    @property
+    def resolved_time_shift(self) -> float: ...
+
+
+def solver(recipe: Drawn, name: SolverName | None = None, unipc: UniPcConfig | None = None) -> Solver:
+    """What takes the steps along the path of `recipe`: its own solver and settings, unless told otherwise."""
+    name = recipe.resolved_solver if name is None else name
+    if name == "unipc":
+        settings = recipe.unipc if unipc is None else unipc
+        return UniPc(
+            settings.order,
+            settings.kind,
+            settings.predicts,
+            settings.lower_order_final,
+            settings.uncorrected,
+        )
+    if recipe.radius is not None:
+        path = Sphere(recipe.radius)
+        return ExpMap(path) if name == "expmap" else EulerProject(path)
+    return {"euler": EULER, "heun": HEUN, "rk4": RK4}[name]
+
+
+def sampling_grid(
+    recipe: Drawn,
+    name: SolverName | None = None,
+    *,
+    steps: int | None = None,
+    time_shift: float | None = None,
+) -> TimeGrid:
+    """The times at which a solver stops: that of UniPC has a grid of its own, which begins a little above noise."""
+    steps = recipe.steps if steps is None else steps
+    time_shift = recipe.resolved_time_shift if time_shift is None else time_shift
+    if (recipe.resolved_solver if name is None else name) == "unipc":
+        return unipc_grid(steps, shift=time_shift)
+    return time_grid(steps, time_shift=time_shift)

@@ -9,6 +9,12 @@ SolverName = Literal["euler", "heun", "rk4", "unipc", "expmap", "euler-project"]
 UniPcKind = Literal["bh1", "bh2"]
 UniPcPrediction = Literal["data", "noise"]
 
+SOLVERS = {
+    "straight": ("euler", "heun", "rk4", "unipc", "adaptive"),
+    "sphere": ("expmap", "euler-project"),
+}
+"""The solvers of each kind of path; `adaptive` is for drawing alone."""
+
 
 @dataclass(frozen=True)
 class UniPcConfig:
@@ -31,3 +37,12 @@ class UniPcConfig:
         one_of("unipc.predicts", self.predicts, get_args(UniPcPrediction))
         for number in self.uncorrected:
             at_least("unipc.uncorrected", number, 0)
+
+
+def require_solver(path: str, solver: str, where: str = "solver") -> None:
+    """Raises ValueError for a solver that does not run along a path of the kind `path`."""
+    known = SOLVERS[path]
+    if solver not in known:
+        raise ValueError(
+            f"{where} {solver}: that is no solver of the {path} path, whose solvers are {', '.join(known)}."
+        )

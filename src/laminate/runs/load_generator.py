@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from laminate.analysis.generation import FlowConfig
-from laminate.cli.sample_flags import Weights
+from laminate.cli.drawing_flags import Weights
 from laminate.parallel.sharding import abstract, place
 from laminate.recipes.families import family_of, from_tree, require_kind
 from laminate.recipes.latent import LoadedTokenizer, for_latents

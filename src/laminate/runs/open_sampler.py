@@ -1,79 +1,121 @@
-"""A sampler of a trained generator: its network, its tokenizer, and what decodes its latents, on a mesh."""
+"""What a trained generator draws with: its network, its tokenizer, and what decodes its latents, on a mesh."""
 
 import importlib.util
 from dataclasses import dataclass
 from typing import Any
 
-import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from laminate.analysis.generation import FlowConfig
 from laminate.analysis.sampling import Sampler, SamplerConfig, SamplerParams
-from laminate.cli.sample_flags import Solver
-from laminate.flow import EULER, HEUN, RK4, Interval, time_grid
+from laminate.cli.drawing_flags import SETTINGS, Drawing
+from laminate.flow import Interval
 from laminate.parallel.sharding import place
-from laminate.recipes.latent import LoadedTokenizer
-from laminate.recipes.modules import image_tokenizer
+from laminate.recipes.families import family_of
+from laminate.recipes.flags import Precision
+from laminate.recipes.modules import image_tokenizer, sampling_grid, solver
+from laminate.recipes.solvers import require_solver
+from laminate.runs.devices import compute_dtype
 from laminate.runs.load_decoder import find_decoder, require_images
-from laminate.runs.load_generator import load_generator, tokenizer_of
-
-SOLVERS = {"euler": EULER, "heun": HEUN, "rk4": RK4, "adaptive": None}
+from laminate.runs.load_generator import load_generator, require_alike, tokenizer_of
+from laminate.tokenizers.base import ImageTokenizer
+from laminate.tokenizers.latent_decoders import LatentDecoder
 
 
 @dataclass(frozen=True)
 class OpenSampler:
-    """A compiled sampler, the recipe of its generator, its tokenizer, and what makes images, in words."""
+    """A compiled sampler, the recipe of its generator, and its frozen networks on the mesh; in words, what makes images
+    of which latents."""
 
     sampler: Sampler
     recipe: Any
-    tokenizer: LoadedTokenizer
-    decoder: str
+    frozen: tuple[ImageTokenizer, LatentDecoder]
+    said: str
 
 
 def open_sampler(
     source: str,
+    drawing: Drawing,
     *,
-    tokenizer: str | None,
-    decoder: str | None,
-    solver: Solver,
     mesh: Mesh,
-    dtype: jnp.dtype,
+    precision: Precision,
     device_batch_size: int,
+    encodes: bool = False,
 ) -> OpenSampler:
-    """The generator at `source` with its averaged weights.
+    """The generator at `source` and all that `drawing` draws its images with; `encodes` keeps what the tokenizer needs
+    to read images.
 
     Raises ValueError or OSError with what is wrong and how to mend it.
     """
-    if solver == "adaptive" and importlib.util.find_spec("diffrax") is None:
+    if drawing.solver == "adaptive" and importlib.util.find_spec("diffrax") is None:
         raise ValueError("--solver adaptive needs diffrax: pip install -e '.[ode]', or take another solver.")
-    generator = load_generator(source, "ema", mesh=mesh)
-    loaded = tokenizer_of(generator, tokenizer)
-    module = image_tokenizer(loaded, like=loaded.latent, encodes=False)
-    chosen = find_decoder(decoder, loaded)
-    way = chosen.of(module)
-    require_images(way, loaded)
+    kernel = drawing.attention
+    generator = load_generator(source, drawing.weights, mesh=mesh, kernel=kernel)
+    weak = None
+    if drawing.auto is not None:
+        weak = load_generator(drawing.auto, drawing.weights, mesh=mesh, kernel=kernel)
+        require_alike(generator, weak)
+    loaded = tokenizer_of(generator, drawing.tokenizer, kernel=kernel)
+    tokenizer = image_tokenizer(loaded, like=loaded.latent, encodes=encodes)
+    chosen = find_decoder(drawing.decoder, loaded, kernel=kernel)
+    require_images(chosen.of(tokenizer), loaded)
+    tokenizer, decoder = place((tokenizer, chosen.of(tokenizer)), mesh)
+    dtype = compute_dtype(precision, float32=family_of(generator.recipe).modules().float32(generator.recipe))
     sampler = Sampler(
         FlowConfig.of(generator.recipe, dtype),
         generator.network,
-        place(way, mesh),
-        place(module.normalization, mesh),
+        decoder,
+        tokenizer.normalization,
         mesh=mesh,
-        config=SamplerConfig(SOLVERS[solver]),
+        config=sampler_config(generator.recipe, drawing),
         device_batch_size=device_batch_size,
+        weak=None if weak is None else weak.network,
     )
-    return OpenSampler(sampler, generator.recipe, loaded, chosen.said)
+    said = f"latents of {loaded.source}, decoded by {chosen.said}"
+    return OpenSampler(sampler, generator.recipe, (tokenizer, decoder), said)
 
 
-def sampler_params(recipe: Any, *, seed: int, scale: float | None, steps: int | None) -> SamplerParams:
-    """Guidance and grid of the recipe where they are not given; without a null class nothing is guided.
+def sampler_config(recipe: Any, drawing: Drawing) -> SamplerConfig:
+    """What is compiled. Raises ValueError for a solver of another path, or settings of another solver."""
+    if drawing.solver is not None:
+        require_solver(recipe.path.KIND, drawing.solver, "--solver")
+    name = drawing.solver or recipe.resolved_solver
+    if drawing.unipc != SETTINGS and name != "unipc":
+        raise ValueError(
+            f"--unipc.* are settings of --solver unipc, and that of {recipe.name} is {name}: add it."
+        )
+    settings = None if drawing.unipc == SETTINGS else drawing.unipc
+    chosen = None if name == "adaptive" else solver(recipe, name, settings)
+    rescale = recipe.guidance.rescale if drawing.rescale is None else drawing.rescale
+    return SamplerConfig(chosen, drawing.channels, rescale=0.0 if drawing.auto is not None else rescale)
 
-    Raises ValueError for guidance of a generator that has no null class.
+
+def sampler_params(recipe: Any, drawing: Drawing, *, seed: int) -> SamplerParams:
+    """Guidance and grid; without a null class, or at a scale of 1, nothing is guided.
+
+    Raises ValueError for guidance of a generator that has no null class, and of more numbers than a token has.
     """
-    guidable = recipe.classes > 0 and recipe.class_dropout > 0
-    if not guidable and scale not in (None, 1.0):
-        raise ValueError(f"--scale {scale:g}: guidance needs a null class, and {recipe.name} has none.")
-    wanted = recipe.guidance.scale if scale is None else scale
-    used = wanted if guidable else 1.0
-    interval = Interval(*recipe.guidance.interval) if used != 1.0 else None
-    grid = time_grid(recipe.steps if steps is None else steps, time_shift=recipe.resolved_time_shift)
-    return SamplerParams(seed, grid, scale=used, interval=interval)
+    null_class = recipe.classes > 0 and recipe.class_dropout > 0
+    scale = recipe.guidance.scale if drawing.scale is None else drawing.scale
+    if not null_class and drawing.auto is None:
+        if drawing.scale not in (None, 1.0):
+            raise ValueError(
+                f"--scale {drawing.scale:g}: guidance needs classes and a null class, and {recipe.name} has "
+                f"{recipe.classes} classes and drops {recipe.class_dropout:g} of them. Leave --scale out, or give "
+                "--auto."
+            )
+        scale = 1.0
+    if drawing.channels is not None and drawing.channels > recipe.latent_dim:
+        raise ValueError(f"--channels {drawing.channels}: a token has {recipe.latent_dim} numbers.")
+    interval = recipe.guidance.interval if drawing.interval is None else drawing.interval
+    fixed = None if drawing.solver == "adaptive" else drawing.solver
+    grid = sampling_grid(recipe, fixed, steps=drawing.steps, time_shift=drawing.shift)
+    closed = drawing.auto is not None
+    guided = Interval(*interval, closed=closed) if scale != 1.0 else None
+    return SamplerParams(seed, grid, scale=scale, interval=guided)
+
+
+def way_text(recipe: Any, drawing: Drawing, params: SamplerParams) -> str:
+    """Solver, steps and guidance as a header names them: `euler, 50 steps, guidance 2`."""
+    steps = "adaptive steps" if drawing.solver == "adaptive" else f"{int(params.grid.intervals)} steps"
+    return f"{drawing.solver or recipe.resolved_solver}, {steps}, guidance {float(params.scale):g}"

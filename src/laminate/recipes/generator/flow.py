@@ -9,12 +9,6 @@ from laminate.recipes.solvers import SolverName
 
 PathName = Literal["straight", "sphere"]
 
-SOLVERS = {
-    "straight": ("euler", "heun", "rk4", "unipc", "adaptive"),
-    "sphere": ("expmap", "euler-project"),
-}
-"""The solvers of each path; `adaptive` is for `sample.py` alone."""
-
 
 @dataclass(frozen=True)
 class StraightPath:
@@ -71,12 +65,3 @@ class Guidance:
 def usual_solver(path: PathConfig) -> SolverName:
     """The solver of a path unless told otherwise."""
     return "euler" if isinstance(path, StraightPath) else "expmap"
-
-
-def require_solver(path: PathConfig, solver: str, where: str = "solver") -> None:
-    """Raises ValueError for a solver that does not run along `path`."""
-    known = SOLVERS[path.KIND]
-    if solver not in known:
-        raise ValueError(
-            f"{where} {solver}: that is no solver of the {path.KIND} path, whose solvers are {', '.join(known)}."
-        )

@@ -7,19 +7,6 @@ from functools import partial
 import numpy as np
 
 from laminate.data.records import Records
-from laminate.flow import (
-    EULER,
-    HEUN,
-    RK4,
-    EulerProject,
-    ExpMap,
-    Solver,
-    Sphere,
-    TimeGrid,
-    UniPc,
-    time_grid,
-    unipc_grid,
-)
 from laminate.models import Ddt, Dit, FlatLatent, GridLatent, SharedDit, Trunk
 from laminate.models.naflex import Window
 from laminate.nn import fan_in_uniform, xavier_uniform
@@ -29,7 +16,6 @@ from laminate.recipes.generator.recipe import GeneratorRecipe, SharedModulation
 from laminate.recipes.latent import LatentSpec, LoadedTokenizer, for_latents
 from laminate.recipes.modules import image_tokenizer, require_statistics, trunk
 from laminate.recipes.network import PLAIN, Compute
-from laminate.recipes.solvers import SolverName, UniPcConfig
 from laminate.recipes.stored import require_latents, stored_tokenizer
 from laminate.tokenizers.base import ImageTokenizer
 from laminate.types import RandomKey
@@ -86,41 +72,6 @@ def _shared(
         window=None if shared.window is None else Window(shared.window),
         key=key,
     )
-
-
-def solver(
-    recipe: GeneratorRecipe, name: SolverName | None = None, unipc: UniPcConfig | None = None
-) -> Solver:
-    """What takes the steps along the path of `recipe`: its own solver and settings, unless told otherwise."""
-    name = recipe.resolved_solver if name is None else name
-    if name == "unipc":
-        settings = recipe.unipc if unipc is None else unipc
-        return UniPc(
-            settings.order,
-            settings.kind,
-            settings.predicts,
-            settings.lower_order_final,
-            settings.uncorrected,
-        )
-    if recipe.radius is not None:
-        path = Sphere(recipe.radius)
-        return ExpMap(path) if name == "expmap" else EulerProject(path)
-    return {"euler": EULER, "heun": HEUN, "rk4": RK4}[name]
-
-
-def sampling_grid(
-    recipe: GeneratorRecipe,
-    name: SolverName | None = None,
-    *,
-    steps: int | None = None,
-    time_shift: float | None = None,
-) -> TimeGrid:
-    """The times at which a solver stops: that of UniPC has a grid of its own, which begins a little above noise."""
-    steps = recipe.steps if steps is None else steps
-    time_shift = recipe.resolved_time_shift if time_shift is None else time_shift
-    if (recipe.resolved_solver if name is None else name) == "unipc":
-        return unipc_grid(steps, shift=time_shift)
-    return time_grid(steps, time_shift=time_shift)
 
 
 def _frozen(

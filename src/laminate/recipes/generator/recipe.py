@@ -10,13 +10,12 @@ from laminate.recipes.generator.flow import (
     PathConfig,
     SpherePath,
     StraightPath,
-    require_solver,
     usual_solver,
 )
 from laminate.recipes.latent import TokenizerId
 from laminate.recipes.network import VitConfig
 from laminate.recipes.serialization import FOUND, JSON, UNSAID, plain
-from laminate.recipes.solvers import SolverName, UniPcConfig
+from laminate.recipes.solvers import SolverName, UniPcConfig, require_solver
 from laminate.recipes.training import Optimizer, Schedule
 
 Prediction = Literal["velocity", "data"]
@@ -158,7 +157,7 @@ class GeneratorRecipe:
     def _check_flow(self) -> None:
         if self.solver is not None:
             one_of("solver", self.solver, get_args(SolverName))
-            require_solver(self.path, self.solver)
+            require_solver(self.path.KIND, self.solver)
         if self.radius is not None and self.latent_dim < 2:
             raise ValueError("path sphere: a token of one number has no direction; it needs two.")
 
