@@ -151,7 +151,7 @@ def dino_sae(key: jax.Array) -> DinoSae:
 
 def kl_autoencoder(key: jax.Array) -> KlAutoencoder:
     pyramid = Pyramid((4, 6), 1, partial(GroupNorm, groups=2))
-    return KlAutoencoder(pyramid, pyramid, 3, key=key)
+    return KlAutoencoder(pyramid, pyramid, 5, key=key)
 
 
 def rebuild(model: DinoSae, x: jax.Array, key: Any) -> jax.Array:

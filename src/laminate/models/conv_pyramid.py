@@ -162,7 +162,9 @@ class PyramidDecoder(eqx.Module):
         )
 
     @jax.named_scope("pyramid_decoder")
-    def __call__(self, latents: Grid, *, key: RandomKey | None = None) -> Image:
+    def __call__(
+        self, latents: Float[Array, "rows columns {self.first.in_channels}"], *, key: RandomKey | None = None
+    ) -> Image:
         x = self.middle(self.first(latents))
         for level in self.levels:
             x = level(x)
