@@ -27,7 +27,7 @@ from laminate.runs.analyses.patches import ablation, attention, diffusability, r
 from laminate.runs.analyses.pictures import interpolate, mask, noise
 from laminate.runs.analyses.results import default_folder, write_finding, write_page
 from laminate.runs.analyses.subject import Subject
-from laminate.runs.data_place import data_of
+from laminate.runs.data_place import said_data_of
 from laminate.runs.devices import compute_dtype, open_devices
 from laminate.runs.exit_codes import say, training_errors, user_errors
 from laminate.runs.experiment import trained_first
@@ -56,7 +56,7 @@ QUESTIONS = {
 
 def open_subject(flags):
     place = trained_first(flags.tokenizer, VAE, flags, beside=__file__, what="tokenizer")
-    flags, _ = data_of(flags, place)
+    flags = said_data_of(flags, place, primary=is_first())
     shape, _ = open_devices(flags)
     mesh = build_mesh(shape)
     loaded = load_tokenizer(place, codes=True)

@@ -20,7 +20,7 @@ from laminate.parallel.hosts import is_first, start
 from laminate.parallel.mesh import local_mesh, parse_mesh
 from laminate.parallel.sharding import place
 from laminate.pretrained.features import features_of
-from laminate.runs.data_place import data_of
+from laminate.runs.data_place import said_data_of
 from laminate.runs.devices import compute_dtype
 from laminate.runs.encoding_networks import open_networks
 from laminate.runs.exit_codes import say, training_errors, user_errors
@@ -46,9 +46,7 @@ def main(flags):
         start(find_place(flags.coordinator, flags.hosts, flags.host))
         mesh = local_mesh(parse_mesh(flags.mesh))
         dtype = compute_dtype(flags.precision)
-        flags, found = data_of(flags, flags.tokenizer)
-        if found is not None:
-            say(f"data: {found.source}, those of {found.run}", primary=is_first())
+        flags = said_data_of(flags, flags.tokenizer, primary=is_first())
         # 2. Images, or features of them that were written before, and the networks that read them
         networks = open_networks(flags)
         images = open_images(flags, flags.image_size or networks.image_size)

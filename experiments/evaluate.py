@@ -34,7 +34,7 @@ from laminate.parallel.hosts import is_first
 from laminate.parallel.mesh import build_mesh
 from laminate.recipes.flatdino.family import VAE
 from laminate.recipes.generator.family import GENERATOR
-from laminate.runs.data_place import data_of
+from laminate.runs.data_place import said_data_of
 from laminate.runs.devices import compute_dtype, open_devices
 from laminate.runs.evaluation_result import Outcome, conclude, show_protocols, show_results
 from laminate.runs.exit_codes import say, training_errors, user_errors
@@ -93,7 +93,7 @@ def measured(extractor, samples, reference, *, view, rounding, seed, real=None, 
 
 def reconstruct(flags, mesh):
     place = trained_first(flags.tokenizer, VAE, flags, beside=__file__, what="tokenizer")
-    flags, _ = data_of(flags, place)
+    flags = said_data_of(flags, place, primary=is_first())
     loaded = load_tokenizer(place, codes=True)
     decoder = find_decoder(flags.decoder, loaded)
     records = open_splits(flags.data, options=flags.reading)["validation"]
@@ -151,7 +151,7 @@ def generate(flags, mesh):
         place = trained_first(
             flags.generator, GENERATOR, flags, beside=__file__, what="generator", unfinished_will_do=True
         )
-    flags, _ = data_of(flags, place)
+    flags = said_data_of(flags, place, primary=is_first())
     splits = open_splits(flags.data, options=flags.reading)
     extractor, kept = open_extractor(flags, mesh), []
     if flags.samples is None:
@@ -283,7 +283,7 @@ def compare(flags, mesh):
 
 def probe(flags, mesh):
     place = trained_first(flags.tokenizer, VAE, flags, beside=__file__, what="tokenizer")
-    flags, _ = data_of(flags, place)
+    flags = said_data_of(flags, place, primary=is_first())
     splits = open_splits(flags.data, options=flags.reading)
     classes = len(splits["train"].manifest.classes)
     if classes < 2:

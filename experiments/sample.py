@@ -47,7 +47,7 @@ from laminate.parallel.mesh import build_mesh
 from laminate.recipes.generator.family import GENERATOR
 from laminate.recipes.modules import embedded_network
 from laminate.recipes.run_names import run_name
-from laminate.runs.data_place import data_of, find_data
+from laminate.runs.data_place import find_data, said_data_of
 from laminate.runs.devices import open_devices
 from laminate.runs.exit_codes import FAILED, say, training_errors, user_errors
 from laminate.runs.experiment import trained_first
@@ -142,9 +142,7 @@ def write_interpolation(sampler, latents, labels, recipe, out, flags):
 
 def open_checked(flags, source, recipe):
     """The splits that `--check` compares with: of the data of the generator's run unless others are named."""
-    flags, found = data_of(flags, source)
-    if found is not None:
-        say(f"data: {found.source}, those of {found.run}", primary=is_first())
+    flags = said_data_of(flags, source, primary=is_first())
     splits = open_splits(flags.data, options=flags.reading)
     manifest = splits["train"].manifest
     if manifest.arrays is not None:

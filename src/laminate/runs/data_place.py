@@ -16,6 +16,7 @@ from laminate.recipes.family import Recipe
 from laminate.recipes.flags import RunFlags
 from laminate.recipes.latent import LoadedTokenizer
 from laminate.recipes.run_names import data_label
+from laminate.runs.exit_codes import say
 from laminate.runs.tokenizer_place import runs_of
 from laminate.storage.strict_json import Field, JsonError, read_json
 from laminate.storage.writing import write_atomically
@@ -110,6 +111,14 @@ def data_of(flags: F, *places: str | None, usual: str = DEFAULT) -> tuple[F, Dat
             reading = found.reading if flags.reading == AS_IT_SAYS else flags.reading
             return _replaced(flags, found.source, reading), found
     return _replaced(flags, in_full(usual), flags.reading), None
+
+
+def said_data_of(flags: F, place: str | None, *, primary: bool) -> F:
+    """`data_of` a run, which the host that is `primary` says."""
+    made, found = data_of(flags, place)
+    if found is not None:
+        say(f"data: {found.source}, those of {found.run}", primary=primary)
+    return made
 
 
 def with_data(flags: R, recipe: Recipe, tokenizer: LoadedTokenizer | None) -> tuple[R, DataPlace | None]:
