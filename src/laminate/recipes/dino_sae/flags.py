@@ -24,13 +24,15 @@ class DinoSaeFlags(RunFlags):
     teacher: str | None = None
     """The frozen network: dinov3-l, another known name, a file or folder. Default: the recipe's."""
     perceptual: PerceptualKind | None = None
-    """lpips, pyramid (needs no weights) or none. Default: the recipe's."""
+    """lpips, embedded (by the features of the network in the package), pyramid (needs no weights) or none. Default:
+    the recipe's."""
     lpips: str | None = None
     """File or folder of the LPIPS weights: VGG-16 and its heads, together."""
     adversary: AdversaryKind | None = None
     """dino; windows, patchgan or details, which need no weights; or none. Default: the recipe's."""
     adversary_backbone: str | None = None
-    """The frozen DINO of the discriminator: a known name, file or folder. Default: dino-s8."""
+    """The frozen network of the discriminator: a known name, file or folder of a DINO, embedded, or the run of
+    teacher.py. Default: dino-s8."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -55,19 +57,9 @@ def apply_flags(recipe: DinoSaeRecipe, flags: DinoSaeFlags) -> DinoSaeRecipe:
     """`recipe` with the teacher and the losses that the flags name. Raises ValueError and OSError."""
     if flags.teacher is not None:
         recipe = _with_teacher(recipe, flags.teacher)
-    if recipe.adversary.kind == "none":
-        if flags.adversary_backbone is not None or flags.adversary not in (None, "none"):
-            raise ValueError(f"--adversary: {recipe.name} has none, it begins in a later stage.")
-        perceptual, _ = with_losses(
-            recipe.perceptual,
-            recipe.adversary,
-            recipe.name,
-            kind=flags.perceptual,
-            lpips=flags.lpips,
-            against=None,
-            backbone=None,
-        )
-        return replace(recipe, perceptual=perceptual)
+    asks_for_one = flags.adversary_backbone is not None or flags.adversary not in (None, "none")
+    if recipe.adversary.kind == "none" and asks_for_one:
+        raise ValueError(f"--adversary: {recipe.name} has none, it begins in a later stage.")
     perceptual, adversary = with_losses(
         recipe.perceptual,
         recipe.adversary,
