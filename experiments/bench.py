@@ -8,6 +8,7 @@ python experiments/bench.py teacher --name dinov2-b --images 8     a frozen teac
 python experiments/bench.py generate --batches 1 8 64              passes of a generator over 32 and 256 tokens
 python experiments/bench.py vitok --depth 2 --padding 0.25           a step of a ViTok autoencoder with empty room
 python experiments/bench.py decoder --experiment embedded-decoder  a step of both players of an image decoder
+python experiments/bench.py peers --peer-python peer/bin/python    a LightningDiT's step beside the same in PyTorch
 """
 
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ class Step:
     """How often step and matmul are timed, in turn; the median ratio is reported."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Number format of step and matmul."""
-    remat: Literal["none", "dots", "block", "attention"] = "none"
+    remat: Literal["none", "products", "dots", "block", "attention"] = "none"
     """What the backward pass computes again."""
     mesh: str = "1x1"
     """Devices, as in vae.py."""
@@ -126,6 +127,25 @@ class Vitok:
     """Number format of step and matmul."""
 
 
+@dataclass(frozen=True)
+class Peers:
+    """A LightningDiT's step, update and layers beside the same network in PyTorch, in turn, in float32 on a CPU."""
+
+    peer_python: str = ""
+    """Interpreter of an environment with PyTorch: 'python -m venv peer', 'peer/bin/pip install torch', then
+    peer/bin/python."""
+    size: Literal["t", "s", "b", "l", "xl"] = "s"
+    """Size of the network."""
+    depth: int = 4
+    """Layers."""
+    tokens: tuple[int, ...] = (36, 256)
+    """Tokens of 128 numbers; several are measured in turn."""
+    images: int = 8
+    """Images per step."""
+    turns: int = 15
+    """How often each side does each piece of work."""
+
+
 Command = (
     Annotated[Step, tyro.conf.subcommand(name="step")]
     | Annotated[Data, tyro.conf.subcommand(name="data")]
@@ -134,6 +154,7 @@ Command = (
     | Annotated[Generate, tyro.conf.subcommand(name="generate")]
     | Annotated[Decoder, tyro.conf.subcommand(name="decoder")]
     | Annotated[Vitok, tyro.conf.subcommand(name="vitok")]
+    | Annotated[Peers, tyro.conf.subcommand(name="peers")]
 )
 
 if __name__ == "__main__":  # before the imports below, which --help need not wait for
@@ -143,6 +164,8 @@ import json
 import resource
 import sys
 import time
+from collections.abc import Iterator
+from importlib import import_module
 
 import jax
 import jax.numpy as jnp
@@ -157,6 +180,7 @@ from laminate.parallel.mesh import build_mesh, parse_mesh, prepare_devices
 from laminate.parallel.platforms import skip_missing_tpu
 from laminate.parallel.sharding import batch_sharding, initialize
 from laminate.recipes.sizes import SIZES, matched_hidden
+from laminate.runs.exit_codes import user_errors
 from laminate.tokenizers import FlatDino
 from laminate.train.optim import adamw
 from laminate.train.schedules import constant
@@ -239,47 +263,23 @@ def bench_step(options: Step, depth: int) -> dict[str, object]:
     }
 
 
+def results(command: Command) -> Iterator[dict[str, object]]:
+    """The lines of a measurement; all but `step` are modules of `benchmarks`, of the subcommand's name."""
+    if isinstance(command, Step):
+        yield from (bench_step(command, depth) for depth in command.depth)
+        return
+    name = type(command).__name__.lower()
+    found = import_module(f"benchmarks.{name}").measure(**vars(command))
+    for line in [found] if isinstance(found, dict) else found:
+        yield {"bench": name, **line}
+
+
 def main(command: Command) -> None:
     skip_missing_tpu()
-    if isinstance(command, Step):
-        for depth in command.depth:
-            sys.stdout.write(json.dumps(bench_step(command, depth)) + "\n")
+    with user_errors("bench.py"):
+        for line in results(command):
+            sys.stdout.write(json.dumps(line) + "\n")
             sys.stdout.flush()
-        return
-    if isinstance(command, Generate):
-        from benchmarks.generate import measure as measure_generation
-
-        for result in measure_generation(
-            size=command.size,
-            depth=command.depth,
-            batches=command.batches,
-            turns=command.turns,
-            precision=command.precision,
-        ):
-            sys.stdout.write(json.dumps(result) + "\n")
-            sys.stdout.flush()
-        return
-    if isinstance(command, Load):
-        from benchmarks.load import measure as measure_loading
-
-        result = {"bench": "load", **measure_loading(megabytes=command.megabytes, turns=command.turns)}
-    elif isinstance(command, Decoder):
-        from benchmarks.decoder import measure as measure_decoder
-
-        result = {"bench": "decoder", **measure_decoder(**vars(command))}
-    elif isinstance(command, Vitok):
-        from benchmarks.vitok import measure as measure_vitok
-
-        result = {"bench": "vitok", **measure_vitok(**vars(command))}
-    elif isinstance(command, Teacher):
-        from benchmarks.teacher import measure as measure_teacher
-
-        result = {"bench": "teacher", **measure_teacher(**vars(command))}
-    else:
-        from benchmarks.data import measure as measure_data
-
-        result = {"bench": "data", **measure_data(images=command.images, turns=command.turns)}
-    sys.stdout.write(json.dumps(result) + "\n")
 
 
 if __name__ == "__main__":

@@ -36,8 +36,8 @@ def measure(
     named = named_generator(f"dit{size}")
     recipe = replace(named, network=replace(named.network, depth=depth or named.network.depth))
     for batch in batches:
-        yield {"bench": "generate", "size": size, **passes(recipe, batch, turns, jnp.dtype(precision))}
-    yield {"bench": "generate", "size": size, **guidance(recipe, turns, jnp.dtype(precision))}
+        yield {"size": size, **passes(recipe, batch, turns, jnp.dtype(precision))}
+    yield {"size": size, **guidance(recipe, turns, jnp.dtype(precision))}
 
 
 def passes(recipe, batch, turns, dtype):

@@ -150,7 +150,7 @@ def test_a_trunk_of_rms_norms_has_no_norm_bias_but_for_the_last():
     assert vit.norm.bias.shape == (12,)
 
 
-@pytest.mark.parametrize("remat", ["attention", "dots", "block"])
+@pytest.mark.parametrize("remat", ["attention", "products", "dots", "block"])
 def test_remat_changes_no_output(remat):
     vit = build(
         Trunk(dim=12, depth=2, heads=3, hidden=10, remat=remat), tokens=5, in_dim=4, out_dim=7, registers=2

@@ -48,7 +48,15 @@ def of_the_loop():
 
 
 @pytest.mark.parametrize(
-    ("remat", "unroll"), [("none", False), ("dots", False), ("block", False), ("none", True), ("block", True)]
+    ("remat", "unroll"),
+    [
+        ("none", False),
+        ("products", False),
+        ("dots", False),
+        ("block", False),
+        ("none", True),
+        ("block", True),
+    ],
 )
 def test_the_scan_is_the_python_loop_under_every_remat_policy(remat, unroll, of_the_loop):
     value, gradient = value_and_gradient(lambda stack, x: stack(x))(build(remat=remat, unroll=unroll), X)
@@ -66,15 +74,19 @@ def test_scan_returns_what_every_layer_gives():
 
 
 def equations(jaxpr):
-    """The number of equations, with those of every inner program."""
-    count = 0
+    """All equations, with those of every inner program."""
+    is_program = lambda node: isinstance(node, Jaxpr | ClosedJaxpr)
     for equation in jaxpr.eqns:
-        count += 1
-        is_program = lambda node: isinstance(node, Jaxpr | ClosedJaxpr)
+        yield equation
         for inner in jax.tree.leaves(list(equation.params.values()), is_leaf=is_program):
             if is_program(inner):
-                count += equations(inner.jaxpr if isinstance(inner, ClosedJaxpr) else inner)
-    return count
+                yield from equations(inner.jaxpr if isinstance(inner, ClosedJaxpr) else inner)
+
+
+def of_the_gradient(stack, *key):
+    """The equations of a program that gives the gradient of the sum of what `stack` makes of `X`."""
+    gradient = jax.grad(lambda stack, *key: jnp.sum(stack(X, key=key[0] if key else None)))
+    return list(equations(jax.make_jaxpr(gradient)(stack, *key).jaxpr))
 
 
 @pytest.mark.parametrize("remat", ["none", "block"])
@@ -82,9 +94,27 @@ def test_the_program_does_not_grow_with_depth(remat):
     counts = []
     for depth in (2, 9):
         stack = eqx.filter_eval_shape(build, depth, drop_path_rate=0.1, remat=remat)
-        gradient = jax.grad(lambda stack, key: jnp.sum(stack(X, key=key)))
-        counts.append(equations(jax.make_jaxpr(gradient)(stack, jax.random.key(0)).jaxpr))
+        counts.append(len(of_the_gradient(stack, jax.random.key(0))))
     assert counts[0] == counts[1] > 50
+
+
+def test_keeping_products_computes_none_twice():
+    products = {
+        remat: sum(
+            equation.primitive.name == "dot_general" for equation in of_the_gradient(build(remat=remat))
+        )
+        for remat in ("none", "products", "dots", "block")
+    }
+    assert products["none"] == products["products"] < products["dots"] < products["block"]
+
+
+@pytest.mark.parametrize("remat", ["none", "products"])
+def test_a_scan_keeps_no_weights_for_the_backward_pass(remat):
+    stack = build(remat=remat)
+    weights = {leaf.shape[1:] for leaf in jax.tree.leaves(stack.layers) if leaf.ndim == 3}
+    forward = next(equation for equation in of_the_gradient(stack) if equation.primitive.name == "scan")
+    kept = {output.aval.shape[1:] for output in forward.outvars}
+    assert not kept & (weights | {shape[::-1] for shape in weights})
 
 
 class Counted(eqx.Module):

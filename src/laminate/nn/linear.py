@@ -38,7 +38,8 @@ class Linear(eqx.Module):
     def __call__(
         self, x: Float[Array, "*batch {self.in_dim}"], *, key: RandomKey | None = None
     ) -> Float[Array, "*batch {self.out_dim}"]:
-        y = x @ self.weight.astype(x.dtype).T
+        # Not `x @ weight.T`: a scan over layers would keep every transposed weight for the backward pass.
+        y = jax.lax.dot_general(x, self.weight.astype(x.dtype), (((x.ndim - 1,), (1,)), ((), ())))
         if self.bias is None:
             return y
         return y + jnp.broadcast_to(self.bias.astype(x.dtype), y.shape)

@@ -11,7 +11,7 @@ from jaxtyping import Array, PyTree
 
 from laminate.types import GATHERED, RandomKey, Scalar, Scanned, is_lazy, resolve
 
-Remat = Literal["none", "dots", "block"]
+Remat = Literal["none", "products", "dots", "block"]
 C = TypeVar("C")
 
 
@@ -20,8 +20,9 @@ class Stack(Scanned):
 
     The layers are traced and compiled once, whatever the depth. `Lazy` (sharded) leaves are resolved inside the
     scan, so one layer at a time is whole, and again in the backward pass. `remat` says what else the backward pass
-    recomputes: nothing, all but the results of matrix products with weights (`"dots"`), or everything within a
-    layer (`"block"`).
+    recomputes: nothing, all but the results of products and kernels (`"products"`: no product is computed twice, and a
+    fifth of the memory is kept), all but those of matrix products with weights (`"dots"`: attention is computed again),
+    or everything within a layer (`"block"`).
 
     With `unroll` the layers are written out one after the other, for a few layers of convolutions, which a CPU computes
     many times slower inside a loop.
@@ -122,6 +123,8 @@ def _rematerialize(
     apart = not in_loop  # from what a loop computes, nothing outside can be taken for the same
     if remat == "block":
         return jax.checkpoint(body, prevent_cse=apart)
+    if remat == "products":
+        return jax.checkpoint(body, prevent_cse=apart, policy=_is_product)
     if remat == "dots":
         return jax.checkpoint(
             body, prevent_cse=apart, policy=jax.checkpoint_policies.dots_with_no_batch_dims_saveable
@@ -131,3 +134,13 @@ def _rematerialize(
         keep = jax.checkpoint_policies.save_anything_except_these_names(GATHERED)
         return jax.checkpoint(body, prevent_cse=apart, policy=keep)
     return body
+
+
+def _is_product(primitive: Any, *_: Any, **__: Any) -> bool:
+    """Whether a value is worth its memory: it comes from a product, a convolution or a kernel written by hand."""
+    return primitive.name in (
+        "dot_general",
+        "conv_general_dilated",
+        "pallas_call",
+        "dot_product_attention_fwd",
+    )

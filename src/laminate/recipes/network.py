@@ -25,7 +25,7 @@ _LEFT = "teacher"  # what `experiments/teacher.py` leaves in its run (`train.exp
 StoredDtype = Literal["float32", "bfloat16"]
 Resampling = Literal["bilinear-antialias", "bicubic-antialias", "bilinear", "bicubic"]
 AttentionKernel = Literal["xla", "cudnn"]
-Remat = Literal["none", "dots", "block", "attention"]
+Remat = Literal["none", "products", "dots", "block", "attention"]
 
 
 @dataclass(frozen=True)
