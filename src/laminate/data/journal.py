@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from laminate.data.prepared import JOURNAL, RecordShard, Skipped, read_shard, read_skipped, write_json
+from laminate.data.shrink import NOTHING, Shrunk, read_shrunk
 from laminate.storage.strict_json import JsonError, read_json
 from laminate.storage.writing import open_own, writing
 
@@ -19,6 +20,7 @@ class Done:
     shard: RecordShard
     skipped: tuple[Skipped, ...]
     cut_short: int = 0
+    shrunk: Shrunk = NOTHING
 
 
 def sync_file(path: Path) -> None:
@@ -32,7 +34,12 @@ def read_done(entry: Path, file: Path) -> Done | None:
     try:
         read = read_json(entry)
         skipped = tuple(read_skipped(skip) for skip in read["skipped"].items())
-        done = Done(read_shard(read["shard"]), skipped, read.get("cut_short", 0).integer(least=0))
+        done = Done(
+            shard=read_shard(read["shard"]),
+            skipped=skipped,
+            cut_short=read.get("cut_short", 0).integer(least=0),
+            shrunk=read_shrunk(read.get("shrunk", dataclasses.asdict(NOTHING))),
+        )
         return done if file.stat().st_size == done.shard.size else None
     except (OSError, JsonError):
         return None

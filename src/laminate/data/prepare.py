@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
-from laminate.data.decode import MAX_PIXELS
+from laminate.data.decode import MAX_PIXELS, noticed_cut_short
 from laminate.data.journal import Done, open_journal, read_done, sync_file
 from laminate.data.options import AS_IT_SAYS, SourceOptions
 from laminate.data.prepared import (
@@ -31,6 +31,7 @@ from laminate.data.prepared import (
 from laminate.data.record_writer import RecordWriter
 from laminate.data.records import ArrayRecords, Records, Subset, fingerprint, open_record_file
 from laminate.data.schema import Example, example_serializer
+from laminate.data.shrink import NOTHING, Shrink, Shrunk
 from laminate.data.sources import open_splits, shared_classes
 from laminate.data.tfds_metadata import write_tfds_metadata
 from laminate.data.usable import Tally, fault_kind, vet_example
@@ -46,10 +47,10 @@ class Options:
 
     `shards` of each split (None: one per 2048 records), `workers` threads, the `held_out` fraction for a
     source without a validation split (0: none), how many bad images to leave out before stopping (`max_bad`),
-    the most pixels of an image, whether every image is decoded once (`decode`) or only its header read, and
-    what the manifest says of `name`, `licence` and `origin` (None: taken from the source). `source` says how
-    the source is
-    read; its limit on pixels wins, if it has one.
+    the most pixels of an image, whether every image is decoded once (`decode`) or only its header read, how larger
+    images are made smaller (`shrink`; None: stored as they are), and what the manifest says of `name`, `licence` and
+    `origin` (None: taken from the source). `source` says how the source is read; its limit on pixels wins, if it has
+    one.
     """
 
     shards: int | None = None
@@ -62,6 +63,7 @@ class Options:
     licence: str = ""
     origin: str | None = None
     source: SourceOptions = AS_IT_SAYS
+    shrink: Shrink | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,6 +113,7 @@ def write_shard(
     partial = out / JOURNAL / f"{job.file}.partial"
     skipped: list[Skipped] = []
     written = cut_short = 0
+    shrunk = NOTHING
     try:
         with RecordWriter(partial) as writer:
             for index in range(job.start, job.stop):
@@ -120,9 +123,8 @@ def write_shard(
                 try:
                     example = job.records[index]
                     key = example.key
-                    cut_short += vet_example(
-                        example, classes, max_pixels=options.max_pixels, decode=options.decode
-                    )
+                    example, cut, made = _as_stored(example, classes, options)
+                    cut_short, shrunk = cut_short + cut, shrunk + made
                 except (ValueError, OSError) as error:
                     skipped.append(Skipped(job.split, key, str(error)[:300], fault_kind(error, example)))
                     tally.bad(skipped[-1:])
@@ -138,9 +140,23 @@ def write_shard(
     final = out / job.file
     shard = RecordShard(job.file, job.split, written, partial.stat().st_size, sha256_of(partial))
     partial.replace(final)
-    done = Done(shard, tuple(skipped), cut_short)
+    done = Done(shard, tuple(skipped), cut_short, shrunk)
     write_json(out / JOURNAL / f"{job.file}.json", dataclasses.asdict(done))
     return done
+
+
+def _as_stored(example: Example, classes: int, options: Options) -> tuple[Example, bool, Shrunk]:
+    """What is written of an example, whether its last few bytes were missing, and what making it smaller did.
+
+    Raises what `vet_example` raises.
+    """
+    allowed = options.max_pixels
+    if options.shrink is None or not options.shrink.concerns(example.image):
+        return example, vet_example(example, classes, max_pixels=allowed, decode=options.decode), NOTHING
+    vet_example(example, classes, max_pixels=allowed, decode=False)
+    with noticed_cut_short() as sizes:
+        image, shrunk = options.shrink.apply(example.image, max_pixels=allowed)
+    return example._replace(image=image), bool(sizes), shrunk
 
 
 def finished(file: str, out: Path) -> Done | None:
@@ -157,9 +173,8 @@ def _foreign_files(records: Records) -> ArrayRecords | None:
 def _plan(splits: dict[str, Records], jobs: Sequence[ShardJob], options: Options) -> str:
     identities = [(split, records.manifest.fingerprint) for split, records in splits.items()]
     files = [(job.file, job.start, job.stop) for job in jobs]
-    return fingerprint(
-        [FORMAT, identities, files, options.decode, options.max_pixels, options.licence, options.origin]
-    )
+    facts = [FORMAT, identities, files, options.decode, options.max_pixels, options.licence, options.origin]
+    return fingerprint(facts if options.shrink is None else [*facts, options.shrink])
 
 
 def _write_all(
@@ -247,6 +262,7 @@ def prepare(
             plan=plan,
             max_pixels=options.max_pixels,
             cut_short=sum(entry.cut_short for entry in done),
+            shrunk=sum((entry.shrunk for entry in done), NOTHING),
             left_out=tuple(one for records in splits.values() for one in records.manifest.left_out),
             locked=tuple(one for records in splits.values() for one in records.manifest.locked),
         )

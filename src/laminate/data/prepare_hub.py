@@ -23,6 +23,7 @@ from laminate.data.prepared import (
 )
 from laminate.data.records import fingerprint
 from laminate.data.schema import example_serializer
+from laminate.data.shrink import NOTHING
 from laminate.data.sources import SPLITS, open_splits
 from laminate.data.sources.hub_shards import HubShards, forget, hub_shards
 from laminate.data.tfds_metadata import write_tfds_metadata
@@ -59,9 +60,16 @@ def prepare_hub(
       FileExistsError: `out` holds something else.
     """
     shards = hub_shards(spec)
-    plan = fingerprint(
-        [FORMAT, spec, options.held_out, options.decode, options.max_pixels, options.source, options.licence]
-    )
+    said = [
+        FORMAT,
+        spec,
+        options.held_out,
+        options.decode,
+        options.max_pixels,
+        options.source,
+        options.licence,
+    ]
+    plan = fingerprint(said if options.shrink is None else [*said, options.shrink])
     if is_prepared(out):
         existing = read_prepared(out)
         if existing.plan != plan:
@@ -144,6 +152,7 @@ def _prepared(
         plan=plan,
         max_pixels=options.max_pixels,
         cut_short=sum(one.cut_short for one in done),
+        shrunk=sum((one.shrunk for one in done), NOTHING),
         left_out=together(entry for one in facts for entry in one.left_out),
     )
 

@@ -23,6 +23,7 @@ from laminate.data.records import (
     RecordsManifest,
     fingerprint,
 )
+from laminate.data.shrink import NOTHING, Shrunk, read_shrunk
 from laminate.storage.strict_json import Field, JsonError, read_json
 from laminate.storage.writing import write_atomically
 
@@ -61,7 +62,8 @@ class Prepared:
     preparation; `arrays` is None for images.
 
     `skipped` are images that could not be used, `left_out` what else the source held, `locked` its folders that may not
-    be read; `cut_short` images are read without their last few bytes. `max_pixels` is what was allowed.
+    be read; `cut_short` images are read without their last few bytes, `shrunk` says of those that were made smaller.
+    `max_pixels` is what was allowed.
     """
 
     name: str
@@ -74,6 +76,7 @@ class Prepared:
     arrays: ArrayFacts | None = None
     max_pixels: int = MAX_PIXELS
     cut_short: int = 0
+    shrunk: Shrunk = NOTHING
     left_out: tuple[LeftOut, ...] = ()
     locked: tuple[str, ...] = ()
 
@@ -174,6 +177,7 @@ def _prepared(read: Field) -> Prepared:
         arrays=None if stated == FORMAT else _arrays(read["arrays"]),
         max_pixels=min(read.get("max_pixels", MAX_PIXELS).integer(least=1), PIXEL_CEILING),
         cut_short=read.get("cut_short", 0).integer(least=0),
+        shrunk=read_shrunk(read.get("shrunk", dataclasses.asdict(NOTHING))),
         left_out=tuple(
             LeftOut(entry["reason"].text(), entry["count"].integer(least=0), entry["first"].text())
             for entry in read.get("left_out", []).items()
