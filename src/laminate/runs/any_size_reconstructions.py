@@ -119,7 +119,8 @@ class _Gathered:
     """The measures as images come."""
 
     def __init__(self, networks: list[FeatureNetwork], mesh: Mesh, batch: int, patch: int):
-        self._extractors = {one: Extractor([one], mesh, global_batch_size=batch) for one in networks}
+        self._networks = networks
+        self._extractors = {one.name: Extractor([one], mesh, global_batch_size=batch) for one in networks}
         self._batch, self._patch = batch, patch
         self._rows: list[dict[str, float]] = []
         self._all = Resolution(0, 0)
@@ -140,7 +141,7 @@ class _Gathered:
         for key, figures in zip(keys, measured, strict=True):
             for name, value in figures.items():
                 self._of(key).figures.setdefault(name, []).append(value)
-        for network in self._extractors:
+        for network in self._networks:
             self._see(network, both, keys)
 
     def found(self) -> RebuiltAnySize:
@@ -170,7 +171,7 @@ class _Gathered:
         ):
             # In [0, 1] only where the network clips it: a filter with negative lobes is to see what was drawn.
             sized = np.stack([network.sized(0.5 * image + 0.5) for image in images])
-            for features in self._extractors[network].features([sized]):
+            for features in self._extractors[network.name].features([sized]):
                 self._keep(network.name, kind, features[network.name], keys)
 
     def _keep(
