@@ -27,13 +27,13 @@ from laminate.analysis.sample_files import class_major, to_bytes
 from laminate.data.augment import Squash
 from laminate.data.sources import open_splits
 from laminate.evals.image_figures import image_figures
-from laminate.evals.protocols import Protocol
 from laminate.evals.results import number
 from laminate.evals.set_measures import SetFeatures, measure_sets, with_floor
 from laminate.parallel.hosts import is_first
 from laminate.parallel.mesh import build_mesh
 from laminate.recipes.flatdino.family import VAE
 from laminate.recipes.generator.family import GENERATOR
+from laminate.runs.any_size_evaluation import evaluate_any_size, require_one_size
 from laminate.runs.data_place import said_data_of
 from laminate.runs.devices import compute_dtype, open_devices
 from laminate.runs.evaluation_result import Outcome, conclude, show_protocols, show_results
@@ -60,23 +60,11 @@ def open_extractor(flags, mesh):
     return Extractor(networks, mesh, global_batch_size=flags.device_batch_size * mesh.devices.size)
 
 
-def protocol_of(network, view, rounding, order=""):
-    return Protocol(
-        "",
-        network.said,
-        order=order,
-        view=view,
-        resize=network.resize,
-        rounding=rounding,
-        network_sha256=network.sha256,
-    )
-
-
 def measured(extractor, samples, reference, *, view, rounding, seed, real=None, order="", paired=False):
     """Every measure of one set against another, by each network; beside it the same of real images."""
     found = []
     for network in extractor.networks:
-        how = protocol_of(network, view, rounding, order)
+        how = network.protocol(view, rounding, order)
         mine = measure_sets(
             samples[network.name], reference[network.name], how, network.name, seed=seed, paired=paired
         )
@@ -97,6 +85,9 @@ def reconstruct(flags, mesh):
     loaded = load_tokenizer(place, codes=True)
     decoder = find_decoder(flags.decoder, loaded)
     records = open_splits(flags.data, options=flags.reading)["validation"]
+    if loaded.latent.patch is not None:
+        return evaluate_any_size(flags, mesh, place, loaded, decoder, records)
+    require_one_size(flags)
     extractor = open_extractor(flags, mesh)
     say(
         f"{len(records)} held-out images of {flags.data} through {place}, decoded by {decoder.said}",

@@ -34,6 +34,7 @@ from laminate.parallel.sharding import place
 from laminate.recipes.flatdino.family import VAE
 from laminate.recipes.generator.modules import generator
 from laminate.recipes.modules import embedded_network, sampling_grid, solver
+from laminate.recipes.resolve import for_tokenizer
 from laminate.runs.devices import open_devices
 from laminate.runs.evaluations import Looked, Measured
 from laminate.runs.exit_codes import say, training_errors, user_errors
@@ -56,10 +57,11 @@ def make_objective(recipe, dtype):
 
     def objective(network, tokenizer, example, *, step, key):
         k_latent, k_flow = jax.random.split(key)
+        here = flow.of_image(example, recipe.augment.image_size)
         loss = flow_loss(
-            flow,
+            here,
             network,
-            flow.latents(tokenizer, example, key=k_latent),
+            here.latents(tokenizer, example, key=k_latent),
             example["label"],
             times=recipe.times,
             time_shift=recipe.resolved_time_shift,
@@ -165,6 +167,7 @@ def main(flags, recipe):
             flags.tokenizer or tokenizer_of_run(flags, recipe), VAE, flags, beside=__file__, what="tokenizer"
         )
         tokenizer = load_tokenizer(source, kernel=flags.attention)
+        recipe = for_tokenizer(flags, GENERATOR, recipe, tokenizer.recipe)
         decoder = find_decoder(flags.decoder, tokenizer, kernel=flags.attention)
         run = setup(flags, recipe, tokenizer=tokenizer)
     say(f"tokenizer: {source}; samples: decoded by {decoder.said}", primary=is_first())

@@ -194,6 +194,7 @@ def main(flags):
             precision=flags.precision,
             device_batch_size=flags.device_batch_size,
             encodes=flags.check,
+            size=flags.size,
         )
         sampler, recipe = opened.sampler, opened.recipe
         labels, params = make_labels(flags, recipe), sampler_params(recipe, flags, seed=flags.seed)

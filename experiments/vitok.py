@@ -73,7 +73,7 @@ def compare(recipe, distance, rebuilt, example, uniform, *, dtype):
 def make_objective(recipe, dtype):
     def objective(model, distance, example, *, step, key):
         k_model, k_tiles = jax.random.split(key)
-        rebuilt = model.rebuilt(example, dtype=dtype, key=k_model)
+        rebuilt = model.rebuilt(example, dtype=dtype, key=k_model, noise=recipe.latent_noise)
         places = uniform_places(k_tiles, recipe.losses.tiles)
         loss, terms = compare(recipe, distance, rebuilt, example, places, dtype=dtype)
         return loss, {**terms, "padding": padding_share(example)}

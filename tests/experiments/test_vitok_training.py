@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -12,17 +13,21 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 import laminate
+from laminate.cli.command import flags_command
+from laminate.cli.evaluate_flags import Evaluation
 from laminate.cli.roundtrip_flags import RoundtripFlags
 from laminate.data.batch import stack
 from laminate.data.patch_views import PatchView
 from laminate.pretrained.keymaps.base import export
 from laminate.pretrained.keymaps.vitok import autoencoder_slots
+from laminate.recipes.generator.recipe import SharedModulation
 from laminate.recipes.modules import model_shapes
 from laminate.recipes.vitok.modules import MODULES, vitok
 from laminate.runs.init_from import plan_start
 from laminate.runs.pretrained import load_pretrained
 from laminate.train.export import named_weights
 from tests.experiments.jobs import TINY_VITOK, Job, experiment, fingerprints, metrics
+from tests.experiments.test_shared_generator import SHARED
 
 ONE_SHAPE = dataclasses.replace(
     TINY_VITOK, name="one-shape", augment=dataclasses.replace(TINY_VITOK.augment, budgets=(12,))
@@ -168,8 +173,71 @@ def test_a_generator_draws_the_latents_of_squares(trained, tmp_path, capsys):
     recipe = json.loads((job.run / "recipe.json").read_text())
     assert (recipe["tokens"], recipe["features"], recipe["augment"]["image_size"]) == (16, 5, 16)
     sample = experiment("sample")
-    sample.main(sample.SampleFlags(generator=str(job.run), total=2, steps=2, out=tmp_path / "out", mesh="1"))
+    draw = partial(
+        sample.SampleFlags, generator=str(job.run), total=2, steps=2, out=tmp_path / "out", mesh="1"
+    )
+    sample.main(draw())
     assert (tmp_path / "out" / "grid.png").stat().st_size > 500
+    with pytest.raises(SystemExit):
+        sample.main(draw(size=(8, 20)))
+    assert "has places for 16 tokens alone" in capsys.readouterr().err
+
+
+def test_a_transformer_of_vitok_draws_images_of_any_size_of_its_latents(trained, tmp_path):
+    job = Job(tmp_path, trained.photos, "generator", trained.run)
+    job.main(
+        "--stop-after", "3", recipe=dataclasses.replace(SHARED, shared=SharedModulation(layer_scale=0.1))
+    )
+    sample = experiment("sample")
+
+    def drawn(**flags):
+        out = tmp_path / "out"
+        sample.main(
+            sample.SampleFlags(generator=str(job.run), total=3, steps=2, out=out, mesh="1", npz=True, **flags)
+        )
+        with np.load(out / "samples.npz") as file:
+            return file["arr_0"]
+
+    square = drawn()
+    assert square.shape == (3, 16, 16, 3)
+    np.testing.assert_array_equal(drawn(size=(16, 16)), square)
+    assert drawn(size=(7, 33)).shape == (3, 7, 33, 3)
+    with pytest.raises(ValueError, match="leave --size out"):
+        sample.SampleFlags(size=(8, 8), check=True)
+
+
+def test_reconstructions_are_measured_at_their_own_sizes_and_by_resolution(trained, tmp_path, capsys):
+    folder = tmp_path / "shapes"
+    for split, sizes in (("train", SIZES), ("val", ((13, 9), (12, 16), (16, 16), (1, 1), (5, 30)))):
+        (folder / split).mkdir(parents=True)
+        for number, size in enumerate(sizes):
+            Image.fromarray(noise(*size)).save(folder / split / f"{number}.png")
+
+    def measured(*arguments):
+        common = ("reconstruct", "--tokenizer", str(trained.run), "--data", str(folder), "--mesh", "1")
+        flags = flags_command(
+            None, Evaluation, arguments=[*common, "--out", str(tmp_path / "out"), *arguments]
+        )
+        experiment("evaluate").main(flags)
+        return json.loads((tmp_path / "out" / "evaluation.json").read_text())
+
+    held = measured("--device-batch-size", "3")
+    figures = {one["name"]: one["value"] for one in held["results"]}
+    assert held["subject"]["resolutions"] == {"4x4": 1, "8x32": 1, "16x16": 3}
+    assert {"ssim-vitok/8x32", "psnr/4x4", "fd@embedded/16x16", "fd@embedded"} <= set(figures)
+    each = held["images"]["psnr"]
+    np.testing.assert_allclose(figures["psnr"], np.mean(each), rtol=1e-6)
+    tokenizer = laminate.from_pretrained(trained.run)
+    for number, size in enumerate(((13, 9), (12, 16), (16, 16))):
+        again = np.asarray(tokenizer.decode_image(tokenizer.encode_image(noise(*size))), np.float64)
+        error = np.mean(np.square((again - noise(*size)) / 255.0))
+        assert each[number] == pytest.approx(-10.0 * np.log10(error), abs=0.05)
+    smaller = measured("--longest", "8")["results"]
+    assert {one["protocol"]["view"].partition(";")[0] for one in smaller} == {"longest side 8"}
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        measured("--rounding", "nearest")
+    assert "--rounding is for images of one size" in capsys.readouterr().err
 
 
 def test_padding_changes_no_loss_of_an_image_whatever_its_size():

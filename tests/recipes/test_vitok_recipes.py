@@ -1,11 +1,23 @@
 """ViTok's recipes: from names, published sizes, at other sizes, and what cannot be."""
 
 import dataclasses
+from functools import partial
 
 import pytest
 
-from laminate.recipes.families import FAMILIES, find_family, from_json, to_json
+from laminate.recipes.families import (
+    FAMILIES,
+    find_family,
+    from_json,
+    published_recipe,
+    to_json,
+    usual_data,
+)
+from laminate.recipes.flatdino.presets import embedded_vae
+from laminate.recipes.generator.family import GENERATOR
+from laminate.recipes.generator.flags import GeneratorFlags
 from laminate.recipes.latent import LatentSpec
+from laminate.recipes.resolve import for_tokenizer
 from laminate.recipes.vitok.family import VITOK
 from laminate.recipes.vitok.flags import VitokFlags, apply_flags, with_known_weights
 from laminate.recipes.vitok.presets import embedded_vitok, named_vitok
@@ -72,8 +84,11 @@ def test_a_patch_may_be_larger_than_the_images():
 
 
 def test_another_image_size_scales_budgets_and_tiles():
+    assert (
+        embedded_vitok().latent.image_size == 64
+    )  # the square, which the largest budget has more than room for
     wide = at_image_size(embedded_vitok(), 128)
-    assert wide.augment.rooms == (128, 256) and wide.losses.tile == 128
+    assert wide.augment.rooms == (64, 128) and wide.losses.tile == 128
     assert at_image_size(named_vitok("B/16x8"), 512).augment.rooms == (1024,)
 
 
@@ -91,6 +106,32 @@ def test_published_weights_bring_their_sizes_unless_a_name_is_given_too():
 
 def test_the_header_names_the_shapes_and_what_stands_in_for_dino():
     header = dict(VITOK.text(embedded_vitok()).header)
-    assert header["shapes"] == "2 shapes of batches, a program for each: 32, 64 patches"
+    assert header["shapes"] == "2 shapes of batches, a program for each: 16, 32 patches"
     assert "embedded (in place of DINOv3)" in header["losses"]
     assert "in place of" not in dict(VITOK.text(named_vitok("B/1x16x16")).header)["losses"]
+
+
+def test_latents_of_any_size_get_a_generator_of_their_own_unless_one_is_named():
+    default = GENERATOR.names.recipe(GENERATOR.names.default)
+    on = partial(for_tokenizer, family=GENERATOR, recipe=default)
+    suited = on(GeneratorFlags(steps=7), tokenizer=embedded_vitok())
+    assert (suited.name, suited.schedule.length) == ("embedded-vitok-dit", 7) and suited.shared is not None
+    assert on(GeneratorFlags(experiment="dits"), tokenizer=embedded_vitok()) == default
+    assert on(GeneratorFlags(), tokenizer=embedded_vae()) == default
+    assert usual_data(suited, embedded_vitok()) == "embedded:emoji"
+    assert usual_data(default, embedded_vitok()) == usual_data(embedded_vitok())
+
+
+def test_published_weights_are_found_by_both_of_their_names_and_by_no_other():
+    for name in ("350M-f16x64", "vitok-350m-f16x64"):
+        assert published_recipe(name) == named_vitok("350M-f16x64")
+    assert published_recipe("Ld4-Ld24/1x16x64") is None
+
+
+def test_noise_of_latents_is_said_and_stored_only_where_there_is_some():
+    quiet = dataclasses.replace(embedded_vitok(), latent_noise=0.0)
+    assert "latent_noise" in to_json(embedded_vitok()) and "latent_noise" not in to_json(quiet)
+    header = dict(VITOK.text(embedded_vitok()).header)["latent"]
+    assert header.endswith("noise of up to 0.25 in training")
+    with pytest.raises(ValueError, match="latent_noise must be at least 0"):
+        dataclasses.replace(quiet, latent_noise=-0.1)

@@ -28,7 +28,7 @@ def test_several_sources_are_noted_from_the_root_and_names_as_they_are(tmp_path,
 
 def test_what_a_training_takes_by_default_has_no_label():
     sizes, emoji = (usual_data(family.names.recipe(family.names.default)) for family in (VITOK, VAE))
-    assert (sizes, emoji) == ("embedded:any-size", "embedded:emoji")
+    assert (sizes, emoji) == ("embedded:any-size,embedded:emoji", "embedded:emoji")
     assert data_label(sizes, "abcdef0", usual=sizes) == data_label("embedded", "abcdef0", usual=emoji) == ""
     assert data_label(emoji, "abcdef0", usual=sizes) == "emoji-abcdef"
 

@@ -1,6 +1,7 @@
 """How a generator is read: which latents it speaks, and which velocity its output stands for."""
 
 import dataclasses
+import math
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import jax
@@ -18,11 +19,13 @@ from laminate.flow import (
     shift_time,
     uniform,
 )
+from laminate.models.naflex import whole_grid
 from laminate.tokenizers.base import ImageTokenizer
 from laminate.tokenizers.normalization import Normalization
 from laminate.types import Latents, RandomKey, Scalar
 
 TIMES = {"uniform": uniform(), "logit-normal": logit_normal()}
+IMAGE = "image"
 LATENTS = "latents"  # what `experiments/encode.py` wrote, in a batch
 FIXED = 4  # times and noises that the validation loss of an image averages over
 
@@ -64,7 +67,8 @@ class FlowConfig:
     being its mean if `posterior`. `min_one_minus_t` is the least `1 - t` that a prediction of data is divided by. The
     null class comes after the `classes`. The network computes in `dtype`; states, noise and losses are float32.
     On a curved `path` what of a velocity leaves the space costs `normal_weight`; what was drawn is multiplied by
-    `decode_scale` before anything else is done with it.
+    `decode_scale` before anything else is done with it. Latents may be drawn on another `grid` (rows, columns) than
+    that of the training, by a network that is told where tokens stand.
     """
 
     tokens: int
@@ -78,6 +82,7 @@ class FlowConfig:
     path: Path = STRAIGHT
     normal_weight: float = 0.0
     decode_scale: float = 1.0
+    grid: tuple[int, int] | None = None
 
     @staticmethod
     def of(recipe: GeneratorFacts, dtype: jnp.dtype) -> "FlowConfig":
@@ -96,6 +101,19 @@ class FlowConfig:
             normal_weight=recipe.radial_weight,
             decode_scale=1.0 if radius is None else (recipe.decode_radius or radius) / radius,
         )
+
+    def of_image(self, example: dict[str, Array], size: int) -> "FlowConfig":
+        """The same for the latents of the image of an example, if that is none of the squares of `size` pixels whose
+        latents are those of the recipe."""
+        if IMAGE not in example or example[IMAGE].shape[:2] == (size, size):
+            return self
+        patch = size // math.isqrt(self.tokens)
+        height, width = example[IMAGE].shape[:2]
+        return self.on((height // patch, width // patch))
+
+    def on(self, grid: tuple[int, int]) -> "FlowConfig":
+        """The same for latents on another grid."""
+        return dataclasses.replace(self, grid=grid, tokens=grid[0] * grid[1])
 
     def latents(
         self, tokenizer: ImageTokenizer, example: dict[str, Array], *, key: RandomKey | None = None
@@ -125,8 +143,10 @@ class FlowConfig:
     ) -> Latents:
         """The velocity that `network` means at `x` and `t`, float32."""
 
+        places = {} if self.grid is None else {"places": whole_grid(*self.grid)}
+
         def output(x: Latents, t: Scalar, label: Int[Array, ""]) -> Latents:
-            return network(x.astype(self.dtype), t, label).astype(jnp.float32)
+            return network(x.astype(self.dtype), t, label, **places).astype(jnp.float32)
 
         if self.predicts == "data":
             data = output(x, t, label)

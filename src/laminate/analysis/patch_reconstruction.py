@@ -93,12 +93,20 @@ def padding_share(example: Mapping[str, Array]) -> Scalar:
     return 1.0 - jnp.mean(example[MASK].astype(jnp.float32))
 
 
+def there_and_back(
+    model: Any, frozen: Any, example: dict[str, Array], /, *, dtype: jnp.dtype
+) -> dict[str, Array]:
+    """The patches of one example, and as `rebuilt` those that `model` makes of them, not clipped."""
+    kept = {name: value for name, value in example.items() if name not in ("label", "valid")}
+    return {**kept, "rebuilt": model.rebuilt(example, dtype=dtype)}
+
+
 def rebuilt_example(
     model: Any, frozen: Any, example: dict[str, Array], /, *, dtype: jnp.dtype
 ) -> dict[str, Array]:
-    """The patches of one example, and as `rebuilt` those that `model` makes of them."""
-    kept = {name: value for name, value in example.items() if name not in ("label", "valid")}
-    return {**kept, "rebuilt": jnp.clip(model.rebuilt(example, dtype=dtype), -1.0, 1.0)}
+    """`there_and_back`, clipped to [-1, 1]."""
+    both = there_and_back(model, frozen, example, dtype=dtype)
+    return {**both, "rebuilt": jnp.clip(both["rebuilt"], -1.0, 1.0)}
 
 
 def uniform_places(key: Array, tiles: int) -> Float[Array, "tiles 2"]:

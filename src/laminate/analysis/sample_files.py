@@ -136,7 +136,7 @@ class SampleArchive:
         finally:
             self._file.close()
         if complete:
-            self._partial.rename(self.path)
+            self._partial.replace(self.path)
 
 
 def _plain(name: str) -> str:

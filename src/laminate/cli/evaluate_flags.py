@@ -72,6 +72,14 @@ class Reconstruct(Measuring):
     """LPIPS, network and heads in one file: VGG-16 or AlexNet, which is told by its shapes."""
     rounding: Literal["none", "nearest", "down"] = "none"
     """From [0, 1] to 256 values, of the images that sets are measured by."""
+    longest: int | None = None
+    """Longest side of the images in pixels, of a tokenizer of images of any size; smaller ones stay as they are.
+    Default: what its validation sees."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.longest is not None:
+            at_least("--longest", self.longest, 1)
 
 
 @dataclass(frozen=True)

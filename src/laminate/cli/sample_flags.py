@@ -27,6 +27,9 @@ class SampleFlags(Drawing):
     total: int | None = None
     """Images in all, balanced over the classes; without --classes over all there are. 50000 is what evaluators
     take."""
+    size: tuple[int, int] | None = None
+    """Height and width of the images in pixels, where tokenizer and generator are ViTok's, which know no other sizes
+    better than those of their training. Default: the square of the recipe."""
     seed: int = 0
     """Decides the noise of every image."""
 
@@ -73,6 +76,10 @@ class SampleFlags(Drawing):
             value = getattr(self, flag)
             if value is not None:
                 at_least(f"--{flag.replace('_', '-')}", value, 1)
+        for side in self.size or ():
+            at_least("--size", side, 1)
+        if self.size is not None and self.check:
+            raise ValueError("--check compares squares with training images: leave --size out.")
         at_least("--seed", self.seed, 0)
         at_least("--frames", self.frames, 2)
         if self.per_class is not None and self.total is not None:

@@ -6,7 +6,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from laminate.models.inception import InceptionV3, inception_input
+from laminate.models.inception import InceptionV3, Rule, inception_input
 from laminate.pretrained.teachers import VitTeacher
 from laminate.types import Image, RandomKey
 
@@ -36,10 +36,12 @@ class PooledTeacher(eqx.Module):
 
 
 class PooledInception(eqx.Module):
-    """Inception-v3 as ADM's evaluator runs it: `pool`, `logits` without bias, and what the sFID is defined on."""
+    """Inception-v3 as ADM's evaluator runs it, or by another rule for its input (`models.inception.inception_input`):
+    `pool`, `logits` without bias, and what the sFID is defined on."""
 
     network: InceptionV3
+    rule: Rule = eqx.field(static=True, default="tensorflow")
 
     def __call__(self, image: Image, *, key: RandomKey | None = None) -> dict[str, Array]:
-        found = self.network(inception_input(jnp.clip(image, 0.0, 1.0), "tensorflow"))
+        found = self.network(inception_input(jnp.clip(image, 0.0, 1.0), self.rule))
         return {"pool": found.pool2048, "logits": found.logits_unbiased, "spatial": found.spatial2023}

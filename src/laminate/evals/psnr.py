@@ -14,4 +14,9 @@ def psnr(image: Image, target: Image) -> Scalar:
     the mean error.
     """
     x, y = (jnp.clip(a.astype(jnp.float32), 0.0, 1.0) for a in (image, target))
-    return -10.0 * jnp.log10(jnp.maximum(jnp.mean(jnp.square(x - y)), _LEAST_ERROR))
+    return decibels(jnp.mean(jnp.square(x - y)))
+
+
+def decibels(mean_square: Scalar) -> Scalar:
+    """The same of a mean square that is known already."""
+    return -10.0 * jnp.log10(jnp.maximum(mean_square, _LEAST_ERROR))

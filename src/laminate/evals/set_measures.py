@@ -136,8 +136,10 @@ def _require_alike(samples: SetFeatures, reference: SetFeatures) -> None:
 def _frechet(
     samples: SetFeatures, reference: SetFeatures, base: Protocol, network: str, seed: int | None
 ) -> Measured:
-    name = "fid" if network == "inception" else f"fd@{network}"
-    made = dataclasses.replace(base, measure="fid" if network == "inception" else "fd")
+    kind, _, convention = network.partition("-")
+    measure = "fid" if kind == "inception" else "fd"
+    name = f"fd@{network}" if measure == "fd" else f"fid@{convention}" if convention else "fid"
+    made = dataclasses.replace(base, measure=measure)
     mine, theirs = moments_of(samples), moments_of(reference)
     parts = (mine.mean, mine.covariance, theirs.mean, theirs.covariance)
     checked = frechet_check(*parts)

@@ -14,7 +14,7 @@ from laminate.types import Buffer, Float32Params, Image, RandomKey, exact
 SIZE = 299
 CLASSES = 1008
 SPATIAL_CHANNELS = 7
-Rule = Literal["tensorflow", "half-pixel"]
+Rule = Literal["tensorflow", "half-pixel", "antialias", "antialias-01"]
 
 _NORM_EPS = 1e-3
 _Shape = tuple[int, int, int | tuple[int, int], int]  # channels in, channels out, kernel, stride
@@ -125,12 +125,17 @@ def inception_input(image: Image, rule: Rule) -> Float[Array, "299 299 3"]:
     """An image in [0, 1] as the network wants it.
 
     `tensorflow` is the resize and scaling of the original FID: output `i` reads position `i * size / 299`, values are
-    `(255 x - 128) / 128`. `half-pixel` aligns pixel centres and has `2 x - 1`.
+    `(255 x - 128) / 128`. `half-pixel` aligns pixel centres and has `2 x - 1`. `antialias` is bicubic with
+    antialiasing, clipped, and `2 x - 1`; ViTok's `antialias-01` leaves out the latter, so that the network sees half of
+    the range that it was trained on.
     """
     wide = image.astype(jnp.float32)
     if rule == "tensorflow":
         return (255 * resize(wide, (SIZE, SIZE), "bilinear-corner") - 128) / 128
-    return 2 * resize(wide, (SIZE, SIZE), "bilinear") - 1
+    if rule == "half-pixel":
+        return 2 * resize(wide, (SIZE, SIZE), "bilinear") - 1
+    seen = jnp.clip(resize(wide, (SIZE, SIZE), "bicubic-antialias"), 0, 1)
+    return seen if rule == "antialias-01" else 2 * seen - 1
 
 
 def _block_a(unit: _Units, name: str, x: Array) -> Array:

@@ -202,6 +202,67 @@ class CenterCropConfig:
         return CenterCropConfig(self.image_size, oriented=self.oriented)
 
 
+@dataclass(frozen=True)
+class FramedConfig:
+    """A random crop, whole and in the middle of a white frame, whose shape is another one from batch to batch: for
+    generators of images of any size."""
+
+    image_size: int = 256
+    """Side of the square, and the shorter one of other shapes, in pixels."""
+    ratios: tuple[float, ...] = (1.0, 1.5, 2 / 3)
+    """Width / height of the shapes, the square first; their longer side is a whole number of quarters of the shorter
+    one. Every batch draws one of them."""
+    crop_area: tuple[float, float] = (0.85, 1.0)
+    """Smallest and largest share of the image's area that a crop covers."""
+    crop_ratio: tuple[float, float] = (0.9, 1.11)
+    """Smallest and largest width / height of a crop."""
+    oriented: bool = True
+    """Turn the image as its EXIF orientation says."""
+    view: Literal["framed"] = field(default="framed", init=False)
+    """Says which of the views this is."""
+
+    def __post_init__(self) -> None:
+        at_least("augment.image_size", self.image_size, 4)
+        if not self.ratios or self.ratios[0] != 1.0:
+            raise ValueError(f"augment.ratios begin with the square, 1; got {self.ratios}.")
+        for ratio in self.ratios:
+            within("augment.ratios", ratio, 0.125, 8.0)
+        smallest, largest = self.crop_area
+        above("augment.crop_area[0]", smallest, 0.0)
+        within("augment.crop_area[1]", largest, smallest, 1.0)
+        narrow, wide = self.crop_ratio
+        above("augment.crop_ratio[0]", narrow, 0.0)
+        at_least("augment.crop_ratio[1]", wide, narrow)
+
+    @property
+    def sizes(self) -> tuple[tuple[int, int], ...]:
+        """Height and width of the shapes."""
+        return tuple(self._size(ratio) for ratio in self.ratios)
+
+    def _size(self, ratio: float) -> tuple[int, int]:
+        short, quarter = self.image_size, self.image_size / 4
+        long = round(round(max(ratio, 1 / ratio) * 4) * quarter)
+        return (short, long) if ratio > 1 else (long, short)
+
+    @property
+    def text(self) -> str:
+        least, most = self.crop_area
+        sizes = ", ".join(f"{height}x{width}" for height, width in self.sizes)
+        return f"{least:g} to {most:g} of the area, framed in white: {sizes}{_stored(self.oriented)}"
+
+    def transform(self) -> "Augment":
+        from laminate.data.framed import Framed, FramedInTurn
+
+        if len(self.sizes) == 1:
+            return Framed(self.sizes[0], self.crop_area, self.crop_ratio, self.oriented)
+        return FramedInTurn(self.sizes, self.crop_area, self.crop_ratio, self.oriented)
+
+    def still(self) -> "FramedConfig":
+        return FramedConfig(
+            self.image_size, (1.0,), crop_area=(1.0, 1.0), crop_ratio=self.crop_ratio, oriented=self.oriented
+        )
+
+
 ViewConfig = RandomResizedCropConfig | SquashConfig | SquashCropConfig | ResizeCropConfig | CenterCropConfig
-"""Any view. Each has `image_size`, `text` (one line that says what it does), `transform()` (what does it) and
-`still()`, the view of validation that belongs to it: nothing in that is random."""
+"""Any view of squares. Each has `image_size`, `text` (one line that says what it does), `transform()` (what does it)
+and `still()`, the view of validation that belongs to it: nothing in that is random."""

@@ -23,6 +23,8 @@ TOKENIZER_NAME = "embedded-vae"
 FSQ_NAME = "embedded-fsq"
 GENERATOR_NAME = "embedded-dit"
 DECODER_NAME = "embedded-decoder"
+VITOK_NAME = "embedded-vitok"
+VITOK_GENERATOR = "embedded-vitok-dit"
 
 PIXELS = patch_teacher(IMAGE_SIZE, 16)
 """The teacher of the photographs, which need no network."""

@@ -103,6 +103,11 @@ def _likeness(name: str, family: Family[Any]) -> float:
     return max(difflib.SequenceMatcher(None, name, one).ratio() for one in valid)
 
 
+def published_recipe(name: str) -> Any | None:
+    """The recipe of the published weights called `name`; None if no family knows any of that name."""
+    return next((found for family in families() if (found := family.published(name)) is not None), None)
+
+
 def other_families(name: str, found: Family[Any]) -> tuple[Family[Any], ...]:
     """Those beside `found` that read `name` too."""
     return tuple(family for family in families() if family is not found and family.names.reads(name))
@@ -148,10 +153,14 @@ def require_kind(recipe: Recipe, kind: Kind, where: str) -> None:
         )
 
 
-def usual_data(recipe: Recipe) -> str:
-    """The images in the package on which `recipe` is trained where no others are named."""
+def usual_data(recipe: Recipe, tokenizer: Recipe | None = None) -> str:
+    """The images in the package on which `recipe` is trained where no others are named: those that its preset was made
+    for, else those of the `tokenizer` whose latents it reads, else those of its family."""
     names = family_of(recipe).names
-    return names.data.get(recipe.name.partition("+")[0], names.usual)
+    own = names.data.get(recipe.name.partition("+")[0])
+    if own is not None:
+        return own
+    return names.usual if tokenizer is None else usual_data(tokenizer)
 
 
 def tokenizer_like(latent: LatentSpec) -> Any:

@@ -7,6 +7,7 @@ JAX, apart from the functions of `Modules`, which `Family.modules` imports when 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 from laminate.data.records import Records
@@ -220,6 +221,11 @@ def image_and_label(recipe: Any) -> Shapes:
     return {"image": ((side, side, 3), "uint8"), "label": ((), "int32")}
 
 
+def nothing_published(recipe: Any, *, cache: Path | None = None) -> Any:
+    """Raises ValueError: nothing of such a family was published."""
+    raise ValueError(f"There are no published weights of {recipe.name!r}.")
+
+
 @dataclass(frozen=True)
 class Modules:
     """What a family needs JAX for."""
@@ -231,6 +237,10 @@ class Modules:
     """The arrays of one example as the loader gives it, for a plan."""
     tokenizer: AsTokenizer = the_model_itself
     """For families of kind `tokenizer`."""
+    published: Callable[..., Any] = nothing_published
+    """`published(recipe, cache=None)` is the model of published weights, of a recipe that `Family.published` gives.
+
+    Raises ValueError or OSError if they cannot be used or fetched."""
     whole_batch: Callable[[Any], str] = lambda recipe: ""
     """Why a global batch cannot be gone through in parts, and what mends that; empty if it can."""
     float32: Callable[[Any], str] = lambda recipe: ""
@@ -270,6 +280,10 @@ class Family(Generic[R]):
     """Multiply-adds of one example in training, at the least; 0 if they are not known."""
     latent: Callable[[R], LatentSpec] | None = None
     like: Callable[[LatentSpec], R] | None = None
+    published: Callable[[str], R | None] = lambda name: None
+    """The recipe of published weights of that name, which `Modules.published` reads; None if it is no such name."""
+    generator: str = ""
+    """The experiment that trains a generator on such latents where none is named; empty for the default of all."""
     teacher: Callable[[R, str], TeacherConfig] | None = None
     """Of networks whose features others compress: the model saved at a place as their teacher. It shows its features
     as images itself (`pretrained.teachers.ShowingTeacher`), and the family is named as its `TeacherConfig.family`."""

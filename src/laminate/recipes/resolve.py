@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from laminate.recipes.embedded import TOKENIZER_NAME
-from laminate.recipes.families import from_json, require_family
+from laminate.recipes.families import family_of, from_json, require_family
 from laminate.recipes.family import Family, Recipe
 from laminate.recipes.flags import RunFlags
 from laminate.recipes.overrides import override, require_kept, value_text, with_name
@@ -37,6 +37,15 @@ def resolve_recipe(flags: RunFlags, family: Family[R]) -> R:
     recipe = override(_shortcuts(recipe, flags, family), flags.set)
     require_family(recipe, family)
     return recipe
+
+
+def for_tokenizer(flags: RunFlags, family: Family[R], recipe: R, tokenizer: Recipe) -> R:
+    """`recipe`, or where no flag says which, the one that suits the latents of such a tokenizer. Raises as
+    `resolve_recipe`."""
+    suited = family_of(tokenizer).generator
+    if not suited or flags.experiment is not None or flags.recipe is not None or _goes_on(flags) is not None:
+        return recipe
+    return resolve_recipe(replace(flags, experiment=suited), family)
 
 
 def _named(flags: RunFlags, family: Family[R]) -> R:

@@ -123,13 +123,16 @@ def said_data_of(flags: F, place: str | None, *, primary: bool) -> F:
 
 def with_data(flags: R, recipe: Recipe, tokenizer: LoadedTokenizer | None) -> tuple[R, DataPlace | None]:
     """`data_of` the run that goes on, or of the tokenizer whose latents are read, else the usual ones of the recipe of
-    one that reads none.
+    one that reads none. A preset made for other images of the package than the tokenizer saw takes those.
 
     Raises ValueError if the tokenizer was trained on others than its usual ones, and nothing says where they are.
     """
     if flags.data is not None or tokenizer is None:
         return data_of(flags, flags.run_dir, usual=usual_data(recipe))
-    made, found = data_of(flags, flags.run_dir, tokenizer.source, usual=usual_data(tokenizer.recipe))
+    usual, seen = usual_data(recipe, tokenizer.recipe), usual_data(tokenizer.recipe)
+    if usual != seen and not tokenizer.data_label:
+        return data_of(flags, flags.run_dir, usual=usual)
+    made, found = data_of(flags, flags.run_dir, tokenizer.source, usual=seen)
     if found is None and tokenizer.data_label:
         raise ValueError(
             f"The tokenizer {tokenizer.source} was trained on {tokenizer.data_label}, and no {FILE} beside it says "

@@ -7,9 +7,12 @@ from typing import Any
 import equinox as eqx
 import jax
 import numpy as np
+from jaxtyping import Float
 
 from laminate.evals.feature_networks import Output, PooledInception, PooledTeacher
-from laminate.evals.protocols import EMBEDDED
+from laminate.evals.protocols import EMBEDDED, Protocol
+from laminate.models.inception import SIZE, Rule
+from laminate.nn.resize import Resampling, resize_matrix
 from laminate.pretrained import hub
 from laminate.pretrained.identify import identify, split_name
 from laminate.pretrained.inception import load_inception
@@ -20,6 +23,7 @@ from laminate.recipes.network import find_teacher
 from laminate.train.export import content_hash
 
 INCEPTION = "inception"
+_FDD_SIZE = 512
 
 
 @dataclass(frozen=True)
@@ -34,22 +38,67 @@ class FeatureNetwork:
     module: eqx.Module
     resize: str
     sha256: str
+    size: int
+    resampling: Resampling
+
+    def protocol(self, view: str, rounding: str, order: str = "") -> Protocol:
+        """How its features of a set of images are made."""
+        return Protocol(
+            "",
+            self.said,
+            order=order,
+            view=view,
+            resize=self.resize,
+            rounding=rounding,
+            network_sha256=self.sha256,
+        )
+
+    def sized(self, image: Float[np.ndarray, "height width 3"]) -> Float[np.ndarray, "size size 3"]:
+        """An image as the network resizes it, on the host: for sets whose images have many sizes."""
+        rows, columns = (resize_matrix(old, self.size, self.resampling) for old in image.shape[:2])
+        tall = np.tensordot(rows.astype(np.float32), image, axes=(1, 0))
+        return np.einsum("wx,hxc->hwc", columns.astype(np.float32), tall, optimize=True)
 
 
-def open_feature_networks(inception: str | None, dino: str | None) -> list[FeatureNetwork]:
+def open_feature_networks(
+    inception: str | None, dino: str | None, *, any_size: bool = False
+) -> list[FeatureNetwork]:
     """The networks that the flags name, else the one in the package.
+
+    Sets of images of `any_size` are seen as ViTok's evaluation sees them: Inception in both ranges of its input, and a
+    DINO at 512.
 
     Raises ValueError for weights that are damaged or of another network, OSError if they are not there.
     """
     found: list[FeatureNetwork] = []
     if inception is not None:
-        network = PooledInception(load_inception(hub.load(inception).weights))
-        said = "FID Inception-v3, 2048 of the last pooling"
-        resize = "bilinear to 299, corners aligned as in TensorFlow 1"
-        found.append(_on_host(INCEPTION, said, network, resize))
+        found += _inceptions(inception, any_size=any_size)
     if dino is not None:
-        found.append(_vision(dino))
+        found.append(_vision(dino, _FDD_SIZE if any_size else None))
     return found or [_embedded()]
+
+
+def _inceptions(source: str, *, any_size: bool) -> list[FeatureNetwork]:
+    network = load_inception(hub.load(source).weights)
+    said = "FID Inception-v3, 2048 of the last pooling"
+    if not any_size:
+        words = "bilinear to 299, corners aligned as in TensorFlow 1"
+        return [_on_host(INCEPTION, said, PooledInception(network), words, SIZE, "bilinear-corner")]
+    rules: dict[str, tuple[Rule, str]] = {
+        "vitok01": ("antialias-01", "[0, 1] as it is"),
+        "standard": ("antialias", "[-1, 1]"),
+    }
+    return [
+        _on_host(
+            f"{INCEPTION}-{name}",
+            said,
+            PooledInception(network, rule),
+            f"bicubic to {SIZE}, antialiased, {values}",
+            SIZE,
+            "bicubic-antialias",
+        )
+        for name, (rule, values) in rules.items()
+    ]
 
 
 def open_lpips(source: str | None) -> Any:
@@ -63,25 +112,36 @@ def _embedded() -> FeatureNetwork:
     return _pooled(EMBEDDED, "the masked autoencoder in the package", found, "patches")
 
 
-def _vision(source: str) -> FeatureNetwork:
-    """A published vision transformer: its CLS token behind the final norm, as FD-DINOv2 and FDD are defined."""
+def _vision(source: str, size: int | None = None) -> FeatureNetwork:
+    """A published vision transformer: its CLS token behind the final norm, as FD-DINOv2 and FDD are defined.
+
+    It sees images of `size`, or of its usual one, in whole patches.
+    """
     asked, where = split_name(source)
     config, weights = hub.load(where)
     one = identify(config, weights, where, asked=asked)
     vit = one.load(weights, affine=True, on_host=True)
-    seeing = VitTeacher(
-        vit, one.image_size, mean=one.family.mean, std=one.family.std, resampling="bicubic-antialias"
-    )
+    assert vit.patch is not None
+    side = one.image_size if size is None else size // vit.patch.patch * vit.patch.patch
+    seeing = VitTeacher(vit, side, mean=one.family.mean, std=one.family.std, resampling="bicubic-antialias")
     name = asked or os.path.basename(os.path.normpath(where)).partition(".")[0]
-    return _pooled(name, f"{name} ({one.family.name})", seeing, "patches" if vit.cls is None else "cls")
+    said = f"{name} ({one.family.name})"
+    if size is None:
+        return _pooled(name, said, seeing, "patches" if vit.cls is None else "cls")
+    letters = {"dinov3-b": "DINOv3 ViT-B/16"}
+    words = f"bicubic to {side}, antialiased"
+    return _pooled(name, letters.get(name, said), seeing, "patches" if vit.cls is None else "cls", words)
 
 
-def _pooled(name: str, said: str, seeing: VitTeacher, output: Output) -> FeatureNetwork:
+def _pooled(name: str, said: str, seeing: VitTeacher, output: Output, words: str = "") -> FeatureNetwork:
     of = "CLS" if output == "cls" else f"mean of {seeing.tokens} patches"
-    size = seeing.image_size
-    return _on_host(name, f"{said}, {of}", PooledTeacher(seeing, output), f"{seeing.resampling} to {size}")
+    size, resampling = seeing.image_size, seeing.resampling
+    words = words or f"{resampling} to {size}"
+    return _on_host(name, f"{said}, {of}", PooledTeacher(seeing, output), words, size, resampling)
 
 
-def _on_host(name: str, said: str, module: eqx.Module, resize: str) -> FeatureNetwork:
+def _on_host(
+    name: str, said: str, module: eqx.Module, resize: str, size: int, resampling: Resampling
+) -> FeatureNetwork:
     held = jax.tree.map(np.asarray, module)
-    return FeatureNetwork(name, said, held, resize, content_hash(held))
+    return FeatureNetwork(name, said, held, resize, content_hash(held), size, resampling)

@@ -71,13 +71,18 @@ class Extractor:
     def gather(self, said: str, images: Iterable[Images]) -> dict[str, SetFeatures]:
         """The features of all images, by the name of the network. Raises ValueError for none, or a NaN in one."""
         sets = {network.name: FeatureSet(said) for network in self.networks}
+        for found in self.features(images):
+            for name, features in found.items():
+                sets[name].add(features)
+        return {name: one.found() for name, one in sets.items()}
+
+    def features(self, images: Iterable[Images]) -> Iterator[dict[str, dict[str, np.ndarray]]]:
+        """Of some images at a time, by the name of the network and of what it gives."""
         if self._apply is None:
             self._apply = make_map(_features, (), self._frozen, mesh=self._mesh)
         batches = feed(host_batches(images, self._mesh, self._global), self._mesh)
         for found in map_batches(self._apply, (), self._frozen, batches):
-            for name, features in split(found).items():
-                sets[name].add(features)
-        return {name: one.found() for name, one in sets.items()}
+            yield split(found)
 
 
 def _features(model: Any, frozen: dict[str, Any], example: dict[str, Array]) -> dict[str, Array]:

@@ -34,8 +34,8 @@ def from_pretrained(
         tokenizer.decode_image(tokens).save("again.png")
 
     Args:
-        source: The folder of a finished run, a folder that `save_pretrained` wrote, or a repository
-            ORGANISATION/NAME[@REVISION] of the Hugging Face hub.
+        source: The folder of a finished run, a folder that `save_pretrained` wrote, a repository
+            ORGANISATION/NAME[@REVISION] of the Hugging Face hub, or the name of published weights such as 350M-f16x64.
         decoder: What makes images of its latents: the run of an image decoder, a saved folder, a hub repository, the
             decoder of a published autoencoder on its teacher, or "none" for the tokenizer itself. By default the image
             decoder that was trained on this very tokenizer, if its run lies beside that of the tokenizer, else the

@@ -9,17 +9,19 @@ from jax.sharding import Mesh
 from laminate.analysis.generation import FlowConfig
 from laminate.analysis.sampling import Sampler, SamplerConfig, SamplerParams
 from laminate.cli.drawing_flags import SETTINGS, Drawing
+from laminate.data.patches import patch_grid
 from laminate.flow import Interval
 from laminate.parallel.sharding import place
 from laminate.recipes.families import family_of
 from laminate.recipes.flags import Precision
+from laminate.recipes.latent import LoadedTokenizer
 from laminate.recipes.modules import image_tokenizer, sampling_grid, solver
 from laminate.recipes.solvers import require_solver
 from laminate.runs.devices import compute_dtype
-from laminate.runs.load_decoder import find_decoder, require_images
-from laminate.runs.load_generator import load_generator, require_alike, tokenizer_of
+from laminate.runs.load_decoder import DecoderChoice, find_decoder, require_images
+from laminate.runs.load_generator import Generator, load_generator, require_alike, tokenizer_of
 from laminate.tokenizers.base import ImageTokenizer
-from laminate.tokenizers.latent_decoders import LatentDecoder
+from laminate.tokenizers.latent_decoders import LatentDecoder, SizedLatentDecoder
 
 
 @dataclass(frozen=True)
@@ -41,9 +43,10 @@ def open_sampler(
     precision: Precision,
     device_batch_size: int,
     encodes: bool = False,
+    size: tuple[int, int] | None = None,
 ) -> OpenSampler:
     """The generator at `source` and all that `drawing` draws its images with; `encodes` keeps what the tokenizer needs
-    to read images.
+    to read images. Another `size` (height, width) than that of the recipe is for networks of images of any size.
 
     Raises ValueError or OSError with what is wrong and how to mend it.
     """
@@ -58,11 +61,18 @@ def open_sampler(
     loaded = tokenizer_of(generator, drawing.tokenizer, kernel=kernel)
     tokenizer = image_tokenizer(loaded, like=loaded.latent, encodes=encodes)
     chosen = find_decoder(drawing.decoder, loaded, kernel=kernel)
-    require_images(chosen.of(tokenizer), loaded)
-    tokenizer, decoder = place((tokenizer, chosen.of(tokenizer)), mesh)
+    way = chosen.of(tokenizer)
+    require_images(way, loaded)
     dtype = compute_dtype(precision, float32=family_of(generator.recipe).modules().float32(generator.recipe))
+    flow = FlowConfig.of(generator.recipe, dtype)
+    if size is not None:
+        require_any_size(loaded, generator, weak, chosen)
+        assert loaded.latent.patch is not None
+        rows, columns = patch_grid(*size, loaded.latent.patch)
+        flow, way = flow.on((rows, columns)), SizedLatentDecoder(tokenizer, (rows, columns), size)
+    tokenizer, decoder = place((tokenizer, way), mesh)
     sampler = Sampler(
-        FlowConfig.of(generator.recipe, dtype),
+        flow,
         generator.network,
         decoder,
         tokenizer.normalization,
@@ -73,6 +83,25 @@ def open_sampler(
     )
     said = f"latents of {loaded.source}, decoded by {chosen.said}"
     return OpenSampler(sampler, generator.recipe, (tokenizer, decoder), said)
+
+
+def require_any_size(
+    tokenizer: LoadedTokenizer, generator: Generator, weak: Generator | None, chosen: DecoderChoice
+) -> None:
+    """Raises ValueError unless all that draws knows images of any size."""
+    if chosen.decoder is not None:
+        raise ValueError(f"--size: {chosen.said} makes images of one size: add --decoder none.")
+    if tokenizer.latent.patch is None:
+        raise ValueError(
+            f"--size: {tokenizer.recipe.name} has latents of images of {tokenizer.latent.image_size} x "
+            f"{tokenizer.latent.image_size} pixels alone: leave it out, or train on those of vitok.py."
+        )
+    for one in (generator, *(() if weak is None else (weak,))):
+        if one.recipe.shared is None:
+            raise ValueError(
+                f"--size: the network of {one.recipe.name} has places for {one.recipe.tokens} tokens alone: leave it "
+                "out, or train one of ViTok's, such as L/256."
+            )
 
 
 def sampler_config(recipe: Any, drawing: Drawing) -> SamplerConfig:

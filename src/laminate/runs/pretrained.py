@@ -22,7 +22,7 @@ from laminate.pretrained import hub, layouts
 from laminate.pretrained.family import CONFIG, MODEL
 from laminate.pretrained.registry import KNOWN
 from laminate.pretrained.tensors import require_finite
-from laminate.recipes.families import family_of, from_tree, to_tree
+from laminate.recipes.families import family_of, from_tree, published_recipe, to_tree
 from laminate.recipes.family import Recipe
 from laminate.recipes.modules import model_shapes
 from laminate.recipes.network import AttentionKernel, Compute, Remat
@@ -126,8 +126,8 @@ def load_pretrained(
     decoder the one from latents to pixels, `network(latents)`.
 
     Args:
-        source: A folder that `save_pretrained` wrote, the folder of a finished run, or a repository
-            ORGANISATION/NAME[@REVISION] of the Hugging Face hub.
+        source: A folder that `save_pretrained` wrote, the folder of a finished run, a repository
+            ORGANISATION/NAME[@REVISION] of the Hugging Face hub, or the name of published weights such as 350M-f16x64.
         kernel: How attention is computed.
         remat: What a backward pass computes again.
         cache: Where files of the hub are kept; the hub's own place by default.
@@ -138,11 +138,21 @@ def load_pretrained(
     """
     skip_missing_tpu()
     where = os.fspath(source)
-    config, weights = hub.load(exported(source), cache=cache)
-    recipe = _recipe(config, weights, where)
+    recipe = published(where)
+    if recipe is not None:
+        config, weights = None, named_weights(family_of(recipe).modules().published(recipe, cache=cache))
+    else:
+        config, weights = hub.load(exported(source), cache=cache)
+        recipe = _recipe(config, weights, where)
     filled = fill(model_shapes(recipe, Compute(kernel=kernel, remat=remat)), widened(weights), where)
     # Copies: a module must not change when the mapped file is written to.
     return Pretrained(jax.tree.map(jnp.array, filled), recipe, config or {})
+
+
+def published(where: str) -> Any | None:
+    """The recipe of published weights called `where`; None if it is no such name, or if something of that name is
+    here."""
+    return None if epath.Path(os.path.expanduser(where)).exists() else published_recipe(where)
 
 
 def exported(source: str | os.PathLike[str]) -> str | os.PathLike[str]:
@@ -165,6 +175,9 @@ def recipe_at(where: str) -> Any:
 
     Raises ValueError for a recipe that cannot be read, and OSError if nothing is there.
     """
+    found = published(where)
+    if found is not None:
+        return found
     config = hub.config_of(hub.locate(exported(where)))
     if config is None or "laminate" not in config:
         return None

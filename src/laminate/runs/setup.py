@@ -167,7 +167,7 @@ def setup(
     flags, found_data = with_data(flags, recipe, tokenizer)
     opened = open_splits(flags.data or DEFAULT, options=flags.reading)
     training, validation = opened["train"], opened["validation"]
-    read = _read(flags, training, recipe if tokenizer is None else tokenizer.recipe)
+    read = _read(flags, training, usual_data(recipe, None if tokenizer is None else tokenizer.recipe))
     fingerprints = {split.manifest.split: split.manifest.fingerprint for split in (training, validation)}
     require_same("data", {"data": fingerprints})
     recipe = modules.accept(recipe, training, tokenizer=tokenizer)
@@ -220,10 +220,10 @@ def setup(
     )
 
 
-def _read(flags: RunFlags, training: Records, first: Any) -> DataPlace:
-    """The data, and what they are called beside the recipe `first`, whose network sees them first."""
+def _read(flags: RunFlags, training: Records, usual: str) -> DataPlace:
+    """The data, and what they are called where they are not the `usual` ones."""
     source, fingerprint = flags.data or DEFAULT, training.manifest.fingerprint
-    label = data_label(source, fingerprint, usual=usual_data(first))
+    label = data_label(source, fingerprint, usual=usual)
     return DataPlace(source, flags.reading, fingerprint, label)
 
 

@@ -17,6 +17,7 @@ from etils import epath
 
 from laminate.analysis.curves import read_metrics
 from laminate.analysis.report import REPORT_FILE, RunReport
+from laminate.data.loader import BatchView
 from laminate.data.records import spread
 from laminate.parallel.feeding import feed
 from laminate.parallel.hosts import check, is_first, of_first, watched
@@ -110,7 +111,9 @@ def train(
     with stopping as stop, progress, watched(run.flags.watchdog):
         every = run.flags.validate_every or run.counts.validate_every
         validate = ask_all(evaluations, run, state, task.frozen, stop, every)
-        plan = _plan(run, schedule, validate, every, best, expected.timed)
+        # Where batches have several shapes, the second step may compile as well, and tells nothing.
+        timed = _untimed if isinstance(run.loader.augment, BatchView) else expected.timed
+        plan = _plan(run, schedule, validate, every, best, timed)
         if first >= run.counts.total and not _is_validated(run, first):
             sinks.write(first, validate(state) or {})
         start = 0 if run.flags.overfit else first * run.recipe.global_batch_size
@@ -126,6 +129,10 @@ def train(
         return Trained(state, False, _stopped(run, done, stop))
     note = complete if first == done else f"trained {done} steps"
     return Trained(state, True, note, time.monotonic() - began)
+
+
+def _untimed(seconds: float) -> None:
+    """Nothing is said of a time."""
 
 
 def title(run: Run) -> str:

@@ -46,6 +46,15 @@ class ImageTokenizer(eqx.Module):
     def image(self, latents: Float[Array, "latents latent_dim"], *, dtype: jnp.dtype) -> Image:
         """The float32 image in [0, 1] of raw latents. Raises ValueError if these are no images."""
 
+    def picture(
+        self, latents: Float[Array, "latents latent_dim"], grid: tuple[int, int], *, dtype: jnp.dtype
+    ) -> Image:
+        """The float32 image in [0, 1] of raw latents on a `grid` (rows, columns) of patches, row by row.
+
+        Raises ValueError for a tokenizer of one size of images alone.
+        """
+        raise ValueError(f"A {type(self).__name__} makes images of one size alone.")
+
     def around(self, aux: Any, *, key: RandomKey, scale: float) -> Latents:
         """Raw latents drawn from the posterior that `encode_raw` gave, its deviation times `scale`.
 

@@ -28,6 +28,18 @@ class OwnLatentDecoder(LatentDecoder):
         return self.tokenizer.image(latents, dtype=dtype)
 
 
+class SizedLatentDecoder(LatentDecoder):
+    """A tokenizer of images of any size makes one of `size` (height, width), whose last patches may reach beyond it."""
+
+    tokenizer: ImageTokenizer
+    grid: tuple[int, int] = eqx.field(static=True)
+    size: tuple[int, int] = eqx.field(static=True)
+
+    def __call__(self, latents: Float[Array, "latents latent_dim"], *, dtype: jnp.dtype) -> Image:
+        height, width = self.size
+        return self.tokenizer.picture(latents, self.grid, dtype=dtype)[:height, :width]
+
+
 class FeatureLatentDecoder(LatentDecoder):
     """A decoder of the teacher's features decodes those that the tokenizer gives back (RAE's decoders)."""
 

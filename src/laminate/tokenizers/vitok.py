@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from laminate.bottlenecks.noisy import Noisy
 from laminate.data.patches import MASK, PATCH_COL, PATCH_ROW, PATCHES
 from laminate.models.naflex import NaFlexAutoencoder, Places, whole_grid
 from laminate.nn import to_canvas
@@ -45,11 +46,19 @@ class Vitok(ImageTokenizer):
         return self.autoencoder.encode(patches.astype(dtype), places, key=key).astype(jnp.float32), None
 
     def rebuilt(
-        self, patched: Patched, *, dtype: jnp.dtype, key: RandomKey | None = None
+        self, patched: Patched, *, dtype: jnp.dtype, key: RandomKey | None = None, noise: float = 0.0
     ) -> Float[Array, "tokens patch_dim"]:
-        """The float32 patches that the decoder makes of the latents of one image, in [-1, 1] and not clipped."""
-        patches = self.autoencoder(jnp.asarray(patched[PATCHES]).astype(dtype), places_of(patched), key=key)
-        return patches.astype(jnp.float32)
+        """The float32 patches that the decoder makes of the latents of one image, in [-1, 1] and not clipped.
+
+        With a key, of latents with as much `noise` as `bottlenecks.Noisy` adds.
+        """
+        patches, places = jnp.asarray(patched[PATCHES]).astype(dtype), places_of(patched)
+        if key is None or not noise:
+            return self.autoencoder(patches, places, key=key).astype(jnp.float32)
+        k_encode, k_decode, k_noise = jax.random.split(key, 3)
+        latents = self.autoencoder.encode(patches, places, key=k_encode)
+        noisy = Noisy(latents.shape[-1], strength=noise)(latents, key=k_noise)[0]
+        return self.autoencoder.decode(noisy.astype(dtype), places, key=k_decode).astype(jnp.float32)
 
     def image(self, latents: Float[Array, "latents latent_dim"], *, dtype: jnp.dtype) -> Image:
         side = math.isqrt(latents.shape[0])

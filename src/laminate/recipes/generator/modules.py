@@ -10,6 +10,7 @@ from laminate.data.records import Records
 from laminate.models import Ddt, Dit, FlatLatent, GridLatent, SharedDit, Trunk
 from laminate.models.naflex import Window
 from laminate.nn import fan_in_uniform, xavier_uniform
+from laminate.recipes.augment import FramedConfig
 from laminate.recipes.family import Modules
 from laminate.recipes.generator.flow import PathConfig, SpherePath
 from laminate.recipes.generator.recipe import GeneratorRecipe, SharedModulation
@@ -102,6 +103,11 @@ def _accept(
                 "Gaussian one, such as vae.py trains."
             )
         require_statistics(tokenizer)
+        if isinstance(recipe.augment, FramedConfig) and tokenizer.latent.patch is None:
+            raise ValueError(
+                f"The recipe {recipe.name!r} is for latents of images of several shapes, and {tokenizer.source} has "
+                "squares alone: give a tokenizer of vitok.py, or another --experiment."
+            )
         recipe = for_latents(recipe, tokenizer.latent, tokenizer.identity)
         recipe = dataclasses.replace(
             recipe, grid=tokenizer.latent.grid, path=measured(recipe.path, recipe.normalize, tokenizer)

@@ -3,8 +3,16 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from laminate.data.sources.embedded import PHOTOGRAPHS
-from laminate.recipes.embedded import AUGMENT, CROPS, GENERATOR_NAME, PHOTOGRAPHS_GENERATOR
+from laminate.data.sources.embedded import DEFAULT, PHOTOGRAPHS
+from laminate.recipes.augment import FramedConfig
+from laminate.recipes.embedded import (
+    AUGMENT,
+    CROPS,
+    GENERATOR_NAME,
+    IMAGE_SIZE,
+    PHOTOGRAPHS_GENERATOR,
+    VITOK_GENERATOR,
+)
 from laminate.recipes.generator.flow import Guidance, SpherePath, StraightPath
 from laminate.recipes.generator.names import format, parse, parse_shared
 from laminate.recipes.generator.recipe import GeneratorRecipe, SharedModulation
@@ -51,6 +59,23 @@ def photographs_dit() -> GeneratorRecipe:
         schedule=replace(DIT_SCHEDULE, length=500, decay=200, validate_every=125),
         guidance=Guidance(4.0),
         augment=CROPS,
+    )
+
+
+def embedded_vitok_dit() -> GeneratorRecipe:
+    """ViTok's transformer, small, on the patches of emoji that `embedded_vitok` has latents of.
+
+    The token in front stands at no place of its own, so that turned queries and keys tell others where they are.
+    """
+    return replace(
+        embedded_dit(),
+        name=VITOK_GENERATOR,
+        network=replace(DIT, bias=False, positions="none"),
+        shared=SharedModulation(cls_token=True, layer_scale=None, theta=100.0),
+        schedule=replace(DIT_SCHEDULE, length=1000, decay=400),
+        normalize=False,
+        solver="unipc",
+        augment=FramedConfig(IMAGE_SIZE),
     )
 
 
@@ -133,5 +158,6 @@ LIGHTNING: dict[str, tuple[int, int, int, int]] = {
 PRESETS: dict[str, Callable[[], GeneratorRecipe]] = {
     GENERATOR_NAME: embedded_dit,
     PHOTOGRAPHS_GENERATOR: photographs_dit,
+    VITOK_GENERATOR: embedded_vitok_dit,
 }
-DATA = {PHOTOGRAPHS_GENERATOR: PHOTOGRAPHS}
+DATA = {PHOTOGRAPHS_GENERATOR: PHOTOGRAPHS, VITOK_GENERATOR: DEFAULT}

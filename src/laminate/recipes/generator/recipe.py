@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
-from laminate.recipes.augment import CenterCropConfig, ViewConfig
+from laminate.recipes.augment import CenterCropConfig, FramedConfig, ViewConfig
 from laminate.recipes.checks import above, at_least, folder_name, one_of, rate
 from laminate.recipes.generator.flow import (
     Guidance,
@@ -118,7 +118,7 @@ class GeneratorRecipe:
     """How it is sampled unless told otherwise."""
     tokenizer: TokenizerId | None = field(default=None, metadata={FOUND: "the tokenizer that is read"})
     """The tokenizer whose latents it is trained on; None before one is chosen."""
-    augment: ViewConfig = field(default_factory=lambda: CenterCropConfig(flip_rate=0.5))
+    augment: ViewConfig | FramedConfig = field(default_factory=lambda: CenterCropConfig(flip_rate=0.5))
     """Centre crop and flip, as RAE and the paper have it; the image size is that of the tokenizer's teacher."""
     optimizer: Optimizer = field(
         default_factory=lambda: Optimizer(
@@ -168,6 +168,7 @@ class GeneratorRecipe:
                 f"grid must hold the {self.tokens} tokens, got {self.grid[0]} rows of {self.grid[1]}."
             )
         if self.shared is None:
+            self._check_squares()
             return
         if self.head is not None:
             raise ValueError("shared and head are two kinds of networks: set one of them to none.")
@@ -180,6 +181,13 @@ class GeneratorRecipe:
             raise ValueError(
                 f"network.heads must divide dim into widths that are multiples of 4, for rotations on a grid; got "
                 f"{network.heads} heads for dim {network.dim}."
+            )
+
+    def _check_squares(self) -> None:
+        if isinstance(self.augment, FramedConfig) and len(self.augment.ratios) > 1:
+            raise ValueError(
+                "augment.ratios: only ViTok's transformer (shared) knows where tokens of several shapes stand: leave 1 "
+                "alone, or set shared."
             )
 
     def in_steps(self, steps: int) -> "GeneratorRecipe":

@@ -14,7 +14,8 @@ def describe(recipe: VitokRecipe) -> Text:
     header = (
         (
             "latent",
-            f"{recipe.channels} numbers for each patch of {recipe.patch} x {recipe.patch} pixels, {fewer:.1f}x fewer",
+            f"{recipe.channels} numbers for each patch of {recipe.patch} x {recipe.patch} pixels, {fewer:.1f}x fewer"
+            + (f"; noise of up to {recipe.latent_noise:g} in training" if recipe.latent_noise else ""),
         ),
         ("parameters", f"{encoder:,} + {decoder:,} (encoder + decoder)"),
         ("shapes", _shapes(recipe)),

@@ -1,17 +1,18 @@
 """The family of ViTok autoencoders."""
 
-from laminate.data.sources.embedded import ANY_SIZE
+from laminate.data.sources.embedded import ANY_SIZE, DEFAULT
+from laminate.recipes.embedded import VITOK_GENERATOR, VITOK_NAME
 from laminate.recipes.family import Family, Modules, Names
 from laminate.recipes.vitok.describe import describe, step_flops
 from laminate.recipes.vitok.flags import VitokFlags, apply_flags
 from laminate.recipes.vitok.presets import (
-    EMBEDDED_NAME,
     GLOSSARY,
     PRESETS,
     USAGE,
     name_rows,
     named_vitok,
     nearest,
+    published_vitok,
 )
 from laminate.recipes.vitok.recipe import VitokRecipe, at_image_size
 
@@ -30,13 +31,13 @@ VITOK = Family(
     recipe=VitokRecipe,
     names=Names(
         presets=PRESETS,
-        default=EMBEDDED_NAME,
+        default=VITOK_NAME,
         usage=USAGE,
         parse=named_vitok,
         meaning=name_rows,
         near=nearest,
         glossary=GLOSSARY,
-        usual=ANY_SIZE,
+        usual=f"{ANY_SIZE},{DEFAULT}",
     ),
     text=describe,
     modules=_modules,
@@ -45,4 +46,6 @@ VITOK = Family(
     at_image_size=at_image_size,
     flops=step_flops,
     latent=lambda recipe: recipe.latent,
+    published=published_vitok,
+    generator=VITOK_GENERATOR,
 )

@@ -5,7 +5,7 @@ from typing import Literal
 
 from laminate.recipes.flags import RunFlags
 from laminate.recipes.network import StoredDtype, find_teacher
-from laminate.recipes.vitok.presets import named_vitok
+from laminate.recipes.vitok.presets import known_weights, named_vitok
 from laminate.recipes.vitok.recipe import VitokRecipe
 from laminate.recipes.vitok_names import PUBLISHED
 
@@ -56,4 +56,4 @@ def with_known_weights(flags: VitokFlags) -> VitokFlags:
     """`flags` with the name under which `pretrained.hub` knows the published weights that they begin with."""
     if flags.init_from not in PUBLISHED:
         return flags
-    return replace(flags, init_from=f"vitok-{flags.init_from.lower()}")
+    return replace(flags, init_from=known_weights(flags.init_from))

@@ -1,6 +1,7 @@
 """A ViTok autoencoder's modules: the tokenizer, and the frozen network of its perceptual loss."""
 
 import dataclasses
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -9,13 +10,16 @@ from laminate.data.records import Records
 from laminate.models.naflex import NaFlexAutoencoder, NaFlexTransformer, Window, naflex_trunk
 from laminate.models.vit import Trunk
 from laminate.models.vit_distance import VitDistance
+from laminate.pretrained import hub
 from laminate.pretrained.teachers import VitTeacher
 from laminate.pretrained.vit_distance import load_vit_distance, vit_distance_shapes
+from laminate.pretrained.vitok import load_autoencoder
 from laminate.recipes.families import family_of_teachers
 from laminate.recipes.family import Modules, Shapes, accept_images
 from laminate.recipes.latent import LoadedTokenizer
 from laminate.recipes.modules import identified, teacher
 from laminate.recipes.network import PLAIN, Compute
+from laminate.recipes.vitok.presets import known_weights
 from laminate.recipes.vitok.recipe import NaFlexConfig, VitokRecipe
 from laminate.tokenizers.vitok import Vitok
 from laminate.types import RandomKey
@@ -85,6 +89,12 @@ def _accept(
     return dataclasses.replace(recipe, teacher=identified(recipe.teacher))
 
 
+def _published(recipe: VitokRecipe, *, cache: Path | None = None) -> Vitok:
+    """The published network whose sizes `recipe` has, its weights in NumPy arrays."""
+    found = hub.load(known_weights(recipe.name), cache=cache)
+    return Vitok(load_autoencoder(found.weights, on_host=True))
+
+
 def _example_shapes(recipe: VitokRecipe) -> Shapes:
     tokens = recipe.augment.tokens
     return {
@@ -98,4 +108,6 @@ def _example_shapes(recipe: VitokRecipe) -> Shapes:
     }
 
 
-MODULES = Modules(build=vitok, frozen=_frozen, accept=_accept, example_shapes=_example_shapes)
+MODULES = Modules(
+    build=vitok, frozen=_frozen, accept=_accept, example_shapes=_example_shapes, published=_published
+)

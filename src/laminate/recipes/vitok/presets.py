@@ -4,6 +4,7 @@ import difflib
 import re
 from collections.abc import Callable, Sequence
 
+from laminate.recipes.embedded import VITOK_NAME
 from laminate.recipes.family import Rows
 from laminate.recipes.network import PRETRAINED_TEACHERS, find_teacher
 from laminate.recipes.training import Optimizer, Schedule
@@ -11,7 +12,6 @@ from laminate.recipes.vitok.recipe import Losses, NaFlexConfig, VitokRecipe
 from laminate.recipes.vitok.view import TokenBudgetConfig
 from laminate.recipes.vitok_names import LETTERS, PUBLISHED, Sizes, Variant, parse
 
-EMBEDDED_NAME = "embedded-vitok"
 USAGE = "ENCODER-DECODER/TIMExPATCHxCHANNELS, or the name of published weights"
 _STRIDES = re.compile(r"(?P<halves>.+)[-/](?P<strides>(?:[0-9]+x)?[0-9]+x[0-9]+)")
 _PUBLISHED_SIZE = 256
@@ -57,17 +57,28 @@ def named_vitok(name: str) -> VitokRecipe:
     )
 
 
+def published_vitok(name: str) -> VitokRecipe | None:
+    """The recipe of published weights, by the name in the texts or that of `pretrained.hub`; None for another name."""
+    known = {text: one for one in PUBLISHED for text in (one, known_weights(one))}
+    return named_vitok(known[name]) if name in known else None
+
+
+def known_weights(name: str) -> str:
+    """The name under which `pretrained.hub` knows published weights."""
+    return f"vitok-{name.lower()}"
+
+
 def _network(sizes: Sizes, factor: float) -> NaFlexConfig:
     return NaFlexConfig(sizes.width, sizes.depth, sizes.heads, factor)
 
 
 def embedded_vitok() -> VitokRecipe:
-    """The small recipe of the package: patches of 8 pixels in 32 numbers, images of 32 and of 64 patches."""
+    """The small recipe of the package: patches of 16 pixels in 24 numbers, images of 16 and of 32 patches."""
     return VitokRecipe(
-        name=EMBEDDED_NAME,
-        encoder=NaFlexConfig(dim=128, depth=1, heads=4, layer_scale=0.1),
-        decoder=NaFlexConfig(dim=192, depth=3, heads=6, layer_scale=0.1),
-        channels=32,
+        name=VITOK_NAME,
+        encoder=NaFlexConfig(dim=256, depth=1, heads=8, layer_scale=0.1),
+        decoder=NaFlexConfig(dim=256, depth=4, heads=8, layer_scale=0.1),
+        channels=24,
         schedule=Schedule(
             unit="steps",
             length=160,
@@ -80,13 +91,15 @@ def embedded_vitok() -> VitokRecipe:
         ),
         teacher=find_teacher("embedded"),
         losses=Losses(tile=64),
+        # What draws latents errs a little, and patches that were never decoded so show their borders.
+        latent_noise=0.25,
         optimizer=Optimizer(kind="muon", betas=(0.9, 0.95), clip_norm=1.0, ema_decay=0.95),
-        augment=TokenBudgetConfig(image_size=64, patch=8, budgets=(32, 64), crop_rate=0.0),
+        augment=TokenBudgetConfig(image_size=64, patch=16, budgets=(16, 32), crop_rate=0.0),
         global_batch_size=32,
     )
 
 
-PRESETS: dict[str, Callable[[], VitokRecipe]] = {EMBEDDED_NAME: embedded_vitok}
+PRESETS: dict[str, Callable[[], VitokRecipe]] = {VITOK_NAME: embedded_vitok}
 
 
 def nearest(name: str) -> Sequence[str]:

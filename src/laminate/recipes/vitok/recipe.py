@@ -7,6 +7,7 @@ from typing import Literal, get_args
 from laminate.recipes.checks import above, at_least, folder_name, one_of, rate
 from laminate.recipes.latent import LatentSpec
 from laminate.recipes.network import TeacherConfig
+from laminate.recipes.serialization import UNSAID
 from laminate.recipes.training import Optimizer, Schedule
 from laminate.recipes.vitok.view import TokenBudgetConfig
 from laminate.recipes.vitok_names import MLP_FACTOR
@@ -116,6 +117,8 @@ class VitokRecipe:
     """How far a patch sees in every layer; None sees all."""
     window_on: WindowOn = "grid"
     """Whether that counts rows and columns of the grid, or patches along the sequence."""
+    latent_noise: float = field(default=0.0, metadata={UNSAID: 0.0})
+    """Largest deviation of the noise that latents have in training, so that what draws some may err a little."""
     freeze: Frozen = "nothing"
     """What stays as it is in training."""
     optimizer: Optimizer = field(
@@ -132,6 +135,7 @@ class VitokRecipe:
         at_least("channels", self.channels, 1)
         at_least("registers", self.registers, 0)
         at_least("global_batch_size", self.global_batch_size, 1)
+        at_least("latent_noise", self.latent_noise, 0.0)
         if self.window is not None:
             at_least("window", self.window, 1)
         one_of("window_on", self.window_on, get_args(WindowOn))
@@ -176,8 +180,8 @@ class VitokRecipe:
 
     @property
     def latent(self) -> LatentSpec:
-        """The latents of the largest square that the budget has room for."""
-        side = math.isqrt(self.augment.tokens)
+        """The latents of the square of `augment.image_size`, or of the largest that the budget has room for."""
+        side = min(math.isqrt(self.augment.tokens), -(-self.augment.image_size // self.patch))
         return LatentSpec(side**2, self.channels, side * self.patch, normalised=False, patch=self.patch)
 
     @property
