@@ -178,7 +178,15 @@ class VitokRecipe:
     def latent(self) -> LatentSpec:
         """The latents of the largest square that the budget has room for."""
         side = math.isqrt(self.augment.tokens)
-        return LatentSpec(side**2, self.channels, side * self.patch, normalised=False, patch=self.patch)
+        return LatentSpec(
+            side**2,
+            self.channels,
+            side * self.patch,
+            normalised=False,
+            patch=self.patch,
+            grid=(side, side),
+            token_norm=self.channels**0.5,  # each is normed to variance 1 over its channels
+        )
 
     @property
     def parameters(self) -> tuple[int, int]:
