@@ -8,6 +8,7 @@ python experiments/bench.py teacher --name dinov2-b --images 8     a frozen teac
 python experiments/bench.py generate --batches 1 8 64              passes of a generator over 32 and 256 tokens
 python experiments/bench.py vitok --depth 2 --padding 0.25           a step of a ViTok autoencoder with empty room
 python experiments/bench.py decoder --experiment embedded-decoder  a step of both players of an image decoder
+python experiments/bench.py dino-sae --images 8                    a step of stem, frozen network and decoder
 """
 
 from dataclasses import dataclass
@@ -126,6 +127,20 @@ class Vitok:
     """Number format of step and matmul."""
 
 
+@dataclass(frozen=True)
+class DinoSae:
+    """A step of a DINO-SAE stage beside matmul, the share of its convolutions, and linear attention on three grids."""
+
+    experiment: str = "embedded-sae-1"
+    """Name of the stage."""
+    images: int = 8
+    """Images per step."""
+    turns: int = 5
+    """How often step and matmul are timed, in turn; the median ratio is reported."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Number format of step and matmul."""
+
+
 Command = (
     Annotated[Step, tyro.conf.subcommand(name="step")]
     | Annotated[Data, tyro.conf.subcommand(name="data")]
@@ -134,6 +149,7 @@ Command = (
     | Annotated[Generate, tyro.conf.subcommand(name="generate")]
     | Annotated[Decoder, tyro.conf.subcommand(name="decoder")]
     | Annotated[Vitok, tyro.conf.subcommand(name="vitok")]
+    | Annotated[DinoSae, tyro.conf.subcommand(name="dino-sae")]
 )
 
 if __name__ == "__main__":  # before the imports below, which --help need not wait for
@@ -271,6 +287,10 @@ def main(command: Command) -> None:
         from benchmarks.vitok import measure as measure_vitok
 
         result = {"bench": "vitok", **measure_vitok(**vars(command))}
+    elif isinstance(command, DinoSae):
+        from benchmarks.dino_sae import measure as measure_dino_sae
+
+        result = {"bench": "dino-sae", **measure_dino_sae(**vars(command))}
     elif isinstance(command, Teacher):
         from benchmarks.teacher import measure as measure_teacher
 
