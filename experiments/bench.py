@@ -9,6 +9,7 @@ python experiments/bench.py generate --batches 1 8 64              passes of a g
 python experiments/bench.py vitok --depth 2 --padding 0.25           a step of a ViTok autoencoder with empty room
 python experiments/bench.py decoder --experiment embedded-decoder  a step of both players of an image decoder
 python experiments/bench.py peers --peer-python peer/bin/python    a LightningDiT's step beside the same in PyTorch
+python experiments/bench.py dino-sae --images 8                    a step of stem, frozen network and decoder
 """
 
 from dataclasses import dataclass
@@ -146,6 +147,20 @@ class Peers:
     """How often each side does each piece of work."""
 
 
+@dataclass(frozen=True)
+class DinoSae:
+    """A step of a DINO-SAE stage beside matmul, the share of its convolutions, and linear attention on three grids."""
+
+    experiment: str = "embedded-sae-1"
+    """Name of the stage."""
+    images: int = 8
+    """Images per step."""
+    turns: int = 5
+    """How often step and matmul are timed, in turn; the median ratio is reported."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Number format of step and matmul."""
+
+
 Command = (
     Annotated[Step, tyro.conf.subcommand(name="step")]
     | Annotated[Data, tyro.conf.subcommand(name="data")]
@@ -155,6 +170,7 @@ Command = (
     | Annotated[Decoder, tyro.conf.subcommand(name="decoder")]
     | Annotated[Vitok, tyro.conf.subcommand(name="vitok")]
     | Annotated[Peers, tyro.conf.subcommand(name="peers")]
+    | Annotated[DinoSae, tyro.conf.subcommand(name="dino-sae")]
 )
 
 if __name__ == "__main__":  # before the imports below, which --help need not wait for
@@ -188,6 +204,16 @@ from laminate.train.state import init_state
 from laminate.train.step import make_step
 
 TEACHER_DIM, FEATURES = 768, 128
+MODULES = {
+    Data: "data",
+    Load: "load",
+    Teacher: "teacher",
+    Generate: "generate",
+    Decoder: "decoder",
+    Vitok: "vitok",
+    Peers: "peers",
+    DinoSae: "dino_sae",
+}
 
 
 def build(options: Step, depth: int, key: jax.Array) -> FlatDino:
@@ -264,14 +290,14 @@ def bench_step(options: Step, depth: int) -> dict[str, object]:
 
 
 def results(command: Command) -> Iterator[dict[str, object]]:
-    """The lines of a measurement; all but `step` are modules of `benchmarks`, of the subcommand's name."""
+    """The lines of a measurement; all but `step` are modules of `benchmarks`."""
     if isinstance(command, Step):
         yield from (bench_step(command, depth) for depth in command.depth)
         return
-    name = type(command).__name__.lower()
-    found = import_module(f"benchmarks.{name}").measure(**vars(command))
+    module = MODULES[type(command)]
+    found = import_module(f"benchmarks.{module}").measure(**vars(command))
     for line in [found] if isinstance(found, dict) else found:
-        yield {"bench": name, **line}
+        yield {"bench": module, **line}
 
 
 def main(command: Command) -> None:

@@ -77,6 +77,7 @@ def test_a_stage_leaves_a_tokenizer_pictures_and_a_report(first):
 def test_its_tokenizer_is_one_for_everybody(second):
     loaded = load_tokenizer(second.run)
     assert (loaded.latent.tokens, loaded.latent.latent_dim, loaded.latent.normalised) == (16, 16, False)
+    assert (loaded.latent.grid, loaded.latent.token_norm) == ((4, 4), 4.0)
     tokenizer = laminate.from_pretrained(second.run)
     image = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
     tokens = tokenizer.encode_image(image)

@@ -13,7 +13,7 @@ from laminate.cli.sample_flags import SampleFlags
 from laminate.recipes.flatdino.modules import flatdino
 from laminate.recipes.generator.flow import SpherePath
 from laminate.runs.pretrained import load_pretrained, save_pretrained
-from tests.experiments.jobs import TINY, TINY_DIT, Job, experiment
+from tests.experiments.jobs import TINY, TINY_DIT, Job, experiment, fingerprints
 
 ON_SPHERE = replace(TINY_DIT, name="tiny-sphere", path=SpherePath(decode_radius=2.0))
 
@@ -30,15 +30,19 @@ def sampled(run, out, *arguments):
         return file["arr_0"]
 
 
-def test_it_trains_on_any_mesh_in_parts_and_is_drawn_along_arcs(job, tmp_path, capsys):
+def test_it_trains_on_any_mesh_in_parts_resumed_bit_for_bit_and_is_drawn_along_arcs(job, tmp_path, capsys):
     job.main("--precision", "bfloat16", recipe=ON_SPHERE)
     said = capsys.readouterr().err
     assert said.count("--precision bfloat16: on a sphere half precision") == 1
     for more in (("--stop-after", "3"), ()):
-        job.main("--mesh", "2x2", *more, recipe=ON_SPHERE, run=tmp_path / "mesh")
+        job.main(*more, recipe=ON_SPHERE, run=tmp_path / "resumed")
+    assert fingerprints(tmp_path / "resumed", 6) == fingerprints(job.run, 6)
+    parts = ("--device-batch-size", "1", "--stop-after", "3")
+    job.main("--mesh", "2x2", *parts, recipe=ON_SPHERE, run=tmp_path / "mesh")
     losses = job.losses()
     assert list(losses) == [1, 2, 3, 4, 5, 6] and np.isfinite(list(losses.values())).all()
-    assert job.losses(tmp_path / "mesh") == pytest.approx(losses, rel=1e-4)
+    first = {step: losses[step] for step in (1, 2, 3)}
+    assert job.losses(tmp_path / "mesh") == pytest.approx(first, rel=1e-4)
     assert "arcs on a sphere of radius 2.44949" in (job.run / "report.html").read_text()
     assert load_pretrained(job.run).recipe.path == SpherePath(decode_radius=2.0)
     arcs = sampled(job.run, tmp_path / "arcs")

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from laminate.planning.flops import count_flops, flops_by_scope
+from laminate.planning.flops import count_flops, flops_by_opcode, flops_by_scope
 from laminate.planning.hlo import parse_hlo
 
 DEPTH, ROWS, DIM, HIDDEN = 5, 6, 8, 12
@@ -112,3 +112,20 @@ def test_operations_are_told_apart_by_scope_forward_and_backward():
     expected = {"inner": 2 * product, "outer": 3 * product, "": 2 * ROWS * DIM * ROWS}
     assert flops_by_scope(program, ("outer", "inner")) == expected
     assert sum(expected.values()) == count_flops(program).total
+
+
+def test_products_and_convolutions_are_told_apart():
+    def both(x, kernel, w):
+        y = jax.lax.conv_general_dilated(
+            x, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+        return y @ w
+
+    image = jax.ShapeDtypeStruct((2, 9, 8, 3), jnp.float32)
+    kernel, matrix = (
+        jax.ShapeDtypeStruct((3, 3, 3, 5), jnp.float32),
+        jax.ShapeDtypeStruct((5, 7), jnp.float32),
+    )
+    program = parse_hlo(jax.jit(both).lower(image, kernel, matrix).compile().as_text())
+    places = 2 * 7 * 6
+    assert flops_by_opcode(program) == {"dot": 2 * places * 5 * 7, "convolution": 2 * places * 27 * 5}

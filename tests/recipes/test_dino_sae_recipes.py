@@ -41,6 +41,9 @@ def test_the_schedules_are_those_that_are_published():
     assert stages("dino-sae-v1-4") == tuple(f"dino-sae-v1-{stage}" for stage in (1, 2, 3, 4))
     latent = latent_of(second)
     assert (latent.tokens, latent.latent_dim, latent.image_size, latent.normalised) == (256, 1024, 256, False)
+    assert (latent.grid, latent.token_norm) == ((16, 16), 14.0)
+    other = replace(second, teacher=replace(second.teacher, name="other"), token_norm=9.5)
+    assert latent_of(other).token_norm == 9.5 and from_json(to_json(other)) == other
 
 
 def test_every_number_of_a_stage_in_steps_keeps_its_share():

@@ -16,6 +16,8 @@ from laminate.analysis.generation import FlowConfig
 from laminate.cli.command import training_command
 from laminate.flow import EULER, HEUN, STRAIGHT, EulerProject, ExpMap, Sphere, UniPc, time_grid, unipc_grid
 from laminate.models import FlatLatent, GridLatent, SharedDit
+from laminate.nn import LayerNorm
+from laminate.recipes.dino_sae.modules import usual_length
 from laminate.recipes.families import from_json, to_json, to_tree
 from laminate.recipes.generator.costs import generator_flops, generator_parameters
 from laminate.recipes.generator.family import GENERATOR
@@ -153,6 +155,18 @@ def test_drawn_tokens_are_brought_to_the_length_of_the_tokenizers_where_that_is_
     assert length(replace(raw, token_norm=14.0), path=SpherePath(decode_radius=9.0)) == 9.0
     assert (
         measured(SHARED.path, True, LoadedTokenizer(None, None, raw, "", TokenizerId("", ""))) == SHARED.path
+    )
+
+
+def test_the_length_of_tokens_behind_a_norm_is_that_of_normal_numbers_under_its_scale_and_bias():
+    affine = (jnp.linspace(0.2, 2.0, 7), jnp.linspace(-1.0, 1.0, 7))
+    norm = eqx.tree_at(lambda n: (n.scale, n.bias), LayerNorm(7), affine)
+    scale, bias = (np.asarray(one) for one in affine)
+    tokens = np.random.default_rng(0).standard_normal((40_000, 7), np.float32) * scale + bias
+    assert usual_length(norm) == pytest.approx(np.sqrt(np.mean(np.sum(tokens**2, axis=-1))), rel=0.01)
+    bare = LayerNorm(7, scale=False, bias=False)
+    np.testing.assert_allclose(
+        np.linalg.norm(bare(jnp.asarray(tokens[:5])), axis=-1), usual_length(bare), rtol=1e-5
     )
 
 

@@ -45,7 +45,7 @@ def test_a_name_finds_its_family_in_the_form_of_a_folder_too():
     assert sum(family.names.reads("Ld4-Ld24/1x16x64") for family in FAMILIES) == 1
     recipe = named_vitok("Gw640h10-B/1x32x16")
     assert from_json(to_json(recipe)) == recipe and recipe.latent == LatentSpec(
-        64, 16, 256, normalised=False, patch=32
+        64, 16, 256, normalised=False, patch=32, grid=(8, 8), token_norm=4.0
     )
     rows = dict((row[0], row[2]) for row in VITOK.names.rows("350M-f16x64"))
     assert "Ld4-Ld24/1x16x64" in str(VITOK.names.rows("350M-f16x64")) and "1024 wide, 4 layers" in rows["Ld4"]
@@ -80,7 +80,7 @@ def test_a_patch_may_be_larger_than_the_images():
     view = TokenBudgetConfig(image_size=16, patch=32)
     assert view.rooms == (1,)
     recipe = dataclasses.replace(named_vitok("B/1x32x8"), augment=view)
-    assert recipe.latent == LatentSpec(1, 8, 32, normalised=False, patch=32)
+    assert recipe.latent == LatentSpec(1, 8, 32, normalised=False, patch=32, grid=(1, 1), token_norm=8**0.5)
 
 
 def test_another_image_size_scales_budgets_and_tiles():

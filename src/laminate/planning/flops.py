@@ -43,6 +43,16 @@ def flops_by_scope(program: Program, scopes: Sequence[str]) -> dict[str, int]:
     return found
 
 
+def flops_by_opcode(program: Program) -> dict[str, int]:
+    """Operations of matrix products (`dot`) and of convolutions (`convolution`), as the compiler of a CPU or GPU writes
+    them, which drops the scopes of some; that of a TPU writes products as convolutions too."""
+    found = {"dot": 0, "convolution": 0}
+    for instruction, flops in _counted(program):
+        if flops:
+            found[instruction.opcode] += flops
+    return found
+
+
 def _counted(program: Program) -> Iterator[tuple[Instruction, int]]:
     """Every instruction that is no fusion, and its operations in all its executions."""
     for computation, times, _ in program.runs():

@@ -159,31 +159,3 @@ def with_backbone(adversary: Adversary, source: str) -> Adversary:
     own = own_teacher(source)
     taps = adversary.taps if own is None else tuple(range(own.depth - 1))
     return replace(adversary, source=source if own is None else own.name, taps=taps, weights="")
-
-
-def with_losses(
-    perceptual: Perceptual,
-    adversary: Adversary,
-    name: str,
-    *,
-    kind: PerceptualKind | None,
-    lpips: str | None,
-    against: AdversaryKind | None,
-    backbone: str | None,
-) -> tuple[Perceptual, Adversary]:
-    """Both as the flags --perceptual, --lpips, --adversary and --adversary-backbone of the recipe `name` change them.
-
-    Raises ValueError for flags that say what the others leave out.
-    """
-    kind = kind or perceptual.kind
-    if kind != "lpips" and lpips is not None:
-        raise ValueError(f"--lpips: {name} compares images by {kind}; add --perceptual lpips.")
-    if against is not None:
-        adversary = replace(adversary, kind=against)
-    if backbone is not None:
-        if adversary.kind != "dino":
-            raise ValueError(
-                f"--adversary-backbone: the adversary is {adversary.kind}; add --adversary dino."
-            )
-        adversary = with_backbone(adversary, backbone)
-    return replace(perceptual, kind=kind, source=lpips or perceptual.source), adversary

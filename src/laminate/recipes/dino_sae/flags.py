@@ -3,17 +3,16 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from laminate.recipes.adversarial.recipe import AdversaryKind, PerceptualKind, with_losses
+from laminate.recipes.adversarial.flags import LossFlags, with_losses
 from laminate.recipes.dino_sae.presets import LAST
 from laminate.recipes.dino_sae.recipe import DinoSaeRecipe
-from laminate.recipes.flags import RunFlags
 from laminate.recipes.network import find_teacher
 
 Stages = Literal["embedded", "v1", "v2"]
 
 
 @dataclass(frozen=True)
-class DinoSaeFlags(RunFlags):
+class DinoSaeFlags(LossFlags):
     """Train a stem before a frozen network, and a decoder behind it, in stages."""
 
     stages: Stages | None = None
@@ -23,16 +22,6 @@ class DinoSaeFlags(RunFlags):
     """Begin a later stage without the weights of the former one, which is refused otherwise."""
     teacher: str | None = None
     """The frozen network: dinov3-l, another known name, a file or folder. Default: the recipe's."""
-    perceptual: PerceptualKind | None = None
-    """lpips, embedded (by the features of the network in the package), pyramid (needs no weights) or none. Default:
-    the recipe's."""
-    lpips: str | None = None
-    """File or folder of the LPIPS weights: VGG-16 and its heads, together."""
-    adversary: AdversaryKind | None = None
-    """dino; windows, patchgan or details, which need no weights; or none. Default: the recipe's."""
-    adversary_backbone: str | None = None
-    """The frozen network of the discriminator: a known name, file or folder of a DINO, embedded, or the run of
-    teacher.py. Default: dino-s8."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -60,16 +49,7 @@ def apply_flags(recipe: DinoSaeRecipe, flags: DinoSaeFlags) -> DinoSaeRecipe:
     asks_for_one = flags.adversary_backbone is not None or flags.adversary not in (None, "none")
     if recipe.adversary.kind == "none" and asks_for_one:
         raise ValueError(f"--adversary: {recipe.name} has none, it begins in a later stage.")
-    perceptual, adversary = with_losses(
-        recipe.perceptual,
-        recipe.adversary,
-        recipe.name,
-        kind=flags.perceptual,
-        lpips=flags.lpips,
-        against=flags.adversary,
-        backbone=flags.adversary_backbone,
-    )
-    return replace(recipe, perceptual=perceptual, adversary=adversary)
+    return with_losses(recipe, flags)
 
 
 def _with_teacher(recipe: DinoSaeRecipe, name: str) -> DinoSaeRecipe:

@@ -4,11 +4,13 @@ import dataclasses
 from typing import Any
 
 import jax
+import numpy as np
 
 from laminate.data.records import Records
 from laminate.models.conv_stem import ConvStem
 from laminate.models.dc_decoder import DcDecoder
 from laminate.models.dino_sae import StemAndDecoder
+from laminate.nn import LayerNorm
 from laminate.pretrained.teachers import VitTeacher
 from laminate.recipes.adversarial.modules import (
     adversary_identified,
@@ -69,13 +71,21 @@ def _frozen(
 def _accept(
     recipe: DinoSaeRecipe, records: Records, *, tokenizer: LoadedTokenizer | None = None
 ) -> DinoSaeRecipe:
-    """`recipe` with the hashes of all frozen weights."""
+    """`recipe` with the hashes of all frozen weights, and the length of the tokens."""
     return dataclasses.replace(
         accept_images(recipe, records),
         teacher=identified(recipe.teacher),
         perceptual=perceptual_identified(recipe.perceptual, recipe.image_size),
         adversary=adversary_identified(recipe.adversary),
+        token_norm=round(usual_length(frozen_network(recipe).vit.norm), 4),
     )
+
+
+def usual_length(norm: LayerNorm) -> float:
+    """The length of tokens behind `norm`: exact without a scale and a bias, else that of normal numbers under them."""
+    scale = np.ones(norm.dim) if norm.scale is None else np.asarray(norm.scale, np.float64)
+    bias = np.zeros(norm.dim) if norm.bias is None else np.asarray(norm.bias, np.float64)
+    return float(np.sqrt(np.sum(scale**2 + bias**2)))
 
 
 def _as_tokenizer(

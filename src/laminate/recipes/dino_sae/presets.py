@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from laminate.recipes.adversarial.recipe import Adversary, Perceptual
-from laminate.recipes.augment import RandomResizedCropConfig
 from laminate.recipes.dino_sae.recipe import ConvDecoderConfig, DinoSaeRecipe, LatentNoise
-from laminate.recipes.network import MASKED_AUTOENCODER, PRETRAINED_TEACHERS, TeacherConfig
+from laminate.recipes.embedded import AUGMENT, TEACHER
+from laminate.recipes.network import PRETRAINED_TEACHERS
 from laminate.recipes.training import Optimizer, Schedule
 
 EMBEDDED_1, EMBEDDED_2 = "embedded-sae-1", "embedded-sae-2"
@@ -89,22 +89,23 @@ def v1_4() -> DinoSaeRecipe:
 
 # Embedded: the network in the package stands in for DINOv3, and nothing needs weights.
 
-_TEACHER = TeacherConfig("embedded", image_size=64, patches=64, dim=192, depth=2, family=MASKED_AUTOENCODER)
-_VIEW = RandomResizedCropConfig(image_size=64, crop_area=(0.85, 1.0), kernel="linear")
-
 
 def embedded_1() -> DinoSaeRecipe:
-    """The first stage on a laptop."""
+    """The first stage on a laptop.
+
+    The features of the network in the package stand in for LPIPS: a distance that asks for detail by its strength alone
+    leaves a grain in the rhythm of the decoder's doublings.
+    """
     return DinoSaeRecipe(
         EMBEDDED_1,
         former="",
-        teacher=_TEACHER,
+        teacher=TEACHER,
         schedule=Schedule(
             unit="steps",
-            length=170,
-            warmup=10,
-            decay=120,
-            validate_every=85,
+            length=360,
+            warmup=20,
+            decay=260,
+            validate_every=180,
             start=1e-4,
             peak=5e-3,
             final=1e-4,
@@ -116,15 +117,18 @@ def embedded_1() -> DinoSaeRecipe:
             blocks=("residual", "residual", "residual", "attention"),
         ),
         alignment=0.5,
-        perceptual=Perceptual("pyramid", weight=1.0),
-        augment=_VIEW,
+        perceptual=Perceptual("embedded", weight=100.0),
+        augment=AUGMENT,
         optimizer=Optimizer(kind="muon", betas=(0.9, 0.95), weight_decay=0.0, clip_norm=1.0, ema_decay=0.97),
-        global_batch_size=32,
+        global_batch_size=16,
     )
 
 
 def embedded_2() -> DinoSaeRecipe:
-    """The second stage on a laptop: against a discriminator of fine detail, with noisy latents."""
+    """The second stage on a laptop: against a discriminator of fine detail, with noisy latents.
+
+    The adversary comes late and is weak, or it brings that grain back.
+    """
     return replace(
         embedded_1(),
         name=EMBEDDED_2,
@@ -133,10 +137,10 @@ def embedded_2() -> DinoSaeRecipe:
         alignment=0.0,
         schedule=Schedule(
             unit="steps",
-            length=60,
+            length=120,
             warmup=5,
-            decay=40,
-            validate_every=30,
+            decay=80,
+            validate_every=60,
             start=1e-4,
             peak=2e-3,
             final=1e-4,
@@ -146,13 +150,13 @@ def embedded_2() -> DinoSaeRecipe:
             layers=2,
             channels=32,
             discriminator_start=0,
-            adversarial_start=15,
-            weight=0.5,
+            adversarial_start=60,
+            weight=0.2,
             augment_rate=0.0,
             peak=1e-2,
             optimizer=Optimizer(kind="muon", betas=(0.5, 0.95), weight_decay=0.0, clip_norm=10.0),
         ),
-        noise=LatentNoise(0.1, 0.2, 30),
+        noise=LatentNoise(0.4, 0.8, 50),
         optimizer=Optimizer(kind="muon", betas=(0.5, 0.9), weight_decay=0.0, clip_norm=1.0, ema_decay=0.97),
     )
 

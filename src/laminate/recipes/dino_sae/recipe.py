@@ -11,6 +11,7 @@ from laminate.recipes.augment import ResizeCropConfig, ViewConfig
 from laminate.recipes.checks import at_least, folder_name, one_of
 from laminate.recipes.latent import LatentSpec
 from laminate.recipes.network import MASKED_AUTOENCODER, TeacherConfig
+from laminate.recipes.serialization import FOUND, UNSAID
 from laminate.recipes.training import Optimizer, Schedule
 
 Trains = Literal["stem-and-decoder", "decoder"]
@@ -19,6 +20,9 @@ Up = Literal["nearest", "shuffle"]
 OutputRange = Literal["unit", "signed", "normalised"]
 NoisePer = Literal["image", "batch"]
 Judged = Literal["clean", "noisy"]
+
+DECODED_AT = {"dinov3-l": 14.0}
+"""The length that HAE brings drawn tokens of a frozen network to, the best of those that it tried."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +136,8 @@ class DinoSaeRecipe:
     """Of stem and decoder; that gradients are not clipped is open."""
     global_batch_size: int = 512
     """Images per optimiser step, over all devices."""
+    token_norm: float | None = field(default=None, metadata={UNSAID: None, FOUND: "the frozen network"})
+    """Usual length of a token behind the frozen network's last norm; None before its weights are read."""
 
     def __post_init__(self) -> None:
         folder_name("name", self.name)
@@ -194,7 +200,14 @@ class DinoSaeRecipe:
 def latent_of(recipe: DinoSaeRecipe) -> LatentSpec:
     """The latents of the autoencoder: the tokens of the frozen network as they leave it."""
     teacher = recipe.teacher
-    return LatentSpec(teacher.patches, teacher.dim, recipe.image_size, normalised=False)
+    return LatentSpec(
+        teacher.patches,
+        teacher.dim,
+        recipe.image_size,
+        normalised=False,
+        grid=(teacher.grid, teacher.grid),
+        token_norm=DECODED_AT.get(teacher.name, recipe.token_norm),
+    )
 
 
 def at_image_size(recipe: DinoSaeRecipe, side: int) -> DinoSaeRecipe:

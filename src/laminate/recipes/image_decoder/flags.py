@@ -1,10 +1,9 @@
 """The command line of an image decoder's training, and what it changes in a recipe."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
-from laminate.recipes.adversarial.recipe import AdversaryKind, PerceptualKind, with_losses
-from laminate.recipes.flags import RunFlags
+from laminate.recipes.adversarial.flags import LossFlags, with_losses
 from laminate.recipes.image_decoder.recipe import DecoderRecipe, for_features
 from laminate.recipes.network import find_teacher
 
@@ -12,7 +11,7 @@ BestBy = Literal["loss", "psnr", "ssim", "perceptual", "rfid"]
 
 
 @dataclass(frozen=True)
-class DecoderFlags(RunFlags):
+class DecoderFlags(LossFlags):
     """Train an image decoder on a frozen tokenizer, or on the features of a frozen network."""
 
     tokenizer: str | None = None
@@ -20,16 +19,6 @@ class DecoderFlags(RunFlags):
     trained first if need be."""
     teacher: str | None = None
     """For experiments that read features (rae-xl): the frozen network, as in vae.py. Default: the recipe's."""
-    perceptual: PerceptualKind | None = None
-    """lpips, embedded (by the features of the network in the package), pyramid (needs no weights) or none. Default:
-    the recipe's."""
-    lpips: str | None = None
-    """File or folder of the LPIPS weights: VGG-16 and its heads, together."""
-    adversary: AdversaryKind | None = None
-    """dino; windows, patchgan or details, which need no weights; or none. Default: the recipe's."""
-    adversary_backbone: str | None = None
-    """The frozen network of the discriminator: a known name, file or folder of a DINO, embedded, or the run of
-    teacher.py. Default: dino-s8."""
     inception: str | None = None
     """File or folder of FID's Inception-v3: validation then measures rFID as well."""
     best_by: BestBy | None = None
@@ -48,13 +37,4 @@ def apply_flags(recipe: DecoderRecipe, flags: DecoderFlags) -> DecoderRecipe:
         raise ValueError(f"--tokenizer: {recipe.name} reads features and no latents, give it a --teacher.")
     if flags.teacher is not None:
         recipe = for_features(recipe, find_teacher(flags.teacher))
-    perceptual, adversary = with_losses(
-        recipe.perceptual,
-        recipe.adversary,
-        recipe.name,
-        kind=flags.perceptual,
-        lpips=flags.lpips,
-        against=flags.adversary,
-        backbone=flags.adversary_backbone,
-    )
-    return replace(recipe, perceptual=perceptual, adversary=adversary)
+    return with_losses(recipe, flags)

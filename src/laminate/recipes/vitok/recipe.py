@@ -182,7 +182,15 @@ class VitokRecipe:
     def latent(self) -> LatentSpec:
         """The latents of the square of `augment.image_size`, or of the largest that the budget has room for."""
         side = min(math.isqrt(self.augment.tokens), -(-self.augment.image_size // self.patch))
-        return LatentSpec(side**2, self.channels, side * self.patch, normalised=False, patch=self.patch)
+        return LatentSpec(
+            side**2,
+            self.channels,
+            side * self.patch,
+            normalised=False,
+            patch=self.patch,
+            grid=(side, side),
+            token_norm=self.channels**0.5,  # each is normed to variance 1 over its channels
+        )
 
     @property
     def parameters(self) -> tuple[int, int]:
