@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 
 import laminate
 from laminate.cli.command import flags_command
-from laminate.cli.evaluate_flags import Evaluation
+from laminate.cli.evaluate_flags import Reconstruct
 from laminate.cli.roundtrip_flags import RoundtripFlags
 from laminate.data.batch import stack
 from laminate.data.patch_views import PatchView
@@ -214,9 +214,9 @@ def test_reconstructions_are_measured_at_their_own_sizes_and_by_resolution(train
             Image.fromarray(noise(*size)).save(folder / split / f"{number}.png")
 
     def measured(*arguments):
-        common = ("reconstruct", "--tokenizer", str(trained.run), "--data", str(folder), "--mesh", "1")
+        common = ("--tokenizer", str(trained.run), "--data", str(folder), "--mesh", "1")
         flags = flags_command(
-            None, Evaluation, arguments=[*common, "--out", str(tmp_path / "out"), *arguments]
+            None, Reconstruct, arguments=[*common, "--out", str(tmp_path / "out"), *arguments]
         )
         experiment("evaluate").main(flags)
         return json.loads((tmp_path / "out" / "evaluation.json").read_text())
