@@ -26,14 +26,10 @@ from laminate.analysis.decoder_report import ReconstructionFid, write_decoder_re
 from laminate.analysis.decoding import decoding_measures, summarise_decoding
 from laminate.losses.reconstruction import charbonnier_loss, l1_loss, mse_loss
 from laminate.recipes.adversarial.modules import (
-    adversary_views,
-    balance_of,
+    adversarial_objectives,
     discriminator,
-    discriminator_loss,
-    generator_loss,
     inception,
     perceptual_distance,
-    quantize_uint8,
 )
 from laminate.recipes.flatdino.family import VAE
 from laminate.recipes.image_decoder.modules import image_decoder
@@ -46,7 +42,6 @@ from laminate.runs.setup import setup
 from laminate.runs.task import GanTask, Task
 from laminate.runs.tokenizer_place import tokenizer_of_run
 from laminate.runs.training import Best, conclude, train
-from laminate.train.gan_objectives import GanObjectives
 
 PIXELS = {"l1": l1_loss, "l2": mse_loss, "charbonnier": charbonnier_loss}
 
@@ -85,14 +80,12 @@ def reconstruct_alone(recipe, inputs, decoder, frozen, example, *, step, key):
 # 3. The adversary's objective: to tell images from decoded ones, both moved and recoloured at random
 
 
-def views(recipe, dtype, image, frozen, *, key):
-    return adversary_views(recipe.adversary, frozen.backbone, dtype, image, clip=recipe.clip, key=key)
-
-
 def make_objectives(recipe, dtype, counts):
-    adversary, inputs = recipe.adversary, make_inputs(recipe, dtype)
-    discriminator_start, adversarial_start = adversary.starts(counts, recipe.schedule.unit)
-    return GanObjectives(
+    inputs = make_inputs(recipe, dtype)
+    return adversarial_objectives(
+        recipe.adversary,
+        recipe.schedule,
+        counts,
         prepare=lambda frozen, example, step, key: inputs.prepared(
             frozen, example, key=key, fresh=recipe.reads == "features"
         ),
@@ -100,14 +93,8 @@ def make_objectives(recipe, dtype, counts):
         image=lambda decoder, hidden: decoder.image(hidden),
         last=lambda decoder: decoder.last.weight,
         reconstruct=partial(reconstruct, recipe),
-        views=partial(views, recipe, dtype),
-        generator_loss=generator_loss(adversary),
-        discriminator_loss=partial(discriminator_loss, adversary),
-        quantize=quantize_uint8,
-        balance=balance_of(adversary),
-        weight=adversary.weight,
-        adversarial_start=adversarial_start,
-        discriminator_start=discriminator_start,
+        dtype=dtype,
+        clip=recipe.clip,
     )
 
 
@@ -126,7 +113,7 @@ def make_task(recipe, frozen, compute):
         objectives=partial(make_objectives, recipe, dtype),
         optim=recipe.optimizer,
         discriminator_optim=recipe.adversary.optimizer,
-        rate=(recipe.adversary.peak or recipe.schedule.peak) / recipe.schedule.peak,
+        rate=recipe.adversary.rate(recipe.schedule),
     )
 
 

@@ -33,13 +33,9 @@ from laminate.models.dino_sae import as_pixels, encoded
 from laminate.pretrained.features import unit_image
 from laminate.pretrained.patches import IMAGENET_MEAN, IMAGENET_STD
 from laminate.recipes.adversarial.modules import (
-    adversary_views,
-    balance_of,
+    adversarial_objectives,
     discriminator,
-    discriminator_loss,
-    generator_loss,
     perceptual_distance,
-    quantize_uint8,
 )
 from laminate.recipes.dino_sae.chain import (
     chain_name,
@@ -60,7 +56,7 @@ from laminate.runs.task import GanTask, Task
 from laminate.runs.training import Best, conclude, train
 from laminate.tokenizers.dino_sae import around
 from laminate.train.export import TOKENIZER
-from laminate.train.gan_objectives import DecoderExample, GanObjectives
+from laminate.train.gan_objectives import DecoderExample
 
 # 1. What is read: the image as the frozen network sees it, noise for its tokens, and the tokens that they should be
 
@@ -138,27 +134,18 @@ def reconstruct_alone(recipe, ramp, dtype, model, frozen, example, *, step, key)
     return reconstruct(recipe, image_of(recipe, model, found), found, prepared, frozen, step=step)
 
 
-def views(recipe, dtype, image, frozen, *, key):
-    return adversary_views(recipe.adversary, frozen.backbone, dtype, image, clip=True, key=key)
-
-
 def make_objectives(recipe, dtype, counts):
-    adversary = recipe.adversary
-    discriminator_start, adversarial_start = adversary.starts(counts, recipe.schedule.unit)
-    return GanObjectives(
+    return adversarial_objectives(
+        recipe.adversary,
+        recipe.schedule,
+        counts,
         prepare=partial(prepare, recipe, recipe.tau_steps(counts.per_epoch), dtype),
         hidden=partial(hidden, recipe),
         image=partial(image_of, recipe),
         last=lambda model: model.decoder.last.weight,
         reconstruct=partial(reconstruct, recipe),
-        views=partial(views, recipe, dtype),
-        generator_loss=generator_loss(adversary),
-        discriminator_loss=partial(discriminator_loss, adversary),
-        quantize=quantize_uint8,
-        balance=balance_of(adversary),
-        weight=adversary.weight,
-        adversarial_start=adversarial_start,
-        discriminator_start=discriminator_start,
+        dtype=dtype,
+        clip=True,
     )
 
 
@@ -181,7 +168,7 @@ def make_task(recipe, frozen, compute, per_epoch=1):
         objectives=partial(make_objectives, recipe, dtype),
         optim=recipe.optimizer,
         discriminator_optim=recipe.adversary.optimizer,
-        rate=(recipe.adversary.peak or recipe.schedule.peak) / recipe.schedule.peak,
+        rate=recipe.adversary.rate(recipe.schedule),
         trained=trained_parts(recipe),
     )
 

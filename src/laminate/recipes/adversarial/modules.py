@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, PyTree
+from jaxtyping import PyTree
 
 from laminate.losses import adversarial
 from laminate.losses.diffaug import diffaug, draw_augmentation
@@ -38,8 +38,9 @@ from laminate.recipes.modules import (
     trained_teacher,
 )
 from laminate.recipes.network import PRETRAINED_TEACHERS, own_teacher
+from laminate.recipes.training import Schedule, StepCounts
 from laminate.train.export import content_hash
-from laminate.train.gan_objectives import DiscriminatorInputs
+from laminate.train.gan_objectives import DecoderExample, DiscriminatorInputs, GanObjectives
 from laminate.types import Image, Metrics, RandomKey, Scalar
 
 SEEN_SIZE = 224  # pixels along a side of what DINO is shown
@@ -187,9 +188,41 @@ def perceptual_distance(
     return pyramid_distance if perceptual.kind == "pyramid" else None
 
 
-def generator_loss(adversary: Adversary) -> Callable[[Array], Scalar]:
-    """The loss of an image, from its logits."""
-    return _GENERATOR[adversary.adversarial_loss]
+def adversarial_objectives(
+    adversary: Adversary,
+    schedule: Schedule,
+    counts: StepCounts,
+    *,
+    prepare: Callable[..., DecoderExample],
+    hidden: Callable[..., PyTree],
+    image: Callable[[Any, PyTree], Image],
+    last: Callable[[Any], Any],
+    reconstruct: Callable[..., tuple[Scalar, Metrics]],
+    dtype: jnp.dtype,
+    clip: bool,
+) -> GanObjectives:
+    """Those of a network that makes images, whose five parts are given as `GanObjectives` has them, and of `adversary`,
+    which looks through `frozen.backbone` in `dtype`; `clip` is that of `adversary_views`."""
+
+    def views(image: Image, frozen: Any, *, key: RandomKey) -> tuple[PyTree, ...]:
+        return adversary_views(adversary, frozen.backbone, dtype, image, clip=clip, key=key)
+
+    discriminator_start, adversarial_start = adversary.starts(counts, schedule.unit)
+    return GanObjectives(
+        prepare=prepare,
+        hidden=hidden,
+        image=image,
+        last=last,
+        reconstruct=reconstruct,
+        views=views,
+        generator_loss=_GENERATOR[adversary.adversarial_loss],
+        discriminator_loss=partial(discriminator_loss, adversary),
+        quantize=quantize_uint8,
+        balance=balance_of(adversary),
+        weight=adversary.weight,
+        adversarial_start=adversarial_start,
+        discriminator_start=discriminator_start,
+    )
 
 
 def balance_of(adversary: Adversary) -> Callable[[Scalar, Scalar], Scalar]:

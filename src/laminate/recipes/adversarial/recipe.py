@@ -124,6 +124,10 @@ class Adversary:
         each = counts.per_epoch if unit == "epochs" else 1
         return self.discriminator_start * each, self.adversarial_start * each
 
+    def rate(self, schedule: Schedule) -> float:
+        """The learning rate of the discriminator over that of the other network, whose `schedule` is given."""
+        return (self.peak or schedule.peak) / schedule.peak
+
     def in_steps(self, steps: int, schedule: Schedule) -> "Adversary":
         """The same in a training of `steps` in place of `schedule`."""
         share = lambda begin: begin * steps // schedule.length
