@@ -37,6 +37,7 @@ from laminate.runs.devices import open_devices
 from laminate.runs.evaluations import Looked, Measured
 from laminate.runs.exit_codes import training_errors, user_errors
 from laminate.runs.experiment import trained_first
+from laminate.runs.fitting import fitted
 from laminate.runs.load_tokenizer import load_tokenizer
 from laminate.runs.setup import setup
 from laminate.runs.task import GanTask, Task
@@ -155,6 +156,7 @@ def main(flags, recipe):
             tokenizer = load_tokenizer(source, codes=True, kernel=flags.attention)
         networks = lambda recipe: None if flags.inception is None else inception(flags.inception)
         run = setup(flags, recipe, tokenizer=tokenizer, beside=networks)
+        run = fitted(run, make_task)
         inputs = make_inputs(run.recipe, run.dtype)
     with run.folder, training_errors("decoder.py"):
         trained = train(

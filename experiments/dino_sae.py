@@ -49,6 +49,7 @@ from laminate.recipes.resolve import resolve_recipe
 from laminate.runs.data_place import data_of
 from laminate.runs.evaluations import Measured
 from laminate.runs.exit_codes import training_errors, user_errors
+from laminate.runs.fitting import fitted
 from laminate.runs.pretrained import recipe_at
 from laminate.runs.setup import setup
 from laminate.runs.stages import chain_folder, share_last
@@ -233,6 +234,7 @@ def train_stage(flags, recipe):
         former = None if flags.init_from is None else recipe_at(flags.init_from)
         require_former(recipe, former, begins=flags.init_from or flags.restore, alone=flags.alone)
         run = setup(flags, recipe)
+        run = fitted(run, lambda *given: make_task(*given, run.counts.per_epoch))
     with run.folder, training_errors("dino_sae.py"):
         judged = run.recipe.adversary.kind != "none"
         trained = train(

@@ -25,6 +25,7 @@ from laminate.recipes.flatdino.modules import flatdino
 from laminate.recipes.modules import feature_decoder
 from laminate.runs.evaluations import Measured
 from laminate.runs.exit_codes import training_errors, user_errors
+from laminate.runs.fitting import fitted
 from laminate.runs.setup import setup
 from laminate.runs.task import Task
 from laminate.runs.training import conclude, train
@@ -90,6 +91,7 @@ def main(flags, recipe):
     with user_errors("fsq.py"):
         # 4. Data, devices and run folder
         run = setup(flags, recipe, beside=lambda recipe: feature_decoder(recipe.teacher, flags.pixel_decoder))
+        run = fitted(run, make_task)
     with run.folder, training_errors("fsq.py"):
         trained = train(
             run,

@@ -39,6 +39,7 @@ from laminate.runs.devices import open_devices
 from laminate.runs.evaluations import Looked, Measured
 from laminate.runs.exit_codes import say, training_errors, user_errors
 from laminate.runs.experiment import trained_first
+from laminate.runs.fitting import fitted
 from laminate.runs.load_decoder import find_decoder
 from laminate.runs.load_tokenizer import load_tokenizer
 from laminate.runs.setup import setup
@@ -170,6 +171,7 @@ def main(flags, recipe):
         recipe = for_tokenizer(flags, GENERATOR, recipe, tokenizer.recipe)
         decoder = find_decoder(flags.decoder, tokenizer, kernel=flags.attention)
         run = setup(flags, recipe, tokenizer=tokenizer)
+        run = fitted(run, make_task)
     say(f"tokenizer: {source}; samples: decoded by {decoder.said}", primary=is_first())
     with run.folder, training_errors("generator.py"):
         grids = make_grids(run, decoder)

@@ -25,6 +25,7 @@ from laminate.pretrained.patches import IMAGENET_MEAN
 from laminate.recipes.masked_autoencoder.modules import masked_autoencoder
 from laminate.runs.evaluations import Looked, Measured
 from laminate.runs.exit_codes import training_errors, user_errors
+from laminate.runs.fitting import fitted
 from laminate.runs.setup import setup
 from laminate.runs.task import Task
 from laminate.runs.training import Best, conclude, train
@@ -90,6 +91,7 @@ def main(flags, recipe):
     with user_errors("teacher.py"):
         # 4. Data, devices and run folder
         run = setup(flags, recipe)
+        run = fitted(run, make_task)
     with run.folder, training_errors("teacher.py"):
         trained = train(
             run,

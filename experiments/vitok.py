@@ -37,6 +37,7 @@ from laminate.recipes.vitok.flags import with_known_weights
 from laminate.recipes.vitok.modules import vitok
 from laminate.runs.evaluations import AT_THE_END, Measured
 from laminate.runs.exit_codes import training_errors, user_errors
+from laminate.runs.fitting import fitted
 from laminate.runs.setup import setup
 from laminate.runs.task import Task
 from laminate.runs.training import conclude, train
@@ -134,6 +135,7 @@ def main(flags, recipe):
     with user_errors("vitok.py"):
         # 4. Data, devices and run folder
         run = setup(with_known_weights(flags), recipe)
+        run = fitted(run, make_task)
     with run.folder, training_errors("vitok.py"):
         trained = train(
             run,

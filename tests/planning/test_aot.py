@@ -15,7 +15,7 @@ from laminate.cli.plan_flags import plan_command
 from laminate.parallel.mesh import MeshShape, build_mesh
 from laminate.planning.chips import parse_topology
 from laminate.planning.devices import CompilerMissing, describe_slice, has_compiler
-from laminate.planning.plan import Setting, held_bytes
+from laminate.planning.plan import Setting, least_bytes
 from laminate.recipes.costs import vit_flops
 from laminate.recipes.families import to_json
 from laminate.recipes.flatdino.presets import photographs_vae
@@ -157,7 +157,7 @@ def test_an_image_decoders_step_is_made_for_a_slice_with_both_players_and_withou
     experiment = load_experiment(str(EXPERIMENTS / flags.script_name), beside=__file__)
     setting = Setting(MeshShape(2, 2), 16, 1, "dots")
     alone = replace(small, adversary=replace(small.adversary, kind="none"))
-    both, one = (held_bytes(place, setting, job_maker(experiment, made)) for made in (small, alone))
+    both, one = (least_bytes(place, setting, job_maker(experiment, made))[0] for made in (small, alone))
     assert both > one > 0
     job = job_maker(experiment, small)(setting, build_mesh(setting.mesh, place.devices))
     assert "all_gather" in job.step.lower(job.state, job.frozen, job.batch).as_text()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from laminate.parallel.mesh import MeshShape
 from laminate.planning.memory import Held
 from laminate.planning.plan import Setting
-from laminate.planning.suggest import candidates, suggest
+from laminate.planning.suggest import candidates, choices, first_with_room
 from tests.planning.plans import FITS, MEASURED
 
 PARAMETERS, ACTIVATIONS = 64, 40
@@ -34,20 +34,51 @@ def plan(setting, *, capacity):
     )
 
 
-def search(first, *, capacity):
+def search(first, *, capacity, settings=None, kept=lambda setting: 0):
     tried = []
 
     def compile_one(setting):
         tried.append(setting)
         return plan(setting, capacity=capacity)
 
-    return *suggest(plan(first, capacity=capacity), compile_one, held), tried
+    least = lambda setting: (held(setting), held(setting) + kept(setting))
+    known = [] if settings is not None else [plan(first, capacity=capacity)]
+    among = candidates(first) if settings is None else settings
+    found, compiled, _ = first_with_room(among, compile_one, least, capacity=capacity, known=known)
+    return found, len(compiled), tried
 
 
 def test_computing_more_again_comes_before_anything_else():
     found, compiled, tried = search(FIRST, capacity=90)
     assert found.setting == replace(FIRST, remat="dots")
     assert compiled == len(tried) == 1
+
+
+def test_what_fits_without_computing_anything_again_stays_as_it_is():
+    found, compiled, _ = search(FIRST, capacity=200, settings=choices(FIRST))
+    assert found.setting == FIRST and compiled == 1
+
+
+def test_a_part_of_the_memory_stays_free():
+    needed = plan(FIRST, capacity=1000).needed_bytes
+    assert plan(FIRST, capacity=needed).fits
+    assert search(FIRST, capacity=needed, settings=choices(FIRST))[0].setting.remat == "dots"
+
+
+def test_what_the_trace_rules_out_is_not_compiled():
+    kept = lambda setting: ACTIVATIONS if setting.remat == "none" else 0
+    found, compiled, tried = search(FIRST, capacity=90, settings=choices(FIRST), kept=kept)
+    assert found.setting == replace(FIRST, remat="dots") and compiled == 1 and FIRST not in tried
+
+
+def test_the_batch_is_cut_once_whole_layers_are_not_enough_and_only_if_it_may_be():
+    small = search(FIRST, capacity=72, settings=choices(FIRST))[0]
+    assert small.setting == replace(FIRST, remat="block")
+    smaller = [one for one in choices(FIRST) if one.micro_batches > 1]
+    assert smaller[0] == replace(FIRST, micro_batches=2)
+    assert [one.micro_batches for one in choices(FIRST, cuts_batch=False)] == [1, 1, 1]
+    parts = replace(FIRST, micro_batches=4, remat="block")
+    assert list(choices(parts)) == [parts]  # one image at a time already
 
 
 def test_the_mesh_is_cut_before_the_batch_is_halved():

@@ -54,3 +54,25 @@ def test_a_fusion_that_replaces_one_row_by_another_touches_two_rows():
     moved = entry(A, I, "%b = f32[10,8]{1,0} parameter(2)", line, before=NESTED)
     index = 4
     assert moved == 2 * 8 * 4 + index
+
+
+LINK = """
+%link (piece: bf16[10,8], whole: bf16[40,8], x: f32[10,8]) -> (f32[10,8], bf16[10,8], bf16[40,8]) {
+  %piece = bf16[10,8]{1,0} parameter(0)
+  %whole = bf16[40,8]{1,0} parameter(1)
+  %x = f32[10,8]{1,0} parameter(2)
+  %y = f32[10,8]{1,0} negate(%x)
+  %on = bf16[40,8]{1,0} all-gather(%piece), dimensions={0}
+  ROOT %out = (f32[10,8]{1,0}, bf16[10,8]{1,0}, bf16[40,8]{1,0}) tuple(%y, %piece, %on)
+}
+"""
+PIECES = ("%p = bf16[10,8]{1,0} parameter(2)", "%w = bf16[40,8]{1,0} parameter(3)")
+
+
+def test_a_link_of_a_gather_moves_what_it_computes_and_not_what_it_carries():
+    aliased = "output_to_operand_aliasing={{1}: (0, {}), {2}: (1, {})}"
+    shapes = "(f32[10,8]{1,0}, bf16[10,8]{1,0}, bf16[40,8]{1,0})"
+    line = f"ROOT %f = {shapes} fusion(%p, %w, %a), kind=kLoop, {aliased}, calls=%link"
+    assert entry(A, *PIECES, line, before=LINK) == 2 * 10 * 8 * 4
+    start = f"ROOT %async-collective-start = {shapes} fusion(%p), kind=kCustom, calls=%link"
+    assert entry(PIECES[0], start, before=LINK) == 10 * 8 * 4 + (2 * 10 + 40) * 8 * 2

@@ -10,8 +10,8 @@ from laminate.cli.command import flags_command, refusals
 from laminate.recipes.checks import at_least
 from laminate.recipes.families import FAMILIES, family_of, family_of_script, find_family
 from laminate.recipes.family import Family
-from laminate.recipes.flags import RunFlags
-from laminate.recipes.network import AttentionKernel, Remat, StoredDtype
+from laminate.recipes.flags import AutoRemat, RunFlags
+from laminate.recipes.network import AttentionKernel, StoredDtype
 from laminate.recipes.overrides import HELP, without_help
 from laminate.recipes.resolve import read_recipe, resolve_recipe
 from laminate.recipes.tables import show_fields
@@ -46,8 +46,11 @@ class PlanFlags:
     """Any other field of the recipe, as in training; `--set help` lists all of them."""
     device_batch_size: int | None = None
     """Images per device at a time, as in training. Default: all at once."""
-    remat: Remat = "none"
-    """What the backward pass computes again, as in training."""
+    remat: AutoRemat = "auto"
+    """What the backward pass computes again, as in training; auto is the first of nothing, all but matrix products,
+    and whole layers, then the same in parts of the batch, that leaves a twentieth of the memory free."""
+    top: int = 0
+    """List so many of the instructions that take most of the schedule, with the place that they come from."""
     attention: AttentionKernel = "xla"
     """Attention kernel, as in training."""
 
@@ -62,6 +65,9 @@ class PlanFlags:
     """As in training: 4x8 (data x fsdp), 2x4x8 (slices x data x fsdp); auto is data parallel over all devices."""
     suggest: bool = False
     """If it does not fit, search for the nearest remat, part of the batch, mesh or batch that does."""
+    plans: Path | None = None
+    """Instead of one plan, make all columns of this document (tpu/PLANS.md) from the commit that is checked out; what
+    is finished lies in plans/columns, and the same command goes on."""
     out: Path | None = None
     """Folder for plan.json, plan.md and plan.png. Default: plans/NAME-TOPOLOGY-MESH."""
 

@@ -3,6 +3,7 @@
 import re
 import time
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -15,17 +16,22 @@ _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 @dataclass(frozen=True)
 class Compiled:
-    """A compiled step: its program, its memory on one device in bytes, and the seconds that making it took.
+    """A compiled step: its text, its memory on one device in bytes, and the seconds that making it took.
 
     `compile_seconds` pass on the clock, `cpu_seconds` are what the compiler's threads used in them.
     """
 
-    program: Program
+    text: str
     temporaries: int
     peak: int
     trace_seconds: float
     compile_seconds: float
     cpu_seconds: float
+
+    @cached_property
+    def program(self) -> Program:
+        """The instructions."""
+        return parse_hlo(self.text)
 
 
 class DoesNotFit(MemoryError):
@@ -57,13 +63,22 @@ def compile_step(step: Any, *arguments: Any, options: dict[str, str] | None = No
     ended, used = time.perf_counter(), time.process_time() - used
     memory = compiled.memory_analysis()
     return Compiled(
-        program=parse_hlo(compiled.as_text()),
+        text=compiled.as_text(),
         temporaries=memory.temp_size_in_bytes,
-        peak=memory.peak_memory_in_bytes,
+        peak=_peak(memory),
         trace_seconds=traced - began,
         compile_seconds=ended - traced,
         cpu_seconds=used,
     )
+
+
+def _peak(memory: Any) -> int:
+    """The compiler's peak, or, where it leaves temporaries out of it as on a CPU, all that it allocates."""
+    peak, temporaries = memory.peak_memory_in_bytes, memory.temp_size_in_bytes
+    if peak >= temporaries:
+        return peak
+    kept = memory.output_size_in_bytes - memory.alias_size_in_bytes
+    return temporaries + memory.argument_size_in_bytes + kept
 
 
 def exhausted(message: str) -> tuple[int, int] | None:

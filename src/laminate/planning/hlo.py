@@ -7,7 +7,7 @@ it runs in one call of the program.
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 BITS = {
@@ -76,6 +76,12 @@ class Instruction:
         found = re.search(r'op_name="([^"]*)"', self.attributes)
         return "" if found is None else found[1]
 
+    @property
+    def frame(self) -> int:
+        """The number of the stack frame in which it was traced; 0 if that is not said."""
+        found = re.search(r"stack_frame_id=(\d+)", self.attributes)
+        return 0 if found is None else int(found[1])
+
 
 @dataclass(frozen=True)
 class Computation:
@@ -103,6 +109,20 @@ class Program:
     computations: dict[str, Computation]
     entry: str
     is_scheduled: bool
+    frames: dict[int, tuple[str, int]] = field(default_factory=dict[int, tuple[str, int]], repr=False)
+    """File and line of a stack frame, and the frame that called it: `FILE:LINE` and a number, 0 for none."""
+
+    def place(self, frame: int, files: re.Pattern[str]) -> str:
+        """The innermost place, from `frame` outwards, in a file whose path matches, as the group 1 of the match.
+
+        "" for none.
+        """
+        while frame in self.frames:
+            where, frame = self.frames[frame]
+            found = files.search(where)
+            if found is not None:
+                return found[1]
+        return ""
 
     def fused(self, instruction: Instruction) -> Iterator[tuple[Computation, Instruction]]:
         """Every instruction inside a fusion, fusions within it opened as well."""
@@ -201,7 +221,25 @@ def parse_hlo(text: str) -> Program:
                 lines.append(instruction)
     if not entry:
         raise ValueError("this is no compiled program: it has no ENTRY computation.")
-    return Program(computations, entry, "is_scheduled=true" in text[:2000])
+    return Program(computations, entry, "is_scheduled=true" in text[:2000], _frames(text))
+
+
+def _frames(text: str) -> dict[int, tuple[str, int]]:
+    """The tables of stack frames in front of the computations; empty where the text has none."""
+
+    def table(name: str, row: str) -> dict[int, tuple[str, ...]]:
+        found = re.search(rf"^{name}\n((?:\d+ .*\n)+)", text, re.MULTILINE)
+        lines = re.finditer(rf"^(\d+) {row}", found[1], re.MULTILINE) if found is not None else ()
+        return {int(line[1]): line.groups()[1:] for line in lines}
+
+    files = table("FileNames", '"(.*)"$')
+    places = table("FileLocations", r"\{file_name_id=(\d+) .*?line=(\d+) ")
+    frames = table("StackFrames", r"\{file_location_id=(\d+) parent_frame_id=(\d+)")
+    found: dict[int, tuple[str, int]] = {}
+    for number, (place, parent) in frames.items():
+        file, line = places[int(place)]
+        found[number] = f"{files[int(file)][0]}:{line}", int(parent) - 1
+    return found
 
 
 def _instruction(line: str) -> Instruction | None:

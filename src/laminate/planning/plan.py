@@ -22,8 +22,10 @@ from laminate.planning.collectives import (
 from laminate.planning.compiled import Compiled, DoesNotFit, compile_step
 from laminate.planning.devices import Slice
 from laminate.planning.flops import count_flops
+from laminate.planning.kept import stacked_bytes
 from laminate.planning.memory import Held, device_bytes, gathered_bytes
 from laminate.planning.roofline import Roofline, roofline
+from laminate.planning.top import Costly, most_costly
 from laminate.planning.traffic import count_traffic
 from laminate.train.state import GanState, TrainState
 
@@ -43,6 +45,12 @@ class Setting:
     def device_batch_size(self) -> int:
         """Images on one device at a time."""
         return self.global_batch_size // self.mesh.devices // self.micro_batches
+
+    @property
+    def choice(self) -> str:
+        """The flags that change how it is computed and not what."""
+        parts = "" if self.micro_batches == 1 else f" --device-batch-size {self.device_batch_size}"
+        return f"--remat {self.remat}{parts}"
 
     def __str__(self) -> str:
         parts = "" if self.micro_batches == 1 else f" --device-batch-size {self.device_batch_size}"
@@ -89,6 +97,7 @@ class Measured:
     trace_seconds: float
     compile_seconds: float
     compile_cpu_seconds: float
+    top: tuple[Costly, ...] = ()
 
     @property
     def activation_bytes(self) -> int:
@@ -145,19 +154,36 @@ class Plan:
         return written
 
 
-def make_plan(name: str, place: Slice, setting: Setting, make_job: MakeJob) -> Plan:
-    """Compile the step of `make_job` in `setting` for the devices of `place`, and read the result.
+def make_plan(name: str, place: Slice, setting: Setting, make_job: MakeJob, *, top: int = 0) -> Plan:
+    """Compile the step of `make_job` in `setting` for the devices of `place`, and read the result, with the `top`
+    instructions of its schedule.
 
     Raises ValueError if the mesh needs another number of devices than there are.
     """
+    plan = uncompiled(name, place, setting, make_job)
+    mesh = build_mesh(setting.mesh, place.devices)
+    job = make_job(setting, mesh)
+    try:
+        compiled = compile_step(job.step, job.state, job.frozen, job.batch)
+    except DoesNotFit as error:
+        return replace(plan, capacity_bytes=error.capacity, needed_bytes=error.needed + plan.held.total)
+    return replace(
+        plan,
+        needed_bytes=compiled.peak,
+        measured=measure(compiled, place.topology, places(mesh.devices.flat), top=top),
+    )
+
+
+def uncompiled(name: str, place: Slice, setting: Setting, make_job: MakeJob) -> Plan:
+    """What is known of a setting before it is compiled: what a device holds between steps, which is all it needs so
+    far. Raises as `make_plan`."""
     if setting.mesh.devices != len(place.devices):
         raise ValueError(
             f"--mesh {setting.mesh} has {setting.mesh.devices} devices and {place.topology} has {len(place.devices)}."
         )
-    mesh = build_mesh(setting.mesh, place.devices)
-    job = make_job(setting, mesh)
-    held, parameters = _held(job)
-    plan = Plan(
+    job = make_job(setting, build_mesh(setting.mesh, place.devices))
+    held, parameters = held_of(job)
+    return Plan(
         name=name,
         topology=str(place.topology),
         hosts=place.hosts,
@@ -169,23 +195,20 @@ def make_plan(name: str, place: Slice, setting: Setting, make_job: MakeJob) -> P
         measured=None,
         note=job.note,
     )
-    try:
-        compiled = compile_step(job.step, job.state, job.frozen, job.batch)
-    except DoesNotFit as error:
-        return replace(plan, capacity_bytes=error.capacity, needed_bytes=error.needed + held.total)
-    return replace(
-        plan,
-        needed_bytes=compiled.peak,
-        measured=measure(compiled, place.topology, places(mesh.devices.flat)),
-    )
 
 
-def held_bytes(place: Slice, setting: Setting, make_job: MakeJob) -> int:
-    """Bytes that a device holds between steps, without compiling anything."""
-    return _held(make_job(setting, build_mesh(setting.mesh, place.devices)))[0].total
+def least_bytes(place: Slice, setting: Setting, make_job: MakeJob) -> tuple[int, int]:
+    """Bytes that a device holds between steps, and those that it needs at least, without compiling anything."""
+    return least_of(make_job(setting, build_mesh(setting.mesh, place.devices)))
 
 
-def _held(job: AbstractStep) -> tuple[Held, int]:
+def least_of(job: AbstractStep) -> tuple[int, int]:
+    """As `least_bytes`, of a step that is made."""
+    held = held_of(job)[0].total
+    return held, held + stacked_bytes(job.step.trace(job.state, job.frozen, job.batch).jaxpr)
+
+
+def held_of(job: AbstractStep) -> tuple[Held, int]:
     """Bytes that are held on one device, and the number of trained parameters on all of them, of both players."""
     players = [job.state, *([job.state.discriminator] if isinstance(job.state, GanState) else [])]
     held = Held(
@@ -198,8 +221,11 @@ def _held(job: AbstractStep) -> tuple[Held, int]:
     return held, sum(leaf.size for leaf in jax.tree.leaves([one.params for one in players]))
 
 
-def measure(compiled: Compiled, topology: Topology, standing: list[ChipPlace]) -> Measured:
-    """Counts and times, read from the program. `standing` are the devices in the order of the mesh."""
+def measure(compiled: Compiled, topology: Topology, standing: list[ChipPlace], *, top: int = 0) -> Measured:
+    """Counts and times, read from the program, and its `top` instructions.
+
+    `standing` are the devices in the order of the mesh.
+    """
     program = compiled.program
     collectives = find_collectives(program)
     flops, traffic = count_flops(program), count_traffic(program)
@@ -225,6 +251,7 @@ def measure(compiled: Compiled, topology: Topology, standing: list[ChipPlace]) -
         trace_seconds=compiled.trace_seconds,
         compile_seconds=compiled.compile_seconds,
         compile_cpu_seconds=compiled.cpu_seconds,
+        top=most_costly(program, topology.chip, top),
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from laminate.parallel.places import ChipPlace
 from laminate.planning.chips import Chip, Topology
 from laminate.planning.collectives import Collective
-from laminate.planning.hlo import Program
+from laminate.planning.hlo import Instruction, Program
 
 
 @dataclass(frozen=True)
@@ -88,9 +88,14 @@ def _bandwidth(one: Collective, chip: Chip, places: list[ChipPlace]) -> float:
 
 def cycles(program: Program) -> int:
     """The compiler's estimates of all instructions, those in the body of a loop times its length; 0 without any."""
-    total = 0
-    for computation, times, _ in program.runs():
-        for one in computation.instructions:
-            found = re.search(r'"estimated_cycles":"(\d+)"', one.attributes)
-            total += 0 if found is None else times * int(found[1])
-    return total
+    return sum(
+        times * estimated_cycles(one)
+        for computation, times, _ in program.runs()
+        for one in computation.instructions
+    )
+
+
+def estimated_cycles(one: Instruction) -> int:
+    """The compiler's estimate of one execution of one instruction, 0 where it makes none."""
+    found = re.search(r'"estimated_cycles":"(\d+)"', one.attributes)
+    return 0 if found is None else int(found[1])

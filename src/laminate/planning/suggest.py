@@ -1,13 +1,54 @@
-"""The nearest setting that fits: compiled one after another, those that an estimate rules out left aside."""
+"""The first of some settings that fits: compiled one after another, those that an estimate rules out left aside."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from typing import Protocol, TypeVar, runtime_checkable
 
 from laminate.parallel.mesh import MeshShape
-from laminate.planning.plan import Plan, Setting
+from laminate.planning.memory import Held
+from laminate.planning.plan import Setting
 
 REMAT = ("none", "dots", "block")  # each keeps less than the one before
 KEPT_BY_REMAT = {"none": 1.0, "attention": 0.8, "dots": 0.5, "block": 0.12}  # roughly, of the activations
+RESERVE = 1 / 20
+"""The share of a device's memory that is left free for what stands beside the step: batches under way, the program
+itself, what validation needs."""
+_PARTS = (1, 2, 4, 8)
+
+
+@runtime_checkable
+class Answer(Protocol):
+    """What is known of a setting once it was compiled, in bytes of one device; `fits` is what the compiler says."""
+
+    @property
+    def setting(self) -> Setting: ...
+    @property
+    def held(self) -> Held: ...
+    @property
+    def needed_bytes(self) -> int: ...
+    @property
+    def capacity_bytes(self) -> int: ...
+    @property
+    def fits(self) -> bool: ...
+
+
+A = TypeVar("A", bound=Answer)
+
+
+def has_room(answer: Answer) -> bool:
+    """Whether it fits, and leaves the `RESERVE`."""
+    return answer.fits and answer.needed_bytes <= (1 - RESERVE) * answer.capacity_bytes
+
+
+def choices(setting: Setting, *, cuts_batch: bool = True) -> Iterator[Setting]:
+    """`setting` and all that trains the same with less memory on the same mesh, the cheapest first: what is computed
+    again and, where the batch may be cut, in how many parts it is gone through."""
+    share = setting.global_batch_size // setting.mesh.devices
+    counts = dict.fromkeys(max(parts, setting.micro_batches) for parts in (_PARTS if cuts_batch else (1,)))
+    for count in counts:
+        for remat in _stronger(setting.remat):
+            if share % count == 0:
+                yield replace(setting, micro_batches=count, remat=remat)
 
 
 def candidates(setting: Setting) -> Iterator[Setting]:
@@ -19,13 +60,10 @@ def candidates(setting: Setting) -> Iterator[Setting]:
     seen = {setting}
     for global_batch_size in _halves(setting.global_batch_size, setting.mesh.devices):
         for mesh in _meshes(setting.mesh):
-            for parts in (1, 2, 4, 8):
-                for remat in _stronger(setting.remat):
-                    one = Setting(mesh, global_batch_size, max(parts, setting.micro_batches), remat)
-                    share = global_batch_size // mesh.devices
-                    if one not in seen and share % one.micro_batches == 0 and share >= one.micro_batches:
-                        seen.add(one)
-                        yield one
+            for one in choices(replace(setting, mesh=mesh, global_batch_size=global_batch_size)):
+                if one not in seen:
+                    seen.add(one)
+                    yield one
 
 
 def _halves(global_batch_size: int, devices: int) -> Iterator[int]:
@@ -46,7 +84,7 @@ def _stronger(remat: str) -> tuple[str, ...]:
     return REMAT[REMAT.index(remat) :] if remat in REMAT else (remat, *REMAT[1:])
 
 
-def estimated_bytes(setting: Setting, known: Plan, held: int) -> float:
+def estimated_bytes(setting: Setting, known: Answer, held: int) -> float:
     """Bytes that `setting` may need, from one that was compiled: what is held, and activations in proportion."""
     before = known.needed_bytes - known.held.total
     share = setting.device_batch_size / known.setting.device_batch_size
@@ -54,24 +92,29 @@ def estimated_bytes(setting: Setting, known: Plan, held: int) -> float:
     return held + before * share * min(1.0, kept)
 
 
-def suggest(
-    first: Plan, plan: Callable[[Setting], Plan], held: Callable[[Setting], int]
-) -> tuple[Plan | None, int]:
-    """The nearest plan that fits, None if there is none, and how many were compiled.
+def first_with_room(
+    settings: Iterable[Setting],
+    compile_one: Callable[[Setting], A],
+    least: Callable[[Setting], tuple[int, int]],
+    *,
+    capacity: int,
+    known: Iterable[A] = (),
+) -> tuple[A | None, list[A], dict[Setting, int]]:
+    """The first that has room, None if there is none; all that were compiled; and the bytes that ruled others out.
 
-    `held(setting)` says without compiling how many bytes a device holds between steps. A setting is left aside if
-    that is too much by itself, or if the estimate from what was compiled so far is beyond capacity by half.
+    `least(setting)` says without compiling how many bytes a device holds between steps, and how many it needs at
+    least. A setting is left aside if the latter is more than there is, or if the estimate from what was compiled so
+    far is beyond capacity by half.
     """
-    known, compiled = [first], 0
-    for setting in candidates(first.setting):
-        bytes_held = held(setting)
-        if min(estimated_bytes(setting, one, bytes_held) for one in known) > 1.5 * first.capacity_bytes:
+    compiled: list[A] = []
+    before, ruled_out = list(known), dict[Setting, int]()
+    for setting in settings:
+        held, needed = least(setting)
+        guesses = [estimated_bytes(setting, one, held) for one in (*before, *compiled)]
+        if needed > capacity or min(guesses, default=0.0) > 1.5 * capacity:
+            ruled_out[setting] = needed
             continue
-        if bytes_held > first.capacity_bytes:
-            continue
-        compiled += 1
-        found = plan(setting)
-        if found.fits:
-            return found, compiled
-        known.append(found)
-    return None, compiled
+        compiled.append(compile_one(setting))
+        if has_room(compiled[-1]):
+            return compiled[-1], compiled, ruled_out
+    return None, compiled, ruled_out

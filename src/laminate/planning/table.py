@@ -1,5 +1,7 @@
 """A plan for a person to read: one table on the terminal."""
 
+import math
+
 from rich.console import Console
 from rich.table import Table
 
@@ -138,6 +140,23 @@ def show(plan: Plan, console: Console, *, loader_rate: float | None = None) -> N
     table.add_column(overflow="fold")
     for name, value in rows(plan, loader_rate=loader_rate):
         table.add_row(name, value)
+    console.print(table)
+
+
+def show_top(plan: Plan, console: Console) -> None:
+    """The instructions that take most of the schedule, on `console`."""
+    measured = plan.measured
+    if measured is None or not measured.top:
+        return
+    whole = measured.roofline.scheduled or math.inf
+    table = Table(title="What takes most of the schedule", title_justify="left", box=None)
+    for name in ("ms", "of all", "times", "products", "memory", "binds", "place", "traced as"):
+        table.add_column(
+            name, justify="right" if name in ("ms", "of all", "times") else "left", overflow="fold"
+        )
+    for one in measured.top:
+        shares = (f"{one.seconds / whole:.1%}", str(one.times), f"{one.products:.0%}", f"{one.memory:.0%}")
+        table.add_row(f"{1000 * one.seconds:.2f}", *shares, one.binds, one.place, f"{one.name} {one.scope}")
     console.print(table)
 
 

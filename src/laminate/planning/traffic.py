@@ -1,9 +1,13 @@
 """Bytes that a compiled program moves through the main memory of one device.
 
 Every instruction reads its operands and writes its results, but for what lies in the core's scratch memory, and for
-slices: who cuts a slice of a long array, or writes into one in place, touches the slice alone.
+slices: who cuts a slice of a long array, or writes into one in place, touches the slice alone. A collective that a
+chain of fusions carries on beside their own work moves its array once, where it begins; its links hand it on.
 """
 
+import re
+
+from laminate.planning.collectives import KINDS
 from laminate.planning.hlo import Computation, Instruction, Program
 
 MOVES_NOTHING = {
@@ -29,7 +33,7 @@ def instruction_traffic(program: Program, computation: Computation, one: Instruc
         return 2 * _in_hbm(one)
     if one.opcode == "dynamic-update-slice":
         return 2 * _in_hbm(computation.operands(one)[1])
-    if one.opcode != "fusion":
+    if one.opcode != "fusion" or one.name.startswith("async-collective-start"):
         return _in_hbm(one) + sum(map(_in_hbm, computation.operands(one)))
     fused = program.computations[one.called[0]]
     read = sum(
@@ -37,6 +41,16 @@ def instruction_traffic(program: Program, computation: Computation, one: Instruc
         for place, operand in enumerate(computation.operands(one))
     )
     return read + _bytes_written(fused, one)
+
+
+def _is_carried(user: Instruction) -> bool:
+    """Whether a fusion only hands a value on to `user`: the collective of which it is a link, or its results."""
+    return user.opcode in KINDS or (user.is_root and user.opcode == "tuple")
+
+
+def _shared(fusion: Instruction) -> set[int]:
+    """The numbers of the results that lie where one of the operands does."""
+    return {int(result) for result in re.findall(r"\{(\d+)\}: \(\d+, \{", fusion.attributes)}
 
 
 def _in_hbm(one: Instruction) -> int:
@@ -67,7 +81,7 @@ def _bytes_used(program: Program, fused: Computation, value: Instruction) -> int
             inner = program.computations[user.called[0]]
             places = [place for place, name in enumerate(user.operands) if name == value.name]
             used += sum(_bytes_read(program, inner, place) for place in places)
-        else:
+        elif not _is_carried(user):
             return value.bytes
     return min(used, value.bytes)
 
@@ -77,8 +91,10 @@ def _bytes_written(fused: Computation, fusion: Instruction) -> int:
     roots = fused.operands(fused.root) if fused.root.opcode == "tuple" else [fused.root]
     if len(roots) != len(fusion.shapes):
         return _in_hbm(fusion)
-    written = 0
-    for shape, root in zip(fusion.shapes, roots, strict=True):
+    written, shared = 0, _shared(fusion)
+    for number, (shape, root) in enumerate(zip(fusion.shapes, roots, strict=True)):
+        if number in shared and root.opcode in (*KINDS, "parameter"):
+            continue
         while root.opcode in _VIEWS and root.operands and root.operands[0] in fused.by_name:
             root = fused.by_name[root.operands[0]]
         if root.opcode == "dynamic-update-slice":

@@ -88,7 +88,8 @@ class RunFlags:
     remat: AutoRemat = "auto"
     """What the backward pass computes again to save memory: nothing, all but matrix products, whole layers,
     or attention. auto is whole layers on a CPU, where keeping their parts costs more time than computing them again,
-    and nothing elsewhere."""
+    and elsewhere the cheapest of nothing, all but matrix products, and whole layers, then the same in parts of the
+    batch, whose compiled step leaves a twentieth of the memory free."""
 
     run_dir: str | None = None
     """Folder of the run, gs://BUCKET/PATH too. Default: runs/NAME; on other data than the embedded ones

@@ -62,8 +62,8 @@ def compute_on(
 ) -> Compute:
     """How networks are computed on these devices; `float32` as in `compute_dtype`.
 
-    `auto` computes layers again on a CPU alone, where keeping what each of them computed costs more time than computing
-    it again; of few layers that is nothing.
+    `auto` computes layers again on a CPU, where keeping what each of them computed costs more time than computing it
+    again; of few layers that is nothing. Elsewhere it is nothing here, and `runs.fitting` finds out what fits.
     """
     dtype = "float32" if compute_dtype(precision, float32=float32) == jnp.float32 else "bfloat16"
     if remat != "auto":

@@ -13,7 +13,7 @@ from laminate.data.faults import TooManyBadImagesError
 from laminate.data.records import RecordFileError
 from laminate.parallel.hosts import finish, host_index, host_names, hosts_that_joined, leave
 from laminate.storage.writing import UnwritableError
-from laminate.train.loop import DivergedError
+from laminate.train.loop import DivergedError, OutOfMemory
 from laminate.train.manifest import CheckpointError, MismatchedCheckpoint
 from laminate.train.signals import Interrupted, handled
 from laminate.train.trackers import TrackerError
@@ -22,6 +22,7 @@ FAILED, REFUSED = 1, 2
 INTERRUPTED = "interrupted; the same command goes on from what is saved"
 _KNOWN = (
     DivergedError,
+    OutOfMemory,
     TooManyBadImagesError,
     RecordFileError,
     CheckpointError,
@@ -45,10 +46,10 @@ def user_errors(program: str) -> Generator[None]:
 def training_errors(program: str) -> Generator[None]:
     """The known ways in which a training ends early become one line on standard error and an exit code.
 
-    1: it diverged, the data are damaged, checkpoints cannot be read, or something cannot be written. 2: the checkpoint
-    to begin with does not fit, or a tracker cannot be started. 0: Ctrl-C or SIGTERM outside the steps, where nothing
-    is unsaved; at once, even while something is compiled. Any other exception is a fault of the program and keeps its
-    traceback.
+    1: it diverged, a device is out of memory, the data are damaged, checkpoints cannot be read, or something cannot be
+    written. 2: the checkpoint to begin with does not fit, or a tracker cannot be started. 0: Ctrl-C or SIGTERM outside
+    the steps, where nothing is unsaved; at once, even while something is compiled. Any other exception is a fault of
+    the program and keeps its traceback.
     """
     try:
         with handled(_interrupt, lambda name, came: leave_now(program, INTERRUPTED)):

@@ -82,6 +82,8 @@ class Run:
     """The name and a short hash of the data; nothing for the usual ones of what saw the images first."""
     tokenizer: LoadedTokenizer | None
     """The one whose latents the recipe reads."""
+    step: Any = None
+    """The update of the state, where finding out what fits has compiled it already."""
 
     @property
     def dtype(self) -> jnp.dtype:

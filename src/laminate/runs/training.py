@@ -26,6 +26,7 @@ from laminate.recipes.families import to_tree
 from laminate.runs.duration import Duration
 from laminate.runs.evaluations import Evaluation, ask_all
 from laminate.runs.exit_codes import leave_now, say
+from laminate.runs.fitting import out_of_memory
 from laminate.runs.header import header_facts
 from laminate.runs.model_card import Card
 from laminate.runs.next_command import next_commands
@@ -89,7 +90,7 @@ def train(
     expected.estimated()
     run.folder.rewind_metrics(first)
     began = time.monotonic()
-    step = task.step(
+    step = run.step or task.step(
         optimizer,
         state,
         mesh=run.mesh,
@@ -121,6 +122,8 @@ def train(
             try:
                 fed = repeat(next(feed(batches, run.mesh))) if run.flags.overfit else feed(batches, run.mesh)
                 state = fit(step, state, task.frozen, fed, plan=plan, sinks=sinks, stop=stop)
+            except jax.errors.JaxRuntimeError as error:
+                raise out_of_memory(run, error) or error from error
             finally:
                 trackers.close()
         stop.poll()

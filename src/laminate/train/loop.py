@@ -32,6 +32,10 @@ class DivergedError(ArithmeticError):
         self.found, self.advice = found, advice
 
 
+class OutOfMemory(MemoryError):
+    """A step does not fit the memory of a device; says what to ask for instead."""
+
+
 @dataclasses.dataclass(frozen=True)
 class LoopPlan:
     """How long, and what happens every so many completed updates. `extra_saves` are steps with a checkpoint too.
