@@ -24,17 +24,23 @@ Shapes = Mapping[str, tuple[tuple[int, ...], str]]
 
 
 @runtime_checkable
-class Recipe(Protocol):
-    """What the recipes of all families have: data, devices, loop, checkpoints and run folder need no more."""
+class Described(Protocol):
+    """What the recipes of all models have, those that others trained included: saving and loading need no more."""
 
     @property
     def name(self) -> str: ...
     @property
+    def augment(self) -> Any: ...
+
+
+@runtime_checkable
+class Recipe(Described, Protocol):
+    """What the recipes of all trainings have: data, devices, loop, checkpoints and run folder need no more."""
+
+    @property
     def schedule(self) -> Schedule: ...
     @property
     def optimizer(self) -> Optimizer: ...
-    @property
-    def augment(self) -> Any: ...
     @property
     def global_batch_size(self) -> int: ...
 
@@ -187,6 +193,14 @@ class AsTokenizer(Protocol):
     def __call__(self, recipe: Any, model: Any, *, encodes: bool = True, weights: bool = True) -> Any: ...
 
 
+@runtime_checkable
+class Published(Protocol):
+    """The model and the recipe of published files: the `config.json` beside them, or None, and the weights; None for
+    files of another family."""
+
+    def __call__(self, config: Any, weights: Any, where: str) -> "tuple[Any, Described] | None": ...
+
+
 def nothing_frozen(
     recipe: Any,
     *,
@@ -214,6 +228,11 @@ def the_model_itself(recipe: Any, model: Any, *, encodes: bool = True, weights: 
     return model
 
 
+def nothing_published(config: Any, weights: Any, where: str) -> None:
+    """No files of others are of this family."""
+    return None
+
+
 def image_and_label(recipe: Any) -> Shapes:
     """The arrays of an example of an image family, (shape, dtype)."""
     side = recipe.augment.image_size
@@ -231,6 +250,8 @@ class Modules:
     """The arrays of one example as the loader gives it, for a plan."""
     tokenizer: AsTokenizer = the_model_itself
     """For families of kind `tokenizer`."""
+    published: Published = nothing_published
+    """Reads what others published, for `families.PUBLISHED`."""
     whole_batch: Callable[[Any], str] = lambda recipe: ""
     """Why a global batch cannot be gone through in parts, and what mends that; empty if it can."""
     float32: Callable[[Any], str] = lambda recipe: ""
