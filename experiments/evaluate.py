@@ -1,6 +1,8 @@
 """How good a tokenizer or a generator is, in one file of figures that say how they were measured, and one picture.
 
     python experiments/evaluate.py reconstruct        what the tokenizer that vae.py left gives back of held-out images
+    python experiments/evaluate.py reconstruct --against flux sd RUN
+                                                      several tokenizers on the same images: a table, a row for each
     python experiments/evaluate.py generate           images of the generator beside training images and held-out ones
     python experiments/evaluate.py compare A B        two folders, sets of records, files of samples, or moments
     python experiments/evaluate.py probe              classes by latents, and by the features that they compress
@@ -33,7 +35,9 @@ from laminate.parallel.hosts import is_first
 from laminate.parallel.mesh import build_mesh
 from laminate.recipes.flatdino.family import VAE
 from laminate.recipes.generator.family import GENERATOR
-from laminate.runs.any_size_evaluation import evaluate_any_size, require_one_size
+from laminate.runs.against import against
+from laminate.runs.any_size_evaluation import evaluate_any_size, has_sizes, require_one_size
+from laminate.runs.comparison import open_entrants
 from laminate.runs.data_place import said_data_of
 from laminate.runs.devices import compute_dtype, open_devices
 from laminate.runs.evaluation_result import Outcome, conclude, show_protocols, show_results
@@ -42,7 +46,6 @@ from laminate.runs.experiment import trained_first
 from laminate.runs.feature_networks import open_feature_networks, open_lpips
 from laminate.runs.feature_sets import Extractor
 from laminate.runs.image_sets import VIEWS, hash_of, open_image_set, size_of_file
-from laminate.runs.load_decoder import find_decoder
 from laminate.runs.load_tokenizer import load_tokenizer
 from laminate.runs.measured_reconstructions import OWN, rebuild
 from laminate.runs.open_sampler import open_sampler, sampler_params, way_text
@@ -80,12 +83,14 @@ def measured(extractor, samples, reference, *, view, rounding, seed, real=None, 
 
 
 def reconstruct(flags, mesh):
+    if flags.against:
+        return against(flags, mesh, open_extractor, measured)
     place = trained_first(flags.tokenizer, VAE, flags, beside=__file__, what="tokenizer")
     flags = said_data_of(flags, place, primary=is_first())
-    loaded = load_tokenizer(place, codes=True)
-    decoder = find_decoder(flags.decoder, loaded)
+    (entrant,), _ = open_entrants((place,), flags.image_size, flags.decoder)
+    loaded, decoder = entrant.loaded, entrant.decoder
     records = open_splits(flags.data, options=flags.reading)["validation"]
-    if loaded.latent.patch is not None:
+    if has_sizes(loaded):
         return evaluate_any_size(flags, mesh, place, loaded, decoder, records)
     require_one_size(flags)
     extractor = open_extractor(flags, mesh)

@@ -160,6 +160,11 @@ def make_check(run, grids):
     return check
 
 
+def side_of(flags, recipe):
+    """Of the images, for a tokenizer of any size: that which is asked for, or which the run began with."""
+    return flags.image_size or (None if recipe.tokenizer is None else recipe.augment.image_size)
+
+
 def main(flags, recipe):
     with user_errors("generator.py"):
         # 5. Tokenizer, data, devices and run folder
@@ -167,7 +172,7 @@ def main(flags, recipe):
         source = trained_first(
             flags.tokenizer or tokenizer_of_run(flags, recipe), VAE, flags, beside=__file__, what="tokenizer"
         )
-        tokenizer = load_tokenizer(source, kernel=flags.attention)
+        tokenizer = load_tokenizer(source, kernel=flags.attention, image_size=side_of(flags, recipe))
         recipe = for_tokenizer(flags, GENERATOR, recipe, tokenizer.recipe)
         decoder = find_decoder(flags.decoder, tokenizer, kernel=flags.attention)
         run = setup(flags, recipe, tokenizer=tokenizer)

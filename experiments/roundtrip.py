@@ -4,6 +4,8 @@
     python experiments/roundtrip.py ~/photos '*.png' --tokenizer runs/photos
     python experiments/roundtrip.py cat.jpg --tokenizer RUN --format json
                                                                       RUN of fsq.py: whole numbers, as text
+    python experiments/roundtrip.py wall.jpg --tokenizer flux --tile 512
+                                                      through a published autoencoder, a large picture in tiles
     python experiments/roundtrip.py --decode roundtrip/tokens.npz     from the tokens alone
 
 Leaves contact.png (originals above, rebuilt pictures below, PSNR under each), pictures/ and the tokens. Nothing is
@@ -36,6 +38,7 @@ from laminate.runs.experiment import trained_first
 from laminate.runs.from_pretrained import from_pretrained
 from laminate.runs.new_folder import new_folder
 from laminate.runs.pretrained_tokenizer import AT_ONCE
+from laminate.runs.tiled_tokenizer import TiledTokenizer
 from laminate.runs.token_file import read_tokens, token_file, write_tokens
 from laminate.train.progress import RunHeader
 
@@ -49,6 +52,17 @@ def open_tokenizer(flags, place=None):
     if flags.tokenizer is None and place is None:
         place = trained_first(None, VAE, VAE.flags(), beside=__file__, what="tokenizer")
     return from_pretrained(flags.tokenizer or place, decoder=flags.decoder, precision=flags.precision)
+
+
+def tiling(flags, tokenizer):
+    if flags.tile is None:
+        return {}
+    if not isinstance(tokenizer, TiledTokenizer):
+        raise ValueError(
+            f"--tile {flags.tile} is for published autoencoders, which see images of any size: {tokenizer.source} is "
+            "none, leave it out."
+        )
+    return {"tile": flags.tile}
 
 
 def header(tokenizer, *rows):
@@ -93,7 +107,7 @@ def decibels(one, other):
     return float(psnr(*(jnp.asarray(np.asarray(each), jnp.float32) / 255.0 for each in (one, other))))
 
 
-def there_and_back(tokenizer, files, out):
+def there_and_back(tokenizer, files, out, tiles):
     found, pictures = Found(), iter(picture_names([file.name for file in files]))
     with progress_bar("encoding") as bar:
         for some in bar.track(in_batches(files)):
@@ -106,13 +120,13 @@ def there_and_back(tokenizer, files, out):
                     found.bad.append(file.name)
                     bar.console.print(f"left out {error}", markup=False, highlight=False, soft_wrap=True)
             if seen:
-                add(found, tokenizer, seen, out)
+                add(found, tokenizer, seen, out, tiles)
     return found
 
 
-def add(found, tokenizer, seen, out):
-    tokens = tokenizer.encode_image([original for _, _, original in seen])
-    for (file, picture, original), rebuilt in zip(seen, tokenizer.decode_image(tokens), strict=True):
+def add(found, tokenizer, seen, out, tiles):
+    tokens = tokenizer.encode_image([original for _, _, original in seen], **tiles)
+    for (file, picture, original), rebuilt in zip(seen, tokenizer.decode_image(tokens, **tiles), strict=True):
         write_png(np.asarray(rebuilt), out / "pictures" / f"{picture}.png")
         found.names.append(file.name)
         found.decibels.append(decibels(original, rebuilt))
@@ -149,10 +163,11 @@ def encode(flags):
                 f"--format json is for whole numbers, and {tokenizer.identity.name} has real ones: take --format npz, "
                 "or the tokenizer that fsq.py trains."
             )
+        tiles = tiling(flags, tokenizer)
         out = new_folder(flags.out, "roundtrip")
         left_out = (("left out", in_one_line(images.left_out)),) if images.left_out else ()
         header(tokenizer, ("images", f"{len(images.files)}"), *left_out, ("folder", f"{out}"))
-        found = there_and_back(tokenizer, images.files, out)
+        found = there_and_back(tokenizer, images.files, out, tiles)
         if not found.names:
             say("roundtrip.py: none of the images can be read", primary=True)
             raise SystemExit(FAILED)
@@ -176,13 +191,14 @@ def decode(flags):
         held = read_tokens(flags.decode.expanduser())
         tokenizer = open_tokenizer(flags, held.place)
         held.require_tokenizer(tokenizer)
+        tiles = tiling(flags, tokenizer)
         out = new_folder(flags.out, "decoded")
         header(tokenizer, ("images", f"{len(held.names)} of {flags.decode}"), ("folder", f"{out}"))
         rows = in_batches(list(zip(picture_names(held.names), held.each(), strict=True)))
         with progress_bar("decoding") as bar:
             for some in bar.track(rows):
                 for (name, _), picture in zip(
-                    some, tokenizer.decode_image([row for _, row in some]), strict=True
+                    some, tokenizer.decode_image([row for _, row in some], **tiles), strict=True
                 ):
                     write_png(np.asarray(picture), out / f"{name}.png")
     say(f"{counted(len(held.names), 'picture')}: {out}", primary=True)

@@ -13,7 +13,7 @@ from laminate.planning.suggest import candidates, choices, first_with_room
 from tests.planning.plans import FITS, MEASURED
 
 PARAMETERS, ACTIVATIONS = 64, 40
-KEPT = {"none": 1.0, "dots": 0.5, "block": 0.1}
+KEPT = {"none": 1.0, "products": 0.5, "dots": 0.3, "block": 0.1}
 FIRST = Setting(MeshShape(8, 1), global_batch_size=32, micro_batches=1, remat="none")
 
 
@@ -50,7 +50,7 @@ def search(first, *, capacity, settings=None, kept=lambda setting: 0):
 
 def test_computing_more_again_comes_before_anything_else():
     found, compiled, tried = search(FIRST, capacity=90)
-    assert found.setting == replace(FIRST, remat="dots")
+    assert found.setting == replace(FIRST, remat="products")
     assert compiled == len(tried) == 1
 
 
@@ -62,13 +62,13 @@ def test_what_fits_without_computing_anything_again_stays_as_it_is():
 def test_a_part_of_the_memory_stays_free():
     needed = plan(FIRST, capacity=1000).needed_bytes
     assert plan(FIRST, capacity=needed).fits
-    assert search(FIRST, capacity=needed, settings=choices(FIRST))[0].setting.remat == "dots"
+    assert search(FIRST, capacity=needed, settings=choices(FIRST))[0].setting.remat == "products"
 
 
 def test_what_the_trace_rules_out_is_not_compiled():
     kept = lambda setting: ACTIVATIONS if setting.remat == "none" else 0
     found, compiled, tried = search(FIRST, capacity=90, settings=choices(FIRST), kept=kept)
-    assert found.setting == replace(FIRST, remat="dots") and compiled == 1 and FIRST not in tried
+    assert found.setting == replace(FIRST, remat="products") and compiled == 1 and FIRST not in tried
 
 
 def test_the_batch_is_cut_once_whole_layers_are_not_enough_and_only_if_it_may_be():
@@ -76,7 +76,7 @@ def test_the_batch_is_cut_once_whole_layers_are_not_enough_and_only_if_it_may_be
     assert small.setting == replace(FIRST, remat="block")
     smaller = [one for one in choices(FIRST) if one.micro_batches > 1]
     assert smaller[0] == replace(FIRST, micro_batches=2)
-    assert [one.micro_batches for one in choices(FIRST, cuts_batch=False)] == [1, 1, 1]
+    assert [one.micro_batches for one in choices(FIRST, cuts_batch=False)] == [1, 1, 1, 1]
     parts = replace(FIRST, micro_batches=4, remat="block")
     assert list(choices(parts)) == [parts]  # one image at a time already
 
@@ -96,7 +96,7 @@ def test_nothing_is_found_where_nothing_fits():
     data=st.sampled_from([1, 2, 4, 8]),
     fsdp=st.sampled_from([1, 2, 4]),
     share=st.sampled_from([1, 3, 4, 8]),
-    remat=st.sampled_from(["none", "dots", "block", "attention"]),
+    remat=st.sampled_from(["none", "products", "dots", "block", "attention"]),
 )
 def test_every_candidate_is_another_setting_that_can_be_run(data, fsdp, share, remat):
     first = Setting(MeshShape(data, fsdp), data * fsdp * share, 1, remat)

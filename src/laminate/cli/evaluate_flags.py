@@ -61,7 +61,14 @@ class Reconstruct(Measuring):
     """What a tokenizer gives back of held-out images: PSNR, SSIM, LPIPS of each, and distances of the sets."""
 
     tokenizer: str | None = None
-    """Run, saved folder or hub repository. Default: what vae.py leaves, trained first if need be."""
+    """Run, saved folder or hub repository, or a published autoencoder: sd, sdxl, sd3, flux, flux2, flux2-small-decoder,
+    qwen, vavae, or a folder as diffusers has them. Default: what vae.py leaves, trained first if need be."""
+    against: tuple[str, ...] = ()
+    """Measure these tokenizers on the same images, named as by --tokenizer: one table, and a row of pictures for each.
+    Those that read squares of one size alone have to agree on it."""
+    image_size: int | None = None
+    """Side of the squares that a tokenizer of images of any size is measured on. Default: that of the others, else
+    256."""
     decoder: str | None = None
     """What makes images of its latents, as in sample.py."""
     data: str | None = None
@@ -80,6 +87,16 @@ class Reconstruct(Measuring):
         super().__post_init__()
         if self.longest is not None:
             at_least("--longest", self.longest, 1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.image_size is not None:
+            at_least("--image-size", self.image_size, 2)
+        if self.against and self.decoder is not None and self.decoder != "none":
+            raise ValueError(
+                "--decoder makes images of the latents of one tokenizer, and --against names several: each takes the "
+                "one beside it, or --decoder none itself."
+            )
 
 
 @dataclass(frozen=True)

@@ -109,6 +109,20 @@ class RandomResizedCrop:
 
 
 @dataclass(frozen=True)
+class Native:
+    """Every image in its own size and shape."""
+
+    oriented: bool = True
+
+    @property
+    def description(self) -> str:
+        return f"Native({_stored(self.oriented).removeprefix(', ')})"
+
+    def __call__(self, data: bytes, rng: np.random.Generator, /) -> Arrays:
+        return {IMAGE_FIELD: _pixels(data, self.oriented)}
+
+
+@dataclass(frozen=True)
 class CenterCrop:
     """The centre crop of ADM, pixel-exact with Pillow; a mirror image with the chance `flip_rate`."""
 

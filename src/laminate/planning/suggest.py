@@ -8,8 +8,14 @@ from laminate.parallel.mesh import MeshShape
 from laminate.planning.memory import Held
 from laminate.planning.plan import Setting
 
-REMAT = ("none", "dots", "block")  # each keeps less than the one before
-KEPT_BY_REMAT = {"none": 1.0, "attention": 0.8, "dots": 0.5, "block": 0.12}  # roughly, of the activations
+REMAT = ("none", "products", "dots", "block")  # each keeps less than the one before
+KEPT_BY_REMAT = {
+    "none": 1.0,
+    "attention": 0.8,
+    "products": 0.4,
+    "dots": 0.25,
+    "block": 0.12,
+}  # roughly, of the activations
 RESERVE = 1 / 20
 """The share of a device's memory that is left free for what stands beside the step: batches under way, the program
 itself, what validation needs."""

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
+from laminate.pretrained.families.autoencoders import DIFFUSERS, PART
 from laminate.pretrained.family import CONFIG, MODEL
 from laminate.pretrained.pickles import PICKLES, refuse_pickle
 from laminate.pretrained.tensors import SUFFIX, WeightsError, open_tensors
@@ -58,15 +59,19 @@ def one_file(path: epath.Path) -> Files:
 
 
 def in_folder(folder: epath.Path) -> Files:
-    """The one file of weights in `folder`, or its sharded set."""
+    """The one file of weights in `folder`, or its sharded set; of diffusers' pipelines, those of its autoencoder."""
     names = sorted(entry.name for entry in folder.iterdir())
     indices = [name for name in names if name.endswith(INDEX)]
     single = [name for name in names if name.endswith(SUFFIX)]
-    chosen = MODEL if MODEL in single else indices[0] if len(indices) == 1 else None
+    whole = next((name for name in (MODEL, DIFFUSERS) if name in single), None)
+    chosen = indices[0] if whole is None and len(indices) == 1 else whole
     if chosen is None and len(single) == 1 and not indices:
         chosen = single[0]
     if chosen is not None:
         return one_file(folder / chosen)
+    part = folder / PART
+    if not single and not indices and part.is_dir():
+        return in_folder(part)
     if single or indices:
         raise ValueError(
             f"{folder} holds several files of weights: give one of {', '.join(single + indices)}."

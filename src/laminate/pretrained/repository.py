@@ -6,13 +6,15 @@ from etils import epath
 from huggingface_hub import constants
 
 from laminate.pretrained import download, layouts
+from laminate.pretrained.families.autoencoders import DIFFUSERS, PART
 from laminate.pretrained.family import CONFIG, MODEL, KnownWeights
 from laminate.pretrained.files import INDEX, Files, read, shard_map
 from laminate.pretrained.pickles import PickleRefused, conversion
 from laminate.pretrained.pins import Pin, cache_folder, read_pins, sha256_of, write_pin
 from laminate.pretrained.tensors import SUFFIX, WeightsError
 
-_USUAL = (MODEL, f"model{INDEX}", f"diffusion_pytorch_model{SUFFIX}", f"diffusion_pytorch_model{INDEX}")
+_PUBLISHED = (DIFFUSERS, f"{DIFFUSERS.removesuffix(SUFFIX)}{INDEX}")
+_USUAL = (MODEL, f"model{INDEX}", *_PUBLISHED, *(f"{PART}/{name}" for name in _PUBLISHED))
 
 
 def in_repository(repository: str, revision: str, cache: Path | None) -> Files:
@@ -30,7 +32,7 @@ def in_repository(repository: str, revision: str, cache: Path | None) -> Files:
             continue
         except download.FetchError as error:
             raise download.FetchError(f"{repository} is no file or folder here. {error}") from error
-        return _of_commit(repository, path, cache, offline=offline is not None)
+        return _of_commit(repository, path, file, cache, offline=offline is not None)
     if offline is not None:
         raise download.UnreachableError(f"{repository} is no file or folder here. {offline}") from offline
     raise FileNotFoundError(
@@ -39,12 +41,13 @@ def in_repository(repository: str, revision: str, cache: Path | None) -> Files:
     )
 
 
-def _of_commit(repository: str, path: Path, cache: Path | None, *, offline: bool) -> Files:
-    """The file (or index) at `path` of the cache, with the shards and the config of the same commit."""
+def _of_commit(repository: str, path: Path, main: str, cache: Path | None, *, offline: bool) -> Files:
+    """The file (or index) `main`, at `path` of the cache, with the shards and the config of its folder and commit."""
+    folder = main.rpartition("/")[0]
 
     def fetch(file: str) -> epath.Path:
-        commit = download.commit_of(path)
-        return epath.Path(download.fetch(repository, file, revision=commit, cache=cache, offline=offline))
+        commit, name = download.commit_of(path), f"{folder}/{file}" if folder else file
+        return epath.Path(download.fetch(repository, name, revision=commit, cache=cache, offline=offline))
 
     try:
         config = fetch(CONFIG)
@@ -54,10 +57,10 @@ def _of_commit(repository: str, path: Path, cache: Path | None, *, offline: bool
         if not offline and not constants.HF_HUB_OFFLINE:
             raise
         config = None
-    main = epath.Path(path)
-    if not main.name.endswith(INDEX):
-        return Files((main,), None, config)
-    return Files(tuple(fetch(name) for name in sorted(set(shard_map(main).values()))), main, config)
+    found = epath.Path(path)
+    if not found.name.endswith(INDEX):
+        return Files((found,), None, config)
+    return Files(tuple(fetch(name) for name in sorted(set(shard_map(found).values()))), found, config)
 
 
 def known_files(known: KnownWeights, cache: Path | None) -> Files:
@@ -74,7 +77,8 @@ def known_files(known: KnownWeights, cache: Path | None) -> Files:
     if wrong:
         raise WeightsError(wrong)
     weights = tuple(epath.Path(paths[file]) for file in known.files)
-    files = Files(weights, None, epath.Path(paths[CONFIG]) if CONFIG in paths else None)
+    config = None if known.config is None else paths.get(known.config)
+    files = Files(weights, None, None if config is None else epath.Path(config))
     if pin is None:
         _first_look(known, files, paths)
         commit = download.commit_of(paths[known.files[0]])

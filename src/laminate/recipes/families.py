@@ -4,8 +4,9 @@ import difflib
 import json
 from typing import Any
 
+from laminate.recipes.autoencoder.family import AUTOENCODER
 from laminate.recipes.dino_sae.family import DINO_SAE
-from laminate.recipes.family import Family, Kind, Recipe
+from laminate.recipes.family import Described, Family, Kind, Recipe
 from laminate.recipes.flatdino.family import FSQ, VAE
 from laminate.recipes.generator.family import GENERATOR
 from laminate.recipes.image_decoder.family import IMAGE_DECODER
@@ -16,6 +17,8 @@ from laminate.recipes.serialization import parse_json, read, said
 from laminate.recipes.vitok.family import VITOK
 
 FAMILIES: tuple[Family[Any], ...] = (VAE, FSQ, GENERATOR, IMAGE_DECODER, MASKED_AUTOENCODER, VITOK, DINO_SAE)
+PUBLISHED: tuple[Family[Any], ...] = (AUTOENCODER,)
+"""Those whose models others trained and published, and no experiment here."""
 _JOINED: list[Family[Any]] = []
 
 AUTO = "auto"
@@ -29,6 +32,11 @@ def families() -> tuple[Family[Any], ...]:
     return (*FAMILIES, *_JOINED)
 
 
+def all_families() -> tuple[Family[Any], ...]:
+    """`families()`, and those of published models."""
+    return (*families(), *PUBLISHED)
+
+
 def join(family: Family[Any]) -> None:
     """Make a family of another package known to this process: its names, its recipes in JSON, its saved models.
 
@@ -40,7 +48,7 @@ def join(family: Family[Any]) -> None:
             f"The family {family.name!r} needs a name that is not {AUTO!r}, and presets that hold its default "
             f"{family.names.default!r}: it has {', '.join(family.names.presets) or 'none'}."
         )
-    for other in families():
+    for other in all_families():
         if family.recipe is not other.recipe and (
             issubclass(family.recipe, other.recipe) or issubclass(other.recipe, family.recipe)
         ):
@@ -60,7 +68,7 @@ def join(family: Family[Any]) -> None:
 
 def family_of(recipe: Any) -> Family[Any]:
     """The family that `recipe` is of. Raises TypeError for what is no recipe."""
-    for family in families():
+    for family in all_families():
         if family.owns(recipe):
             return family
     raise TypeError(f"{type(recipe).__name__} is the recipe of no family: `families.join` makes one known.")
@@ -142,7 +150,7 @@ def require_family(recipe: Recipe, wanted: Family[Any]) -> None:
         )
 
 
-def require_kind(recipe: Recipe, kind: Kind, where: str) -> None:
+def require_kind(recipe: Described, kind: Kind, where: str) -> None:
     """Raises ValueError unless `recipe`, that of what was found at `where`, is one of such a kind."""
     found = family_of(recipe)
     if found.kind != kind:
@@ -153,7 +161,7 @@ def require_kind(recipe: Recipe, kind: Kind, where: str) -> None:
         )
 
 
-def usual_data(recipe: Recipe, tokenizer: Recipe | None = None) -> str:
+def usual_data(recipe: Described, tokenizer: Described | None = None) -> str:
     """The images in the package on which `recipe` is trained where no others are named: those that its preset was made
     for, else those of the `tokenizer` whose latents it reads, else those of its family."""
     names = family_of(recipe).names
@@ -168,12 +176,12 @@ def tokenizer_like(latent: LatentSpec) -> Any:
     return next(family.like for family in families() if family.like is not None)(latent)
 
 
-def to_tree(recipe: Recipe) -> dict[str, Any]:
+def to_tree(recipe: Described) -> dict[str, Any]:
     """The full recipe as dictionaries and lists: every field, but for those that are `serialization.UNSAID`."""
     return {"family": family_of(recipe).tag, **said(recipe)}
 
 
-def to_json(recipe: Recipe) -> str:
+def to_json(recipe: Described) -> str:
     """`to_tree` as text."""
     return json.dumps(to_tree(recipe), indent=2) + "\n"
 
@@ -184,7 +192,7 @@ def from_tree(tree: Any) -> Any:
         raise ValueError(
             f"The recipe must be a JSON object, got {'null' if tree is None else type(tree).__name__}."
         )
-    classes = {family.tag: family.recipe for family in families()}
+    classes = {family.tag: family.recipe for family in all_families()}
     tag = tree.get("family")
     if not isinstance(tag, str) or tag not in classes:
         raise ValueError(f'The recipe must say "family": one of {", ".join(classes)}; got {tag!r}.')

@@ -25,17 +25,23 @@ Shapes = Mapping[str, tuple[tuple[int, ...], str]]
 
 
 @runtime_checkable
-class Recipe(Protocol):
-    """What the recipes of all families have: data, devices, loop, checkpoints and run folder need no more."""
+class Described(Protocol):
+    """What the recipes of all models have, those that others trained included: saving and loading need no more."""
 
     @property
     def name(self) -> str: ...
     @property
+    def augment(self) -> Any: ...
+
+
+@runtime_checkable
+class Recipe(Described, Protocol):
+    """What the recipes of all trainings have: data, devices, loop, checkpoints and run folder need no more."""
+
+    @property
     def schedule(self) -> Schedule: ...
     @property
     def optimizer(self) -> Optimizer: ...
-    @property
-    def augment(self) -> Any: ...
     @property
     def global_batch_size(self) -> int: ...
 
@@ -188,6 +194,14 @@ class AsTokenizer(Protocol):
     def __call__(self, recipe: Any, model: Any, *, encodes: bool = True, weights: bool = True) -> Any: ...
 
 
+@runtime_checkable
+class Foreign(Protocol):
+    """The model and the recipe of published files: the `config.json` beside them, or None, and the weights; None for
+    files of another family."""
+
+    def __call__(self, config: Any, weights: Any, where: str) -> "tuple[Any, Described] | None": ...
+
+
 def nothing_frozen(
     recipe: Any,
     *,
@@ -213,6 +227,11 @@ def accept_images(recipe: Any, records: Records, *, tokenizer: LoadedTokenizer |
 def the_model_itself(recipe: Any, model: Any, *, encodes: bool = True, weights: bool = True) -> Any:
     """The model is an `ImageTokenizer`: no frozen network stands before it."""
     return model
+
+
+def nothing_foreign(config: Any, weights: Any, where: str) -> None:
+    """No files of others are of this family."""
+    return None
 
 
 def image_and_label(recipe: Any) -> Shapes:
@@ -241,6 +260,8 @@ class Modules:
     """`published(recipe, cache=None)` is the model of published weights, of a recipe that `Family.published` gives.
 
     Raises ValueError or OSError if they cannot be used or fetched."""
+    foreign: Foreign = nothing_foreign
+    """Reads what others published, for `families.PUBLISHED`."""
     whole_batch: Callable[[Any], str] = lambda recipe: ""
     """Why a global batch cannot be gone through in parts, and what mends that; empty if it can."""
     float32: Callable[[Any], str] = lambda recipe: ""

@@ -43,7 +43,7 @@ def require_latents(facts: ArrayFacts, shape: tuple[int, int]) -> None:
     if facts.shape != shape:
         raise ValueError(
             f"{_WHERE}: arrays.shape is {facts.shape}, and the tokenizer that made them gives {shape}: encode the "
-            "images again."
+            "images again, or give the --image-size that they were encoded with."
         )
 
 

@@ -22,9 +22,15 @@ from laminate.runs.evaluation_result import Outcome
 from laminate.runs.exit_codes import say
 from laminate.runs.feature_networks import FeatureNetwork, open_feature_networks
 from laminate.runs.load_decoder import DecoderChoice
+from laminate.tokenizers.vitok import Vitok
 
 Figures = Mapping[str, Sequence[float] | np.ndarray]
 _DISTANCES = ("fid", "fd")
+
+
+def has_sizes(loaded: LoadedTokenizer) -> bool:
+    """Whether images are measured at their own sizes: those of a tokenizer of patches in any number."""
+    return isinstance(loaded.model, Vitok)
 
 
 def require_one_size(flags: Reconstruct) -> None:

@@ -114,7 +114,8 @@ class AnySizeTokenizer(PretrainedTokenizer):
         assert isinstance(found, Vitok)
         return found
 
-    def _picture(self, tokens: object) -> Image.Image:
+    def _checked(self, tokens: object) -> "SizedTokens":
+        """`tokens` in float32, with the size of their picture. Raises ValueError for what is none of an image."""
         grid = np.asarray(tokens)
         channels = self.latent.latent_dim
         if grid.ndim != 3 or grid.shape[-1] != channels or not grid.size or grid.dtype.kind not in "fV":
@@ -125,8 +126,12 @@ class AnySizeTokenizer(PretrainedTokenizer):
         grid = grid.astype(np.float32)
         if not np.isfinite(grid).all():
             raise ValueError("decode_image got a NaN or an infinity: such tokens stand for no image.")
-        rows, columns = grid.shape[:2]
-        size = tokens.size if isinstance(tokens, SizedTokens) else (rows * self._patch, columns * self._patch)
+        whole = (grid.shape[0] * self._patch, grid.shape[1] * self._patch)
+        return SizedTokens(grid, tokens.size if isinstance(tokens, SizedTokens) else whole)
+
+    def _picture(self, tokens: object) -> Image.Image:
+        grid, size = (found := self._checked(tokens)).grid, found.size
+        (rows, columns), channels = grid.shape[:2], self.latent.latent_dim
         example = _places(grid, size, self._room(rows * columns))
         latents = np.zeros((len(example[MASK]), channels), np.float32)
         latents[: rows * columns] = grid.reshape(-1, channels)

@@ -73,7 +73,7 @@ def open_networks(flags: EncodeFlags) -> EncodingNetworks:
     named: dict[str, Any] = {"image_size": flags.teacher_image_size, "dtype": flags.teacher_dtype}
     if flags.tokenizer is None:
         return EncodingNetworks(None, find_teacher(flags.teacher or "dinov2-b", **named))
-    loaded = load_tokenizer(flags.tokenizer, codes=True)
+    loaded = load_tokenizer(flags.tokenizer, codes=True, image_size=flags.image_size)
     found = loaded.latent.teacher
     if flags.teacher is not None:
         if found is None:

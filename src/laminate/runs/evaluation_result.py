@@ -35,6 +35,8 @@ class Outcome:
     picture: Callable[[epath.Path], None] | None
     run: str | None
     more: dict[str, Any] = field(default_factory=dict[str, Any])
+    table: Table | None = None
+    """What the terminal shows in place of the table of all results."""
 
 
 def conclude(what: str, flags: Measuring, outcome: Outcome) -> None:
@@ -59,7 +61,7 @@ def conclude(what: str, flags: Measuring, outcome: Outcome) -> None:
         more=outcome.more,
     )
     console = Console(width=None if sys.stdout.isatty() else 120)
-    console.print(results_table(results))
+    console.print(results_table(results) if outcome.table is None else outcome.table)
     picture = f", {PICTURE}" if outcome.picture is not None else ""
     say(f"{headline(results)}: {out}/{FILE}{picture}", primary=True)
 

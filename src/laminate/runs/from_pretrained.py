@@ -9,13 +9,15 @@ import jax.numpy as jnp
 from laminate.recipes.families import families, family_of
 from laminate.recipes.flags import Precision
 from laminate.recipes.latent import LoadedTokenizer
-from laminate.recipes.network import AttentionKernel, Remat
+from laminate.recipes.network import AttentionKernel, Remat, StoredDtype
 from laminate.runs.any_size_tokenizer import AnySizeTokenizer
 from laminate.runs.devices import compute_dtype
 from laminate.runs.load_decoder import NONE, find_decoder
 from laminate.runs.load_tokenizer import load_tokenizer
 from laminate.runs.pretrained import recipe_at, require_there
 from laminate.runs.pretrained_tokenizer import PretrainedTokenizer
+from laminate.runs.tiled_tokenizer import TiledTokenizer
+from laminate.tokenizers.autoencoder import AutoencoderTokenizer
 
 
 def from_pretrained(
@@ -23,6 +25,7 @@ def from_pretrained(
     *,
     decoder: str | os.PathLike[str] | None = None,
     precision: Precision = "auto",
+    stored: StoredDtype = "float32",
     kernel: AttentionKernel = "xla",
     remat: Remat = "none",
     cache: Path | None = None,
@@ -34,22 +37,25 @@ def from_pretrained(
         tokenizer.decode_image(tokens).save("again.png")
 
     Args:
-        source: The folder of a finished run, a folder that `save_pretrained` wrote, a repository
-            ORGANISATION/NAME[@REVISION] of the Hugging Face hub, or the name of published weights such as 350M-f16x64.
+        source: The folder of a finished run, a folder that `save_pretrained` wrote, a published autoencoder (sd, sdxl,
+            sd3, flux, flux2, flux2-small-decoder, qwen, vavae, 350M-f16x64 and its like, or a folder as diffusers has
+            them), or a repository ORGANISATION/NAME[@REVISION] of the Hugging Face hub.
         decoder: What makes images of its latents: the run of an image decoder, a saved folder, a hub repository, the
             decoder of a published autoencoder on its teacher, or "none" for the tokenizer itself. By default the image
             decoder that was trained on this very tokenizer, if its run lies beside that of the tokenizer, else the
             tokenizer itself.
         precision: Number format of the computation: float32, bfloat16, or auto, which is float32 on a CPU and bfloat16
             elsewhere.
+        stored: Number format in which its weights are held, bfloat16 for half the memory. What it computes in is
+            `precision`.
         kernel: How attention is computed: XLA's own, or cuDNN flash attention (NVIDIA GPUs, bfloat16).
         remat: What a backward pass through it computes again.
         cache: Where files of the hub are kept; the hub's own place by default.
 
     Returns:
         The tokenizer, whose `model` is the network that was trained; an `AnySizeTokenizer` where it reads images of any
-        size. Generators and image decoders are refused with what reads them; `load_pretrained(source).model` is their
-        network.
+        size, a `TiledTokenizer` of a published autoencoder, which also takes large ones in tiles. Generators and image
+        decoders are refused with what reads them; `load_pretrained(source).model` is their network.
 
     Raises:
         ValueError: what is there is no tokenizer, is damaged or of a later format, or the decoder is of another one.
@@ -58,7 +64,7 @@ def from_pretrained(
     where = os.fspath(source)
     require_there(where)
     _require_tokenizer(where, recipe_at(where))
-    loaded = load_tokenizer(where, codes=True, kernel=kernel, remat=remat, cache=cache)
+    loaded = load_tokenizer(where, codes=True, kernel=kernel, remat=remat, stored=stored, cache=cache)
     if loaded.latent.patch is not None:
         return _of_any_size(loaded, decoder, dtype=compute_dtype(precision))
     chosen = find_decoder(None if decoder is None else os.fspath(decoder), loaded, kernel=kernel)
@@ -74,7 +80,8 @@ def _of_any_size(
             f"{loaded.source} has tokens of images of any size, which it decodes itself, and an image decoder makes "
             "squares: leave the decoder out, or draw through it with sample.py."
         )
-    return AnySizeTokenizer(loaded, find_decoder(NONE, loaded), dtype=dtype)
+    kind = TiledTokenizer if isinstance(loaded.model, AutoencoderTokenizer) else AnySizeTokenizer
+    return kind(loaded, find_decoder(NONE, loaded), dtype=dtype)
 
 
 def _require_tokenizer(where: str, recipe: Any) -> None:

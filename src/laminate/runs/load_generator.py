@@ -98,11 +98,12 @@ def tokenizer_of(
     identity = generator.recipe.tokenizer
     if source is None and identity is None:
         raise ValueError(f"{generator.source} does not say which tokenizer it speaks: give --tokenizer.")
+    side = generator.recipe.augment.image_size
     if source is not None or identity is None:
         assert source is not None
-        tokenizer = load_tokenizer(source, kernel=kernel)
+        tokenizer = load_tokenizer(source, kernel=kernel, image_size=side)
     else:
-        tokenizer = find_tokenizer(generator.source, identity, kernel=kernel)
+        tokenizer = find_tokenizer(generator.source, identity, kernel=kernel, image_size=side)
     require_statistics(tokenizer)
     for_latents(generator.recipe, tokenizer.latent, tokenizer.identity)
     return tokenizer

@@ -2,12 +2,16 @@
 
 import os
 from pathlib import Path
+from typing import Any
+
+import jax
 
 from laminate.recipes.families import family_of, require_kind
 from laminate.recipes.latent import LoadedTokenizer, TokenizerId
-from laminate.recipes.network import AttentionKernel, Remat
+from laminate.recipes.network import AttentionKernel, Remat, StoredDtype
 from laminate.runs.pretrained import load_pretrained, require_there
 from laminate.train.export import content_hash
+from laminate.types import join_buffers, split_buffers
 
 
 def load_tokenizer(
@@ -16,9 +20,16 @@ def load_tokenizer(
     codes: bool = False,
     kernel: AttentionKernel = "xla",
     remat: Remat = "none",
+    stored: StoredDtype = "float32",
+    image_size: int | None = None,
     cache: Path | None = None,
 ) -> LoadedTokenizer:
-    """The tokenizer in a run, a saved folder or a hub repository; with `codes` its latents may be whole numbers.
+    """The tokenizer in a run, a saved folder or a hub repository, or a published one by its name; with `codes` its
+    latents may be whole numbers.
+
+    Its weights are held in the format `stored`; its hash is that of the weights as they are saved. `image_size` is the
+    side of the square images that whoever asks has, for a tokenizer of images of any size; of another one, what it
+    reads stays as it is.
 
     Raises:
         ValueError: it is no tokenizer, or its latents are whole numbers.
@@ -30,10 +41,29 @@ def load_tokenizer(
     require_kind(found.recipe, "tokenizer", where)
     family = family_of(found.recipe)
     assert family.latent is not None
-    latent = family.latent(found.recipe)
+    recipe = found.recipe if image_size is None else _at(found.recipe, image_size)
+    latent = family.latent(recipe)
     if latent.codes and not codes:
         raise ValueError(
             f"{where} is an FSQ tokenizer, whose latents are whole numbers: flow matching needs those of vae.py."
         )
     identity = TokenizerId(found.name, content_hash(found.model))
-    return LoadedTokenizer(found.model, found.recipe, latent, where, identity, found.data_label)
+    return LoadedTokenizer(held_in(found.model, stored), recipe, latent, where, identity, found.data_label)
+
+
+def held_in(model: Any, stored: StoredDtype) -> Any:
+    """`model` with its weights in another format; statistics and other buffers stay as they are."""
+    if stored == "float32":
+        return model
+    weights, buffers = split_buffers(model)
+    return join_buffers(jax.tree.map(lambda leaf: leaf.astype(stored), weights), buffers)
+
+
+def _at(recipe: Any, image_size: int) -> Any:
+    """`recipe` for squares of another side, if it is for images of any size."""
+    family = family_of(recipe)
+    assert family.latent is not None
+    latent = family.latent(recipe)
+    if latent.image_size == image_size or latent.patch is None or family.at_image_size is None:
+        return recipe
+    return family.at_image_size(recipe, image_size)

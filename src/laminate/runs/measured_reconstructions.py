@@ -85,7 +85,7 @@ def rebuild(
         share=HostShare(*parts_of_host(mesh)),
         max_bad_images=max_bad_images,
     )
-    return _gathered(map_batches(apply, (), frozen, feed(batches, mesh)), networks)
+    return gathered(map_batches(apply, (), frozen, feed(batches, mesh)), networks)
 
 
 def own_decoder(loaded: LoadedTokenizer) -> Any:
@@ -104,10 +104,9 @@ def _measured(
     picture = jnp.clip(frozen["way"](raw, dtype=dtype), 0.0, 1.0)
     original = tokenizer.original(example)
     target = _sized_like(picture, original)
-    found = {f"figure:{name}": value for name, value in quality(picture, target, frozen["lpips"]).items()}
+    found = judged(picture, target, networks, lpips=frozen["lpips"], rounding=rounding)
     found |= features_by_network(networks, target, "original:")
-    found |= features_by_network(networks, _rounded(picture, rounding), "picture:")
-    found |= {"shown:original": _bytes(target), "shown:picture": _bytes(picture)}
+    found["shown:original"] = as_bytes(target)
     if frozen["own"] is not None:
         seen, decoder = frozen["own"]
         own = jnp.clip(decoder.pixels(features_of(seen, example, dtype=dtype).final), 0.0, 1.0)
@@ -117,7 +116,20 @@ def _measured(
     return found
 
 
-def _gathered(parts: Any, networks: list[FeatureNetwork]) -> Rebuilt:
+def judged(
+    picture: Array, original: Array, networks: dict[str, Any], *, lpips: Any, rounding: str
+) -> dict[str, Array]:
+    """What `gathered` asks of one picture: its figures, its features by network, and its bytes."""
+    figures = quality(picture, original, lpips)
+    return {
+        **{f"figure:{name}": value for name, value in figures.items()},
+        **features_by_network(networks, _rounded(picture, rounding), "picture:"),
+        "shown:picture": as_bytes(picture),
+    }
+
+
+def gathered(parts: Any, networks: list[FeatureNetwork]) -> Rebuilt:
+    """All images together, of parts that hold rows of some."""
     kinds = ("original", "picture", "own")
     sets = {kind: {one.name: FeatureSet(f"{kind} images") for one in networks} for kind in kinds}
     figures: dict[str, list[np.ndarray]] = {}
@@ -156,5 +168,6 @@ def _rounded(image: Array, rounding: str) -> Array:
     return jnp.floor(image * 255.0 + (0.5 if rounding == "nearest" else 0.0)) / 255.0
 
 
-def _bytes(image: Array) -> Array:
+def as_bytes(image: Array) -> Array:
+    """`image` in uint8, for looking at it."""
     return jax.lax.convert_element_type(jnp.round(jnp.clip(image, 0.0, 1.0) * 255.0), jnp.uint8)

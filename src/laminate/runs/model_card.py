@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from laminate.pretrained.registry import KNOWN
 from laminate.recipes import family
 from laminate.recipes.families import family_of
-from laminate.recipes.family import Recipe
+from laminate.recipes.family import Described
 from laminate.recipes.network import TeacherConfig
 from laminate.recipes.run_names import run_name
 
@@ -42,7 +42,7 @@ class Card:
                 raise ValueError(f"Card.metrics: {name} is {value}; leave out what could not be measured.")
 
 
-def card_text(recipe: Recipe, card: Card) -> str:
+def card_text(recipe: Described, card: Card) -> str:
     """The card as Markdown, with the front matter that the Hugging Face hub reads."""
     text = family_of(recipe).text(recipe)
     sections = [

@@ -22,8 +22,8 @@ from laminate.pretrained import hub, layouts
 from laminate.pretrained.family import CONFIG, MODEL
 from laminate.pretrained.registry import KNOWN
 from laminate.pretrained.tensors import require_finite
-from laminate.recipes.families import family_of, from_tree, published_recipe, to_tree
-from laminate.recipes.family import Recipe
+from laminate.recipes.families import PUBLISHED, family_of, from_tree, published_recipe, to_tree
+from laminate.recipes.family import Described
 from laminate.recipes.modules import model_shapes
 from laminate.recipes.network import AttentionKernel, Compute, Remat
 from laminate.recipes.run_names import is_label, run_name
@@ -67,14 +67,14 @@ class HasNetwork(Protocol):
     @property
     def model(self) -> eqx.Module: ...
     @property
-    def recipe(self) -> Recipe: ...
+    def recipe(self) -> Described: ...
 
 
 def save_pretrained(
     model: eqx.Module | HasNetwork,
     folder: str | os.PathLike[str],
     *,
-    recipe: Recipe | None = None,
+    recipe: Described | None = None,
     card: Card = _NO_CARD,
 ) -> epath.Path:
     """Write `model`, which `recipe` describes, into `folder` for others to load; the folder's path.
@@ -143,6 +143,9 @@ def load_pretrained(
         config, weights = None, named_weights(family_of(recipe).modules().published(recipe, cache=cache))
     else:
         config, weights = hub.load(exported(source), cache=cache)
+        foreign = _foreign(config, weights, where)
+        if foreign is not None:
+            return foreign
         recipe = _recipe(config, weights, where)
     filled = fill(model_shapes(recipe, Compute(kernel=kernel, remat=remat)), widened(weights), where)
     # Copies: a module must not change when the mapped file is written to.
@@ -187,6 +190,15 @@ def recipe_at(where: str) -> Any:
         raise ValueError(f"The recipe of {where}: {error}") from error
 
 
+def _foreign(config: dict[str, Any] | None, weights: dict[str, np.ndarray], where: str) -> Pretrained | None:
+    """A model of `PUBLISHED` in the files of those who trained it; None for anything else. Raises ValueError."""
+    if config is not None and "laminate" in config:
+        return None
+    read = (family.modules().foreign(config, weights, where) for family in PUBLISHED)
+    found = next((one for one in read if one is not None), None)
+    return None if found is None else Pretrained(*found, config or {})
+
+
 def _recipe(config: dict[str, Any] | None, weights: dict[str, np.ndarray], where: str) -> Any:
     version = (config or {}).get("laminate")
     if config is None or not isinstance(version, dict):
@@ -207,7 +219,7 @@ def _recipe(config: dict[str, Any] | None, weights: dict[str, np.ndarray], where
         raise ValueError(f"{CONFIG} of {where}: {error}") from error
 
 
-def _config(recipe: Recipe, card: Card, digest: str, numbers: int) -> dict[str, Any]:
+def _config(recipe: Described, card: Card, digest: str, numbers: int) -> dict[str, Any]:
     return {
         "laminate": {"format": FORMAT, "version": __version__},
         "family": family_of(recipe).tag,

@@ -16,7 +16,7 @@ from laminate.data.any_image import AnyImage, HasArray, one_or_many, viewed
 from laminate.data.augment import Augment
 from laminate.data.batch import Arrays, stack
 from laminate.pretrained.features import FEATURES
-from laminate.recipes.family import Recipe
+from laminate.recipes.family import Described
 from laminate.recipes.latent import LatentSpec, LoadedTokenizer, TokenizerId
 from laminate.recipes.modules import image_tokenizer
 from laminate.runs.load_decoder import DecoderChoice, require_images
@@ -55,7 +55,7 @@ class PretrainedTokenizer:
     """
 
     model: eqx.Module
-    recipe: Recipe
+    recipe: Described
     latent: LatentSpec
     identity: TokenizerId
     source: str

@@ -61,7 +61,12 @@ def tokenizer_of_run(flags: RunFlags, recipe: Any) -> str | None:
 
 
 def find_tokenizer(
-    source: str, identity: TokenizerId, *, codes: bool = False, kernel: AttentionKernel = "xla"
+    source: str,
+    identity: TokenizerId,
+    *,
+    codes: bool = False,
+    kernel: AttentionKernel = "xla",
+    image_size: int | None = None,
 ) -> LoadedTokenizer:
     """The tokenizer `identity` of what was trained in `source`: where its run noted it, else beside the run, else in
     `runs` by name. Each is taken only if its weights have the right hash.
@@ -71,7 +76,7 @@ def find_tokenizer(
     looked: list[str] = []
     for place in dict.fromkeys(_places(source, identity)):
         try:
-            found = load_tokenizer(place, codes=codes, kernel=kernel)
+            found = load_tokenizer(place, codes=codes, kernel=kernel, image_size=image_size)
         except FileNotFoundError:
             looked.append(f"{place} is not there")
             continue

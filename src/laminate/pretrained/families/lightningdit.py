@@ -8,12 +8,15 @@ def _weights() -> list[KnownWeights]:
     return [
         KnownWeights(name, f"hustvl/{repository}", (file,), "MIT", source, family, megabytes, config=None)
         for name, repository, file, family, megabytes in (
-            (
-                "vavae-f16d32",
-                "vavae-imagenet256-f16d32-dinov2",
-                "vavae-imagenet256-f16d32-dinov2.pt",
-                "vavae",
-                2150,
+            *(
+                (
+                    name,
+                    "vavae-imagenet256-f16d32-dinov2",
+                    "vavae-imagenet256-f16d32-dinov2.pt",
+                    "vavae",
+                    2150,
+                )
+                for name in ("vavae", "vavae-f16d32")
             ),
             *(
                 (
