@@ -19,10 +19,18 @@ from laminate.bottlenecks.gaussian import Gaussian
 from laminate.bottlenecks.noisy import Noisy
 from laminate.models import Ddt, Dit, FlatLatent, GridLatent, ImageLatent, SharedDit
 from laminate.models.attention_pool import AttentionPool
-from laminate.models.conv_blocks import Downsample, GridAttention, PreNormResBlock
+from laminate.models.conv_blocks import (
+    Downsample,
+    GridAttention,
+    LinearAttentionBlock,
+    PreNormResBlock,
+    ResBlock,
+)
 from laminate.models.conv_pyramid import Pyramid
 from laminate.models.conv_stem import ConvStem, with_stem
+from laminate.models.dc_autoencoder import DcAutoencoder
 from laminate.models.dc_decoder import DcDecoder
+from laminate.models.dc_encoder import DcEncoder
 from laminate.models.dino_discriminator import DinoDiscriminator
 from laminate.models.dino_sae import DinoSae
 from laminate.models.kl_autoencoder import KlAutoencoder
@@ -143,15 +151,23 @@ def dino_sae(key: jax.Array) -> DinoSae:
     vit = Vit(
         TRUNK, patch=PatchEmbed(8, 4, 12, init=INIT, key=key), cls_token=True, positions="rotary", key=key
     )
-    decoder = DcDecoder(
-        12, (6, 12, 24), (1, 1, 1), ("residual", "residual", "attention"), head_dim=4, key=key
-    )
+    attended = partial(LinearAttentionBlock, head_dim=4)
+    decoder = DcDecoder(12, (6, 12, 24), (1, 1, 1), (ResBlock, ResBlock, attended), key=key)
     return DinoSae(with_stem(vit, ConvStem(12, (5,), key=key)), decoder, mean=IMAGENET_MEAN, std=IMAGENET_STD)
 
 
 def kl_autoencoder(key: jax.Array) -> KlAutoencoder:
     pyramid = Pyramid((4, 6), 1, partial(GroupNorm, groups=2))
     return KlAutoencoder(pyramid, pyramid, 5, key=key)
+
+
+def dc_autoencoder(key: jax.Array) -> DcAutoencoder:
+    """Both kinds of blocks, each norm, and a first stage of no blocks."""
+    norm = partial(RMSNorm, bias=True)
+    attended = partial(LinearAttentionBlock, head_dim=3, heads=1, kernels=(3,), norm=norm, local_norm=norm)
+    stages = (4, 4, 8), (0, 1, 1), (ResBlock, partial(ResBlock, norm=BatchNorm), attended)
+    encoder = DcEncoder(2, *stages, down="unshuffle", key=key)
+    return DcAutoencoder(encoder, DcDecoder(2, *stages, up="shuffle", out_norm=norm, key=key))
 
 
 def rebuild(model: DinoSae, x: jax.Array, key: Any) -> jax.Array:
@@ -194,6 +210,7 @@ CASES = {
     "Linear without bias": Case(lambda key: Linear(5, 7, bias=False, key=key), (3, 5)),
     "LayerNorm": Case(lambda key: LayerNorm(5), (3, 5)),
     "RMSNorm": Case(lambda key: RMSNorm(5), (3, 5)),
+    "RMSNorm with bias": Case(lambda key: RMSNorm(5, bias=True), (3, 5)),
     "Mlp": Case(lambda key: Mlp(5, 7, dropout_rate=0.3, init=INIT, key=key), (3, 5)),
     "SwiGlu": Case(lambda key: SwiGlu(5, 7, dropout_rate=0.3, init=INIT, key=key), (3, 5)),
     "Attention": Case(
@@ -233,6 +250,9 @@ CASES = {
     "Conv1d": Case(lambda key: Conv1d(4, 6, 3, circular=True, key=key), (5, 4)),
     "ConvStem": Case(lambda key: ConvStem(5, (3, 4), key=key), (9, 17, 3)),
     "LinearAttention": Case(lambda key: LinearAttention(12, head_dim=4, key=key), (7, 12)),
+    "LinearAttention of several scales": Case(
+        lambda key: LinearAttention(7, head_dim=3, heads=2, kernels=(3, 5), key=key), (3, 4, 7)
+    ),
     "DcDecoder of shuffled channels": Case(
         lambda key: DcDecoder(
             3,
@@ -262,6 +282,10 @@ CASES = {
     "PatchedScaling": Case(
         lambda key: PatchedScaling(3), (4, 6, 3), lambda module, x, key: module(x), trained=False
     ),
+    "Downsample with a shortcut": Case(
+        lambda key: Downsample(3, 4, down="unshuffle", shortcut="average", key=key), (6, 4, 3)
+    ),
+    "DcAutoencoder": Case(dc_autoencoder, (8, 12, 3)),
     "KlAutoencoder": Case(kl_autoencoder, (4, 6, 3)),
     "DinoSae": Case(dino_sae, (8, 12, 3), rebuild),
     "JointRMSNorm": Case(lambda key: JointRMSNorm(6), (5, 4, 6)),
@@ -463,5 +487,6 @@ def test_the_input_decides_the_dtype_of_all_but_latents(name: str) -> None:
     # Latents, logits, losses and decoded images are float32.
     wide = {"Gaussian", "Fsq", "Normalization", "FlatDino", "Noisy", "PatchGan", "DinoDiscriminator"}
     wide |= {"Lpips", "Lpips with AlexNet", "VitDistance", "RaeDecoder", "RegisterDecoder", "DinoSae"}
-    wide |= {"DcDecoder of shuffled channels", "KlAutoencoder", "LatentScaling", "PatchedScaling"}
+    wide |= {"DcDecoder of shuffled channels", "KlAutoencoder", "DcAutoencoder", "LatentScaling"}
+    wide |= {"PatchedScaling"}
     assert shape.dtype == (jnp.float32 if name in wide else jnp.bfloat16)

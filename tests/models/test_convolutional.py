@@ -1,5 +1,7 @@
 """The stem before a vision transformer, and the convolutional decoder behind it."""
 
+from functools import partial
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -8,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from laminate.models.conv_blocks import LinearAttentionBlock, ResBlock
 from laminate.models.conv_stem import ConvStem, with_stem
 from laminate.models.dc_decoder import DcDecoder
 from laminate.models.dino_sae import DinoSae
@@ -30,9 +33,8 @@ def vit(patch: int = 4) -> Vit:
 
 def autoencoder(**options) -> DinoSae:
     def make(key) -> DinoSae:
-        decoder = DcDecoder(
-            12, (6, 12, 24), (1, 1, 1), ("residual", "residual", "attention"), head_dim=4, key=key
-        )
+        attended = partial(LinearAttentionBlock, head_dim=4)
+        decoder = DcDecoder(12, (6, 12, 24), (1, 1, 1), (ResBlock, ResBlock, attended), key=key)
         encoder = with_stem(vit(), ConvStem(12, (5,), key=key))
         return DinoSae(encoder, decoder, mean=IMAGENET_MEAN, std=IMAGENET_STD, **options)
 
@@ -72,7 +74,7 @@ def test_the_released_decoder_has_its_parameters():
             1024,
             (256, 512, 512, 1024, 1024),
             (5, 5, 3, 3, 3),
-            ("residual",) * 3 + ("attention",) * 2,
+            (ResBlock,) * 3 + (LinearAttentionBlock,) * 2,
             key=key,
         ),
         KEY,

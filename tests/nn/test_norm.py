@@ -83,9 +83,11 @@ def test_scale_and_bias_can_be_left_out():
     assert jax.tree.leaves((LayerNorm(5, scale=False, bias=False), RMSNorm(5, scale=False))) == []
 
 
-def test_rms_norm_refuses_a_bias():
-    with pytest.raises(ValueError, match="RMSNorm has no bias"):
-        RMSNorm(5, bias=True)
+def test_a_bias_of_rms_norm_is_added_and_begins_as_zero():
+    norm, x = RMSNorm(5, bias=True), normal(0, 3, 5)
+    np.testing.assert_array_equal(norm(x), RMSNorm(5)(x))
+    moved = eqx.tree_at(lambda n: n.bias, norm, normal(1, 5))
+    np.testing.assert_allclose(moved(x) - norm(x), np.broadcast_to(normal(1, 5), (3, 5)), atol=1e-6)
 
 
 @given(

@@ -1,7 +1,7 @@
 """The blocks of convolutional autoencoders: residual ones, those with attention, and sampling up and down."""
 
-from collections.abc import Callable
-from typing import Literal, get_args
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from laminate.nn import (
     Attention,
+    BatchNorm,
     Conv2d,
     DepthwiseConv2d,
     GroupNorm,
@@ -17,11 +18,13 @@ from laminate.nn import (
     Linear,
     LinearAttention,
     RMSNorm,
+    average_down,
     duplicate_up,
     fan_in_uniform,
     fan_in_uniform_conv,
     nearest_double,
     pixel_shuffle,
+    pixel_unshuffle,
 )
 from laminate.types import RandomKey
 
@@ -35,8 +38,16 @@ channels, which become places (`shuffle`)."""
 UpShortcut = Literal["duplicate", "nearest", "none"]
 """What is added around it: repeated channels (`nn.duplicate_up`), a second convolution of nearest places, nothing."""
 
+Down = Literal["trailing", "strided", "unshuffle"]
+"""How a convolution halves an image: at stride 2, behind a row and a column of zeros at its end (`trailing`) or behind
+zeros all around (`strided`), or by giving a quarter of the channels, of which four places become one (`unshuffle`)."""
+DownShortcut = Literal["average", "none"]
+"""What is added around it: means of channels (`nn.average_down`), or nothing."""
+
 PreNorm = Callable[[int], GroupNorm | RMSNorm]
 """What makes the norm before a convolution, of its width."""
+PostNorm = Callable[[int], JointRMSNorm | RMSNorm | BatchNorm]
+"""What makes the norm behind a branch, of its width."""
 
 _KERNEL = 3
 _EXPANSION = 4
@@ -50,14 +61,14 @@ class ResBlock(eqx.Module):
 
     first: Conv2d
     second: Conv2d
-    norm: JointRMSNorm | None
+    norm: JointRMSNorm | RMSNorm | BatchNorm | None
     activation: Activation = eqx.field(static=True)
 
     def __init__(
         self,
         dim: int,
         *,
-        norm: Callable[[int], JointRMSNorm] | None = JointRMSNorm,
+        norm: PostNorm | None = JointRMSNorm,
         activation: Activation = jax.nn.silu,
         key: RandomKey,
     ):
@@ -144,33 +155,96 @@ class GatedConv(eqx.Module):
 
 
 class LinearAttentionBlock(eqx.Module):
-    """`x + attention(x)` over all places, then `x + local(x)`, without a norm (EViT-GLU of DC-AE)."""
+    """`x + norm(attention(x))` over all places, then `x + local_norm(local(x))` (EViT-GLU of DC-AE).
+
+    Without norms, if none are given; `heads` and `kernels` are those of `LinearAttention`.
+    """
 
     attention: LinearAttention
+    norm: JointRMSNorm | RMSNorm | BatchNorm | None
     local: GatedConv
+    local_norm: JointRMSNorm | RMSNorm | BatchNorm | None
 
-    def __init__(self, dim: int, *, head_dim: int = 32, activation: Activation = jax.nn.silu, key: RandomKey):
+    def __init__(
+        self,
+        dim: int,
+        *,
+        head_dim: int = 32,
+        heads: int | None = None,
+        kernels: Sequence[int] = (),
+        norm: PostNorm | None = None,
+        local_norm: PostNorm | None = None,
+        activation: Activation = jax.nn.silu,
+        key: RandomKey,
+    ):
         k_attention, k_local = jax.random.split(key)
-        self.attention = LinearAttention(dim, head_dim=head_dim, init=fan_in_uniform, key=k_attention)
+        self.attention = LinearAttention(
+            dim, head_dim=head_dim, heads=heads, kernels=kernels, init=fan_in_uniform, key=k_attention
+        )
+        self.norm = None if norm is None else norm(dim)
         self.local = GatedConv(dim, activation=activation, key=k_local)
+        self.local_norm = None if local_norm is None else local_norm(dim)
 
     @jax.named_scope("linear_attention_block")
     def __call__(self, x: Grid, *, key: RandomKey | None = None) -> Grid:
-        x = x + self.attention(x.reshape(-1, x.shape[2])).reshape(x.shape)
-        return x + self.local(x)
+        attended = self.attention(x)
+        x = x + (attended if self.norm is None else self.norm(attended))
+        local = self.local(x)
+        return x + (local if self.local_norm is None else self.local_norm(local))
+
+
+@runtime_checkable
+class MakeBlock(Protocol):
+    """What makes a block that keeps the width, of that width: a block's class, or that with options."""
+
+    def __call__(self, dim: int, *, key: RandomKey) -> ResBlock | LinearAttentionBlock: ...
 
 
 class Downsample(eqx.Module):
-    """An image of half the size by a 3x3 convolution at stride 2, behind a row and a column of zeros at its end."""
+    """An image of half the size, a convolution and a shortcut around it, without an activation."""
 
     conv: Conv2d
+    down: Down = eqx.field(static=True)
+    shortcut: DownShortcut = eqx.field(static=True)
+    out_dim: int = eqx.field(static=True)
 
-    def __init__(self, in_dim: int, out_dim: int, *, key: RandomKey):
-        self.conv = Conv2d(in_dim, out_dim, _KERNEL, stride=2, init=fan_in_uniform_conv, key=key)
+    def __init__(
+        self,
+        in_dim: int,
+        out_dim: int,
+        *,
+        down: Down = "trailing",
+        shortcut: DownShortcut = "none",
+        key: RandomKey,
+    ):
+        """Raises ValueError for an unknown kind, and for channels that cannot be cut or averaged."""
+        _require_known("down", down, Down)
+        _require_known("shortcut", shortcut, DownShortcut)
+        if down == "unshuffle" and out_dim % 4:
+            raise ValueError(
+                f"Squares of four places cannot become {out_dim} channels: that is no multiple of four."
+            )
+        if shortcut == "average" and 4 * in_dim % out_dim:
+            raise ValueError(
+                f"Four times {in_dim} channels cannot be averaged to the {out_dim} of an image of half the size: "
+                'take widths of which one divides the other, or shortcut="none".'
+            )
+        if down == "unshuffle":
+            self.conv = conv3(in_dim, out_dim // 4, key=key)
+        else:
+            around = 1 if down == "strided" else 0
+            self.conv = Conv2d(
+                in_dim, out_dim, _KERNEL, stride=2, padding=around, init=fan_in_uniform_conv, key=key
+            )
+        self.down = down
+        self.shortcut = shortcut
+        self.out_dim = out_dim
 
     @jax.named_scope("downsample")
     def __call__(self, x: Grid, *, key: RandomKey | None = None) -> Halved:
-        return self.conv(jnp.pad(x, ((0, 1), (0, 1), (0, 0))))
+        y = self.conv(jnp.pad(x, ((0, 1), (0, 1), (0, 0))) if self.down == "trailing" else x)
+        y = pixel_unshuffle(y) if self.down == "unshuffle" else y
+        return y + average_down(x, self.out_dim) if self.shortcut == "average" else y
 
 
 class Upsample(eqx.Module):
@@ -192,9 +266,8 @@ class Upsample(eqx.Module):
         key: RandomKey,
     ):
         """Raises ValueError for an unknown kind, and for channels that cannot be repeated."""
-        for name, value, kinds in (("up", up, Up), ("shortcut", shortcut, UpShortcut)):
-            if value not in get_args(kinds):
-                raise ValueError(f"{name}={value!r} is none of {', '.join(get_args(kinds))}.")
+        _require_known("up", up, Up)
+        _require_known("shortcut", shortcut, UpShortcut)
         if shortcut == "duplicate" and 4 * out_dim % in_dim:
             raise ValueError(
                 f"{in_dim} channels cannot be repeated to the four times {out_dim} of an image of twice the size: "
@@ -228,3 +301,17 @@ def convolve_up(conv: Conv2d, x: Grid, up: Up) -> Doubled:
 def conv3(in_dim: int, out_dim: int, *, bias: bool = True, key: RandomKey) -> Conv2d:
     """A 3x3 convolution that keeps the size."""
     return Conv2d(in_dim, out_dim, _KERNEL, padding="same", bias=bias, init=fan_in_uniform_conv, key=key)
+
+
+def require_whole_latents(image: Float[Array, "height width channels"], patch: int) -> None:
+    """Raises ValueError for sides that are no multiples of `patch`."""
+    if image.shape[0] % patch or image.shape[1] % patch:
+        raise ValueError(
+            f"An image of {image.shape[0]}x{image.shape[1]} pixels has no whole number of latents: its sides have to "
+            f"be multiples of {patch}."
+        )
+
+
+def _require_known(name: str, value: str, kinds: Any) -> None:
+    if value not in get_args(kinds):
+        raise ValueError(f"{name}={value!r} is none of {', '.join(get_args(kinds))}.")

@@ -1,6 +1,6 @@
 """A convolutional decoder with linear attention at its coarse stages, as DC-AE has it (Chen et al. 2025)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import equinox as eqx
@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from laminate.models.conv_blocks import (
     Activation,
-    LinearAttentionBlock,
+    PostNorm,
     ResBlock,
     Up,
     Upsample,
@@ -18,12 +18,21 @@ from laminate.models.conv_blocks import (
     conv3,
     convolve_up,
 )
-from laminate.nn import Conv2d, JointRMSNorm, Remat, Stack, WideConv2d, fan_in_uniform_conv, repeat_channels
+from laminate.models.dc_stages import Blocks, require_width, stages_of
+from laminate.nn import (
+    BatchNorm,
+    Conv2d,
+    JointRMSNorm,
+    Remat,
+    RMSNorm,
+    Stack,
+    WideConv2d,
+    fan_in_uniform_conv,
+    repeat_channels,
+)
 from laminate.types import Image, RandomKey
 
-BlockKind = Literal["residual", "attention"]
 InShortcut = Literal["duplicate", "none"]
-Norm = Callable[[int], JointRMSNorm]
 
 _KERNEL = 3
 
@@ -41,11 +50,12 @@ class DecoderStage(eqx.Module):
 
 
 class DcDecoder(eqx.Module):
-    """A grid of latents to an image, `patch` pixels for each (DC-AE's decoder, with the norm of DINO-SAE).
+    """A grid of latents to an image, `patch` pixels for each (the decoder of DC-AE, and of DINO-SAE).
 
     `widths`, `depths` and `blocks` are those of the stages from the finest to the coarsest, as their configurations
-    have them; `stages` run the other way. Each doubles the image, but for the coarsest. One of no blocks is left out
-    (None): of the finest its doubling stays, in the last convolution, and any other must not change the width.
+    have them; `stages` run the other way. `blocks` is what makes a block of a width, one for all or for each stage.
+    Each doubles the image, but for the coarsest. One of no blocks is left out (None): of the finest its doubling
+    stays, in the last convolution, and any other must not change the width.
 
     `decoder(latents) = image(hidden(latents))`: `last` is apart, since adversarial training compares gradients there.
     It is computed in float32 whatever the dtype of the latents. The image is neither clipped nor activated.
@@ -55,7 +65,7 @@ class DcDecoder(eqx.Module):
 
     first: Conv2d
     stages: tuple[DecoderStage | None, ...]
-    norm: JointRMSNorm | None
+    norm: JointRMSNorm | RMSNorm | BatchNorm | None
     last: WideConv2d
     in_dim: int = eqx.field(static=True)
     patch: int = eqx.field(static=True)
@@ -68,25 +78,21 @@ class DcDecoder(eqx.Module):
         in_dim: int,
         widths: Sequence[int],
         depths: Sequence[int],
-        blocks: BlockKind | Sequence[BlockKind] = "residual",
+        blocks: Blocks = ResBlock,
         *,
         channels: int = 3,
-        head_dim: int = 32,
         up: Up = "nearest",
         up_shortcut: UpShortcut = "duplicate",
         match_channels: bool = True,
         in_shortcut: InShortcut = "duplicate",
-        norm: Norm | None = JointRMSNorm,
-        activation: Activation = jax.nn.silu,
-        out_norm: Norm | None = JointRMSNorm,
+        out_norm: PostNorm | None = JointRMSNorm,
         out_activation: Activation | None = jax.nn.relu,
         remat: Remat = "none",
         key: RandomKey,
     ):
         """`match_channels=False` has every up-sampling keep the width of the coarser stage (which blocks that cannot
         change it then have to share)."""
-        kinds = (blocks,) * len(widths) if isinstance(blocks, str) else tuple(blocks)
-        _require_stages(tuple(widths), tuple(depths), kinds)
+        listed = stages_of(widths, depths, blocks)
         if in_shortcut == "duplicate" and widths[-1] % in_dim:
             raise ValueError(
                 f"Latents of {in_dim} numbers cannot be repeated to the {widths[-1]} channels of the coarsest stage: "
@@ -96,24 +102,23 @@ class DcDecoder(eqx.Module):
         self.first = conv3(in_dim, widths[-1], key=k_first)
         made: list[DecoderStage | None] = []
         before = widths[-1]
-        for place, (width, depth, kind) in reversed(list(enumerate(zip(widths, depths, kinds, strict=True)))):
-            if depth == 0:
+        for place, stage in reversed(list(enumerate(listed))):
+            if stage is None:
                 made.append(None)
                 continue
             k_up, k_blocks = jax.random.split(k_stages[place])
             upsample = None
             if place < len(widths) - 1:
                 coarser = widths[place + 1]
-                _require_width(coarser, before, place)
-                before = width if match_channels else coarser
+                require_width(coarser, before, place)
+                before = stage.width if match_channels else coarser
                 upsample = Upsample(coarser, before, up=up, shortcut=up_shortcut, key=k_up)
-            _require_width(width, before, place)
-            make = _block(kind, width, head_dim=head_dim, norm=norm, activation=activation)
-            made.append(DecoderStage(upsample, Stack(make, depth, remat=remat, unroll=True, key=k_blocks)))
+            require_width(stage.width, before, place)
+            made.append(DecoderStage(upsample, stage.blocks(remat, key=k_blocks)))
         self.stages = tuple(made)
-        whole = depths[0] > 0
+        whole = listed[0] is not None
         if not whole:
-            _require_width(widths[1], before, 0)
+            require_width(widths[1], before, 0)
         wide = 4 * channels if not whole and up == "shuffle" else channels
         self.norm = None if out_norm is None else out_norm(before)
         self.last = WideConv2d(before, wide, _KERNEL, padding="same", init=fan_in_uniform_conv, key=k_last)
@@ -152,32 +157,3 @@ class DcDecoder(eqx.Module):
         """The float32 image of what `hidden` gave."""
         hidden = hidden.astype(jnp.float32)
         return self.last(hidden) if self.last_up is None else convolve_up(self.last, hidden, self.last_up)
-
-
-def _block(
-    kind: BlockKind, width: int, *, head_dim: int, norm: Norm | None, activation: Activation
-) -> Callable[[RandomKey], ResBlock | LinearAttentionBlock]:
-    if kind == "residual":
-        return lambda key: ResBlock(width, norm=norm, activation=activation, key=key)
-    return lambda key: LinearAttentionBlock(width, head_dim=head_dim, activation=activation, key=key)
-
-
-def _require_stages(widths: tuple[int, ...], depths: tuple[int, ...], kinds: tuple[str, ...]) -> None:
-    if not len(widths) == len(depths) == len(kinds):
-        raise ValueError(
-            f"Stages have a width, a depth and a kind of block each, got {len(widths)} widths, {len(depths)} depths "
-            f"and {len(kinds)} kinds."
-        )
-    if not any(depths) or min((*depths, 0)) < 0:
-        raise ValueError(f"A decoder needs blocks in some stage, got depths {depths}.")
-    wrong = [kind for kind in kinds if kind not in ("residual", "attention")]
-    if wrong:
-        raise ValueError(f"Blocks are residual or attention, got {wrong[0]!r}.")
-
-
-def _require_width(wanted: int, got: int, stage: int) -> None:
-    if wanted != got:
-        raise ValueError(
-            f"Stage {stage} (from the finest) begins with {got} channels and has {wanted}: stages around one that is "
-            "left out, or behind an up-sampling that keeps the width, have to be equally wide."
-        )

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from laminate.models.conv_blocks import require_whole_latents
 from laminate.models.conv_pyramid import Pyramid, PyramidDecoder, PyramidEncoder
 from laminate.models.latent_scaling import LatentScaling, PatchedScaling
 from laminate.nn import Linear, fan_in_uniform
@@ -91,11 +92,7 @@ class KlAutoencoder(eqx.Module):
 
         Raises ValueError for sides that are no multiples of `patch`.
         """
-        if image.shape[0] % self.patch or image.shape[1] % self.patch:
-            raise ValueError(
-                f"An image of {image.shape[0]}x{image.shape[1]} pixels has no whole number of latents: its sides have "
-                f"to be multiples of {self.patch}."
-            )
+        require_whole_latents(image, self.patch)
         x = self.encoder(image)
         return x if self.to_moments is None else self.to_moments(x)
 

@@ -46,8 +46,10 @@ class BatchNorm(BatchStatistics):
     def __call__(
         self, x: Float[Array, "*places {self.dim}"], *, key: RandomKey | None = None
     ) -> Float[Array, "*places {self.dim}"]:
-        factor = self.scale * jax.lax.rsqrt(self.variance.value + self.eps)
-        mean, factor, bias = (jnp.broadcast_to(a, x.shape) for a in (self.mean.value, factor, self.bias))
+        wide = (a.astype(jnp.float32) for a in (self.mean.value, self.variance.value, self.scale, self.bias))
+        mean, variance, scale, bias = wide
+        factor = scale * jax.lax.rsqrt(variance + self.eps)
+        mean, factor, bias = (jnp.broadcast_to(a, x.shape) for a in (mean, factor, bias))
         return ((x.astype(jnp.float32) - mean) * factor + bias).astype(x.dtype)
 
     def training(

@@ -1,15 +1,41 @@
 """Attention whose cost grows with the tokens and not with their square."""
 
+import math
+from collections.abc import Sequence
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from laminate.nn.conv import Conv2d, DepthwiseConv2d
 from laminate.nn.init import Initializer, lecun_normal
 from laminate.nn.linear import Linear
 from laminate.types import RandomKey
 
 _EPS = 1e-15
+
+
+class Surroundings(eqx.Module):
+    """Every place of an image with those around it: each channel convolved alone, then linear maps of `width` channels.
+
+    So the queries, keys and values of more heads are made of those of others (Cai et al. 2023, multi-scale tokens).
+    Without biases. Raises ValueError for an even kernel.
+    """
+
+    depthwise: DepthwiseConv2d
+    mix: Conv2d
+
+    def __init__(self, channels: int, kernel: int, *, width: int, key: RandomKey):
+        k_depthwise, k_mix = jax.random.split(key)
+        self.depthwise = DepthwiseConv2d(channels, kernel, bias=False, key=k_depthwise)
+        self.mix = Conv2d(channels, channels, 1, groups=channels // width, bias=False, key=k_mix)
+
+    @jax.named_scope("surroundings")
+    def __call__(
+        self, x: Float[Array, "rows columns channels"], *, key: RandomKey | None = None
+    ) -> Float[Array, "rows columns channels"]:
+        return self.mix(self.depthwise(x))
 
 
 class LinearAttention(eqx.Module):
@@ -19,32 +45,59 @@ class LinearAttention(eqx.Module):
     there are fewer tokens than numbers in a head. The fused map gives query, key and value head by head, without
     biases. Sums and division are float32, products have the dtype of `x`.
 
-    Raises ValueError if `head_dim` does not divide `dim`.
+    The tokens may lie in any axes. With `kernels` they are the places of an image, and for each kernel there are as
+    many heads again, that of `Surroundings` of what the fused map gave. `heads` is `dim / head_dim` if None.
+
+    Raises ValueError if `head_dim` does not divide `dim` and `heads` is None, and for no heads.
     """
 
     qkv: Linear
+    around: tuple[Surroundings, ...]
     out: Linear
     dim: int = eqx.field(static=True)
     head_dim: int = eqx.field(static=True)
 
-    def __init__(self, dim: int, *, head_dim: int = 32, init: Initializer = lecun_normal, key: RandomKey):
-        if head_dim < 1 or dim % head_dim:
+    def __init__(
+        self,
+        dim: int,
+        *,
+        head_dim: int = 32,
+        heads: int | None = None,
+        kernels: Sequence[int] = (),
+        init: Initializer = lecun_normal,
+        key: RandomKey,
+    ):
+        if heads is None and (head_dim < 1 or dim % head_dim):
             raise ValueError(f"head_dim={head_dim} must divide the width {dim}: heads are equally wide.")
-        k_qkv, k_out = jax.random.split(key)
-        self.qkv = Linear(dim, 3 * dim, bias=False, init=init, key=k_qkv)
-        self.out = Linear(dim, dim, bias=False, init=init, key=k_out)
+        heads = dim // head_dim if heads is None else heads
+        if heads < 1:
+            raise ValueError(f"Attention needs heads, got heads={heads} of {head_dim} numbers.")
+        k_qkv, k_out, *k_around = jax.random.split(key, 2 + len(kernels))
+        inner = heads * head_dim
+        self.qkv = Linear(dim, 3 * inner, bias=False, init=init, key=k_qkv)
+        self.around = tuple(
+            Surroundings(3 * inner, kernel, width=head_dim, key=k)
+            for kernel, k in zip(kernels, k_around, strict=True)
+        )
+        self.out = Linear((1 + len(kernels)) * inner, dim, bias=False, init=init, key=k_out)
         self.dim = dim
         self.head_dim = head_dim
 
     @jax.named_scope("linear_attention")
     def __call__(
-        self, x: Float[Array, "tokens {self.dim}"], *, key: RandomKey | None = None
-    ) -> Float[Array, "tokens {self.dim}"]:
-        tokens = x.shape[0]
-        q, k, v = jnp.split(self.qkv(x).reshape(tokens, -1, 3 * self.head_dim), 3, axis=-1)
+        self, x: Float[Array, "*places {self.dim}"], *, key: RandomKey | None = None
+    ) -> Float[Array, "*places {self.dim}"]:
+        if self.around and x.ndim != 3:
+            raise ValueError(
+                f"Heads that look around a place need rows and columns of them, and the shape is {x.shape}."
+            )
+        places, qkv = x.shape[:-1], self.qkv(x)
+        mapped = jnp.concatenate([qkv, *(around(qkv) for around in self.around)], axis=-1)
+        tokens = math.prod(places)
+        q, k, v = jnp.split(mapped.reshape(tokens, -1, 3 * self.head_dim), 3, axis=-1)
         attend = attend_by_pairs if tokens <= self.head_dim else attend_by_sums
         attended = attend(jax.nn.relu(q), jax.nn.relu(k), v)
-        return self.out(attended.astype(x.dtype).reshape(tokens, self.dim))
+        return self.out(attended.astype(x.dtype).reshape(*places, self.out.in_dim))
 
 
 def attend_by_sums(

@@ -37,16 +37,19 @@ class LayerNorm(eqx.Module):
 
 
 class RMSNorm(eqx.Module):
-    """`scale * x / sqrt(E[x^2] + eps)` over the last axis (Zhang & Sennrich 2019). The result has the dtype of `x`."""
+    """`scale * x / sqrt(E[x^2] + eps)` over the last axis (Zhang & Sennrich 2019), plus `bias` if it has one.
+
+    The result has the dtype of `x`.
+    """
 
     scale: Float[Array, " dim"] | None
+    bias: Float[Array, " dim"] | None
     dim: int = eqx.field(static=True)
     eps: float = eqx.field(static=True)
 
     def __init__(self, dim: int, *, eps: float = 1e-6, scale: bool = True, bias: bool = False):
-        if bias:
-            raise ValueError("RMSNorm has no bias: pass bias=False, or use LayerNorm.")
         self.scale = jnp.ones(dim, jnp.float32) if scale else None
+        self.bias = jnp.zeros(dim, jnp.float32) if bias else None
         self.dim = dim
         self.eps = eps
 
@@ -56,7 +59,7 @@ class RMSNorm(eqx.Module):
     ) -> Float[Array, "*batch {self.dim}"]:
         wide = x.astype(jnp.float32)
         y = wide * jax.lax.rsqrt(jnp.mean(jnp.square(wide), axis=-1, keepdims=True) + self.eps)
-        return _affine(y, self.scale, None).astype(x.dtype)
+        return _affine(y, self.scale, self.bias).astype(x.dtype)
 
 
 class JointRMSNorm(eqx.Module):

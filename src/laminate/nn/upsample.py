@@ -56,3 +56,28 @@ def duplicate_up(
     channels that is `nearest_double`. Raises ValueError where `r` is no whole number.
     """
     return pixel_shuffle(repeat_channels(x, 4 * channels))
+
+
+def average_channels(
+    x: Float[Array, "rows columns channels"], channels: int
+) -> Float[Array, "rows columns {channels}"]:
+    """The means of as many neighbouring channels as make `channels` of them: what undoes `repeat_channels`.
+
+    Raises ValueError if that is no whole number.
+    """
+    if x.shape[2] % channels:
+        raise ValueError(
+            f"{x.shape[2]} channels cannot be averaged to {channels}: they are no multiple of that."
+        )
+    return jnp.mean(x.reshape(*x.shape[:2], channels, -1), axis=3)
+
+
+def average_down(
+    x: Float[Array, "rows columns channels"], channels: int
+) -> Float[Array, "new_rows new_columns {channels}"]:
+    """The shortcut around a down-sampling of DC-AE (Chen et al. 2025): means of channels of `pixel_unshuffle`.
+
+    It undoes `duplicate_up`. Raises ValueError for sides that are no multiples of two, and where `channels` does not
+    divide four times those of `x`.
+    """
+    return average_channels(pixel_unshuffle(x), channels)

@@ -1,7 +1,9 @@
 """Fields of a published configuration, each of which is read or refused by its name."""
 
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
+
+T = TypeVar("T")
 
 _LARGEST = 2**16  # wider than any network: shapes are made of these numbers
 _REQUIRED = object()
@@ -38,13 +40,51 @@ class ConfigFields:
             self._refuse(name, value, f"a whole number from 1 to {_LARGEST}")
         return value
 
-    def counts(self, name: str, default: Any = _REQUIRED, *, least: int = 1) -> tuple[int, ...]:
-        """A list of whole numbers, none below `least`; `default` where the field is not there or null."""
+    def counts(
+        self, name: str, default: Any = _REQUIRED, *, least: int = 1, length: int | None = None
+    ) -> tuple[int, ...]:
+        """A list of whole numbers, none below `least`; `default` where the field is not there or null.
+
+        With `length` there are as many of them.
+        """
         value = self._take(name, default)
         value = default if value is None and default is not _REQUIRED else value
-        if not isinstance(value, list | tuple) or not value or not all(_is_count(v, least) for v in value):
-            self._refuse(name, value, f"a list of whole numbers from {least} to {_LARGEST}")
+        counts = isinstance(value, list | tuple) and all(_is_count(v, least) for v in value)
+        if not counts or not value or len(value) != (length or len(value)):
+            of = "" if length is None else f"{length} "
+            self._refuse(name, value, f"a list of {of}whole numbers from {least} to {_LARGEST}")
         return tuple(value)
+
+    def kernels(self, name: str, default: Any, length: int) -> tuple[tuple[int, ...], ...]:
+        """`length` lists of odd numbers, each of which may be empty; `default` where the field is not there."""
+        value = self._take(name, default)
+        right = isinstance(value, list | tuple) and len(value) == length
+        if not right or not all(_are_kernels(each) for each in value):
+            self._refuse(name, value, f"a list of {length} lists of odd numbers")
+        return tuple(tuple(each) for each in value)
+
+    def text(self, name: str, default: str) -> str:
+        """Any string."""
+        value = self._take(name, default)
+        if not isinstance(value, str):
+            self._refuse(name, value, "a string")
+        return value
+
+    def word(self, name: str, covered: Mapping[str, T], default: str) -> T:
+        """What `covered` has for the string of a field."""
+        value = self._take(name, default)
+        if not isinstance(value, str) or value not in covered:
+            self._refuse(name, value, _one_of(covered))
+        return covered[value]
+
+    def words(self, name: str, covered: Mapping[str, T], default: str, length: int) -> tuple[T, ...]:
+        """What `covered` has for each of `length` strings, or as often for the only one."""
+        value = self._take(name, default)
+        each = (value,) * length if isinstance(value, str) else value
+        right = isinstance(each, list | tuple) and len(each) == length
+        if not right or not all(isinstance(one, str) and one in covered for one in each):
+            self._refuse(name, value, f"{_one_of(covered)}, alone or in a list of {length}")
+        return tuple(covered[one] for one in each)
 
     def number(self, name: str, default: float) -> float:
         """A number; `default` where the field is not there or null."""
@@ -101,3 +141,11 @@ def _is_number(value: Any) -> bool:
 
 def _is_count(value: Any, least: int = 1) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and least <= value <= _LARGEST
+
+
+def _are_kernels(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(_is_count(one) and one % 2 for one in value)
+
+
+def _one_of(covered: Mapping[str, Any]) -> str:
+    return " or ".join(map(repr, covered))

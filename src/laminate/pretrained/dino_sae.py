@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from laminate.models.conv_blocks import LinearAttentionBlock, MakeBlock, ResBlock
 from laminate.models.conv_stem import ConvStem, with_stem
-from laminate.models.dc_decoder import BlockKind, DcDecoder
+from laminate.models.dc_decoder import DcDecoder
 from laminate.models.dino_sae import DinoSae, OutputRange
 from laminate.pretrained.dinov3 import DINOV3_ORIGINAL
 from laminate.pretrained.keymaps.base import Fixed, KeyMapError, export, load_new
@@ -92,7 +93,7 @@ def _network(named: Mapping[str, np.ndarray], output: OutputRange) -> Any:
         for end in ("project_in.main.conv.weight", "project_out.op_list.2.conv.weight")
     )
     wide = [first[0], *(width for width, _, _, _ in stages[1:])]
-    kinds: list[BlockKind] = [kind for _, _, kind, _ in stages]
+    kinds = [kind for _, _, kind, _ in stages]
 
     def make(key: RandomKey) -> DinoSae:
         decoder = DcDecoder(
@@ -142,7 +143,7 @@ def _stem(named: Mapping[str, np.ndarray]) -> tuple[tuple[int, ...], int]:
     return tuple(convs[:-1]), convs[-1]
 
 
-def _stage(named: Mapping[str, np.ndarray], number: int) -> tuple[int, int, BlockKind, bool]:
+def _stage(named: Mapping[str, np.ndarray], number: int) -> tuple[int, int, MakeBlock, bool]:
     """Width, depth and kind of the blocks of a stage, and whether it shuffles channels into places."""
     at = f"{DECODER}stages.{number}.op_list."
     blocks = _count(named, re.escape(at) + r"(\d+)\.")
@@ -154,10 +155,10 @@ def _stage(named: Mapping[str, np.ndarray], number: int) -> tuple[int, int, Bloc
         )
     layer = f"{at}{int(number > 0)}."
     qkv, conv = f"{layer}context_module.main.qkv.conv.weight", f"{layer}main.conv1.conv.weight"
-    kind: BlockKind = "attention" if qkv in named else "residual"
-    width = _shape(named, qkv if kind == "attention" else conv, 4)[1]
+    attended = qkv in named
+    width = _shape(named, qkv if attended else conv, 4)[1]
     shuffled = number > 0 and _shape(named, up, 4)[0] == 4 * width
-    return width, blocks - (number > 0), kind, shuffled
+    return width, blocks - (number > 0), LinearAttentionBlock if attended else ResBlock, shuffled
 
 
 def _count(named: Mapping[str, np.ndarray], pattern: str) -> int:

@@ -97,6 +97,7 @@ _FAMILIES: dict[str, Callable[[Golden], dict[str, np.ndarray]]] = {
     "20_redundancy": latent_sets.patches,
     "21_distances": set_distances.produce,
     "22_image_quality": image_quality.produce,
+    "24_autoencoder_dc": autoencoders.dc,
     "24_autoencoder_kl_flux2": autoencoders.flux2,
     "24_autoencoder_kl_qwenimage": autoencoders.qwen_image,
     "24_autoencoder_kl": autoencoders.kl,

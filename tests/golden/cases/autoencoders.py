@@ -11,6 +11,7 @@ import numpy as np
 from laminate.models.kl_autoencoder import GridPosterior, KlAutoencoder
 from laminate.models.latent_scaling import PatchedScaling
 from laminate.nn import pixel_unshuffle
+from laminate.pretrained.dc_autoencoder import load_autoencoder_dc
 from laminate.pretrained.kl_autoencoder import (
     load_autoencoder_kl,
     load_autoencoder_kl_flux2,
@@ -81,6 +82,21 @@ def flux2(golden: Golden) -> dict[str, np.ndarray]:
         produced |= {tag + name: _channels_first(value) for name, value in found.items()}
         grid = np.asarray(found["normalized_mean"])
         produced[f"{tag}tokens"] = grid.reshape(len(grid), -1, grid.shape[3])
+    return produced
+
+
+def dc(golden: Golden) -> dict[str, np.ndarray]:
+    """The case `24_autoencoder_dc`."""
+    produced: dict[str, np.ndarray] = {}
+    for tag, one in by_model(golden).items():
+        network = load_autoencoder_dc(one.config, one.weights)
+        latent = _mapped(network.encode, channels_last(one.input("image")))
+        found = {"latent": latent, "scaled_latent": _mapped(network.scaling, latent)}
+        given = channels_last(one.input("given_latent"))
+        latents = {"decoded": latent, "decoded_given": given}
+        latents["decoded_scaled"] = _mapped(network.scaling.inverse, given)
+        found |= _decoded(network.decode, latents)
+        produced |= {tag + name: _channels_first(value) for name, value in found.items()}
     return produced
 
 

@@ -1,5 +1,6 @@
 """DINO-SAE: the stem, decoders in the words of DC-AE, and both around a DINOv3."""
 
+from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from laminate.losses.alignment import cosine_alignment_loss
+from laminate.models.conv_blocks import LinearAttentionBlock, ResBlock
 from laminate.models.conv_stem import ConvStem, with_stem
 from laminate.models.dc_decoder import DcDecoder
 from laminate.models.dino_sae import DinoSae, encoded
@@ -22,7 +24,7 @@ from ..reader import Golden
 from .vision import by_model, channels_last
 
 _ABOUT_THE_FILE = ("note", "reference_fp32_vs_fp64_max_abs", "tolerance", "recipe", "seed", "table")
-_BLOCKS = {"ResBlock": "residual", "EViT_GLU": "attention"}
+_BLOCKS = {"ResBlock": False, "EViT_GLU": True}
 _UPS = {"InterpolateConv": "nearest", "ConvPixelShuffle": "shuffle"}
 _UP_SHORTCUTS = {"duplicating": "duplicate", "InterpolateConv": "nearest", None: "none"}
 _NORMS = {"trms2d": JointRMSNorm, None: None}
@@ -124,18 +126,19 @@ def decoder_of(options: Options, key: jax.Array) -> DcDecoder:
     kinds = [kinds] * len(widths) if isinstance(kinds, str) else kinds
     each = Options("block_type", dict(enumerate(kinds)))
     choose = lambda field, choices, default: options.choose(field, choices, default)
+    norm, activation = choose("norm", _NORMS, "trms2d"), choose("act", _ACTIVATIONS, "silu")
+    residual = partial(ResBlock, norm=norm, activation=activation)
+    attended = partial(LinearAttentionBlock, activation=activation)
     return DcDecoder(
         int(options.take("latent_channels")),
         widths,
         depths,
-        [each.choose(place, _BLOCKS, "") for place in range(len(kinds))],
+        [attended if each.choose(place, _BLOCKS, "") else residual for place in range(len(kinds))],
         channels=int(options.take("in_channels", 3)),
         up=choose("upsample_block_type", _UPS, "ConvPixelShuffle"),
         up_shortcut=choose("upsample_shortcut", _UP_SHORTCUTS, "duplicating"),
         match_channels=options.take("upsample_match_channel", True),
         in_shortcut=choose("in_shortcut", {"duplicating": "duplicate", None: "none"}, "duplicating"),
-        norm=choose("norm", _NORMS, "trms2d"),
-        activation=choose("act", _ACTIVATIONS, "silu"),
         out_norm=choose("out_norm", _NORMS, "trms2d"),
         out_activation=choose("out_act", {**_ACTIVATIONS, None: None}, "relu"),
         key=key,

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from laminate.models.conv_blocks import LinearAttentionBlock, ResBlock
 from laminate.models.conv_stem import ConvStem, with_stem
 from laminate.models.dc_decoder import DcDecoder
 from laminate.models.dino_sae import DinoSae, StemAndDecoder
@@ -40,7 +41,7 @@ def make(config, widths, decoder, **options):
     return build
 
 
-KINDS = ("residual", "residual", "residual", "attention", "attention")
+KINDS = (ResBlock, ResBlock, ResBlock, LinearAttentionBlock, LinearAttentionBlock)
 SMALL = ((8, 16, 16, 32, 32), (2, 1, 1, 1, 2), KINDS)
 
 

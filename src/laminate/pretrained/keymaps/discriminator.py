@@ -4,7 +4,7 @@ from typing import Any
 
 from laminate.models.dino_discriminator import DinoDiscriminator
 from laminate.models.patchgan import PatchGan
-from laminate.nn import ActNorm, BatchNorm, SpectralNorm
+from laminate.nn import ActNorm, SpectralNorm
 from laminate.pretrained.keymaps.base import LEADING_ONE, ArrayLayout, Pick, Slot
 from laminate.pretrained.keymaps.layers import CHANNELS, TORCH
 
@@ -96,11 +96,7 @@ def _channel_norm(norm: Any, name: str, pick: Pick) -> list[Slot]:
             Slot((f"{name}.loc",), lambda m: pick(m).shift, CHANNELS),
             Slot((f"{name}.scale",), lambda m: pick(m).scale, CHANNELS),
         ]
-    slots = _affine(name, ".", pick)
-    if isinstance(norm, BatchNorm):
-        slots.append(Slot((f"{name}.running_mean",), lambda m: pick(m).mean.value))
-        slots.append(Slot((f"{name}.running_var",), lambda m: pick(m).variance.value))
-    return slots
+    return TORCH.norm(norm, name, pick)
 
 
 def _affine(name: str, separator: str, pick: Pick) -> list[Slot]:

@@ -183,7 +183,4 @@ def _norm_slots(norm: GroupNorm | RMSNorm, name: str, pick: Pick, *, frames: int
         axes = (1,) * (2 + frames)
         layout = ArrayLayout(lambda a: a.reshape(-1), lambda a: a.reshape(-1, *axes))
         return [Slot((f"{name}.gamma",), lambda m: pick(m).scale, layout)]
-    return [
-        Slot((f"{name}.weight",), lambda m: pick(m).scale),
-        Slot((f"{name}.bias",), lambda m: pick(m).bias),
-    ]
+    return TORCH.norm(norm, name, pick)

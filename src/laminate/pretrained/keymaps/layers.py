@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from laminate.nn import LayerNorm, PatchEmbed, RMSNorm, Rotary
+from laminate.nn import BatchNorm, GroupNorm, JointRMSNorm, LayerNorm, PatchEmbed, RMSNorm, Rotary
 from laminate.pretrained.keymaps.base import SAME, TRANSPOSED, ArrayLayout, Pick, Slot
 
 CHANNELS = ArrayLayout(lambda a: a.reshape(-1), lambda a: a.reshape(1, -1, 1, 1))
@@ -23,6 +23,7 @@ POINTWISE_FRAME = ArrayLayout(lambda a: a[:, :, 0, 0, 0], lambda a: a[:, :, None
 """A 1x1x1 convolution as a linear map."""
 
 Names = str | tuple[str, ...]
+Norm = LayerNorm | RMSNorm | GroupNorm | JointRMSNorm | BatchNorm
 
 
 @runtime_checkable
@@ -74,13 +75,16 @@ class Words:
             slots.append(self.slot(names, self.bias, lambda m: pick(m).bias, bias_layout, joined=joined))
         return slots
 
-    def norm(self, norm: LayerNorm | RMSNorm, names: Names, pick: Pick) -> list[Slot]:
-        """Scale and bias, as far as the norm has them."""
+    def norm(self, norm: Norm, names: Names, pick: Pick, layout: ArrayLayout = SAME) -> list[Slot]:
+        """Scale and bias, as far as the norm has them, and the statistics that are kept."""
         slots: list[Slot] = []
         if norm.scale is not None:
-            slots.append(self.slot(names, self.scale, lambda m: pick(m).scale))
-        if isinstance(norm, LayerNorm) and norm.bias is not None:
-            slots.append(self.slot(names, self.bias, lambda m: pick(m).bias))
+            slots.append(self.slot(names, self.scale, lambda m: pick(m).scale, layout))
+        if not isinstance(norm, JointRMSNorm) and norm.bias is not None:
+            slots.append(self.slot(names, self.bias, lambda m: pick(m).bias, layout))
+        if isinstance(norm, BatchNorm):
+            slots.append(self.slot(names, "running_mean", lambda m: pick(m).mean.value, layout))
+            slots.append(self.slot(names, "running_var", lambda m: pick(m).variance.value, layout))
         return slots
 
     def rotary(self, rotary: Rotary | None, name: str, pick: Pick) -> list[Slot]:

@@ -1,12 +1,14 @@
 """DINO-SAE's modules: the stem and the decoder that are trained, the frozen networks, and all as one tokenizer."""
 
 import dataclasses
+from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
 
 from laminate.data.records import Records
+from laminate.models.conv_blocks import LinearAttentionBlock, ResBlock
 from laminate.models.conv_stem import ConvStem
 from laminate.models.dc_decoder import DcDecoder
 from laminate.models.dino_sae import StemAndDecoder
@@ -33,12 +35,12 @@ def stem_and_decoder(recipe: DinoSaeRecipe, compute: Compute = PLAIN, *, key: Ra
     k_stem, k_decoder = jax.random.split(key)
     config = recipe.decoder
     remat = compute.remat_of(max(config.depths))
+    attended = partial(LinearAttentionBlock, head_dim=config.head_dim)
     decoder = DcDecoder(
         recipe.teacher.dim,
         config.widths,
         config.depths,
-        config.blocks,
-        head_dim=config.head_dim,
+        [attended if kind == "attention" else ResBlock for kind in config.blocks],
         up=config.up,
         remat="none" if remat == "attention" else remat,
         key=k_decoder,
