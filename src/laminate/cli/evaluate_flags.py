@@ -62,7 +62,7 @@ class Reconstruct(Measuring):
 
     tokenizer: str | None = None
     """Run, saved folder or hub repository, or a published autoencoder: sd, sdxl, sd3, flux, flux2, flux2-small-decoder,
-    qwen, vavae, or a folder as diffusers has them. Default: what vae.py leaves, trained first if need be."""
+    qwen, vavae, dc-ae-f32, dc-ae-f64, or a folder as diffusers has them. Default: what vae.py leaves, trained first if need be."""
     against: tuple[str, ...] = ()
     """Measure these tokenizers on the same images, named as by --tokenizer: one table, and a row of pictures for each.
     Those that read squares of one size alone have to agree on it."""
@@ -87,9 +87,6 @@ class Reconstruct(Measuring):
         super().__post_init__()
         if self.longest is not None:
             at_least("--longest", self.longest, 1)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
         if self.image_size is not None:
             at_least("--image-size", self.image_size, 2)
         if self.against and self.decoder is not None and self.decoder != "none":

@@ -6,11 +6,12 @@ from typing import Any, NamedTuple, get_args
 import jax.numpy as jnp
 import numpy as np
 
+from laminate.models.dc_autoencoder import DcAutoencoder
 from laminate.models.kl_autoencoder import KlAutoencoder
 from laminate.pretrained.config_fields import ConfigFields
+from laminate.pretrained.dc_autoencoder import autoencoder_dc, load_autoencoder_dc
 from laminate.pretrained.families.autoencoders import Architecture
 from laminate.pretrained.kl_autoencoder import (
-    Make,
     autoencoder_kl,
     autoencoder_kl_flux2,
     load_autoencoder_kl,
@@ -20,12 +21,15 @@ from laminate.pretrained.kl_autoencoder import (
 )
 from laminate.pretrained.layouts import guess
 from laminate.pretrained.qwen_image import autoencoder_qwen_image, load_autoencoder_qwen_image
+from laminate.types import RandomKey
 
 CLASS = "_class_name"
 _LATENT_DIFFUSION: Architecture = "LatentDiffusion"
 _LAYOUT = "vavae"
 
-Load = Callable[..., KlAutoencoder]
+Network = KlAutoencoder | DcAutoencoder
+Make = Callable[[RandomKey], Network]
+Load = Callable[..., Network]
 
 
 class _Reader(NamedTuple):
@@ -67,12 +71,12 @@ def load_autoencoder(
     *,
     dtype: jnp.dtype = jnp.dtype(jnp.float32),
     on_host: bool = False,
-) -> KlAutoencoder:
+) -> Network:
     """The same with weights, each name of which is used once. Raises KeyMapError for weights that do not fit it."""
     return _READERS[architecture].load(config, weights, dtype=dtype, on_host=on_host)
 
 
-def latent_diffusion(config: Mapping[str, Any]) -> Make:
+def latent_diffusion(config: Mapping[str, Any]) -> Callable[[RandomKey], KlAutoencoder]:
     """What makes the network of the `ddconfig` and `embed_dim` of latent diffusion's code; without them that of VA-VAE.
 
     Raises ValueError for a field that is not known, or a value that the network does not cover.
@@ -114,5 +118,6 @@ _READERS: dict[Architecture, _Reader] = {
     "AutoencoderKL": _Reader(autoencoder_kl, load_autoencoder_kl),
     "AutoencoderKLFlux2": _Reader(autoencoder_kl_flux2, load_autoencoder_kl_flux2),
     "AutoencoderKLQwenImage": _Reader(autoencoder_qwen_image, load_autoencoder_qwen_image),
+    "AutoencoderDC": _Reader(autoencoder_dc, load_autoencoder_dc),
     _LATENT_DIFFUSION: _Reader(latent_diffusion, _load_latent_diffusion),
 }

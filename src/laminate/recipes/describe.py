@@ -1,6 +1,6 @@
 """What recipes say of the parts that they share, as text."""
 
-from laminate.recipes.augment import ViewConfig
+from laminate.recipes.augment import FramedConfig, ViewConfig
 from laminate.recipes.network import TeacherConfig, VitConfig
 from laminate.recipes.training import Optimizer, Schedule
 
@@ -18,7 +18,7 @@ def transformer_text(vit: VitConfig) -> str:
     )
 
 
-def view_rows(view: ViewConfig) -> tuple[Row, ...]:
+def view_rows(view: ViewConfig | FramedConfig) -> tuple[Row, ...]:
     """What training and validation see of an image."""
     return (("augmentation", view.text), ("validation", view.still().text))
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from laminate.models.dc_autoencoder import DcAutoencoder
 from laminate.pretrained.autoencoders import architecture_of, load_autoencoder, make_autoencoder
 from laminate.pretrained.keymaps.base import KeyMapError
 from laminate.pretrained.registry import KNOWN
@@ -54,7 +55,8 @@ def published(
             )
     found = AutoencoderTokenizer(network)
     text = json.dumps(stated, sort_keys=True)
-    recipe = AutoencoderRecipe(name_of(where), architecture, text, found.patch, found.latent_dim)
+    deviates = not isinstance(network, DcAutoencoder)
+    recipe = AutoencoderRecipe(name_of(where), architecture, text, found.patch, found.latent_dim, deviates)
     return replace_side(found, recipe), recipe
 
 
