@@ -40,6 +40,8 @@ from laminate.nn.init import lecun_normal as lecun_normal
 from laminate.nn.init import trunc_normal as trunc_normal
 from laminate.nn.init import xavier_uniform as xavier_uniform
 from laminate.nn.init import zeros as zeros
+from laminate.nn.int8 import Int8Linear as Int8Linear
+from laminate.nn.int8 import to_int8 as to_int8
 from laminate.nn.linear import Linear as Linear
 from laminate.nn.linear import WideLinear as WideLinear
 from laminate.nn.linear_attention import LinearAttention as LinearAttention
