@@ -11,6 +11,7 @@ from safetensors.numpy import save_file
 
 from laminate.pretrained.autoencoders import Architecture, make_autoencoder
 from laminate.pretrained.keymaps.base import export
+from laminate.pretrained.keymaps.dc_autoencoder import autoencoder_slots as dc_slots
 from laminate.pretrained.keymaps.kl_autoencoder import (
     DIFFUSERS,
     LATENT_DIFFUSION,
@@ -25,11 +26,14 @@ FILE = "diffusion_pytorch_model"
 
 
 class Tiny(NamedTuple):
-    """A published layout in small: its class, its configuration, its names, pixels of a patch, numbers of a latent."""
+    """A published layout in small: its class, its configuration, its names, pixels of a patch, numbers of a latent.
+
+    DC-AE has its names from its blocks.
+    """
 
     architecture: Architecture
     config: dict[str, Any]
-    names: KlNames
+    names: KlNames | None
     patch: int
     latent_dim: int
     more: dict[str, np.ndarray] = {}  # noqa: RUF012
@@ -70,6 +74,21 @@ TINY = {
         3,
         {"encoder.down_blocks.1.time_conv.weight": np.zeros((4, 4, 3, 1, 1), np.float32)},
     ),
+    "dc-ae": Tiny(
+        "AutoencoderDC",
+        {
+            "attention_head_dim": 3,
+            "latent_channels": 2,
+            "scaling_factor": 0.5,
+            **{f"{half}_block_types": ["ResBlock", "EfficientViTBlock"] for half in ("encoder", "decoder")},
+            **{f"{half}_block_out_channels": [4, 8] for half in ("encoder", "decoder")},
+            **{f"{half}_qkv_multiscales": [[], [3]] for half in ("encoder", "decoder")},
+            **{f"{half}_layers_per_block": [1, 1] for half in ("encoder", "decoder")},
+        },
+        None,
+        2,
+        2,
+    ),
     "vavae": Tiny(
         "LatentDiffusion",
         {"embed_dim": 3, "ddconfig": {"ch": 32, "ch_mult": [1, 1], "num_res_blocks": 1, "z_channels": 3}},
@@ -94,7 +113,8 @@ def write_autoencoder(folder: Path, name: str, *, parts: int = 1, **changed: Any
     """A folder as it is published, with one file of weights or `parts` of them; fields of its config `changed`."""
     one = TINY[name]
     network = tiny_network(name)
-    weights = {**export(network, autoencoder_slots(network, one.names)), **one.more}
+    slots = dc_slots(network) if one.names is None else autoencoder_slots(network, one.names)
+    weights = {**export(network, slots), **one.more}
     folder.mkdir(parents=True)
     stated = {} if one.architecture == "LatentDiffusion" else {"_class_name": one.architecture}
     (folder / "config.json").write_text(

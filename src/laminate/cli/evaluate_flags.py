@@ -62,7 +62,8 @@ class Reconstruct(Measuring):
 
     tokenizer: str | None = None
     """Run, saved folder or hub repository, or a published autoencoder: sd, sdxl, sd3, flux, flux2, flux2-small-decoder,
-    qwen, vavae, dc-ae-f32, dc-ae-f64, or a folder as diffusers has them. Default: what vae.py leaves, trained first if need be."""
+    qwen, vavae, dc-ae-f32, dc-ae-f64, or a folder as diffusers has them. Default: what vae.py leaves, trained first if
+    need be."""
     against: tuple[str, ...] = ()
     """Measure these tokenizers on the same images, named as by --tokenizer: one table, and a row of pictures for each.
     Those that read squares of one size alone have to agree on it."""

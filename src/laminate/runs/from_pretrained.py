@@ -37,9 +37,9 @@ def from_pretrained(
         tokenizer.decode_image(tokens).save("again.png")
 
     Args:
-        source: The folder of a finished run, a folder that `save_pretrained` wrote, a published autoencoder (sd, sdxl,
-            sd3, flux, flux2, flux2-small-decoder, qwen, vavae, dc-ae-f32, dc-ae-f64, 350M-f16x64 and its like, or a folder as diffusers has
-            them), or a repository ORGANISATION/NAME[@REVISION] of the Hugging Face hub.
+        source: The folder of a finished run, a folder that `save_pretrained` wrote, published weights (sd, sdxl, sd3,
+            flux, flux2, flux2-small-decoder, qwen, vavae, dc-ae-f32, dc-ae-f64, 350M-f16x64 and its like, or a folder
+            as diffusers has them), or a repository ORGANISATION/NAME[@REVISION] of the Hugging Face hub.
         decoder: What makes images of its latents: the run of an image decoder, a saved folder, a hub repository, the
             decoder of a published autoencoder on its teacher, or "none" for the tokenizer itself. By default the image
             decoder that was trained on this very tokenizer, if its run lies beside that of the tokenizer, else the
