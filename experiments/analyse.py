@@ -18,21 +18,15 @@ from functools import partial
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from laminate.data.sources import open_splits
 from laminate.parallel.hosts import is_first
-from laminate.parallel.mesh import build_mesh
 from laminate.recipes.flatdino.family import VAE
 from laminate.runs.analyses.latents import dimension, latent_statistics, mutual_information, total_correlation
+from laminate.runs.analyses.opening import open_subject
 from laminate.runs.analyses.patches import ablation, attention, diffusability, redundancy_of_patches
 from laminate.runs.analyses.pictures import interpolate, mask, noise
 from laminate.runs.analyses.results import default_folder, write_finding, write_page
-from laminate.runs.analyses.subject import Subject
-from laminate.runs.data_place import said_data_of
-from laminate.runs.devices import compute_dtype, open_devices
 from laminate.runs.exit_codes import say, training_errors, user_errors
 from laminate.runs.experiment import trained_first
-from laminate.runs.load_decoder import find_decoder
-from laminate.runs.load_tokenizer import load_tokenizer
 
 # 1. Questions, in the order in which one reads their answers
 
@@ -54,23 +48,9 @@ QUESTIONS = {
 # 2. Of which tokenizer, on which images
 
 
-def open_subject(flags):
+def open_trained(flags):
     place = trained_first(flags.tokenizer, VAE, flags, beside=__file__, what="tokenizer")
-    flags = said_data_of(flags, place, primary=is_first())
-    shape, _ = open_devices(flags)
-    mesh = build_mesh(shape)
-    loaded = load_tokenizer(place, codes=True)
-    decoder = find_decoder(flags.decoder, loaded)
-    batch = flags.device_batch_size * mesh.devices.size
-    subject = Subject(loaded, decoder, mesh=mesh, dtype=compute_dtype(flags.precision), batch=batch)
-    records = open_splits(flags.data, options=flags.reading)[flags.split]
-    seen = subject.look(records, flags.images, max_bad_images=flags.max_bad_images)
-    if seen.count < 8:
-        raise ValueError(f"--data {flags.data} gives {seen.count} {flags.split} images, and 8 are needed.")
-    say(
-        f"{seen.count} {flags.split} images of {flags.data} through {place}, {decoder.said}",
-        primary=is_first(),
-    )
+    subject, seen, _ = open_subject(place, flags)
     return subject, seen
 
 
@@ -79,7 +59,7 @@ def open_subject(flags):
 
 def main(flags):
     with training_errors("analyse.py"), user_errors("analyse.py"):
-        subject, seen = open_subject(flags)
+        subject, seen = open_trained(flags)
         out = default_folder(flags.out, subject.name)
         chosen = list(QUESTIONS) if flags.what == "all" else [flags.what]
         bar = Progress(

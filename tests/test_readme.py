@@ -6,6 +6,7 @@ import shlex
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -18,6 +19,8 @@ from laminate.cli.analyse_flags import AnalyseFlags
 from laminate.cli.command import training_command
 from laminate.cli.encode_flags import EncodeFlags
 from laminate.cli.evaluate_flags import Compare, Evaluation, Generate, Probe, Reconstruct
+from laminate.cli.paper_flags import PaperFlags
+from laminate.cli.plan_flags import plan_command
 from laminate.cli.roundtrip_flags import RoundtripFlags
 from laminate.cli.sample_flags import SampleFlags
 from laminate.data.__main__ import Command
@@ -29,10 +32,20 @@ from laminate.recipes.flatdino.family import VAE
 from laminate.recipes.flatdino.modules import flatdino
 from laminate.recipes.flatdino.presets import photographs_vae
 from laminate.recipes.resolve import RECIPE_FILE
+from laminate.runs.experiment import load_experiment
 from laminate.runs.pretrained import save_pretrained
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+PARSERS: dict[str, Any] = {
+    "encode.py": EncodeFlags,
+    "evaluate.py": Evaluation,
+    "analyse.py": AnalyseFlags,
+    "roundtrip.py": RoundtripFlags,
+    "paper.py": PaperFlags,
+}
 
 
 def fences(language: str) -> list[str]:
@@ -86,6 +99,11 @@ def check_install(arguments: list[str]) -> None:
 
 @pytest.mark.parametrize("command", commands())
 def test_the_commands_name_files_and_flags_that_exist(command, monkeypatch):
+    check_command(command, monkeypatch)
+
+
+def check_command(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The program is there, and its own parser takes the arguments."""
     program, *arguments = shlex.split(command)
     arguments = ["." if argument == "runs/NAME" else argument for argument in arguments]
     if program == "pip":
@@ -97,14 +115,13 @@ def test_the_commands_name_files_and_flags_that_exist(command, monkeypatch):
     else:
         script = ROOT / arguments[0]
         assert script.is_file()
-        if script.name == "encode.py":
-            tyro.cli(EncodeFlags, args=arguments[1:])
-        if script.name == "evaluate.py":
-            tyro.cli(Evaluation, args=arguments[1:])
-        if script.name == "analyse.py":
-            tyro.cli(AnalyseFlags, args=arguments[1:])
-        if script.name == "roundtrip.py":
-            tyro.cli(RoundtripFlags, args=arguments[1:])
+        if script.name in PARSERS:
+            tyro.cli(PARSERS[script.name], args=arguments[1:])
+        if script.name == "plan.py":
+            plan_command(None, arguments[1:])
+        if script.name == "bench.py":
+            monkeypatch.syspath_prepend(script.parent)  # where its own package lies
+            tyro.cli(load_experiment("bench.py", beside=script).Command, args=arguments[1:])
         if script.name == "sample.py" or family_of_script(script.name) is not None:
             check_training(script.name, arguments[1:])
 
@@ -120,6 +137,7 @@ def test_every_flag_that_is_named_exists():
             RoundtripFlags,
             SourceOptions,
             AnalyseFlags,
+            PaperFlags,
             *(Reconstruct, Generate, Compare, Probe),
         )
         for name in flags.__dataclass_fields__

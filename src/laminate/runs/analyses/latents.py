@@ -170,23 +170,25 @@ def dimension(subject: Subject, seen: Seen, seed: int) -> Finding:
     sets: dict[str, Float[np.ndarray, "points numbers"]] = {
         "images": seen.images.reshape(seen.count, -1),
         "latents": seen.latents.reshape(seen.count, -1),
-        "tokens": _some(seen.latents.reshape(-1, seen.latents.shape[-1]), PATCHES, rng),
+        "tokens": seen.latents.reshape(-1, seen.latents.shape[-1]),
     }
     if seen.features is not None:
-        sets["patches"] = _some(seen.features.reshape(-1, seen.features.shape[-1]), PATCHES, rng)
+        sets["patches"] = seen.features.reshape(-1, seen.features.shape[-1])
+        sets["pixel patches"] = subject.pixel_patches(seen.images)
         sets["features"] = seen.features.reshape(seen.count, -1)
-    found = {name: _dimensions(points.astype(np.float32)) for name, points in sets.items()}
+    found = {name: _dimensions(points.astype(np.float32), rng) for name, points in sets.items()}
     names = list(found)
     curves = [
         (name, np.arange(1, len(one["explained"]) + 1), np.cumsum(one["explained"]), None)
         for name, one in found.items()
     ]
+    under = [name.replace(" ", "\n") for name in names]
     column = lambda key: np.asarray([found[name][key] for name in names], np.float64)
     panels = [
         Lines("Variance explained", "principal components", "share", curves, log_x=True),
-        Bars("Components for 95 % of the variance", "components", names, column("pca_95"), figures=True),
-        Bars("Participation ratio", "dimensions", names, column("participation_ratio"), figures=True),
-        Bars("TwoNN, by nearest neighbours", "dimensions", names, column("two_nn"), figures=True),
+        Bars("Components for 95 % of the variance", "components", under, column("pca_95"), figures=True),
+        Bars("Participation ratio", "dimensions", under, column("participation_ratio"), figures=True),
+        Bars("TwoNN, by nearest neighbours", "dimensions", under, column("two_nn"), figures=True),
     ]
     latent = found["latents"]
     summary = (
@@ -203,11 +205,15 @@ def dimension(subject: Subject, seen: Seen, seed: int) -> Finding:
     )
 
 
-def _dimensions(points: Float[np.ndarray, "points numbers"]) -> dict[str, Any]:
-    spread, near = spectrum(points), two_nn(points)
+def _dimensions(points: Float[np.ndarray, "points numbers"], rng: np.random.Generator) -> dict[str, Any]:
+    """The spread of all points, and the neighbours among some of them."""
+    spread, count = spectrum(points), len(points)
+    points = _some(points, PATCHES, rng)
+    near = two_nn(points)
     distinct = near.points == len(points) and len(points) > MLE_NEIGHBOURS
     return {
-        "points": len(points),
+        "points": count,
+        "points_of_neighbours": len(points),
         "numbers": points.shape[1],
         "explained": spread.explained,
         "pca_95": spread.components(0.95),

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from etils import epath
@@ -14,9 +15,11 @@ from jaxtyping import Array, Float, UInt8
 from laminate.data.evaluation import evaluation_batches
 from laminate.data.host_slice import HostShare
 from laminate.data.records import Records
+from laminate.nn import resize
 from laminate.parallel.feeding import feed, parts_of_host
 from laminate.parallel.sharding import place
 from laminate.pretrained.features import features_of
+from laminate.pretrained.patches import IMAGENET_MEAN, IMAGENET_STD
 from laminate.recipes.latent import LoadedTokenizer
 from laminate.recipes.modules import image_tokenizer, teacher
 from laminate.runs.load_decoder import DecoderChoice, require_images
@@ -79,6 +82,26 @@ class Subject:
         """Patches along a side; 0 without a teacher."""
         config = self.loaded.latent.teacher
         return 0 if config is None else config.grid
+
+    def pixel_patches(
+        self, images: Float[np.ndarray, "images height width 3"]
+    ) -> Float[np.ndarray, "patches numbers"]:
+        """The pixels of each patch that the teacher sees, in its size and normalised as for DINO. Raises ValueError
+        without a teacher."""
+        config = self.loaded.latent.teacher
+        if config is None:
+            raise ValueError("This tokenizer has no teacher, whose patches could be looked at.")
+        side, patch = config.image_size, config.patch_size
+        sized = lambda image: resize(image, (side, side), config.resampling)
+        rows: list[np.ndarray] = []
+        for start in range(0, len(images), self._batch):
+            some = images[start : start + self._batch]
+            if some.shape[1:3] != (side, side):
+                some = np.asarray(jax.vmap(sized)(jnp.asarray(some, jnp.float32)))
+            whole = (some - np.asarray(IMAGENET_MEAN)) / np.asarray(IMAGENET_STD)
+            grid = whole.reshape(len(some), self.grid, patch, self.grid, patch, 3).swapaxes(2, 3)
+            rows.append(grid.reshape(-1, 3 * patch**2).astype(np.float32))
+        return np.concatenate(rows)
 
     def look(self, records: Records, count: int, *, max_bad_images: int) -> Seen:
         """The first images of a split. Raises ValueError for none."""
