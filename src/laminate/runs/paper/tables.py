@@ -110,6 +110,7 @@ def _table1() -> Exhibit:
         ),
         notes=(
             "The two lengths are one training of a constant rate: its checkpoint after 600 epochs, and its end.",
+            "Command 6 goes on where command 3 stopped: what that cost is counted in both, and in the sum.",
             "xAR, PixelFlow, PixNerd, MaskDiT, MDTv2 and shorter trainings of others stand in the paper too.",
         ),
     )
