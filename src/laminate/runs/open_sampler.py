@@ -13,11 +13,12 @@ from laminate.flow import Interval
 from laminate.parallel.sharding import place
 from laminate.recipes.families import family_of
 from laminate.recipes.flags import Precision
+from laminate.recipes.latent import LoadedTokenizer
 from laminate.recipes.modules import image_tokenizer, sampling_grid, solver
 from laminate.recipes.solvers import require_solver
 from laminate.runs.devices import compute_dtype
 from laminate.runs.load_decoder import find_decoder, require_images
-from laminate.runs.load_generator import load_generator, require_alike, tokenizer_of
+from laminate.runs.load_generator import Generator, load_generator, require_alike, tokenizer_of
 from laminate.tokenizers.base import ImageTokenizer
 from laminate.tokenizers.latent_decoders import LatentDecoder
 
@@ -25,12 +26,14 @@ from laminate.tokenizers.latent_decoders import LatentDecoder
 @dataclass(frozen=True)
 class OpenSampler:
     """A compiled sampler, the recipe of its generator, and its frozen networks on the mesh; in words, what makes images
-    of which latents."""
+    of which latents; its tokenizer as it was found, and the generator."""
 
     sampler: Sampler
     recipe: Any
     frozen: tuple[ImageTokenizer, LatentDecoder]
     said: str
+    tokenizer: LoadedTokenizer
+    generator: Generator
 
 
 def open_sampler(
@@ -72,7 +75,7 @@ def open_sampler(
         weak=None if weak is None else weak.network,
     )
     said = f"latents of {loaded.source}, decoded by {chosen.said}"
-    return OpenSampler(sampler, generator.recipe, (tokenizer, decoder), said)
+    return OpenSampler(sampler, generator.recipe, (tokenizer, decoder), said, loaded, generator)
 
 
 def sampler_config(recipe: Any, drawing: Drawing) -> SamplerConfig:
