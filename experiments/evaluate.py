@@ -40,12 +40,13 @@ from laminate.runs.any_size_evaluation import evaluate_any_size, has_sizes, requ
 from laminate.runs.comparison import open_entrants
 from laminate.runs.data_place import said_data_of
 from laminate.runs.devices import compute_dtype, open_devices
-from laminate.runs.evaluation_result import Outcome, conclude, show_protocols, show_results
+from laminate.runs.evaluation_result import Outcome, conclude, folder_of, show_protocols, show_results
 from laminate.runs.exit_codes import say, training_errors, user_errors
 from laminate.runs.experiment import trained_first
 from laminate.runs.feature_networks import open_feature_networks, open_lpips
 from laminate.runs.feature_sets import Extractor
 from laminate.runs.image_sets import VIEWS, hash_of, open_image_set, size_of_file
+from laminate.runs.kept_samples import KeptSamples
 from laminate.runs.load_tokenizer import load_tokenizer
 from laminate.runs.measured_reconstructions import OWN, rebuild
 from laminate.runs.open_sampler import open_sampler, sampler_params, way_text
@@ -134,10 +135,13 @@ def reconstruct(flags, mesh):
 # 3. Images of a generator, drawn here or given, against training images; held-out images beside
 
 
-def drawn_images(sampler, labels, params, kept):
-    for batch in sampler.draw(labels, params):
-        images = to_bytes(batch.images, "nearest")
-        kept += list(images[: max(0, 400 - len(kept))])
+def drawn_images(sampler, labels, params, stored, shown):
+    def draw(first):
+        for batch in sampler.draw(labels[first:], params, first=first):
+            yield to_bytes(batch.images, "nearest")
+
+    for images in stored.images(draw):
+        shown += list(images[: max(0, 400 - len(shown))])
         yield images
 
 
@@ -149,7 +153,7 @@ def generate(flags, mesh):
         )
     flags = said_data_of(flags, place, primary=is_first())
     splits = open_splits(flags.data, options=flags.reading)
-    extractor, kept = open_extractor(flags, mesh), []
+    extractor, kept, stored = open_extractor(flags, mesh), [], None
     if flags.samples is None:
         opened = open_sampler(
             place,
@@ -163,7 +167,9 @@ def generate(flags, mesh):
         labels = class_major(list(range(opened.recipe.classes)) or [-1], total)
         means = f"{way_text(opened.recipe, flags, params)}; {opened.said}"
         say(f"drawing {total} images of {place}: {means}", primary=is_first())
-        samples = extractor.gather(f"samples of {place}", drawn_images(opened.sampler, labels, params, kept))
+        stored = KeptSamples(folder_of(flags, place, "generate") / "drawn", labels)
+        drawn = drawn_images(opened.sampler, labels, params, stored, kept)
+        samples = extractor.gather(f"samples of {place}", drawn)
         side, order = kept[0].shape[0], "sorted by class"
     else:
         given = open_set(flags, flags.samples, Squash(SIZE))
@@ -197,6 +203,7 @@ def generate(flags, mesh):
         {"generator": place, "samples": means, "data": flags.data, "against": against[name].said},
         lambda path: sets_page(shown, rows(results), path, title=f"Samples of {place}", heads=HEADS),
         place if flags.samples is None else None,
+        after=None if stored is None else stored.clear,
     )
 
 

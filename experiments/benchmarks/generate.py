@@ -5,8 +5,6 @@
 `outside` are the time of a guided sampler, all or none of whose steps lie in its interval, over one without guidance.
 """
 
-import statistics
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -23,6 +21,7 @@ from laminate.recipes.generator.modules import generator
 from laminate.recipes.generator.presets import named_generator
 from laminate.recipes.latent import LatentSpec, for_latents
 from laminate.recipes.modules import image_tokenizer
+from laminate.runs.analyses.speed import compiled_pass, in_turn
 from laminate.tokenizers.latent_decoders import OwnLatentDecoder
 
 MATMUL = 2048
@@ -45,13 +44,7 @@ def passes(recipe, batch, turns, dtype):
     calls, flops = {}, {}
     for tokens in TOKENS:
         sized = for_latents(recipe, LatentSpec(tokens, FEATURES, recipe.augment.image_size))
-        network = generator(sized, key=jax.random.key(0))
-        x = jnp.ones((batch, tokens, FEATURES), dtype)
-        t, label = jnp.full((batch,), 0.5), jnp.zeros((batch,), jnp.int32)
-        compiled = (
-            jax.jit(lambda n, x, t, label: jax.vmap(n)(x, t, label)).lower(network, x, t, label).compile()
-        )
-        calls[tokens] = lambda c=compiled, n=network, x=x, t=t, label=label: c(n, x, t, label)
+        calls[tokens] = compiled_pass(sized, batch, dtype)
         flops[tokens] = 2 * batch * generator_flops(sized)
     square = jnp.ones((MATMUL, MATMUL), dtype)
     product = jax.jit(jnp.matmul).lower(square, square).compile()
@@ -111,16 +104,3 @@ def guidance(recipe, turns, dtype, *, batch=16, steps=4):
         "outside_over_unguided": round(seconds["outside"] / seconds["unguided"], 2),
         "programs": draw._cache_size(),
     }
-
-
-def in_turn(calls, turns):
-    """The median seconds of each call, visited in turn so that all see the same machine."""
-    for call in calls.values():
-        jax.block_until_ready(call())
-    times = {name: [] for name in calls}
-    for _ in range(turns):
-        for name, call in calls.items():
-            began = time.perf_counter()
-            jax.block_until_ready(call())
-            times[name].append(time.perf_counter() - began)
-    return {name: statistics.median(values) for name, values in times.items()}

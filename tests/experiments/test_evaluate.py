@@ -89,6 +89,7 @@ def test_samples_are_drawn_or_given_and_held_against_real_images(tokenizer, pict
             device_batch_size=1,
         )
     )
+    assert not (here / "drawn" / "drawn").exists()  # what was drawn is kept until it is measured, no longer
     held = result(here / "drawn")
     figures = {one["name"]: one for one in held["results"]}
     assert figures["fd@embedded"]["protocol"]["samples"] == 8

@@ -125,14 +125,14 @@ def image_page(
     title: str,
     says: str,
     heads: Sequence[str] = (),
-    panel: Lines | None = None,
+    panels: Sequence[Lines | Bars] = (),
     tile: int = 72,
 ) -> None:
-    """Rows of images with a name in front of each and, if given, a head over each column; a panel below."""
+    """Rows of images with a name in front of each and, if given, a head over each column; panels side by side below."""
     label, across = 150, max(len(images) for _, images in rows)
-    width = max(label + across * (tile + 4) + 20, 640)
+    width = max(label + across * (tile + 4) + 20, 640, len(panels) * (WIDE + GAP) + 20)
     high = len(rows) * (tile + 4)
-    below = 0 if panel is None else HIGH + GAP
+    below = HIGH + GAP if panels else 0
     height = 84 + high + below
     figure = new_figure(width, height)
     _head(figure, title, says, height, width)
@@ -148,8 +148,10 @@ def image_page(
             if row == 0 and column < len(heads):
                 middle, above = (left + tile / 2) / width, (top + 6) / height
                 figure.text(middle, above, heads[column], fontsize=8, color=MUTED, ha="center", va="center")
-    if panel is not None:
-        axes = figure.add_axes((70 / width, 50 / height, min(560, width - 100) / width, HIGH / height))
+    wide = min(560, (width - 10) // max(len(panels), 1) - 100)
+    for place, panel in enumerate(panels):
+        left = 70 + place * (wide + GAP)
+        axes = figure.add_axes((left / width, 50 / height, wide / width, HIGH / height))
         panel.draw(axes)
         axes.set_title(panel.title, fontsize=10, color=INK, loc="left", pad=6)
     save(figure, path)

@@ -17,6 +17,14 @@ class TimeGrid(eqx.Module):
     times: Float[Array, " points"]
     intervals: Int[Array, ""]
 
+    def begun(self, first: int) -> "TimeGrid":
+        """The rest of the grid from its point `first` on, for states that are there already: as long an array, so that
+        the same compiled sampler serves it. Raises ValueError unless an interval is left."""
+        if not 0 <= first < int(self.intervals):
+            raise ValueError(f"A grid of {int(self.intervals)} intervals has none left at point {first}.")
+        rest = jnp.concatenate([self.times[first:], jnp.repeat(self.times[-1:], first)])
+        return TimeGrid(rest, self.intervals - first)
+
 
 def time_grid(intervals: int, *, time_shift: float = 1.0, last: float = 1.0, capacity: int = 256) -> TimeGrid:
     """`intervals + 1` equally spaced times from 0 to `last`, each moved towards the noise by `shift_time`.

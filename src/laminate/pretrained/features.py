@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from laminate.pretrained.teachers import VitTeacher
-from laminate.types import Tokens, UInt8Image
+from laminate.types import Image, Tokens, UInt8Image
 
 FEATURES = "features"
 """The name of what `experiments/encode.py` wrote, in a batch."""
@@ -19,9 +19,9 @@ class Features(NamedTuple):
     intermediate: Tokens | None
 
 
-def unit_image(image: UInt8Image) -> Float[Array, "height width channels"]:
-    """A stored image as float32 in [0, 1]."""
-    return image.astype(jnp.float32) / 255.0
+def unit_image(image: UInt8Image | Image) -> Float[Array, "height width channels"]:
+    """A stored image as float32 in [0, 1]; one that is float already, which has a derivative, is there."""
+    return image.astype(jnp.float32) / 255.0 if image.dtype == jnp.uint8 else image.astype(jnp.float32)
 
 
 def features_of(

@@ -28,7 +28,8 @@ PICTURE = "evaluation.png"
 
 @dataclass(frozen=True)
 class Outcome:
-    """Results, what they are about, what draws the picture, the run that was measured, and figures without protocol."""
+    """Results, what they are about, what draws the picture, the run that was measured, figures without protocol, and
+    what is done once all of it is written."""
 
     results: list[Measured]
     subject: dict[str, Any]
@@ -37,6 +38,7 @@ class Outcome:
     more: dict[str, Any] = field(default_factory=dict[str, Any])
     table: Table | None = None
     """What the terminal shows in place of the table of all results."""
+    after: Callable[[], None] | None = None
 
 
 def conclude(what: str, flags: Measuring, outcome: Outcome) -> None:
@@ -47,7 +49,7 @@ def conclude(what: str, flags: Measuring, outcome: Outcome) -> None:
     results = followed(outcome.results, flags.protocol, inexact=flags.inexact)
     if not is_first():
         return
-    out = epath.Path(flags.out).expanduser() if flags.out is not None else default_folder(outcome.run, what)
+    out = folder_of(flags, outcome.run, what)
     make_folder(out)
     if outcome.picture is not None:
         outcome.picture(out / PICTURE)
@@ -64,6 +66,8 @@ def conclude(what: str, flags: Measuring, outcome: Outcome) -> None:
     console.print(results_table(results) if outcome.table is None else outcome.table)
     picture = f", {PICTURE}" if outcome.picture is not None else ""
     say(f"{headline(results)}: {out}/{FILE}{picture}", primary=True)
+    if outcome.after is not None:
+        outcome.after()
 
 
 def followed(results: Sequence[Measured], protocol: str | None, *, inexact: bool) -> list[Measured]:
@@ -95,8 +99,10 @@ def followed(results: Sequence[Measured], protocol: str | None, *, inexact: bool
     return found
 
 
-def default_folder(run: str | None, what: str) -> epath.Path:
-    """`evaluation/WHAT` in the run that was measured, if it is one here; else here."""
+def folder_of(flags: Measuring, run: str | None, what: str) -> epath.Path:
+    """The folder asked for; else `evaluation/WHAT` in the run that is measured, if it is one here; else here."""
+    if flags.out is not None:
+        return epath.Path(flags.out).expanduser()
     if run is not None:
         place = Path(os.path.expanduser(run_of(run)[0]))
         if place.is_dir():

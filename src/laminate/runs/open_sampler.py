@@ -27,12 +27,14 @@ from laminate.tokenizers.latent_decoders import LatentDecoder, SizedLatentDecode
 @dataclass(frozen=True)
 class OpenSampler:
     """A compiled sampler, the recipe of its generator, and its frozen networks on the mesh; in words, what makes images
-    of which latents."""
+    of which latents; its tokenizer as it was found, and the generator."""
 
     sampler: Sampler
     recipe: Any
     frozen: tuple[ImageTokenizer, LatentDecoder]
     said: str
+    tokenizer: LoadedTokenizer
+    generator: Generator
 
 
 def open_sampler(
@@ -82,7 +84,7 @@ def open_sampler(
         weak=None if weak is None else weak.network,
     )
     said = f"latents of {loaded.source}, decoded by {chosen.said}"
-    return OpenSampler(sampler, generator.recipe, (tokenizer, decoder), said)
+    return OpenSampler(sampler, generator.recipe, (tokenizer, decoder), said, loaded, generator)
 
 
 def require_any_size(

@@ -2,6 +2,7 @@
 
 from typing import Literal, Protocol, runtime_checkable
 
+from laminate.cli.drawing_flags import Drawing
 from laminate.data.options import SourceOptions
 from laminate.data.sources import open_splits
 from laminate.parallel.hosts import is_first
@@ -13,6 +14,7 @@ from laminate.runs.devices import compute_dtype, open_devices
 from laminate.runs.exit_codes import say
 from laminate.runs.load_decoder import find_decoder
 from laminate.runs.load_tokenizer import load_tokenizer
+from laminate.runs.open_sampler import open_sampler
 
 LEAST = 8
 """Images that an answer is worth having from."""
@@ -50,18 +52,35 @@ class Looking(Protocol):
     def distributed(self) -> bool: ...
 
 
-def open_subject(place: str, flags: Looking) -> tuple[Subject, Seen, str]:
+def open_subject(
+    place: str | None, flags: Looking, generator: str | None = None
+) -> tuple[Subject, Seen, str]:
     """The tokenizer at `place`, what it has seen, and which images these are, in words.
+
+    With a `generator` of its latents that is asked too; its own tokenizer is meant where no `place` is given.
 
     Raises ValueError for fewer images than an answer needs, or what is no tokenizer, and OSError if it is not there.
     """
-    flags = said_data_of(flags, place, primary=is_first())
     shape, _ = open_devices(flags)
     mesh = build_mesh(shape)
-    loaded = load_tokenizer(place, codes=True)
+    opened = None
+    if generator is not None:
+        opened = open_sampler(
+            generator,
+            Drawing(tokenizer=place, decoder=flags.decoder),
+            mesh=mesh,
+            precision=flags.precision,
+            device_batch_size=flags.device_batch_size,
+        )
+        loaded = opened.tokenizer
+    else:
+        assert place is not None
+        loaded = load_tokenizer(place, codes=True)
+    place = loaded.source
+    flags = said_data_of(flags, place, primary=is_first())
     decoder = find_decoder(flags.decoder, loaded)
-    batch = flags.device_batch_size * mesh.devices.size
-    subject = Subject(loaded, decoder, mesh=mesh, dtype=compute_dtype(flags.precision), batch=batch)
+    batch, dtype = flags.device_batch_size * mesh.devices.size, compute_dtype(flags.precision)
+    subject = Subject(loaded, decoder, mesh=mesh, dtype=dtype, batch=batch, generator=opened)
     assert flags.data is not None
     records = open_splits(flags.data, options=flags.reading)[flags.split]
     seen = subject.look(records, flags.images, max_bad_images=flags.max_bad_images)

@@ -200,7 +200,7 @@ def diffusability(subject: Subject, seen: Seen, seed: int) -> Finding:
         log_y=True,
     )
     says = f"{subject.name}: latents that a generator can learn decode to images between images too."
-    page = lambda path: image_page(rows, path, title="Diffusability", says=says, panel=spectra)
+    page = lambda path: image_page(rows, path, title="Diffusability", says=says, panels=(spectra,))
     return Finding(numbers, summary, page)
 
 

@@ -49,7 +49,9 @@ def noise(subject: Subject, seen: Seen, seed: int) -> Finding:
         (f"noise {level:g}", one[:some]) for level, one in zip(LEVELS, rebuilt, strict=True)
     ]
     says = f"The same noise for every level, {len(images)} images. {subject.name}."
-    page = lambda path: image_page(rows, path, title="Noise on the latents", says=says, panel=curve, tile=64)
+    page = lambda path: image_page(
+        rows, path, title="Noise on the latents", says=says, panels=(curve,), tile=64
+    )
     return Finding(numbers, summary, page)
 
 
