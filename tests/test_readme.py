@@ -23,7 +23,7 @@ from laminate.cli.paper_flags import PaperFlags
 from laminate.cli.plan_flags import plan_command
 from laminate.cli.roundtrip_flags import RoundtripFlags
 from laminate.cli.sample_flags import SampleFlags
-from laminate.data.__main__ import Command
+from laminate.data.__main__ import Command, Prepare
 from laminate.data.options import SourceOptions
 from laminate.pretrained.__main__ import Command as PretrainedCommand
 from laminate.recipes.__main__ import main as recipes_main
@@ -138,6 +138,7 @@ def test_every_flag_that_is_named_exists():
             SourceOptions,
             AnalyseFlags,
             PaperFlags,
+            Prepare,
             *(Reconstruct, Generate, Compare, Probe),
         )
         for name in flags.__dataclass_fields__

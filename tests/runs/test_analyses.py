@@ -26,6 +26,7 @@ class Linear(Subject):
     def __init__(self) -> None:
         latent = LatentSpec(TOKENS, DIM, SIDE, teacher=patch_teacher(SIDE, 4))
         self.loaded = LoadedTokenizer(None, None, latent, "a run", TokenizerId("linear", "0" * 64))
+        self.batch = 7
 
     def pixels(self, raw: np.ndarray) -> np.ndarray:
         return (raw.reshape(len(raw), -1) @ WAY + 0.5).reshape(-1, SIDE, SIDE, 3)
