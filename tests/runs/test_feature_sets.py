@@ -25,7 +25,9 @@ class Toy(eqx.Module):
         return {"pool": pool, "spatial": image.mean(axis=(1, 2))}
 
 
-NETWORK = FeatureNetwork("toy", "a toy", Toy(np.asarray(RNG.normal(size=(60, 4)), np.float32)), "none", "0")
+NETWORK = FeatureNetwork(
+    "toy", "a toy", Toy(np.asarray(RNG.normal(size=(60, 4)), np.float32)), "none", "0", 5, "bilinear"
+)
 
 
 def images(count: int, shift: int = 0) -> np.ndarray:

@@ -156,7 +156,7 @@ def test_where_nothing_fits_it_is_refused_with_what_would(run):
 def test_a_device_that_is_full_all_the_same_names_the_next_choice(run):
     full = RuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 9 bytes.")
     said = out_of_memory(run, full)
-    assert "with --remat none: the next choice is --remat dots" in str(said)
+    assert "with --remat none: the next choice is --remat products" in str(said)
     last = [*choices(Setting(run.shape, RECIPE.global_batch_size, 1, "block"))][-1]
     object.__setattr__(run, "compute", Compute(remat="block"))
     object.__setattr__(run, "micro_batches", last.micro_batches)

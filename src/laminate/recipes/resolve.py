@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from laminate.recipes.embedded import TOKENIZER_NAME
 from laminate.recipes.families import family_of, from_json, require_family
-from laminate.recipes.family import Family, Recipe
+from laminate.recipes.family import Described, Family, Recipe
 from laminate.recipes.flags import RunFlags
 from laminate.recipes.overrides import override, require_kept, value_text, with_name
 from laminate.recipes.run_names import run_name
@@ -39,7 +39,7 @@ def resolve_recipe(flags: RunFlags, family: Family[R]) -> R:
     return recipe
 
 
-def for_tokenizer(flags: RunFlags, family: Family[R], recipe: R, tokenizer: Recipe) -> R:
+def for_tokenizer(flags: RunFlags, family: Family[R], recipe: R, tokenizer: Described) -> R:
     """`recipe`, or where no flag says which, the one that suits the latents of such a tokenizer. Raises as
     `resolve_recipe`."""
     suited = family_of(tokenizer).generator

@@ -159,4 +159,8 @@ class GanStep:
 
     def lower(self, state: GanState, frozen: PyTree, batch: dict[str, Any]) -> Any:
         """The step in which both players act, on arrays or their shapes, before it is compiled."""
-        return self._compiled(_Acting(True, True)).lower(state, frozen, batch)
+        return self.trace(state, frozen, batch).lower()
+
+    def trace(self, state: GanState, frozen: PyTree, batch: dict[str, Any]) -> Any:
+        """The same before it is lowered: its `jaxpr`."""
+        return self._compiled(_Acting(True, True)).trace(state, frozen, batch)
