@@ -164,8 +164,8 @@ def edited(**changes):
         ({"tokens": 0}, r"tokens must be at least 1, got 0"),
         (
             {"family": "gan"},
-            r'must say "family": one of flatdino, generator, decoder, masked-autoencoder, vitok, dino-sae, autoencoder; '
-            r"got 'gan'",
+            r'must say "family": one of flatdino, generator, decoder, masked-autoencoder, vitok, dino-sae, '
+            r"autoencoder; got 'gan'",
         ),
     ],
 )

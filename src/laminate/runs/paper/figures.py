@@ -260,6 +260,7 @@ def _figure14() -> Exhibit:
         _GENERATES,
         notes=(
             "The paper's grid and its number of samples are not stated; these are nine points of 10,000 samples.",
+            "In small, by the network in the package: python experiments/analyse.py guidance-sweep.",
         ),
     )
 
@@ -280,7 +281,7 @@ def _throughput(name: str, device: str) -> Exhibit:
         ),
         (Command(name, text),),
         (f"an {device}; on another device the ratio is that device's",),
-        notes=("On a laptop: python experiments/bench.py generate, of a small network.",),
+        notes=("On a laptop, of a small network: python experiments/analyse.py throughput.",),
     )
 
 
@@ -332,8 +333,11 @@ FIGURES = (
                 "picture",
                 "layout is lost",
                 None,
-                "no command here inverts single tokens of a teacher",
+                "a picture, which analyse.py inversion makes",
             ),
         ),
+        (PREPARE, tokenizer(BASE), asked("figure18", "inversion", run_of(BASE), images=8)),
+        _NEEDS,
+        notes=("The paper's images take --iterations 20000.",),
     ),
 )
