@@ -58,10 +58,10 @@ class AnalyseFlags:
     """Times, from 0 (noise) to 1, from which on `guidance-sweep` guides."""
     samples: int = 100
     """Images that `guidance-sweep` draws for each setting."""
-    inverted: int = 3
-    """Images that `inversion` finds again."""
+    inverted: int = 1
+    """Images that `inversion` finds again, one after the other."""
     iterations: int | None = None
-    """Of `inversion`. Default: 300 of weak noise, for small images; the paper takes 20000, and noise that a number
+    """Of `inversion`. Default: 80 of weak noise, for small images; the paper takes 20000, and noise that a number
     given here comes with."""
     network: str | None = None
     """Generator whose speed `throughput` measures, by the name of a recipe such as ditxl; no weights are needed.

@@ -20,7 +20,7 @@ from laminate.runs.analyses.subject import Finding, Seen, Subject, decibels
 from laminate.train.step import joined, make_map, map_batches
 
 LOOKS = 10
-FEW = InversionConfig(iterations=300, looks=LOOKS, noise=(0.3, 0.1, 0.03))
+FEW = InversionConfig(iterations=80, looks=LOOKS, noise=(0.3, 0.1, 0.03))
 """For small images: a minute's worth."""
 SHOWN_LOOKS = (0, 1, 3, 9)
 
