@@ -10,7 +10,7 @@ from laminate.parallel.mesh import build_mesh
 from laminate.recipes.flags import Precision
 from laminate.runs.analyses.subject import Seen, Subject
 from laminate.runs.data_place import said_data_of
-from laminate.runs.devices import compute_dtype, open_devices
+from laminate.runs.devices import DeviceFlags, compute_dtype, open_devices
 from laminate.runs.exit_codes import say
 from laminate.runs.load_decoder import find_decoder
 from laminate.runs.load_tokenizer import load_tokenizer
@@ -21,7 +21,7 @@ LEAST = 8
 
 
 @runtime_checkable
-class Looking(Protocol):
+class Looking(DeviceFlags, Protocol):
     """The flags that say on which images a tokenizer is looked at, and where."""
 
     @property
@@ -40,16 +40,6 @@ class Looking(Protocol):
     def device_batch_size(self) -> int: ...
     @property
     def precision(self) -> Precision: ...
-    @property
-    def mesh(self) -> str: ...
-    @property
-    def coordinator(self) -> str | None: ...
-    @property
-    def hosts(self) -> int | None: ...
-    @property
-    def host(self) -> int | None: ...
-    @property
-    def distributed(self) -> bool: ...
 
 
 def open_subject(
