@@ -33,21 +33,25 @@ DISCRIMINATORS = ("dino_discriminator", "patchgan")
 STEPS = 100
 
 
+def compiled_step(script, recipe, frozen, mesh, precision):
+    """The compiled step of an experiment on images of noise, its first state and a batch."""
+    images, side = recipe.global_batch_size, recipe.image_size
+    task = load_experiment(script, beside=Path(__file__).parent).make_task(recipe, frozen, Compute(precision))
+    counts = recipe.schedule.counts(examples=images, global_batch_size=images)
+    optimizer = task.optimizer(learning_rate(recipe.schedule, counts), counts)
+    state = initialize(task.init_state(optimizer), mesh, *jax.random.split(jax.random.key(0)))
+    pixels = np.random.default_rng(0).integers(0, 256, (images, side, side, 3), np.uint8)
+    batch = {"image": jax.device_put(pixels, batch_sharding(mesh))}
+    step = task.step(optimizer, state, mesh=mesh, micro_batches=1, compute_dtype=jnp.dtype(precision))
+    return step.lower(state, frozen, batch).compile(), state, batch
+
+
 def measure(*, experiment: str, depth: int, images: int, turns: int, precision: str) -> dict[str, object]:
     dtype, mesh = jnp.dtype(precision), build_mesh(MeshShape(1))
     recipe = replace(IMAGE_DECODER.names.recipe(experiment).in_steps(STEPS), global_batch_size=images)
     recipe = replace(recipe, network=replace(recipe.network, depth=depth or recipe.network.depth))
     frozen = place(random(MODULES.frozen(recipe, weights=False)), mesh)
-    decoder = load_experiment(IMAGE_DECODER.script, beside=Path(__file__).parent)
-    task = decoder.make_task(recipe, frozen, Compute(precision))
-    counts = recipe.schedule.counts(examples=images, global_batch_size=images)
-    optimizer = task.optimizer(learning_rate(recipe.schedule, counts), counts)
-    state = initialize(task.init_state(optimizer), mesh, *jax.random.split(jax.random.key(0)))
-    side = recipe.image_size
-    pixels = np.random.default_rng(0).integers(0, 256, (images, side, side, 3), np.uint8)
-    batch = {"image": jax.device_put(pixels, batch_sharding(mesh))}
-    step = task.step(optimizer, state, mesh=mesh, micro_batches=1, compute_dtype=dtype)
-    compiled = step.lower(state, frozen, batch).compile()
+    compiled, state, batch = compiled_step(IMAGE_DECODER.script, recipe, frozen, mesh, precision)
     program = parse_hlo(compiled.as_text())
     flops = count_flops(program).total
     scopes = flops_by_scope(program, (*DISCRIMINATORS, *SCOPES))

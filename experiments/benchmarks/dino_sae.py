@@ -5,24 +5,19 @@ of shifted images, are no products and are not counted.
 """
 
 from dataclasses import replace
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from benchmarks.decoder import random
+from benchmarks.decoder import compiled_step, random
 from benchmarks.matmul import against_matmul, measured, timed
 from laminate.nn import LinearAttention
 from laminate.parallel.mesh import MeshShape, build_mesh
-from laminate.parallel.sharding import batch_sharding, initialize, place
+from laminate.parallel.sharding import place
 from laminate.planning.flops import flops_by_opcode
 from laminate.planning.hlo import parse_hlo
 from laminate.recipes.dino_sae.family import DINO_SAE
 from laminate.recipes.dino_sae.modules import MODULES
-from laminate.recipes.network import Compute
-from laminate.runs.experiment import load_experiment
-from laminate.runs.task import learning_rate
 
 SIDES = (16, 32, 64)
 
@@ -31,17 +26,7 @@ def measure(*, experiment: str, images: int, turns: int, precision: str) -> dict
     dtype, mesh = jnp.dtype(precision), build_mesh(MeshShape(1))
     recipe = replace(DINO_SAE.names.recipe(experiment), global_batch_size=images)
     frozen = place(random(MODULES.frozen(recipe, weights=False)), mesh)
-    task = load_experiment(DINO_SAE.script, beside=Path(__file__).parent).make_task(
-        recipe, frozen, Compute(precision)
-    )
-    counts = recipe.schedule.counts(examples=images, global_batch_size=images)
-    optimizer = task.optimizer(learning_rate(recipe.schedule, counts), counts)
-    state = initialize(task.init_state(optimizer), mesh, *jax.random.split(jax.random.key(0)))
-    side = recipe.image_size
-    pixels = np.random.default_rng(0).integers(0, 256, (images, side, side, 3), np.uint8)
-    batch = {"image": jax.device_put(pixels, batch_sharding(mesh))}
-    step = task.step(optimizer, state, mesh=mesh, micro_batches=1, compute_dtype=dtype)
-    compiled = step.lower(state, frozen, batch).compile()
+    compiled, state, batch = compiled_step(DINO_SAE.script, recipe, frozen, mesh, precision)
     kinds = flops_by_opcode(parse_hlo(compiled.as_text()))
     flops = sum(kinds.values())
 
