@@ -160,6 +160,25 @@ def test_update_equals_adamw_with_a_global_clip(clip):
     np.testing.assert_allclose(trained.bias, wanted["bias"], rtol=2e-5)
 
 
+@pytest.mark.parametrize("clip", [0.5, 1e6, None])
+def test_every_operation_and_the_state_are_those_of_optax_s_chain(clip):
+    rule = optax.adamw(constant(0.01), b1=0.8, b2=0.95, weight_decay=0.3, mask=decay_mask)
+    theirs = optax.chain(optax.identity() if clip is None else optax.clip_by_global_norm(clip), rule)
+    ours = adamw(constant(0.01), b1=0.8, b2=0.95, weight_decay=0.3, clip_norm=clip)
+    rng = np.random.default_rng(5)
+    draw = lambda: Affine(
+        jnp.asarray(rng.normal(size=(5, 3)), jnp.float32), jnp.asarray(rng.normal(size=5), jnp.float32)
+    )
+    params = draw()
+    state, wanted_state = ours.init(params), theirs.init(params)
+    for _ in range(3):
+        gradient = draw()
+        updates, state = ours.update(gradient, state, params)
+        with jax.numpy_dtype_promotion("standard"):
+            wanted, wanted_state = theirs.update(gradient, wanted_state, params)
+        assert eqx.tree_equal((updates, state), (wanted, wanted_state))
+
+
 def test_sharding_over_eight_devices_changes_nothing(getkey):
     mesh = jax.make_mesh((8,), ("shards",))
     weight, bias = jax.random.normal(getkey(), (16, 5)), jax.random.normal(getkey(), (16,))
