@@ -25,6 +25,7 @@ from laminate.nn import Attention, Linear, RMSNorm, Rotary
 from laminate.nn.rotary import sequence_angles
 from laminate.parallel.mesh import MeshShape, build_mesh
 from laminate.recipes.sizes import SIZES
+from laminate.runs.devices import compute_on
 from laminate.train.optim import adamw
 from laminate.train.schedules import constant
 from laminate.train.state import init_state
@@ -169,7 +170,17 @@ def in_turn(
 def pieces(spec: dict[str, int]) -> tuple[dict[str, Callable[[], object]], int]:
     """Every piece of our work by the name of the peer's, and the number of trained parameters."""
     dim, tokens, heads = spec["dim"], spec["tokens"], spec["heads"]
-    trunk = Trunk(dim, spec["depth"], heads, spec["hidden"], norm=RMSNorm, qk_norm=RMSNorm)
+    depth, compute = spec["depth"], compute_on("float32", remat="auto")
+    trunk = Trunk(
+        dim,
+        depth,
+        heads,
+        spec["hidden"],
+        norm=RMSNorm,
+        qk_norm=RMSNorm,
+        remat=compute.remat_of(depth),
+        unroll=compute.unroll_of(depth),
+    )
     mesh, optimizer = build_mesh(MeshShape(1)), adamw(constant(1e-4), clip_norm=1.0)
     build = lambda key: Dit(trunk, FlatLatent(tokens, CHANNELS), classes=CLASSES, key=key)
     fresh = lambda seed: init_state(

@@ -166,8 +166,7 @@ def conditioned_stack(trunk: Trunk, *, shift: bool, norm_affine: bool, key: Rand
         modulation = Modulation(trunk.dim, 6 if shift else 4, key=k_modulation)
         return ConditionedBlock(norm(), attention, norm(), mlp, modulation)
 
-    remat = "none" if trunk.remat == "attention" else trunk.remat
-    return Stack(layer, trunk.depth, drop_path_rate=trunk.drop_path_rate, remat=remat, key=key)
+    return trunk.stack(key, layer)
 
 
 def output_norm(trunk: Trunk) -> LayerNorm | RMSNorm:

@@ -85,7 +85,6 @@ class SharedDit(eqx.Module):
                 norm, attention, mlp, jnp.zeros((4, dim), jnp.float32), trunk.scale(), bound=bound
             )
 
-        remat = "none" if trunk.remat == "attention" else trunk.remat
         self.input = Linear(shape.features, dim, bias=False, init=init, key=k_in)
         self.cls = zeros(key, (1, dim)) if cls_token else None
         self.registers = zeros(key, (registers, dim)) if registers else None
@@ -94,7 +93,7 @@ class SharedDit(eqx.Module):
         )
         self.label = LabelEmbed(classes, dim, null_class=null_class, init=trunc_normal(0.02), key=k_label)
         self.modulation = Modulation(dim, 4, bias=False, init=init, key=k_modulation)
-        self.stack = Stack(layer, trunk.depth, drop_path_rate=trunk.drop_path_rate, remat=remat, key=k_stack)
+        self.stack = trunk.stack(k_stack, layer)
         self.output = ConditionedOutput(norm, dim, shape.features, bound=bound, init=init, key=k_out)
         self.shape = shape
         self.prefix = int(cls_token) + registers

@@ -86,9 +86,9 @@ class RunFlags:
     attention: AttentionKernel = "xla"
     """Attention kernel: XLA's own, or cuDNN flash attention (NVIDIA GPUs, bfloat16)."""
     remat: AutoRemat = "auto"
-    """What the backward pass computes again to save memory: nothing, all but matrix products, whole layers,
-    or attention. auto is whole layers on a CPU, where keeping their parts costs more time than computing them again,
-    and elsewhere the cheapest of nothing, all but matrix products, and whole layers, then the same in parts of the
+    """What the backward pass computes again to save memory: nothing, all but products, all but products with weights
+    (dots), whole layers (block), or attention alone. auto is products on a CPU, where keeping more takes longer than
+    computing it again, and elsewhere the first of none, products, dots and block, then of the same in parts of the
     batch, whose compiled step leaves a twentieth of the memory free."""
 
     run_dir: str | None = None

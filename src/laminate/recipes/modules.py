@@ -41,9 +41,7 @@ from laminate.recipes.families import family_of, family_of_teachers, from_tree, 
 from laminate.recipes.latent import LatentSpec, LoadedTokenizer
 from laminate.recipes.network import (
     PLAIN,
-    AttentionKernel,
     Compute,
-    Remat,
     TeacherConfig,
     VitConfig,
     find_teacher,
@@ -186,8 +184,8 @@ def pixel_decoder(source: str, teacher: TeacherConfig, *, flag: str = "--pixel-d
 _MLPS = {"swiglu": SwiGlu, "gelu": Mlp, "gelu-exact": partial(Mlp, activation=gelu_exact)}
 
 
-def trunk(vit: VitConfig, *, kernel: AttentionKernel = "xla", remat: Remat = "none") -> Trunk:
-    """The layers of `vit`."""
+def trunk(vit: VitConfig, compute: Compute = PLAIN) -> Trunk:
+    """The layers of `vit`, computed so."""
     return Trunk(
         dim=vit.dim,
         depth=vit.depth,
@@ -200,8 +198,9 @@ def trunk(vit: VitConfig, *, kernel: AttentionKernel = "xla", remat: Remat = "no
         attention_bias=vit.bias,
         mlp_bias=vit.bias,
         drop_path_rate=vit.drop_path_rate,
-        kernel=kernel,
-        remat=remat,
+        kernel=compute.kernel,
+        remat=compute.remat_of(vit.depth),
+        unroll=compute.unroll_of(vit.depth),
     )
 
 

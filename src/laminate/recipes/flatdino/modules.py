@@ -1,7 +1,6 @@
 """FlatDINO's modules: the tokenizer that is trained, the teacher beside it, and both as one tokenizer of images."""
 
 import dataclasses
-from functools import partial
 from typing import Any
 
 import jax
@@ -30,10 +29,9 @@ def flatdino(recipe: FlatDinoRecipe, compute: Compute = PLAIN, *, key: RandomKey
 
     Under `equinox.filter_eval_shape` nothing is allocated.
     """
-    layers = partial(trunk, kernel=compute.kernel, remat=compute.remat_of(recipe.decoder.depth))
     k_encoder, k_decoder, k_nested = jax.random.split(key, 3)
     encoder = Vit(
-        layers(recipe.encoder),
+        trunk(recipe.encoder, compute),
         tokens=recipe.teacher.patches,
         in_dim=recipe.teacher.dim,
         out_dim=recipe.encoder_out_dim,
@@ -43,7 +41,7 @@ def flatdino(recipe: FlatDinoRecipe, compute: Compute = PLAIN, *, key: RandomKey
         key=k_encoder,
     )
     decoder = Vit(
-        layers(recipe.decoder),
+        trunk(recipe.decoder, compute),
         tokens=recipe.tokens,
         in_dim=recipe.decoder_in_dim,
         out_dim=recipe.decoder_out_dim,

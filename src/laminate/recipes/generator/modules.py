@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-from functools import partial
 
 import numpy as np
 
@@ -24,8 +23,7 @@ from laminate.types import RandomKey
 
 def generator(recipe: GeneratorRecipe, compute: Compute = PLAIN, *, key: RandomKey) -> Dit | Ddt | SharedDit:
     """The generator of `recipe` with freshly drawn float32 parameters."""
-    layers = partial(trunk, kernel=compute.kernel, remat=compute.remat_of(recipe.network.depth))
-    network, null_class = layers(recipe.network), recipe.class_dropout > 0
+    network, null_class = trunk(recipe.network, compute), recipe.class_dropout > 0
     if recipe.shared is not None:
         return _shared(recipe, recipe.shared, network, key=key)
     if recipe.grid is None:
@@ -42,7 +40,7 @@ def generator(recipe: GeneratorRecipe, compute: Compute = PLAIN, *, key: RandomK
             rotary=recipe.rotary,
             key=key,
         )
-    head = layers(recipe.head)
+    head = trunk(recipe.head, compute)
     return Ddt(
         dataclasses.replace(network, init=xavier_uniform),
         dataclasses.replace(head, init=xavier_uniform),

@@ -31,7 +31,7 @@ from laminate.types import RandomKey
 def image_decoder(recipe: DecoderRecipe, compute: Compute = PLAIN, *, key: RandomKey) -> PixelDecoder:
     """The image decoder of `recipe` with freshly drawn float32 parameters."""
     network, mean, std = recipe.network, IMAGENET_MEAN, IMAGENET_STD
-    layers = trunk(network, kernel=compute.kernel, remat=compute.remat_of(network.depth))
+    layers = trunk(network, compute)
     if recipe.reads == "features":
         assert recipe.teacher is not None
         if recipe.teacher.family in READERS:

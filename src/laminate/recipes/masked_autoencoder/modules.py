@@ -21,7 +21,7 @@ def masked_autoencoder(
     k_patch, k_encoder, k_decoder = jax.random.split(key, 3)
     encoder = recipe.encoder
     vit = Vit(
-        trunk(encoder, kernel=compute.kernel, remat=compute.remat_of(encoder.depth)),
+        trunk(encoder, compute),
         patch=PatchEmbed(recipe.image_size, recipe.patch_size, encoder.dim, key=k_patch),
         positions=encoder.positions,
         norm=LayerNorm(encoder.dim, scale=False, bias=False),
@@ -29,7 +29,7 @@ def masked_autoencoder(
         key=k_encoder,
     )
     decoder = RaeDecoder(
-        trunk(recipe.decoder, kernel=compute.kernel, remat=compute.remat_of(recipe.decoder.depth)),
+        trunk(recipe.decoder, compute),
         tokens=recipe.grid**2,
         in_dim=encoder.dim,
         patch=recipe.patch_size,
