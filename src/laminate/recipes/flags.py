@@ -87,7 +87,7 @@ class RunFlags:
     """Attention kernel: XLA's own, or cuDNN flash attention (NVIDIA GPUs, bfloat16)."""
     remat: AutoRemat = "auto"
     """What the backward pass computes again to save memory: nothing, all but products, all but products with weights
-    (dots), whole layers (block), or attention alone. auto is products on a CPU, where keeping more takes longer than
+    (dots), whole layers (block), or attention alone. auto is block on a CPU, where keeping more takes longer than
     computing it again, and elsewhere the first of none, products, dots and block, then of the same in parts of the
     batch, whose compiled step leaves a twentieth of the memory free."""
 

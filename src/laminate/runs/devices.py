@@ -12,8 +12,8 @@ from laminate.recipes.flags import AutoRemat, Precision
 from laminate.recipes.network import AttentionKernel, Compute
 from laminate.runs.exit_codes import say
 
-DEEP = 4
-"""Layers from which on a CPU is fastest in a loop that keeps products alone; fewer are written out and keep all."""
+DEEP = 4  # layers from which on computing them again is the faster way on a CPU
+WRITTEN_OUT = 8  # layers up to which a CPU has no loop over them, which would copy all that is kept
 
 
 @runtime_checkable
@@ -63,12 +63,12 @@ def compute_on(
 ) -> Compute:
     """How networks are computed on these devices; `float32` as in `compute_dtype`.
 
-    `auto` computes all but products again on a CPU, where a loop over layers copies what it keeps, which costs more
-    time than computing it again; of fewer than `DEEP` layers nothing. Elsewhere it is nothing here, and `runs.fitting`
-    finds out what fits.
+    `auto` computes layers again on a CPU, where keeping what each of them computed costs more time than computing it
+    again; of few layers that is nothing. Elsewhere it is nothing here, and `runs.fitting` finds out what fits.
     """
     dtype = "float32" if compute_dtype(precision, float32=float32) == jnp.float32 else "bfloat16"
-    few = DEEP - 1 if jax.default_backend() == "cpu" else 0
-    if remat != "auto":
-        return Compute(dtype, kernel, remat, unroll_to=few)
-    return Compute(dtype, kernel, "products", DEEP, few) if few else Compute(dtype, kernel)
+    if jax.default_backend() != "cpu":
+        return Compute(dtype, kernel, "none" if remat == "auto" else remat)
+    if remat == "auto":
+        return Compute(dtype, kernel, "block", remat_from=DEEP, unroll_to=WRITTEN_OUT)
+    return Compute(dtype, kernel, remat, unroll_to=WRITTEN_OUT)
