@@ -105,7 +105,7 @@ def test_a_stopped_run_goes_on_bit_for_bit_with_the_budgets_that_were_to_come(tr
     assert fingerprints(parts.run, 6) == fingerprints(trained.run, 6)
 
 
-def test_a_frozen_encoder_is_that_of_before_bit_for_bit_and_has_no_optimiser(trained, tmp_path):
+def test_a_frozen_encoder_is_that_of_before_bit_for_bit_and_has_no_optimiser(trained, tmp_path, capsys):
     tuned = Job(tmp_path, trained.photos, "vitok")
     tuned.main("--init-from", str(trained.run), "--freeze", "encoder", recipe=PIXELS_ALONE)
     before, after = (named_weights(load_pretrained(job.run).model) for job in (trained, tuned))
@@ -116,6 +116,16 @@ def test_a_frozen_encoder_is_that_of_before_bit_for_bit_and_has_no_optimiser(tra
     assert states and not any(".encoder." in name for name in states)
     with pytest.raises(SystemExit):
         tuned.main("--freeze", "encoder", run=tmp_path / "new")
+    wider = dataclasses.replace(
+        PIXELS_ALONE, encoder=dataclasses.replace(PIXELS_ALONE.encoder, mlp_factor=4.0)
+    )
+    begin = ("--init-from", str(trained.run), "--freeze", "encoder")
+    with pytest.raises(SystemExit) as caught:
+        tuned.main(*begin, recipe=wider, run=tmp_path / "new")
+    assert caught.value.code == 2 and not (tmp_path / "new").exists()
+    assert "what this training leaves as it is would be newly drawn: autoencoder.encoder" in (
+        capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize("half", ["", "encoder", "decoder"])

@@ -54,6 +54,12 @@ class ConvDecoderConfig:
             at_least("decoder.depths", depth, 1)
         for kind in self.blocks:
             one_of("decoder.blocks", kind, get_args(BlockKind))
+        for width, kind in zip(self.widths, self.blocks, strict=True):
+            if kind == "attention" and width % self.head_dim:
+                raise ValueError(
+                    f"decoder.head_dim must divide the widths of the stages with attention, got {self.head_dim} for "
+                    f"{width} channels."
+                )
         for fine, coarse in zip(self.widths, self.widths[1:], strict=False):
             if 4 * fine % coarse:
                 raise ValueError(
