@@ -169,6 +169,9 @@ def test_three_lines_take_a_picture_of_any_size_there_and_back(trained):
     large = tokenizer.encode_image(noise(40, 57), room=150)
     assert large.shape == (10, 15, 5) and tokenizer.decode_image(large).size == (57, 40)
     np.testing.assert_array_equal(tokenizer.seen(noise(40, 57), room=150), noise(40, 57))
+    for nothing in (0, -3):
+        with pytest.raises(ValueError, match=r"room is for how many patches .* that of tiny-vitok.*, 16\."):
+            tokenizer.encode_image(noise(13, 9), room=nothing)
     for wrong in (np.zeros((2, 2, 4), np.float32), np.full((1, 1, 5), np.nan), "tokens"):
         with pytest.raises(ValueError, match="decode_image"):
             tokenizer.decode_image(wrong)

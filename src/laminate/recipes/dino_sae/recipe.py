@@ -112,7 +112,8 @@ class DinoSaeRecipe:
     former: str = field(kw_only=True)
     """The name of the stage whose weights this one begins with; empty for the first."""
     teacher: TeacherConfig
-    """Frozen network: its blocks stand behind the stem, and the whole of it says what their tokens should be."""
+    """Frozen network: its blocks stand behind the stem, and the whole of it says what their tokens should be. That the
+    stem sees pixels normalised as it does, and that patch tokens behind its last norm are compared, is open."""
     schedule: Schedule
     """Length of the stage and its learning rate; warm-up and decay are open."""
     stem: tuple[int, ...] = (64, 128, 256)
