@@ -43,7 +43,7 @@ from laminate.recipes.dino_sae.chain import (
     stage_flags,
     stage_folder,
 )
-from laminate.recipes.dino_sae.modules import stem_and_decoder
+from laminate.recipes.dino_sae.modules import stem_and_decoder, trained_parts
 from laminate.recipes.dino_sae.recipe import require_former
 from laminate.recipes.resolve import resolve_recipe
 from laminate.runs.data_place import data_of
@@ -151,10 +151,6 @@ def make_objectives(recipe, dtype, counts):
 
 
 # 4. Optimisation: of stem and decoder, or of the decoder alone; all else stays as it is
-
-
-def trained_parts(recipe):
-    return None if recipe.trains == "stem-and-decoder" else lambda model: model.decoder
 
 
 def make_task(recipe, frozen, compute, per_epoch=1):

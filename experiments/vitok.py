@@ -34,7 +34,7 @@ from laminate.analysis.patch_report import write_patch_report
 from laminate.losses.reconstruction import charbonnier_loss
 from laminate.losses.structural import ssim_loss
 from laminate.recipes.vitok.flags import with_known_weights
-from laminate.recipes.vitok.modules import vitok
+from laminate.recipes.vitok.modules import trained_part, vitok
 from laminate.runs.evaluations import AT_THE_END, Measured
 from laminate.runs.exit_codes import training_errors, user_errors
 from laminate.runs.fitting import fitted
@@ -84,12 +84,6 @@ def make_objective(recipe, dtype):
 
 # 2. Architecture and optimisation: two transformers with rotary positions; AdamW on float32 weights
 
-TRAINED = {
-    "nothing": None,
-    "encoder": lambda model: model.autoencoder.decoder,
-    "decoder": lambda model: model.autoencoder.encoder,
-}
-
 
 def make_task(recipe, frozen, compute):
     return Task(
@@ -97,7 +91,7 @@ def make_task(recipe, frozen, compute):
         frozen=frozen,
         objective=make_objective(recipe, jnp.dtype(compute.dtype)),
         optim=recipe.optimizer,
-        trained=TRAINED[recipe.freeze],
+        trained=trained_part(recipe),
     )
 
 

@@ -1,15 +1,19 @@
 """A tiny job: 24 small pictures, a recipe of seconds, and the experiments as a user starts them."""
 
+import contextlib
 import dataclasses
 import json
 import os
 import subprocess
 import sys
 import time
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import equinox as eqx
 import jax
+import jax.monitoring
 import jax.numpy as jnp
 import numpy as np
 from PIL import Image
@@ -219,6 +223,22 @@ def compiled_beside(photos: Path) -> dict[str, str]:
 def experiment(family: str):
     """The module experiments/`family`.py."""
     return load_experiment(str(ROOT / "experiments" / f"{family}.py"), beside=__file__)
+
+
+@contextlib.contextmanager
+def compilations() -> Iterator[Counter[str]]:
+    """How often each jitted function is compiled meanwhile, by its name, found again on the disk or not."""
+    found: Counter[str] = Counter()
+
+    def heard(event: str, seconds: float, **more: str | int) -> None:
+        if event == "/jax/core/compile/backend_compile_duration":
+            found[str(more["fun_name"])] += 1
+
+    jax.monitoring.register_event_duration_secs_listener(heard)
+    try:
+        yield found
+    finally:
+        jax.monitoring.unregister_event_duration_listener(heard)
 
 
 def metrics(run: Path) -> list[dict]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections import Counter
 from functools import partial
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from laminate.recipes.vitok.modules import MODULES, vitok
 from laminate.runs.init_from import plan_start
 from laminate.runs.pretrained import load_pretrained
 from laminate.train.export import named_weights
-from tests.experiments.jobs import TINY_VITOK, Job, experiment, fingerprints, metrics
+from tests.experiments.jobs import TINY_VITOK, Job, compilations, experiment, fingerprints, metrics
 from tests.experiments.test_shared_generator import SHARED
 
 ONE_SHAPE = dataclasses.replace(
@@ -42,11 +43,18 @@ SIZES = ((1, 1), (1, 400), (13, 9), (16, 16), (40, 57), (400, 1))
 
 
 @pytest.fixture(scope="module")
-def trained(photos, tmp_path_factory) -> Job:
-    """A finished run of six steps."""
+def finished(photos, tmp_path_factory) -> tuple[Job, Counter[str]]:
+    """A finished run of six steps with two validations, and what it compiled."""
     job = Job(tmp_path_factory.mktemp("vitok"), photos, "vitok")
-    job.main()
-    return job
+    with compilations() as compiled:
+        job.main()
+    return job, compiled
+
+
+@pytest.fixture(scope="module")
+def trained(finished) -> Job:
+    """A finished run of six steps."""
+    return finished[0]
 
 
 def noise(height: int, width: int) -> np.ndarray:
@@ -69,6 +77,14 @@ def test_a_training_says_how_many_shapes_it_has_and_leaves_weights_figures_and_p
             assert line["train/loss"] == pytest.approx(a + 0.1 * b + 500.0 * c, rel=1e-5)
 
 
+def test_a_program_is_compiled_once_for_each_budget_and_each_question_as_the_header_says(finished):
+    job, compiled = finished
+    seen = {round(line["train/padding"], 3) for line in metrics(job.run) if "train/padding" in line}
+    assert len(seen) > 1, "batches of both budgets"
+    # The step in two shapes; whole images, those of the smaller budget, and the pictures of the report.
+    assert (compiled["jit(step)"], compiled["jit(call)"]) == (2, 3)
+
+
 def test_losses_are_those_of_one_device_on_any_mesh_and_in_parts(photos, tmp_path):
     job = Job(tmp_path, photos, "vitok")
     runs = {"1x1": (), "4x1": (), "1x4": (), "2x2": ("--device-batch-size", "1")}
@@ -83,11 +99,13 @@ def test_losses_are_those_of_one_device_on_any_mesh_and_in_parts(photos, tmp_pat
 def test_a_stopped_run_goes_on_bit_for_bit_with_the_budgets_that_were_to_come(trained, tmp_path):
     parts = Job(tmp_path, trained.photos, "vitok")
     parts.main("--stop-after", "4")
-    parts.main()
+    with compilations() as compiled:
+        parts.main()
+    assert compiled["jit(step)"] <= 2, "what is restored has the layout of what a step leaves"
     assert fingerprints(parts.run, 6) == fingerprints(trained.run, 6)
 
 
-def test_a_frozen_encoder_is_that_of_before_bit_for_bit_and_has_no_optimiser(trained, tmp_path):
+def test_a_frozen_encoder_is_that_of_before_bit_for_bit_and_has_no_optimiser(trained, tmp_path, capsys):
     tuned = Job(tmp_path, trained.photos, "vitok")
     tuned.main("--init-from", str(trained.run), "--freeze", "encoder", recipe=PIXELS_ALONE)
     before, after = (named_weights(load_pretrained(job.run).model) for job in (trained, tuned))
@@ -98,6 +116,16 @@ def test_a_frozen_encoder_is_that_of_before_bit_for_bit_and_has_no_optimiser(tra
     assert states and not any(".encoder." in name for name in states)
     with pytest.raises(SystemExit):
         tuned.main("--freeze", "encoder", run=tmp_path / "new")
+    wider = dataclasses.replace(
+        PIXELS_ALONE, encoder=dataclasses.replace(PIXELS_ALONE.encoder, mlp_factor=4.0)
+    )
+    begin = ("--init-from", str(trained.run), "--freeze", "encoder")
+    with pytest.raises(SystemExit) as caught:
+        tuned.main(*begin, recipe=wider, run=tmp_path / "new")
+    assert caught.value.code == 2 and not (tmp_path / "new").exists()
+    assert "what this training leaves as it is would be newly drawn: autoencoder.encoder" in (
+        capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize("half", ["", "encoder", "decoder"])
@@ -141,6 +169,9 @@ def test_three_lines_take_a_picture_of_any_size_there_and_back(trained):
     large = tokenizer.encode_image(noise(40, 57), room=150)
     assert large.shape == (10, 15, 5) and tokenizer.decode_image(large).size == (57, 40)
     np.testing.assert_array_equal(tokenizer.seen(noise(40, 57), room=150), noise(40, 57))
+    for nothing in (0, -3):
+        with pytest.raises(ValueError, match=r"room is for how many patches .* that of tiny-vitok.*, 16\."):
+            tokenizer.encode_image(noise(13, 9), room=nothing)
     for wrong in (np.zeros((2, 2, 4), np.float32), np.full((1, 1, 5), np.nan), "tokens"):
         with pytest.raises(ValueError, match="decode_image"):
             tokenizer.decode_image(wrong)

@@ -20,6 +20,22 @@ def test_sums_over_keys_are_sums_over_pairs(queries, keys, seed):
 
 
 @pytest.mark.parametrize("tokens", [3, 11])
+def test_half_precision_is_computed_on_a_cpu_too_alone_and_in_batches_with_its_gradient(tokens):
+    layer = filled(lambda key: LinearAttention(8, head_dim=4, key=key))
+    x = normal(0, 2, tokens, 8)
+
+    @jax.jit
+    def run(x):
+        total = lambda x: jnp.sum(jax.vmap(layer)(x).astype(jnp.float32))
+        return layer(x[0]), jax.vmap(layer)(x), jax.grad(total)(x)
+
+    for half, whole in zip(run(x.astype(jnp.bfloat16)), run(x), strict=True):
+        assert half.dtype == jnp.bfloat16
+        away = jnp.linalg.norm(half.astype(jnp.float32) - whole) / jnp.linalg.norm(whole)
+        assert away < 0.1
+
+
+@pytest.mark.parametrize("tokens", [3, 11])
 def test_every_head_owns_query_key_and_value_side_by_side(tokens):
     heads, width = 3, 4
     layer = filled(lambda key: LinearAttention(heads * width, head_dim=width, key=key))

@@ -82,6 +82,9 @@ def test_a_decoder_needs_a_value_for_each_stage():
         ConvDecoderConfig((4, 8), (1,), ("residual", "residual"))
     with pytest.raises(ValueError, match="has 5 behind 12: the 12 channels are repeated to four times 5"):
         ConvDecoderConfig((5, 12), (1, 1), ("residual", "residual"))
+    with pytest.raises(ValueError, match="attention, got 5 for 8 channels"):
+        ConvDecoderConfig((4, 8), (1, 1), ("residual", "attention"), head_dim=5)
+    assert ConvDecoderConfig((4, 8), (1, 1), ("residual", "attention"), head_dim=4).patch_size == 2
     with pytest.raises(ValueError, match=r"noise\.start must be at least 0"):
         LatentNoise(-0.1)
 

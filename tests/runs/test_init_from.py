@@ -121,6 +121,20 @@ def test_what_is_not_trained_begins_with_what_is_kept_too(source):
             np.testing.assert_array_equal(leaf, np.full(leaf.shape, 3.0), err_msg=name)
 
 
+def test_a_part_that_is_not_trained_is_there_whole_or_refused(source):
+    longer = shapes(dataclasses.replace(RECIPE, tokens=8))
+    of_decoder = lambda model: model.decoder
+    with pytest.raises(
+        ValueError,
+        match=r"leaves as it is would be newly drawn: encoder\.registers \(\(5, 12\) there, \(8, 12\) here\)\. Give",
+    ):
+        plan_start(source, longer, trained=of_decoder)
+    tables = ("encoder.registers", "decoder.positions")
+    both = lambda model: (model.encoder.registers, model.decoder)
+    assert len(plan_start(source, longer, trained=both).drawn) == len(tables)
+    assert plan_start(source, shapes(RECIPE), trained=of_decoder).drawn == ()
+
+
 def test_two_beginnings_at_once_are_refused():
     with pytest.raises(ValueError, match="--restore goes on with another run, --init-from begins a new one"):
         FlatDinoFlags(init_from="x", restore="y")

@@ -109,8 +109,10 @@ def attend_by_sums(
     wide = jnp.float32
     values = jnp.einsum("khd,khe->hde", k, v, preferred_element_type=wide).astype(q.dtype)
     total = jnp.sum(k.astype(wide), axis=0)
-    numerator = jnp.einsum("qhd,hde->qhe", q, values, preferred_element_type=wide)
-    return _divided(numerator, jnp.einsum("qhd,hd->qh", q.astype(wide), total))
+    # Rounded already, and widened again: XLA's CPU backend has no such product of bfloat16 numbers into float32 ones.
+    q = q.astype(wide)
+    numerator = jnp.einsum("qhd,hde->qhe", q, values.astype(wide))
+    return _divided(numerator, jnp.einsum("qhd,hd->qh", q, total))
 
 
 def attend_by_pairs(

@@ -262,6 +262,8 @@ class Modules:
     Raises ValueError or OSError if they cannot be used or fetched."""
     foreign: Foreign = nothing_foreign
     """Reads what others published, for `families.PUBLISHED`."""
+    trained: Callable[[Any], Callable[[Any], Any] | None] = lambda recipe: None
+    """`trained(recipe)(model)` picks the parts of a model that its training changes; None is all of them."""
     whole_batch: Callable[[Any], str] = lambda recipe: ""
     """Why a global batch cannot be gone through in parts, and what mends that; empty if it can."""
     float32: Callable[[Any], str] = lambda recipe: ""

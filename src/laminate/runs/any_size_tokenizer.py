@@ -98,10 +98,15 @@ class AnySizeTokenizer(PretrainedTokenizer):
         """What the tokenizer sees of an image, as `encode_image` has it."""
         return _as_image(viewed(image, self._view_of(room), name=name), self._patch)
 
-    def _view_of(self, room: int | None) -> Augment:
+    def _view_of(self, room: object) -> Augment:
         if room is None:
             return self._transform
-        return dataclasses.replace(self.recipe.augment.still(), budgets=(room,)).transform()
+        if not isinstance(room, int | np.integer) or room < 1:
+            raise ValueError(
+                f"room is for how many patches an image may have, a whole number from 1 on; got {room!r}. Without one "
+                f"it is that of {self.identity.name}, {self.recipe.augment.tokens}."
+            )
+        return dataclasses.replace(self.recipe.augment.still(), budgets=(int(room),)).transform()
 
     @property
     def _patch(self) -> int:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from laminate.pretrained.vitok import load_autoencoder
 from laminate.runs.pretrained import exported
 from laminate.tokenizers.vitok import Vitok
 from laminate.train.export import named_weights, today
-from laminate.train.state import TrainState
+from laminate.train.state import TrainState, split_trained
 
 SMALLEST_SHARE = 0.01  # of the numbers of a model: less is no beginning
 _SHOWN = 8
@@ -49,8 +49,17 @@ class Start:
         return f"{kept} from {self.source} ({self.share:.1%} of the numbers); {drawn}{unused}"
 
 
-def plan_start(source: str | os.PathLike[str], model: Any, *, cache: Path | None = None) -> Start:
+def plan_start(
+    source: str | os.PathLike[str],
+    model: Any,
+    *,
+    trained: Callable[[Any], Any] | None = None,
+    cache: Path | None = None,
+) -> Start:
     """What `model` (arrays or their shapes) takes over from `source`, a name that `hub.load` knows or a run folder.
+
+    `trained(model)` picks the parts that the training changes, None is all of them. The others stay as they begin, so
+    `source` must have all of their arrays.
 
     A decoder of features takes over the weights of a published one too, alone or in a whole autoencoder; a ViTok does,
     whole or either half; a stem with its decoder those of a published DINO-SAE.
@@ -59,16 +68,19 @@ def plan_start(source: str | os.PathLike[str], model: Any, *, cache: Path | None
     tokens are. Buffers are never taken over: they belong to other latents, or are the same anyway.
 
     Raises:
-        ValueError: (almost) nothing fits, or the weights cannot be used.
+        ValueError: (almost) nothing fits, something that is not trained does not, or the weights cannot be used.
         OSError: there is nothing of that name.
     """
-    everything, trained = named_weights(model), named_weights(model, buffers=False)
+    everything, parameters = named_weights(model), named_weights(model, buffers=False)
     found = hub.load(exported(source), cache=cache)
     saved = _published_weights(found, model)
     saved = today(found.weights, everything) if saved is None else saved
-    kept = {name: saved[name] for name, leaf in trained.items() if _fits(saved.get(name), leaf)}
-    drawn = tuple(_drawn(name, saved.get(name), leaf) for name, leaf in trained.items() if name not in kept)
-    numbers = sum(leaf.size for leaf in trained.values())
+    kept = {name: saved[name] for name, leaf in parameters.items() if _fits(saved.get(name), leaf)}
+    lacking = {
+        name: _drawn(name, saved.get(name), leaf) for name, leaf in parameters.items() if name not in kept
+    }
+    drawn = tuple(lacking.values())
+    numbers = sum(leaf.size for leaf in parameters.values())
     share = sum(array.size for array in kept.values()) / numbers
     where = os.fspath(source)
     if share < SMALLEST_SHARE:
@@ -77,6 +89,13 @@ def plan_start(source: str | os.PathLike[str], model: Any, *, cache: Path | None
         raise ValueError(
             f"--init-from {where}: {share:.1%} of this model's numbers fit, which is no beginning.{looks} "
             f"{_some(drawn)}. Give weights of the same widths, or train without --init-from."
+        )
+    untrained = {} if trained is None else named_weights(split_trained(model, trained)[1], buffers=False)
+    blank = tuple(said for name, said in lacking.items() if name in untrained)
+    if blank:
+        raise ValueError(
+            f"--init-from {where}: what this training leaves as it is would be newly drawn: {_some(blank)}. Give "
+            "weights of the same sizes, or train these parts too."
         )
     unused = tuple(name for name in saved if name not in everything)
     return Start(where, kept, drawn, unused, share)

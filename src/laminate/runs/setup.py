@@ -331,10 +331,8 @@ def _start(flags: RunFlags, recipe: Recipe, own: Checkpoints | None) -> Start | 
     """What `--init-from` names, seen to fit; None where the run has checkpoints of its own."""
     if flags.init_from is None or (not flags.fresh and own is not None and own.latest() is not None):
         return None
-    return plan_start(
-        flags.init_from,
-        model_shapes(recipe),
-    )
+    trained = family_of(recipe).modules().trained(recipe)
+    return plan_start(flags.init_from, model_shapes(recipe), trained=trained)
 
 
 def _described(flags: RunFlags, training: Records) -> dict[str, Any]:

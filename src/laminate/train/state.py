@@ -63,16 +63,21 @@ def init_state(
     """
     params, buffers = split_buffers(model)
     if trained is not None:
-        chosen = eqx.tree_at(
-            trained,
-            jax.tree.map(lambda _: False, params),
-            replace_fn=lambda part: jax.tree.map(lambda _: True, part),
-            is_leaf=lambda node: node is None,  # a part that this model lacks
-        )
-        params, untrained = eqx.partition(params, chosen)
+        params, untrained = split_trained(params, trained)
         buffers = eqx.combine(buffers, untrained)
     ema = jax.tree.map(jnp.copy, params) if averaged else None
     return TrainState(params, buffers, optimizer.init(params), ema, jnp.zeros((), jnp.int32), key)
+
+
+def split_trained(tree: PyTree, trained: Callable[[Any], Any]) -> tuple[PyTree, PyTree]:
+    """What `trained` picks of `tree`, and all else; each has None in the places of the other."""
+    chosen = eqx.tree_at(
+        trained,
+        jax.tree.map(lambda _: False, tree),
+        replace_fn=lambda part: jax.tree.map(lambda _: True, part),
+        is_leaf=lambda node: node is None,  # a part that this model lacks
+    )
+    return eqx.partition(tree, chosen)
 
 
 def init_gan_state(generator: TrainState, discriminator: TrainState) -> GanState:

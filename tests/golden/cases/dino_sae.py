@@ -28,7 +28,13 @@ _BLOCKS = {"ResBlock": False, "EViT_GLU": True}
 _UPS = {"InterpolateConv": "nearest", "ConvPixelShuffle": "shuffle"}
 _UP_SHORTCUTS = {"duplicating": "duplicate", "InterpolateConv": "nearest", None: "none"}
 _NORMS = {"trms2d": JointRMSNorm, None: None}
-_ACTIVATIONS = {"silu": jax.nn.silu, "relu": jax.nn.relu, "relu6": jax.nn.relu6, "gelu": gelu_tanh}
+_ACTIVATIONS = {
+    "silu": jax.nn.silu,
+    "relu": jax.nn.relu,
+    "relu6": jax.nn.relu6,
+    "hswish": jax.nn.hard_swish,
+    "gelu": gelu_tanh,
+}
 _STEP = 4  # of the rows and columns that a file of the stem keeps after its first layer
 
 

@@ -28,9 +28,10 @@ def produce(golden: Golden) -> dict[str, np.ndarray]:
         produced |= {f"dict{number}/{theirs}": one[ours] for theirs, ours in _KEYS.items()}
         produced |= _scalars(f"dict{number}", one)
         produced[f"unpacked{number}"] = np.moveaxis(from_patches(one, patch), -1, 0)
+    tight = tuple(np.max([one["grid"] for one in patched], axis=0).tolist())
     canvases = {
-        "unpatchify_tight": tuple(np.max([one["grid"] for one in patched], axis=0).tolist()),
-        "unpatchify_max_grid": (largest, largest),
+        "unpatchify_tight": tight,
+        "unpatchify_max_grid": tight if largest is None else (largest, largest),
     }
     stacked = {name: jnp.asarray(np.stack([one[name] for one in patched])) for name in _KEYS.values()}
     for name, grid in canvases.items():

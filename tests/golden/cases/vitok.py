@@ -45,10 +45,10 @@ def autoencoder(golden: Golden) -> dict[str, np.ndarray]:
     options.ignore("grid", *_TRAINING_ONLY)
     options.none_left()
     network = load(network, autoencoder_slots(network), renamed(golden.weights))
-    patches = jnp.asarray(golden.input("patches"))
+    # A decoder alone begins with the latents that an encoder would have given.
+    given = jnp.asarray(golden.input("latent" if network.encoder is None else "patches"))
     row, col = (
-        jnp.broadcast_to(jnp.asarray(golden.input(name)), patches.shape[:2])
-        for name in ("row_idx", "col_idx")
+        jnp.broadcast_to(jnp.asarray(golden.input(name)), given.shape[:2]) for name in ("row_idx", "col_idx")
     )
     mask = golden.inputs.get("patch_mask")
     produced: dict[str, np.ndarray] = {}
@@ -58,14 +58,15 @@ def autoencoder(golden: Golden) -> dict[str, np.ndarray]:
     }.items():
         if places is None:
             continue
-        end = f"_{name}" if f"latent_{name}" in golden.outputs else ""
-        latents, decoded = _there_and_back(network, patches, places)
-        produced |= {f"latent{end}": np.asarray(latents), f"patches{end}": np.asarray(decoded)}
+        end = f"_{name}" if {f"latent_{name}", f"patches_{name}"} & set(golden.outputs) else ""
+        found = _there_and_back(network, given, places)
+        produced |= {f"{name}{end}": np.asarray(array) for name, array in found.items()}
     if mask is not None:
         produced["valid"] = mask
     if "window_mask" in golden.outputs:
-        assert network.encoder is not None
-        band = network.encoder.sight(Places(row[0], col[0]))
+        half = network.encoder or network.decoder
+        assert half is not None
+        band = half.sight(Places(row[0], col[0]))
         if not isinstance(band, Band):
             raise CannotRun(f"{golden.path}: a window_mask needs a window")
         produced["window_mask"] = np.asarray(band.pairs())
@@ -263,6 +264,11 @@ def _variant(name: str, reference: dict[str, Any]) -> Comparison:
 
 
 @eqx.filter_jit
-def _there_and_back(network: NaFlexAutoencoder, patches: Array, places: Places) -> Any:
-    latents = jax.vmap(network.encode)(patches, places)
-    return latents, jax.vmap(network.decode)(latents, places)
+def _there_and_back(network: NaFlexAutoencoder, given: Array, places: Places) -> dict[str, Array]:
+    """What each half that is there makes, the decoder of the encoder's latents."""
+    found: dict[str, Array] = {}
+    if network.encoder is not None:
+        found["latent"] = given = jax.vmap(network.encode)(given, places)
+    if network.decoder is not None:
+        found["patches"] = jax.vmap(network.decode)(given, places)
+    return found

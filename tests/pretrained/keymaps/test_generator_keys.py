@@ -1,5 +1,6 @@
 """Key maps of generators: nothing is lost, time and velocity are turned, and published files have these names."""
 
+import math
 from functools import partial
 
 import equinox as eqx
@@ -91,9 +92,50 @@ def names_of(make):
     return {key.replace("[gate]", "").replace("[up]", "") for key in keys}
 
 
+XL = Trunk(dim=1152, depth=28, heads=16, hidden=3072, norm=RMSNorm, qk_norm=False)
+WIDE_HEAD = Trunk(dim=2048, depth=2, heads=16, hidden=5461, norm=RMSNorm, qk_norm=False)
+RAE_DDT = partial(Ddt, XL, WIDE_HEAD, positions="sincos", time_backwards=True)
+RAE_DIT = partial(Dit, XL, positions="sincos", time_backwards=True)
+
+
 def test_the_largest_published_files_have_so_many_names():
-    xl = Trunk(dim=1152, depth=28, heads=16, hidden=3072, norm=RMSNorm, qk_norm=False)
-    head = Trunk(dim=2048, depth=2, heads=16, hidden=5461, norm=RMSNorm, qk_norm=False)
-    rae = partial(Ddt, xl, head, ImageLatent(16, 768), positions="sincos", time_backwards=True)
-    assert len(names_of(rae)) == 382
-    assert len(names_of(partial(Dit, xl, ImageLatent(16, 32), time_features="sinusoidal"))) == 351
+    assert len(names_of(partial(RAE_DDT, ImageLatent(16, 768)))) == 382
+    assert len(names_of(partial(Dit, XL, ImageLatent(16, 32), time_features="sinusoidal"))) == 351
+
+
+@pytest.mark.parametrize(
+    ("make", "millions", "of_a_channel"),
+    # A channel is a column of each embedding, and a row and a bias of the last layer.
+    [(RAE_DIT, 677.25, 1152 + 1152 + 1), (RAE_DDT, 838.68, 1152 + 2048 + 2048 + 1)],
+    ids=["dit", "ddt"],
+)
+def test_generators_of_the_1024_numbers_of_dinov3_are_the_published_ones_with_wider_ends(
+    make, millions, of_a_channel
+):
+    def numbers(channels):
+        network = partial(make, ImageLatent(16, channels))
+        found = eqx.filter_eval_shape(lambda key: network(key=key), jax.random.key(0))
+        stored = [slot for slot in stage2_slots(found) if "freqs" not in slot.keys[0]]
+        return sum(math.prod(leaf.shape) for slot in stored for leaf in slot.leaves(found)), names_of(network)
+
+    published, names = numbers(768)
+    ours, same_names = numbers(1024)
+    assert published / 1e6 == pytest.approx(millions, abs=0.005)
+    assert ours - published == 256 * of_a_channel
+    assert same_names == names
+
+
+@pytest.mark.parametrize("make", [partial(Dit, TRUNK), partial(Ddt, TRUNK, HEAD)], ids=["dit", "ddt"])
+def test_weights_of_generators_with_1024_channels_come_back_from_their_names(make):
+    network = fresh(partial(make, ImageLatent(2, 1024), classes=4, positions="sincos", time_backwards=True))
+    named = export_stage2(network)
+    assert named["x_embedder.proj.weight"].shape[1:] == (1024, 1, 1)
+    shaken = {key: a if "freqs" in key else a + np.float32(0.5) for key, a in named.items()}
+    again = export_stage2(load_stage2(network, shaken))
+    assert again.keys() == shaken.keys()
+    for key, value in shaken.items():
+        np.testing.assert_array_equal(again[key], value)
+    with pytest.raises(
+        KeyMapError, match=r"final_layer\.linear\.weight has shape \(1024, .*expected \(768, "
+    ):
+        load_stage2(fresh(partial(make, ImageLatent(2, 768), classes=4, positions="sincos")), shaken)

@@ -1,6 +1,7 @@
 """DINO-SAE's modules: the stem and the decoder that are trained, the frozen networks, and all as one tokenizer."""
 
 import dataclasses
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -104,10 +105,16 @@ def _whole_batch(recipe: DinoSaeRecipe) -> str:
     return whole_batch(recipe.adversary)
 
 
+def trained_parts(recipe: DinoSaeRecipe) -> Callable[[StemAndDecoder], Any] | None:
+    """What picks the decoder in a stage that trains it alone; None where the stem is trained too."""
+    return None if recipe.trains == "stem-and-decoder" else lambda model: model.decoder
+
+
 MODULES = Modules(
     build=stem_and_decoder,
     frozen=_frozen,
     accept=_accept,
     tokenizer=_as_tokenizer,
+    trained=trained_parts,
     whole_batch=_whole_batch,
 )

@@ -54,6 +54,12 @@ class ConvDecoderConfig:
             at_least("decoder.depths", depth, 1)
         for kind in self.blocks:
             one_of("decoder.blocks", kind, get_args(BlockKind))
+        for width, kind in zip(self.widths, self.blocks, strict=True):
+            if kind == "attention" and width % self.head_dim:
+                raise ValueError(
+                    f"decoder.head_dim must divide the widths of the stages with attention, got {self.head_dim} for "
+                    f"{width} channels."
+                )
         for fine, coarse in zip(self.widths, self.widths[1:], strict=False):
             if 4 * fine % coarse:
                 raise ValueError(
@@ -106,7 +112,8 @@ class DinoSaeRecipe:
     former: str = field(kw_only=True)
     """The name of the stage whose weights this one begins with; empty for the first."""
     teacher: TeacherConfig
-    """Frozen network: its blocks stand behind the stem, and the whole of it says what their tokens should be."""
+    """Frozen network: its blocks stand behind the stem, and the whole of it says what their tokens should be. That the
+    stem sees pixels normalised as it does, and that patch tokens behind its last norm are compared, is open."""
     schedule: Schedule
     """Length of the stage and its learning rate; warm-up and decay are open."""
     stem: tuple[int, ...] = (64, 128, 256)

@@ -1,7 +1,9 @@
 """A ViTok autoencoder's modules: the tokenizer, and the frozen network of its perceptual loss."""
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +22,7 @@ from laminate.recipes.latent import LoadedTokenizer
 from laminate.recipes.modules import identified, teacher
 from laminate.recipes.network import PLAIN, Compute
 from laminate.recipes.vitok.presets import known_weights
-from laminate.recipes.vitok.recipe import NaFlexConfig, VitokRecipe
+from laminate.recipes.vitok.recipe import Frozen, NaFlexConfig, VitokRecipe
 from laminate.tokenizers.vitok import Vitok
 from laminate.types import RandomKey
 
@@ -113,6 +115,21 @@ def _example_shapes(recipe: VitokRecipe) -> Shapes:
     }
 
 
+def trained_part(recipe: VitokRecipe) -> Callable[[Vitok], Any] | None:
+    """What picks the half that is trained; None where both are."""
+    picks: dict[Frozen, Callable[[Vitok], Any] | None] = {
+        "nothing": None,
+        "encoder": lambda model: model.autoencoder.decoder,
+        "decoder": lambda model: model.autoencoder.encoder,
+    }
+    return picks[recipe.freeze]
+
+
 MODULES = Modules(
-    build=vitok, frozen=_frozen, accept=_accept, example_shapes=_example_shapes, published=_published
+    build=vitok,
+    frozen=_frozen,
+    accept=_accept,
+    example_shapes=_example_shapes,
+    published=_published,
+    trained=trained_part,
 )
