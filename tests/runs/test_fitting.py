@@ -16,7 +16,7 @@ from laminate.parallel.feeding import feed
 from laminate.parallel.mesh import MeshShape, build_mesh
 from laminate.parallel.sharding import initialize
 from laminate.planning.plan import Setting
-from laminate.planning.suggest import RESERVE, choices
+from laminate.planning.suggest import FASTEST, RESERVE, choices
 from laminate.recipes.families import family_of
 from laminate.recipes.flags import RunFlags
 from laminate.recipes.flatdino.presets import photographs_vae
@@ -108,12 +108,12 @@ def test_on_a_cpu_and_with_a_choice_of_ones_own_nothing_is_compiled(run, monkeyp
     assert fitted(run, make_task) is run and made == []
 
 
-def test_the_cheapest_that_fits_is_chosen_said_and_remembered(run, monkeypatch, capsys):
-    nothing, block = needed(run, "none"), needed(run, "block")
-    assert block < nothing
-    monkeypatch.setattr(fitting, "_capacity", lambda: int(2 * nothing))
+def test_the_fastest_that_fits_is_chosen_said_and_remembered(run, monkeypatch, capsys):
+    fastest, block = needed(run, FASTEST), needed(run, "block")
+    assert block < fastest
+    monkeypatch.setattr(fitting, "_capacity", lambda: int(2 * fastest))
     whole = fitted(run, make_task)
-    assert (whole.compute.remat, whole.micro_batches, capsys.readouterr().err) == ("none", 1, "")
+    assert (whole.compute.remat, whole.micro_batches, capsys.readouterr().err) == (FASTEST, 1, "")
 
     room = int(1.02 * block / (1 - RESERVE))
     monkeypatch.setattr(fitting, "_capacity", lambda: room)

@@ -47,8 +47,8 @@ class PlanFlags:
     device_batch_size: int | None = None
     """Images per device at a time, as in training. Default: all at once."""
     remat: AutoRemat = "auto"
-    """What the backward pass computes again, as in training; auto is the first of nothing, all but matrix products,
-    and whole layers, then the same in parts of the batch, that leaves a twentieth of the memory free."""
+    """What the backward pass computes again, as in training; auto is the first of dots and block, then of the same
+    in parts of the batch, that leaves a twentieth of the memory free."""
     top: int = 0
     """List so many of the instructions that take most of the schedule, with the place that they come from."""
     attention: AttentionKernel = "xla"

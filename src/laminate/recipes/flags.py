@@ -88,8 +88,8 @@ class RunFlags:
     remat: AutoRemat = "auto"
     """What the backward pass computes again to save memory: nothing, all but products, all but products with weights
     (dots), whole layers (block), or attention alone. auto is block on a CPU, where keeping more takes longer than
-    computing it again, and elsewhere the first of none, products, dots and block, then of the same in parts of the
-    batch, whose compiled step leaves a twentieth of the memory free."""
+    computing it again, and elsewhere the first of dots and block, then of the same in parts of the batch, whose
+    compiled step leaves a twentieth of the memory free."""
 
     run_dir: str | None = None
     """Folder of the run, gs://BUCKET/PATH too. Default: runs/NAME; on other data than the embedded ones

@@ -16,7 +16,7 @@ from laminate.parallel.hosts import is_first, of_first
 from laminate.planning.compiled import DoesNotFit, compile_step
 from laminate.planning.memory import Held
 from laminate.planning.plan import AbstractStep, Setting, held_of, least_of
-from laminate.planning.suggest import RESERVE, choices, first_with_room
+from laminate.planning.suggest import FASTEST, RESERVE, choices, first_with_room
 from laminate.planning.table import gib
 from laminate.recipes.families import to_tree
 from laminate.recipes.family import Shapes
@@ -46,7 +46,7 @@ class Fit:
 
 
 def fitted(run: Run, make_task: MakeTask) -> Run:
-    """`run`, which on accelerators and with `--remat auto` computes in the cheapest way that fits their memory.
+    """`run`, which on accelerators and with `--remat auto` computes in the fastest way that fits their memory.
 
     Looked for among what `planning.suggest.choices` names, by compiling the step of
     `make_task(recipe, frozen, compute)`, which is then the one that is trained with; found once for a recipe, mesh,
@@ -58,7 +58,7 @@ def fitted(run: Run, make_task: MakeTask) -> Run:
     capacity = _capacity() if run.flags.remat == "auto" else None
     if capacity is None:
         return run
-    first = Setting(run.shape, run.recipe.global_batch_size, run.micro_batches, "none")
+    first = Setting(run.shape, run.recipe.global_batch_size, run.micro_batches, FASTEST)
     key = _key(run, capacity)
     noted = of_first("memory", _noted(run, key) if is_first() else "")
     if noted:
@@ -68,7 +68,7 @@ def fitted(run: Run, make_task: MakeTask) -> Run:
     if chosen.setting != first:
         say(
             f"memory: {chosen.setting.choice} needs {gib(chosen.needed_bytes)} of the {gib(capacity)} of a device; "
-            "what is cheaper does not fit",
+            "what is faster does not fit",
             primary=is_first(),
         )
     if is_first():
@@ -81,7 +81,7 @@ def fitted(run: Run, make_task: MakeTask) -> Run:
 
 
 def cheapest(run: Run, make_task: MakeTask, first: Setting, capacity: int) -> tuple[Fit, Any]:
-    """The cheapest setting that fits `capacity` bytes, and its compiled step. Raises ValueError if there is none."""
+    """The first setting from `first` on that fits `capacity` bytes, and its compiled step; ValueError if there is none."""
     shapes, dtype = _example_shapes(run), run.compute.dtype
 
     @lru_cache(maxsize=1)

@@ -9,7 +9,7 @@ from laminate.parallel.mesh import MeshShape, parse_mesh, split_batch
 from laminate.planning.chips import parse_topology
 from laminate.planning.devices import Slice, describe_slice
 from laminate.planning.plan import Plan, Setting, least_bytes, make_plan, uncompiled
-from laminate.planning.suggest import RESERVE, candidates, choices, first_with_room, has_room
+from laminate.planning.suggest import FASTEST, RESERVE, candidates, choices, first_with_room, has_room
 from laminate.planning.table import gib
 from laminate.recipes.families import family_of
 from laminate.recipes.resolve import resolve_recipe
@@ -21,8 +21,9 @@ from laminate.runs.plan_job import job_maker
 def planned(flags: PlanFlags, *, beside: str) -> Plan:
     """The plan of `flags`, whose experiment lies in the folder of the file `beside`; says what it chooses and why.
 
-    With `--remat auto` that is the cheapest of `planning.suggest.choices` that fits, and the last of them that was
-    looked at if none does; `--suggest` then goes on to other meshes and batches. Raises ValueError and OSError.
+    With `--remat auto` that is the first of `planning.suggest.choices` from `FASTEST` on that fits, and the last of
+    them that was looked at if none does; `--suggest` then goes on to other meshes and batches. Raises ValueError and
+    OSError.
     """
     experiment = load_experiment(flags.script_name, beside=beside)
     recipe = resolve_recipe(flags.training, flags.family)
@@ -30,7 +31,9 @@ def planned(flags: PlanFlags, *, beside: str) -> Plan:
     place = describe_slice(topology)
     shape = parse_mesh(flags.mesh) or MeshShape(len(place.devices) // topology.slices, 1, topology.slices)
     parts = split_batch(recipe.global_batch_size, shape.devices, flags.device_batch_size)
-    remat = "none" if flags.remat == "auto" else flags.remat
+    remat = flags.remat
+    if remat == "auto":
+        remat = "none" if flags.draw else FASTEST
     search = _Search(
         recipe, place, job_maker(experiment, recipe, kernel=flags.attention, draws=flags.draw), flags.top
     )
