@@ -81,7 +81,7 @@ def fitted(run: Run, make_task: MakeTask) -> Run:
 
 
 def cheapest(run: Run, make_task: MakeTask, first: Setting, capacity: int) -> tuple[Fit, Any]:
-    """The first setting from `first` on that fits `capacity` bytes, and its compiled step; ValueError if there is none."""
+    """The first setting from `first` on that fits `capacity` bytes, and its step. Raises ValueError if none does."""
     shapes, dtype = _example_shapes(run), run.compute.dtype
 
     @lru_cache(maxsize=1)
