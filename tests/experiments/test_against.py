@@ -83,7 +83,7 @@ def test_tokenizers_of_other_sizes_are_refused_in_one_line(tokenizer, folders, p
 
 
 def test_a_generator_is_trained_on_cached_latents_of_a_published_autoencoder_and_drawn_from(
-    folders, photos, tmp_path
+    folders, photos, tmp_path, capsys
 ):
     place, latents = str(folders / "flux2"), tmp_path / "latents"
     experiment("encode").main(
@@ -98,6 +98,11 @@ def test_a_generator_is_trained_on_cached_latents_of_a_published_autoencoder_and
             data_workers=1,
         )
     )
+    other = write_autoencoder(tmp_path / "other", "flux2", batch_norm_eps=1e-2)
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        Job(tmp_path, latents, "generator", other).main("--image-size", "8", recipe=TINY_DIT)
+    assert "speaks those of another one" in capsys.readouterr().err
     job = Job(tmp_path, latents, "generator", folders / "flux2")
     job.main("--image-size", "8", recipe=TINY_DIT)
     losses = job.losses()
