@@ -16,6 +16,7 @@ from laminate.cli.evaluate_flags import Reconstruct
 from laminate.cli.sample_flags import SampleFlags
 from laminate.evals.psnr import psnr
 from laminate.recipes.augment import SquashConfig
+from laminate.recipes.families import from_json
 from tests.experiments.jobs import TINY_DIT, Job, experiment, one_line
 from tests.pretrained.published_autoencoders import write_autoencoder
 
@@ -80,6 +81,14 @@ def test_tokenizers_of_other_sizes_are_refused_in_one_line(tokenizer, folders, p
     assert left.value.code == 2
     assert "of 16 x 16, and --image-size 24 was asked for" in one_line(capsys.readouterr().err)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_decoder_reads_the_latents_of_squares_of_the_side_that_is_asked_for(folders, photos, tmp_path):
+    job = Job(tmp_path, photos, "decoder", folders / "flux2")
+    job.main("--image-size", "12", "--stop-after", "2")
+    recipe = from_json((job.run / "recipe.json").read_text())
+    assert (recipe.tokens, recipe.latent_dim, recipe.image_size) == (9, 8, 12)
+    assert list(job.losses(name="recon_loss")) == [1, 2]
 
 
 def test_a_generator_is_trained_on_cached_latents_of_a_published_autoencoder_and_drawn_from(

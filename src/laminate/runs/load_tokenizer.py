@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from laminate.recipes.families import family_of, require_kind
-from laminate.recipes.latent import LoadedTokenizer, TokenizerId
+from laminate.recipes.latent import LoadedTokenizer, ReadsLatents, TokenizerId
 from laminate.recipes.network import AttentionKernel, HeldDtype, Remat
 from laminate.runs.held import held_in, require_held
 from laminate.runs.pretrained import load_pretrained, require_there
@@ -49,6 +49,12 @@ def load_tokenizer(
     model = held_in(found.model, stored)
     require_held(model, stored, where)
     return LoadedTokenizer(model, recipe, latent, where, identity, found.data_label)
+
+
+def side_of(image_size: int | None, recipe: ReadsLatents) -> int | None:
+    """Of the images whose latents `recipe` is to read, for a tokenizer of any size: that which is asked for, else that
+    which its run began with; None for what the tokenizer usually sees."""
+    return image_size or (None if recipe.tokenizer is None else recipe.augment.image_size)
 
 
 def _at(recipe: Any, image_size: int) -> Any:
