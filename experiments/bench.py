@@ -8,6 +8,7 @@ python experiments/bench.py teacher --name dinov2-b --images 8     a frozen teac
 python experiments/bench.py generate --batches 1 8 64              passes of a generator over 32 and 256 tokens
 python experiments/bench.py vitok --depth 2 --padding 0.25           a step of a ViTok autoencoder with empty room
 python experiments/bench.py decoder --experiment embedded-decoder  a step of both players of an image decoder
+python experiments/bench.py int8 runs/embedded-vae runs/embedded-dit  layers in int8 beside float32 and bfloat16
 python experiments/bench.py peers --peer-python peer/bin/python    a LightningDiT's step beside the same in PyTorch
 python experiments/bench.py dino-sae --images 8                    a step of stem, frozen network and decoder
 """
@@ -129,6 +130,18 @@ class Vitok:
 
 
 @dataclass(frozen=True)
+class Int8:
+    """Trained tokenizers and generators with layers in int8: likeness of images, bytes, and time, by themselves."""
+
+    sources: Annotated[tuple[str, ...], tyro.conf.Positional] = ("runs/embedded-vae", "runs/embedded-dit")
+    """Runs, saved folders or hub repositories."""
+    images: int = 16
+    """Held-out images of a tokenizer, or images that a generator draws."""
+    turns: int = 3
+    """How often everything is timed, in turn."""
+
+
+@dataclass(frozen=True)
 class Peers:
     """A LightningDiT's step, update and layers beside the same network in PyTorch, in turn, in float32 on a CPU."""
 
@@ -169,6 +182,7 @@ Command = (
     | Annotated[Generate, tyro.conf.subcommand(name="generate")]
     | Annotated[Decoder, tyro.conf.subcommand(name="decoder")]
     | Annotated[Vitok, tyro.conf.subcommand(name="vitok")]
+    | Annotated[Int8, tyro.conf.subcommand(name="int8")]
     | Annotated[Peers, tyro.conf.subcommand(name="peers")]
     | Annotated[DinoSae, tyro.conf.subcommand(name="dino-sae")]
 )
@@ -211,6 +225,7 @@ MODULES = {
     Generate: "generate",
     Decoder: "decoder",
     Vitok: "vitok",
+    Int8: "int8",
     Peers: "peers",
     DinoSae: "dino_sae",
 }

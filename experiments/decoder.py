@@ -38,7 +38,7 @@ from laminate.runs.evaluations import Looked, Measured
 from laminate.runs.exit_codes import training_errors, user_errors
 from laminate.runs.experiment import trained_first
 from laminate.runs.fitting import fitted
-from laminate.runs.load_tokenizer import load_tokenizer
+from laminate.runs.load_tokenizer import load_tokenizer, side_of
 from laminate.runs.setup import setup
 from laminate.runs.task import GanTask, Task
 from laminate.runs.tokenizer_place import tokenizer_of_run
@@ -153,7 +153,8 @@ def main(flags, recipe):
                 beside=__file__,
                 what="tokenizer",
             )
-            tokenizer = load_tokenizer(source, codes=True, kernel=flags.attention)
+            side = side_of(flags.image_size, recipe)
+            tokenizer = load_tokenizer(source, codes=True, kernel=flags.attention, image_size=side)
         networks = lambda recipe: None if flags.inception is None else inception(flags.inception)
         run = setup(flags, recipe, tokenizer=tokenizer, beside=networks)
         run = fitted(run, make_task)

@@ -88,7 +88,7 @@ def reconstruct(flags, mesh):
         return against(flags, mesh, open_extractor, measured)
     place = trained_first(flags.tokenizer, VAE, flags, beside=__file__, what="tokenizer")
     flags = said_data_of(flags, place, primary=is_first())
-    (entrant,), _ = open_entrants((place,), flags.image_size, flags.decoder)
+    (entrant,), _ = open_entrants((place,), flags.image_size, flags.decoder, stored=flags.stored)
     loaded, decoder = entrant.loaded, entrant.decoder
     records = open_splits(flags.data, options=flags.reading)["validation"]
     if has_sizes(loaded):
@@ -125,7 +125,13 @@ def reconstruct(flags, mesh):
     each = {name: [number(float(value)) for value in values] for name, values in found.figures.items()}
     return Outcome(
         results,
-        {"tokenizer": place, "weights": loaded.identity.sha256, "decoder": decoder.said, "data": flags.data},
+        {
+            "tokenizer": place,
+            "weights": loaded.identity.sha256,
+            "stored": flags.stored,
+            "decoder": decoder.said,
+            "data": flags.data,
+        },
         lambda path: quality_page(*found.shown, found.figures["psnr"][: len(found.shown[0])], path),
         place,
         {"images": {"keys": keys if len(keys) == len(each["psnr"]) else [], **each}},

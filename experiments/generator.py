@@ -41,7 +41,7 @@ from laminate.runs.exit_codes import say, training_errors, user_errors
 from laminate.runs.experiment import trained_first
 from laminate.runs.fitting import fitted
 from laminate.runs.load_decoder import find_decoder
-from laminate.runs.load_tokenizer import load_tokenizer
+from laminate.runs.load_tokenizer import load_tokenizer, side_of
 from laminate.runs.setup import setup
 from laminate.runs.task import Task
 from laminate.runs.tokenizer_place import tokenizer_of_run
@@ -160,11 +160,6 @@ def make_check(run, grids):
     return check
 
 
-def side_of(flags, recipe):
-    """Of the images, for a tokenizer of any size: that which is asked for, or which the run began with."""
-    return flags.image_size or (None if recipe.tokenizer is None else recipe.augment.image_size)
-
-
 def main(flags, recipe):
     with user_errors("generator.py"):
         # 5. Tokenizer, data, devices and run folder
@@ -172,7 +167,8 @@ def main(flags, recipe):
         source = trained_first(
             flags.tokenizer or tokenizer_of_run(flags, recipe), VAE, flags, beside=__file__, what="tokenizer"
         )
-        tokenizer = load_tokenizer(source, kernel=flags.attention, image_size=side_of(flags, recipe))
+        side = side_of(flags.image_size, recipe)
+        tokenizer = load_tokenizer(source, kernel=flags.attention, image_size=side)
         recipe = for_tokenizer(flags, GENERATOR, recipe, tokenizer.recipe)
         decoder = find_decoder(flags.decoder, tokenizer, kernel=flags.attention)
         run = setup(flags, recipe, tokenizer=tokenizer)

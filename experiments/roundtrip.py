@@ -51,7 +51,9 @@ SHOWN = 48  # pairs in the contact picture
 def open_tokenizer(flags, place=None):
     if flags.tokenizer is None and place is None:
         place = trained_first(None, VAE, VAE.flags(), beside=__file__, what="tokenizer")
-    return from_pretrained(flags.tokenizer or place, decoder=flags.decoder, precision=flags.precision)
+    return from_pretrained(
+        flags.tokenizer or place, decoder=flags.decoder, precision=flags.precision, stored=flags.stored
+    )
 
 
 def tiling(flags, tokenizer):

@@ -1,7 +1,8 @@
 """What drawing costs: passes of a diffusion transformer over few and many tokens, guidance, compilations.
 
 `ratio` is images a second at 32 tokens over those at 256, of networks of equal size (the paper's Figure 15);
-`fraction_of_matmul` is the speed of a pass beside that of a large matrix product, timed in turn with it. `inside` and
+`int8_time` is the time of a pass whose layers are in int8 over that of the same without. `fraction_of_matmul` is the
+speed of a pass beside that of a large matrix product, timed in turn with it. `inside` and
 `outside` are the time of a guided sampler, all or none of whose steps lie in its interval, over one without guidance.
 """
 
@@ -45,6 +46,7 @@ def passes(recipe, batch, turns, dtype):
     for tokens in TOKENS:
         sized = for_latents(recipe, LatentSpec(tokens, FEATURES, recipe.augment.image_size))
         calls[tokens] = compiled_pass(sized, batch, dtype)
+        calls[f"int8_{tokens}"] = compiled_pass(sized, batch, dtype, "int8")
         flops[tokens] = 2 * batch * generator_flops(sized)
     square = jnp.ones((MATMUL, MATMUL), dtype)
     product = jax.jit(jnp.matmul).lower(square, square).compile()
@@ -56,6 +58,7 @@ def passes(recipe, batch, turns, dtype):
         "batch": batch,
         **{f"images_per_s_{tokens}": round(batch / seconds[tokens], 1) for tokens in TOKENS},
         "ratio": round(seconds[256] / seconds[32], 2),
+        **{f"int8_time_{tokens}": round(seconds[f"int8_{tokens}"] / seconds[tokens], 2) for tokens in TOKENS},
         **{f"fraction_of_matmul_{tokens}": round(speed[tokens] / limit, 3) for tokens in TOKENS},
     }
 

@@ -49,6 +49,13 @@ class Float32Params(eqx.Module):
     """
 
 
+class Stated(eqx.Module):
+    """A module whose static fields are numbers that are published beside its weights, such as the scale of latents.
+
+    They are part of what weights are: those of another scale are other ones, though every array is the same.
+    """
+
+
 class BatchStatistics(eqx.Module):
     """A module that is trained on the statistics of a whole global batch, which then comes in no parts."""
 

@@ -16,6 +16,7 @@ from laminate.cli.evaluate_flags import Reconstruct
 from laminate.cli.sample_flags import SampleFlags
 from laminate.evals.psnr import psnr
 from laminate.recipes.augment import SquashConfig
+from laminate.recipes.families import from_json
 from tests.experiments.jobs import TINY_DIT, Job, experiment, one_line
 from tests.pretrained.published_autoencoders import write_autoencoder
 
@@ -82,8 +83,16 @@ def test_tokenizers_of_other_sizes_are_refused_in_one_line(tokenizer, folders, p
     assert not (tmp_path / "out").exists()
 
 
+def test_a_decoder_reads_the_latents_of_squares_of_the_side_that_is_asked_for(folders, photos, tmp_path):
+    job = Job(tmp_path, photos, "decoder", folders / "flux2")
+    job.main("--image-size", "12", "--stop-after", "2")
+    recipe = from_json((job.run / "recipe.json").read_text())
+    assert (recipe.tokens, recipe.latent_dim, recipe.image_size) == (9, 8, 12)
+    assert list(job.losses(name="recon_loss")) == [1, 2]
+
+
 def test_a_generator_is_trained_on_cached_latents_of_a_published_autoencoder_and_drawn_from(
-    folders, photos, tmp_path
+    folders, photos, tmp_path, capsys
 ):
     place, latents = str(folders / "flux2"), tmp_path / "latents"
     experiment("encode").main(
@@ -98,6 +107,11 @@ def test_a_generator_is_trained_on_cached_latents_of_a_published_autoencoder_and
             data_workers=1,
         )
     )
+    other = write_autoencoder(tmp_path / "other", "flux2", batch_norm_eps=1e-2)
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        Job(tmp_path, latents, "generator", other).main("--image-size", "8", recipe=TINY_DIT)
+    assert "speaks those of another one" in capsys.readouterr().err
     job = Job(tmp_path, latents, "generator", folders / "flux2")
     job.main("--image-size", "8", recipe=TINY_DIT)
     losses = job.losses()

@@ -69,6 +69,16 @@ def test_an_image_depends_on_its_seed_and_number_alone(drawn):
     assert (other != images).mean() > 0.5
 
 
+@pytest.mark.parametrize("stored", ["bfloat16", "int8"])
+def test_weights_in_less_memory_draw_nearly_the_same_images(drawn, stored, capsys):
+    exact, near = (
+        pixels(drawn("--total", "3", "--npz", *more, name=name))[0].astype(int)
+        for name, more in (("exact", ()), (stored, ("--stored", stored)))
+    )
+    assert 0 < np.abs(near - exact).max() < 0.1 * np.ptp(exact)
+    assert f"weights in {stored}" in " ".join(capsys.readouterr().err.split())
+
+
 def test_files_are_those_that_are_asked_for(drawn):
     folder = drawn(
         "--classes", "dogs", "0", "--per-class", "2", "--png", "--interpolate", "spherical", "--frames", "3"

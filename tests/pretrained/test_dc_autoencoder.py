@@ -225,7 +225,7 @@ def test_shortcuts_have_no_weights_and_need_none_to_fit_when_they_are_off():
     odd = {**SMALL, "latent_channels": 3}
     assert shapes(odd | off).latent_dim == 3
     with pytest.raises(
-        ValueError, match="8 channels of the coarsest stage cannot be averaged to latents of 3"
+        ValueError, match=r"latent_channels=3; covered is what divides the last width.*, 8, for"
     ):
         shapes(odd)
 

@@ -141,6 +141,7 @@ def test_what_was_trained_beside_va_vae_is_left():
             {"down_block_types": ["DownEncoderBlock2D", "AttnDownEncoderBlock2D"]},
             "covered is 'DownEncoderBlock2D'",
         ),
+        ({"norm_num_groups": 4}, "norm_num_groups=4; covered is what divides all widths.*one is 6"),
         ({"block_out_channels": [4, 0]}, r"block_out_channels=\[4, 0\]"),
         ({"use_quant_conv": 1}, "use_quant_conv=1; covered is true or false"),
         ({"latents_mean": [0.0, 0.0, 0.0]}, "latents_mean and latents_std, or neither"),

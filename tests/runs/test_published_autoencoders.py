@@ -111,6 +111,31 @@ def test_shards_pipelines_and_files_beside_them_are_one_tokenizer(folders, opene
     assert load_tokenizer(tmp_path / "pipeline").identity.sha256 == wanted
 
 
+@pytest.mark.parametrize(
+    ("name", "changed"),
+    [
+        ("sd", {"scaling_factor": 0.13025}),
+        ("flux", {"shift_factor": 0.0609}),
+        ("sd", {"latents_mean": [0.1, 0.2, 0.3], "latents_std": [1.0, 1.0, 1.0]}),
+        ("flux2", {"batch_norm_eps": 1e-4}),
+        ("qwen", {"latents_std": [1.5, 0.5, 2.5]}),
+        ("dc-ae", {"scaling_factor": 0.41407}),
+    ],
+    ids=["scale", "shift", "mean", "eps", "deviation", "scale of DC-AE"],
+)
+def test_weights_whose_latents_are_scaled_otherwise_are_another_tokenizer(
+    folders, opened, tmp_path, name, changed
+):
+    other = shutil.copytree(folders / name, tmp_path / name)
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps({**config, **changed}))
+    found, known = load_tokenizer(other), opened[name]
+    assert found.identity.name == known.identity.name and found.identity.sha256 != known.identity.sha256
+    assert all(
+        np.array_equal(*both) for both in zip(*map(jax.tree.leaves, (found.model, known.model)), strict=True)
+    )
+
+
 def test_every_name_of_a_file_is_used_once_and_every_field_is_known(folders, tmp_path):
     broken = shutil.copytree(folders / "sd", tmp_path / "broken")
     weights = load_file(broken / f"{FILE}.safetensors")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from laminate.recipes.checks import above, at_least, within
-from laminate.recipes.network import AttentionKernel
+from laminate.recipes.network import AttentionKernel, HeldDtype
 from laminate.recipes.solvers import SolverName, UniPcConfig
 
 Solver = SolverName | Literal["adaptive"]
@@ -55,6 +55,10 @@ class Drawing:
     """Time shift kappa. Default: the recipe's."""
     attention: AttentionKernel = "xla"
     """Attention kernel, as in training."""
+
+    stored: HeldDtype = "float32"
+    """Number format in which the weights of all these networks are held: bfloat16 for half the memory, int8 for a
+    quarter of that of transformers' layers, which then multiply whole numbers; other layers stay as they are."""
 
     def __post_init__(self) -> None:
         for flag in ("steps", "channels"):

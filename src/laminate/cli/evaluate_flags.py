@@ -9,6 +9,7 @@ import tyro
 from laminate.cli.drawing_flags import Drawing
 from laminate.recipes.checks import at_least
 from laminate.recipes.flags import AS_IT_SAYS, MAX_BAD_IMAGES, Precision, SourceOptions
+from laminate.recipes.network import HeldDtype
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,9 @@ class Reconstruct(Measuring):
     256."""
     decoder: str | None = None
     """What makes images of its latents, as in sample.py."""
+    stored: HeldDtype = "float32"
+    """Number format in which the weights of the tokenizers are held: bfloat16, or int8 for the layers of
+    transformers."""
     data: str | None = None
     """Images, of which the validation split is measured. Default: those that the tokenizer was trained on."""
     reading: Annotated[SourceOptions, tyro.conf.arg(name="data")] = AS_IT_SAYS

@@ -8,6 +8,7 @@ import tyro
 
 from laminate.recipes.checks import at_least
 from laminate.recipes.flags import Precision
+from laminate.recipes.network import HeldDtype
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,9 @@ class RoundtripFlags:
     roundtrip-2, roundtrip-3, ..."""
     precision: Precision = "auto"
     """Number format of the networks, as in training."""
+    stored: HeldDtype = "float32"
+    """Number format in which the weights of the tokenizer are held: bfloat16 for half the memory, or int8 for a quarter
+    of that of a transformer's layers, which then multiply whole numbers."""
 
     def __post_init__(self) -> None:
         if self.tile is not None:

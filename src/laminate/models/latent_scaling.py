@@ -6,12 +6,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from laminate.nn import pixel_shuffle, pixel_unshuffle
-from laminate.types import Buffer
+from laminate.types import Buffer, Stated
 
 Grid = Float[Array, "rows columns channels"]
 
 
-class LatentScaling(eqx.Module):
+class LatentScaling(Stated):
     """`(z - shift) * scale`, with one number for all channels or one for each of them; computed in float32.
 
     Raises ValueError for a scale of zero, which has no inverse.
@@ -34,7 +34,7 @@ class LatentScaling(eqx.Module):
         return scaled.astype(jnp.float32) / _over(self.scale, scaled) + _over(self.shift, scaled)
 
 
-class PatchedScaling(eqx.Module):
+class PatchedScaling(Stated):
     """Squares of four latents as one of four times the numbers, `pixel_unshuffle`, and those normalised (FLUX.2).
 
     `(z - mean) / sqrt(variance + eps)` with statistics that are kept for each number; computed in float32.

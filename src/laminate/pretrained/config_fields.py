@@ -23,21 +23,21 @@ class ConfigFields:
         """True or False; `default` where the field is not there."""
         value = self._take(name, default)
         if not isinstance(value, bool):
-            self._refuse(name, value, "true or false")
+            self.refuse(name, value, "true or false")
         return value
 
     def flags(self, name: str, default: tuple[bool, ...]) -> tuple[bool, ...]:
         """A list of True and False; `default` where the field is not there."""
         value = self._take(name, default)
         if not isinstance(value, list | tuple) or not all(isinstance(one, bool) for one in value):
-            self._refuse(name, value, "a list of true and false")
+            self.refuse(name, value, "a list of true and false")
         return tuple(value)
 
     def count(self, name: str, default: Any = _REQUIRED) -> int:
         """A whole number above zero."""
         value = self._take(name, default)
         if not _is_count(value):
-            self._refuse(name, value, f"a whole number from 1 to {_LARGEST}")
+            self.refuse(name, value, f"a whole number from 1 to {_LARGEST}")
         return value
 
     def counts(
@@ -52,7 +52,7 @@ class ConfigFields:
         counts = isinstance(value, list | tuple) and all(_is_count(v, least) for v in value)
         if not counts or not value or len(value) != (length or len(value)):
             of = "" if length is None else f"{length} "
-            self._refuse(name, value, f"a list of {of}whole numbers from {least} to {_LARGEST}")
+            self.refuse(name, value, f"a list of {of}whole numbers from {least} to {_LARGEST}")
         return tuple(value)
 
     def kernels(self, name: str, default: Any, length: int) -> tuple[tuple[int, ...], ...]:
@@ -60,21 +60,21 @@ class ConfigFields:
         value = self._take(name, default)
         right = isinstance(value, list | tuple) and len(value) == length
         if not right or not all(_are_kernels(each) for each in value):
-            self._refuse(name, value, f"a list of {length} lists of odd numbers")
+            self.refuse(name, value, f"a list of {length} lists of odd numbers")
         return tuple(tuple(each) for each in value)
 
     def text(self, name: str, default: str) -> str:
         """Any string."""
         value = self._take(name, default)
         if not isinstance(value, str):
-            self._refuse(name, value, "a string")
+            self.refuse(name, value, "a string")
         return value
 
     def word(self, name: str, covered: Mapping[str, T], default: str) -> T:
         """What `covered` has for the string of a field."""
         value = self._take(name, default)
         if not isinstance(value, str) or value not in covered:
-            self._refuse(name, value, _one_of(covered))
+            self.refuse(name, value, _one_of(covered))
         return covered[value]
 
     def words(self, name: str, covered: Mapping[str, T], default: str, length: int) -> tuple[T, ...]:
@@ -83,7 +83,7 @@ class ConfigFields:
         each = (value,) * length if isinstance(value, str) else value
         right = isinstance(each, list | tuple) and len(each) == length
         if not right or not all(isinstance(one, str) and one in covered for one in each):
-            self._refuse(name, value, f"{_one_of(covered)}, alone or in a list of {length}")
+            self.refuse(name, value, f"{_one_of(covered)}, alone or in a list of {length}")
         return tuple(covered[one] for one in each)
 
     def number(self, name: str, default: float) -> float:
@@ -91,7 +91,7 @@ class ConfigFields:
         value = self._take(name, default)
         value = default if value is None else value
         if not _is_number(value):
-            self._refuse(name, value, "a number")
+            self.refuse(name, value, "a number")
         return float(value)
 
     def numbers(self, name: str, length: int) -> tuple[float, ...] | None:
@@ -100,7 +100,7 @@ class ConfigFields:
         if value is None:
             return None
         if not isinstance(value, list | tuple) or len(value) != length or not all(map(_is_number, value)):
-            self._refuse(name, value, f"a list of {length} numbers")
+            self.refuse(name, value, f"a list of {length} numbers")
         return tuple(float(v) for v in value)
 
     def only(self, name: str, *covered: Any) -> None:
@@ -110,7 +110,7 @@ class ConfigFields:
         value = self._left.pop(name)
         each = value if isinstance(value, list | tuple) and value not in covered else [value]
         if any(one not in covered for one in each):
-            self._refuse(name, value, " or ".join(map(repr, covered)))
+            self.refuse(name, value, " or ".join(map(repr, covered)))
 
     def ignore(self, *names: str) -> None:
         """Fields that change nothing of what the network computes."""
@@ -131,7 +131,8 @@ class ConfigFields:
             raise ValueError(f"The configuration of {self._kind} lacks {name}.")
         return value
 
-    def _refuse(self, name: str, value: Any, wanted: str) -> NoReturn:
+    def refuse(self, name: str, value: Any, wanted: str) -> NoReturn:
+        """Raises ValueError for a `value` of the field `name` that is not covered; `wanted` says what is."""
         raise ValueError(f"The configuration of {self._kind} has {name}={value!r}; covered is {wanted}.")
 
 

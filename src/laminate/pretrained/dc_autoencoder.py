@@ -46,21 +46,32 @@ def autoencoder_dc(config: Mapping[str, Any]) -> Make:
     # Each of the two asks for one word: whatever else stands there means the other way.
     unshuffles = fields.text("downsample_block_type", "pixel_unshuffle") == "pixel_unshuffle"
     interpolates = fields.text("upsample_block_type", "pixel_shuffle") == "interpolate"
+    shortcuts = (fields.flag("encoder_out_shortcut", True), fields.flag("decoder_in_shortcut", True))
+    stages = (
+        _stages(fields, "encoder", (2, 2, 2, 3, 3, 3), head_dim),
+        _stages(fields, "decoder", (3,) * 6, head_dim),
+    )
+    for half, (widths, _, _), around in zip(("encoder", "decoder"), stages, shortcuts, strict=True):
+        if around and widths[-1] % latent_dim:
+            wanted = (
+                f"what divides the last width of {half}_block_out_channels, {widths[-1]}, for its shortcut"
+            )
+            fields.refuse("latent_channels", latent_dim, wanted)
     encoder = partial(
         DcEncoder,
         latent_dim,
-        *_stages(fields, "encoder", (2, 2, 2, 3, 3, 3), head_dim),
+        *stages[0],
         channels=channels,
         down="unshuffle" if unshuffles else "strided",
-        out_shortcut="average" if fields.flag("encoder_out_shortcut", True) else "none",
+        out_shortcut="average" if shortcuts[0] else "none",
     )
     decoder = partial(
         DcDecoder,
         latent_dim,
-        *_stages(fields, "decoder", (3,) * 6, head_dim),
+        *stages[1],
         channels=channels,
         up="nearest" if interpolates else "shuffle",
-        in_shortcut="duplicate" if fields.flag("decoder_in_shortcut", True) else "none",
+        in_shortcut="duplicate" if shortcuts[1] else "none",
         out_norm=_RMS,
         out_activation=fields.word("decoder_conv_act_fn", _ACTIVATIONS, "relu"),
     )
@@ -96,6 +107,8 @@ def _stages(
     widths = fields.counts(f"{half}_block_out_channels", _WIDTHS)
     stages = len(widths)
     depths = fields.counts(f"{half}_layers_per_block", depths, least=0, length=stages)
+    if not any(depths):
+        fields.refuse(f"{half}_layers_per_block", list(depths), "a layer in some stage at least")
     attended = fields.words(f"{half}_block_types", _ATTENDED, "ResBlock", stages)
     kernels = fields.kernels(f"{half}_qkv_multiscales", _KERNELS, stages)
     norms: tuple[PostNorm, ...] = (_RMS,) * stages

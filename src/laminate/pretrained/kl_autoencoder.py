@@ -38,8 +38,8 @@ def autoencoder_kl(config: Mapping[str, Any]) -> Make:
     Raises ValueError for a field that is not known, or a value that the network does not cover.
     """
     fields = ConfigFields("AutoencoderKL", config)
-    norm = group_norm(fields)
     widths = fields.counts("block_out_channels")
+    norm = group_norm(fields, widths)
     latent_dim = fields.count("latent_channels", 4)
     pyramid = Pyramid(
         widths,
@@ -84,17 +84,18 @@ def autoencoder_kl_flux2(config: Mapping[str, Any]) -> Make:
     """
     fields = ConfigFields("AutoencoderKLFlux2", config)
     widths = fields.counts("block_out_channels")
+    decoder_widths = fields.counts("decoder_block_out_channels", widths)
     encoder = Pyramid(
         widths,
         fields.count("layers_per_block", 2),
-        group_norm(fields),
+        group_norm(fields, widths + decoder_widths),
         middle_attention=fields.flag("mid_block_add_attention", True),
     )
     latent_dim = fields.count("latent_channels", 32)
     make = partial(
         KlAutoencoder,
         encoder,
-        replace(encoder, widths=fields.counts("decoder_block_out_channels", widths)),
+        replace(encoder, widths=decoder_widths),
         latent_dim,
         in_channels=fields.count("in_channels", 3),
         out_channels=fields.count("out_channels", 3),
@@ -171,9 +172,15 @@ def names_of(weights: Mapping[str, np.ndarray]) -> KlNames:
     return OLD_DIFFUSERS if any(_OLD_ATTENTION.search(name) for name in weights) else DIFFUSERS
 
 
-def group_norm(fields: ConfigFields) -> "partial[GroupNorm]":
-    """The norm before every convolution."""
-    return partial(GroupNorm, groups=fields.count("norm_num_groups", 32))
+def group_norm(fields: ConfigFields, widths: tuple[int, ...]) -> "partial[GroupNorm]":
+    """The norm before every convolution of these widths."""
+    groups = fields.count("norm_num_groups", 32)
+    odd = [width for width in widths if width % groups]
+    if odd:
+        fields.refuse(
+            "norm_num_groups", groups, f"what divides all widths of block_out_channels, and one is {odd[0]}"
+        )
+    return partial(GroupNorm, groups=groups)
 
 
 def close(fields: ConfigFields) -> None:

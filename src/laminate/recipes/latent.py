@@ -13,7 +13,7 @@ class TokenizerId:
     name: str
     """The name of its recipe."""
     sha256: str
-    """Of its weights and latent statistics (`train.export.content_hash`)."""
+    """Of its weights and latent statistics, or the scaling of its latents (`train.export.content_hash`)."""
 
     def __str__(self) -> str:
         return f"{self.name} ({self.sha256[:12]})"

@@ -23,6 +23,8 @@ PUBLISHED_CROP = 256
 _PUBLISHED_SIZES = (224, 256)
 _LEFT = "teacher"  # what `experiments/teacher.py` leaves in its run (`train.export.TEACHER`)
 StoredDtype = Literal["float32", "bfloat16"]
+HeldDtype = StoredDtype | Literal["int8"]
+"""Of the weights of a trained network in inference; int8 is for the layers of transformers."""
 Resampling = Literal["bilinear-antialias", "bicubic-antialias", "bilinear", "bicubic"]
 AttentionKernel = Literal["xla", "cudnn"]
 Remat = Literal["none", "products", "dots", "block", "attention"]

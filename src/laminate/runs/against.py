@@ -42,7 +42,7 @@ def against(
     places = (*(() if flags.tokenizer is None else (flags.tokenizer,)), *flags.against)
     noted = next((place for place in places if find_data(place) is not None), None)
     flags = said_data_of(flags, noted, primary=is_first())
-    entrants, view = open_entrants(places, flags.image_size, flags.decoder)
+    entrants, view = open_entrants(places, flags.image_size, flags.decoder, stored=flags.stored)
     data = flags.data or DEFAULT
     records = open_splits(data, options=flags.reading)["validation"]
     extractor = open_extractor(flags, mesh)
@@ -80,7 +80,7 @@ def against(
     ]
     return Outcome(
         labelled(found),
-        {"tokenizers": list(places), "data": data, "view": view.text},
+        {"tokenizers": list(places), "stored": flags.stored, "data": data, "view": view.text},
         lambda path: comparison_page(compared[0].rebuilt.shown[0], pictures, path),
         None,
         {"tokenizers": plain(found)},

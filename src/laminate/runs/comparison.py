@@ -28,6 +28,7 @@ from laminate.pretrained.features import unit_image
 from laminate.recipes.augment import CenterCropConfig, ViewConfig
 from laminate.recipes.latent import LoadedTokenizer
 from laminate.recipes.modules import image_tokenizer
+from laminate.recipes.network import HeldDtype
 from laminate.runs.feature_networks import FeatureNetwork
 from laminate.runs.feature_sets import features_by_network
 from laminate.runs.load_decoder import DecoderChoice, find_decoder, require_images
@@ -79,16 +80,21 @@ class Compared:
 
 
 def open_entrants(
-    places: Sequence[str], image_size: int | None, decoder: str | None = None
+    places: Sequence[str],
+    image_size: int | None,
+    decoder: str | None = None,
+    *,
+    stored: HeldDtype = "float32",
 ) -> tuple[list[Entrant], ViewConfig]:
-    """The tokenizers at `places` for squares of one size, and the view in which all of them see the images.
+    """The tokenizers at `places` for squares of one size, and the view in which all of them see the images. Their
+    weights are held in `stored`.
 
     The size is `image_size`, else that of those that read squares of one size alone, else the one that all of them
     usually see, else `USUAL_SIZE`; the view is that of the validation of the first of these, else ADM's centre crop.
 
     Raises ValueError for tokenizers of several sizes, and as `load_tokenizer` and `find_decoder`.
     """
-    found = [load_tokenizer(one, codes=True) for one in dict.fromkeys(places)]
+    found = [load_tokenizer(one, codes=True, stored=stored) for one in dict.fromkeys(places)]
     fixed = {one.source: one.latent.image_size for one in found if one.latent.patch is None}
     sizes = {*fixed.values(), *(() if image_size is None else (image_size,))}
     if len(sizes) > 1:
@@ -102,7 +108,9 @@ def open_entrants(
     side = sizes.pop() if sizes else usual.pop() if len(usual) == 1 else USUAL_SIZE
     first = next((one.recipe.augment.still() for one in found if one.latent.patch is None), None)
     found = [
-        one if one.latent.image_size == side else load_tokenizer(one.source, codes=True, image_size=side)
+        one
+        if one.latent.image_size == side
+        else load_tokenizer(one.source, codes=True, stored=stored, image_size=side)
         for one in found
     ]
     labels = _labels(found)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from laminate.recipes.families import families, family_of
 from laminate.recipes.flags import Precision
 from laminate.recipes.latent import LoadedTokenizer
-from laminate.recipes.network import AttentionKernel, Remat, StoredDtype
+from laminate.recipes.network import AttentionKernel, HeldDtype, Remat
 from laminate.runs.any_size_tokenizer import AnySizeTokenizer
 from laminate.runs.devices import compute_dtype
 from laminate.runs.load_decoder import NONE, find_decoder
@@ -25,7 +25,7 @@ def from_pretrained(
     *,
     decoder: str | os.PathLike[str] | None = None,
     precision: Precision = "auto",
-    stored: StoredDtype = "float32",
+    stored: HeldDtype = "float32",
     kernel: AttentionKernel = "xla",
     remat: Remat = "none",
     cache: Path | None = None,
@@ -46,7 +46,8 @@ def from_pretrained(
             tokenizer itself.
         precision: Number format of the computation: float32, bfloat16, or auto, which is float32 on a CPU and bfloat16
             elsewhere.
-        stored: Number format in which its weights are held, bfloat16 for half the memory. What it computes in is
+        stored: Number format in which its weights are held: bfloat16 for half the memory, int8 for a quarter of that of
+            a transformer's layers, whose products are then those of whole numbers. What all else computes in is
             `precision`.
         kernel: How attention is computed: XLA's own, or cuDNN flash attention (NVIDIA GPUs, bfloat16).
         remat: What a backward pass through it computes again.

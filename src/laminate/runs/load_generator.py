@@ -1,7 +1,7 @@
 """The networks that `sample.py` draws with: from what a training shares, or from one of its checkpoints."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import equinox as eqx
@@ -15,8 +15,9 @@ from laminate.parallel.sharding import abstract, place
 from laminate.recipes.families import family_of, from_tree, require_kind
 from laminate.recipes.latent import LoadedTokenizer, for_latents
 from laminate.recipes.modules import require_statistics
-from laminate.recipes.network import AttentionKernel, Compute
+from laminate.recipes.network import AttentionKernel, Compute, HeldDtype
 from laminate.runs.find_checkpoint import find_checkpoint, run_of
+from laminate.runs.held import held_on
 from laminate.runs.load_tokenizer import load_tokenizer
 from laminate.runs.pretrained import exported, load_pretrained, require_there
 from laminate.runs.tokenizer_place import find_tokenizer
@@ -35,9 +36,15 @@ class Generator:
 
 
 def load_generator(
-    source: str, weights: Weights, *, mesh: Mesh, kernel: AttentionKernel = "xla"
+    source: str,
+    weights: Weights,
+    *,
+    mesh: Mesh,
+    kernel: AttentionKernel = "xla",
+    stored: HeldDtype = "float32",
 ) -> Generator:
-    """The generator of a run, a saved folder, a hub repository, or of RUN/checkpoints/STEP.
+    """The generator of a run, a saved folder, a hub repository, or of RUN/checkpoints/STEP, its weights held in
+    `stored`.
 
     A run that has ended gives what it shares; one that has not, and every run for `weights="raw"`, its newest
     checkpoint. Raises ValueError or OSError with what is wrong and how to mend it.
@@ -49,12 +56,13 @@ def load_generator(
     if step is None and weights == "ema" and (shared != source or not has_checkpoints):
         found = load_pretrained(shared, kernel=kernel)
         require_kind(found.recipe, "generator", source)
-        return Generator(place(found.model, mesh), found.recipe, source)
+        return Generator(held_on(mesh, place(found.model, mesh), stored), found.recipe, source)
     if not has_checkpoints:
         raise ValueError(
             f"--weights raw: {source} shares averaged weights alone; give a run, which has checkpoints."
         )
-    return _restored(source, weights, mesh, Compute(kernel=kernel))
+    found = _restored(source, weights, mesh, Compute(kernel=kernel))
+    return replace(found, network=held_on(mesh, found.network, stored))
 
 
 def _restored(source: str, weights: Weights, mesh: Mesh, compute: Compute) -> Generator:

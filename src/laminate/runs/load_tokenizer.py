@@ -4,14 +4,12 @@ import os
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from laminate.recipes.families import family_of, require_kind
-from laminate.recipes.latent import LoadedTokenizer, TokenizerId
-from laminate.recipes.network import AttentionKernel, Remat, StoredDtype
+from laminate.recipes.latent import LoadedTokenizer, ReadsLatents, TokenizerId
+from laminate.recipes.network import AttentionKernel, HeldDtype, Remat
+from laminate.runs.held import held_in, require_held
 from laminate.runs.pretrained import load_pretrained, require_there
 from laminate.train.export import content_hash
-from laminate.types import join_buffers, split_buffers
 
 
 def load_tokenizer(
@@ -20,19 +18,19 @@ def load_tokenizer(
     codes: bool = False,
     kernel: AttentionKernel = "xla",
     remat: Remat = "none",
-    stored: StoredDtype = "float32",
+    stored: HeldDtype = "float32",
     image_size: int | None = None,
     cache: Path | None = None,
 ) -> LoadedTokenizer:
     """The tokenizer in a run, a saved folder or a hub repository, or a published one by its name; with `codes` its
     latents may be whole numbers.
 
-    Its weights are held in the format `stored`; its hash is that of the weights as they are saved. `image_size` is the
-    side of the square images that whoever asks has, for a tokenizer of images of any size; of another one, what it
-    reads stays as it is.
+    Its weights are held in the format `stored` (`held.held_in`); its hash is that of the weights as they are saved.
+    `image_size` is the side of the square images that whoever asks has, for a tokenizer of images of any size; of
+    another one, what it reads stays as it is.
 
     Raises:
-        ValueError: it is no tokenizer, or its latents are whole numbers.
+        ValueError: it is no tokenizer, its latents are whole numbers, or it has nothing that could be held in int8.
         OSError: there is nothing of that name.
     """
     where = os.fspath(source)
@@ -48,15 +46,15 @@ def load_tokenizer(
             f"{where} is an FSQ tokenizer, whose latents are whole numbers: flow matching needs those of vae.py."
         )
     identity = TokenizerId(found.name, content_hash(found.model))
-    return LoadedTokenizer(held_in(found.model, stored), recipe, latent, where, identity, found.data_label)
+    model = held_in(found.model, stored)
+    require_held(model, stored, where)
+    return LoadedTokenizer(model, recipe, latent, where, identity, found.data_label)
 
 
-def held_in(model: Any, stored: StoredDtype) -> Any:
-    """`model` with its weights in another format; statistics and other buffers stay as they are."""
-    if stored == "float32":
-        return model
-    weights, buffers = split_buffers(model)
-    return join_buffers(jax.tree.map(lambda leaf: leaf.astype(stored), weights), buffers)
+def side_of(image_size: int | None, recipe: ReadsLatents) -> int | None:
+    """Of the images whose latents `recipe` is to read, for a tokenizer of any size: that which is asked for, else that
+    which its run began with; None for what the tokenizer usually sees."""
+    return image_size or (None if recipe.tokenizer is None else recipe.augment.image_size)
 
 
 def _at(recipe: Any, image_size: int) -> Any:

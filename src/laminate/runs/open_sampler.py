@@ -1,7 +1,7 @@
 """What a trained generator draws with: its network, its tokenizer, and what decodes its latents, on a mesh."""
 
 import importlib.util
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from jax.sharding import Mesh
@@ -18,6 +18,7 @@ from laminate.recipes.latent import LoadedTokenizer
 from laminate.recipes.modules import image_tokenizer, sampling_grid, solver
 from laminate.recipes.solvers import require_solver
 from laminate.runs.devices import compute_dtype
+from laminate.runs.held import held_in
 from laminate.runs.load_decoder import DecoderChoice, find_decoder, require_images
 from laminate.runs.load_generator import Generator, load_generator, require_alike, tokenizer_of
 from laminate.tokenizers.base import ImageTokenizer
@@ -54,15 +55,17 @@ def open_sampler(
     """
     if drawing.solver == "adaptive" and importlib.util.find_spec("diffrax") is None:
         raise ValueError("--solver adaptive needs diffrax: pip install -e '.[ode]', or take another solver.")
-    kernel = drawing.attention
-    generator = load_generator(source, drawing.weights, mesh=mesh, kernel=kernel)
+    kernel, stored = drawing.attention, drawing.stored
+    generator = load_generator(source, drawing.weights, mesh=mesh, kernel=kernel, stored=stored)
     weak = None
     if drawing.auto is not None:
-        weak = load_generator(drawing.auto, drawing.weights, mesh=mesh, kernel=kernel)
+        weak = load_generator(drawing.auto, drawing.weights, mesh=mesh, kernel=kernel, stored=stored)
         require_alike(generator, weak)
     loaded = tokenizer_of(generator, drawing.tokenizer, kernel=kernel)
+    loaded = replace(loaded, model=held_in(loaded.model, stored))
     tokenizer = image_tokenizer(loaded, like=loaded.latent, encodes=encodes)
     chosen = find_decoder(drawing.decoder, loaded, kernel=kernel)
+    chosen = replace(chosen, decoder=held_in(chosen.decoder, stored))
     way = chosen.of(tokenizer)
     require_images(way, loaded)
     dtype = compute_dtype(precision, float32=family_of(generator.recipe).modules().float32(generator.recipe))
@@ -83,7 +86,8 @@ def open_sampler(
         device_batch_size=device_batch_size,
         weak=None if weak is None else weak.network,
     )
-    said = f"latents of {loaded.source}, decoded by {chosen.said}"
+    held = "" if stored == "float32" else f", weights in {stored}"
+    said = f"latents of {loaded.source}, decoded by {chosen.said}{held}"
     return OpenSampler(sampler, generator.recipe, (tokenizer, decoder), said, loaded, generator)
 
 

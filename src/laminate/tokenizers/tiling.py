@@ -2,6 +2,13 @@
 
 A network that looks at all of an image (norms over its places, attention) sees a tile in place of the whole, so a tiled
 result is another one than the whole; one that looks at a neighbourhood gives the same away from the seams.
+
+Measured on a picture of 640 x 896 in tiles of 512 that overlap by 128, through networks of the levels and blocks of
+Stable Diffusion's but an eighth of their width, with random weights. A latent sees 108 pixels around it, a pixel 138,
+most of which count for little. With norms of single places and no attention, latents 108 pixels away from the edges of
+tiles are those of the whole to 5e-7 of the largest, pixels to 6e-6 of the range; the tiled picture differs by 3.8 % of
+its deviation (45.6 dB), and no column of it is steeper than in the whole by more than 0.2 % of the mean. With norms of
+groups no place is as in the whole: latents differ by 25 % of their deviation.
 """
 
 from collections.abc import Callable

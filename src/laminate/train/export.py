@@ -9,6 +9,7 @@ import hashlib
 import os
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 import jax
@@ -17,7 +18,7 @@ import safetensors.numpy
 from etils import epath
 
 from laminate.storage.writing import is_local, sync_folder, writing
-from laminate.types import is_buffer
+from laminate.types import Stated, is_buffer
 
 TOKENIZER, GENERATOR, DECODER, TEACHER = FOLDERS = ("tokenizer", "generator", "decoder", "teacher")
 """Where a training leaves its exported weights, in the folder of the run."""
@@ -39,13 +40,29 @@ def named_weights(module: Any, *, buffers: bool = True) -> dict[str, Any]:
 
 
 def content_hash(module: Any) -> str:
-    """SHA-256 of every array of `module` with its name: equal exactly for equal weights, however they are stored."""
+    """SHA-256 of every array of `module` with its name, and of what is `Stated` beside them: equal exactly for equal
+    weights, however they are stored."""
     digest = hashlib.sha256()
     for name, leaf in sorted(named_weights(module).items()):
         array = np.asarray(leaf, order="C")
         digest.update(f"{name} {array.dtype.str} {array.shape};".encode())
         digest.update(array.tobytes())
+    for name, values in _stated(module):
+        digest.update(f"{name} {values!r};".encode())
     return digest.hexdigest()
+
+
+def _stated(module: Any) -> list[tuple[str, dict[str, Any]]]:
+    """The static fields of every `Stated` part of `module`, by its place."""
+    nodes, _ = jax.tree_util.tree_flatten_with_path(module, is_leaf=lambda node: isinstance(node, Stated))
+    return [
+        (
+            jax.tree_util.keystr(path).removeprefix("."),
+            {one.name: getattr(node, one.name) for one in fields(node) if one.metadata.get("static", False)},
+        )
+        for path, node in nodes
+        if isinstance(node, Stated)
+    ]
 
 
 def save_weights(path: epath.PathLike, module: Any, *, metadata: dict[str, str]) -> str:

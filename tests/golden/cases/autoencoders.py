@@ -135,10 +135,14 @@ def _sampled(mean: jax.Array, logvar: jax.Array, noise: jax.Array) -> jax.Array:
 
 
 def _decoded(decode: Any, latents: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
-    """All of them in one batch, which is compiled once."""
-    images = _mapped(decode, jnp.concatenate(list(latents.values())))
-    ends = np.cumsum([len(each) for each in latents.values()])[:-1]
-    return dict(zip(latents, jnp.split(images, ends), strict=True))
+    """All of one size in one batch, which is compiled once."""
+    found: dict[str, jax.Array] = {}
+    for size in dict.fromkeys(each.shape[1:] for each in latents.values()):
+        alike = {name: each for name, each in latents.items() if each.shape[1:] == size}
+        images = _mapped(decode, jnp.concatenate(list(alike.values())))
+        ends = np.cumsum([len(each) for each in alike.values()])[:-1]
+        found |= dict(zip(alike, jnp.split(images, ends), strict=True))
+    return found
 
 
 @eqx.filter_jit

@@ -15,8 +15,9 @@ from jaxtyping import Float
 from laminate.analysis.panels import Lines, panel_page
 from laminate.recipes.families import family_of
 from laminate.recipes.latent import LatentSpec, for_latents
-from laminate.recipes.network import PLAIN
+from laminate.recipes.network import PLAIN, HeldDtype
 from laminate.runs.analyses.subject import Finding, Seen, Subject
+from laminate.runs.held import held_in
 
 TURNS = 5
 Name = TypeVar("Name")
@@ -125,9 +126,12 @@ def _page(made: Speeds, ratios: Mapping[int, Float[np.ndarray, " batches"]]) -> 
     return lambda path: panel_page(panels, path, title="Throughput", says=says)
 
 
-def compiled_pass(recipe: Any, batch: int, dtype: jnp.dtype) -> Callable[[], Any]:
-    """One pass of the generator of `recipe`, of drawn weights, over a batch of latents, compiled for one device."""
-    network = family_of(recipe).modules().build(recipe, PLAIN, key=jax.random.key(0))
+def compiled_pass(
+    recipe: Any, batch: int, dtype: jnp.dtype, held: HeldDtype = "float32"
+) -> Callable[[], Any]:
+    """One pass of the generator of `recipe`, of drawn weights that are `held` so, over a batch of latents, compiled for
+    one device."""
+    network = held_in(family_of(recipe).modules().build(recipe, PLAIN, key=jax.random.key(0)), held)
     x = jnp.ones((batch, recipe.tokens, recipe.latent_dim), dtype)
     t, label = jnp.full((batch,), 0.5), jnp.zeros((batch,), jnp.int32)
     run = jax.jit(lambda n, x, t, label: jax.vmap(n)(x, t, label)).lower(network, x, t, label).compile()
