@@ -1,12 +1,12 @@
 """Questions about a trained tokenizer: each answered by one JSON, one picture and one line.
 
-python experiments/analyse.py                         all of them, about the tokenizer that vae.py left
-python experiments/analyse.py token-ablation --tokenizer runs/NAME
-python experiments/analyse.py total-correlation --images 20000
-python experiments/analyse.py interpolate --interpolation linear
-python experiments/analyse.py guidance-sweep          about the generator that generator.py left, too
-python experiments/analyse.py throughput --network ditxl --batches 1 16 256
-python experiments/analyse.py --html                  and all of them on one page
+    python experiments/analyse.py                         all of them, about the tokenizer that vae.py left
+    python experiments/analyse.py token-ablation --tokenizer runs/NAME
+    python experiments/analyse.py total-correlation --images 20000
+    python experiments/analyse.py interpolate --interpolation linear
+    python experiments/analyse.py guidance-sweep          about the generator that generator.py left, too
+    python experiments/analyse.py throughput --network ditxl --batches 1 16 256
+    python experiments/analyse.py --html                  and all of them on one page
 """
 
 from laminate.cli.analyse_flags import AnalyseFlags

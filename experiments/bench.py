@@ -1,16 +1,16 @@
 """Measurements, one JSON line each: speed as a ratio to a limit that was measured in the same run.
 
-python experiments/bench.py step --size s --depth 4 --images 8     a FlatDINO training step, beside matmul
-python experiments/bench.py step --size s --depth 12 48            compile time over depth
-python experiments/bench.py data --images 256                      the loader, beside decoding alone
-python experiments/bench.py load --megabytes 350                   weights from a file, beside reading it
-python experiments/bench.py teacher --name dinov2-b --images 8     a frozen teacher's forward pass, beside matmul
-python experiments/bench.py generate --batches 1 8 64              passes of a generator over 32 and 256 tokens
-python experiments/bench.py vitok --depth 2 --padding 0.25           a step of a ViTok autoencoder with empty room
-python experiments/bench.py decoder --experiment embedded-decoder  a step of both players of an image decoder
-python experiments/bench.py int8 runs/embedded-vae runs/embedded-dit  layers in int8 beside float32 and bfloat16
-python experiments/bench.py peers --peer-python peer/bin/python    a LightningDiT's step beside the same in PyTorch
-python experiments/bench.py dino-sae --images 8                    a step of stem, frozen network and decoder
+    python experiments/bench.py step --size s --depth 4 --images 8     a FlatDINO training step, beside matmul
+    python experiments/bench.py step --size s --depth 12 48            compile time over depth
+    python experiments/bench.py data --images 256                      the loader, beside decoding alone
+    python experiments/bench.py load --megabytes 350                   weights from a file, beside reading it
+    python experiments/bench.py teacher --name dinov2-b --images 8     a frozen teacher's forward pass, beside matmul
+    python experiments/bench.py generate --batches 1 8 64              passes of a generator over 32 and 256 tokens
+    python experiments/bench.py vitok --depth 2 --padding 0.25           a step of a ViTok autoencoder with empty room
+    python experiments/bench.py decoder --experiment embedded-decoder  a step of both players of an image decoder
+    python experiments/bench.py int8 runs/embedded-vae runs/embedded-dit  layers in int8 beside float32 and bfloat16
+    python experiments/bench.py peers --peer-python peer/bin/python    a LightningDiT's step beside the same in PyTorch
+    python experiments/bench.py dino-sae --images 8                    a step of stem, frozen network and decoder
 """
 
 from dataclasses import dataclass

@@ -89,6 +89,8 @@ def help_of(run):
         else:
             raise AssertionError("--help did not leave")
     assert "usage" in said.getvalue(), said.getvalue()
+    for line in said.getvalue().splitlines():
+        assert line.count("python experiments/") < 2, line  # indented, or examples run together
 for script in {scripts!r}:
     help_of(lambda: runpy.run_path(script, run_name="__main__"))
 for module in ("laminate.data", "laminate.recipes", "laminate.pretrained"):
