@@ -47,7 +47,7 @@ def gathered(mesh: str) -> dict[str, np.ndarray]:
 
 def main() -> None:
     start(find_place(required=True))
-    np.savez(f"{sys.argv[2]}-{host_index()}.npz", **gathered(sys.argv[1]))
+    np.savez(f"{sys.argv[2]}-{host_index()}.npz", allow_pickle=False, **gathered(sys.argv[1]))
 
 
 if __name__ == "__main__":
