@@ -12,6 +12,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).parents[2]
 PROGRAM = ROOT / "tests" / "multihost" / "program.py"
 STEPS = ROOT / "tests" / "multihost" / "steps.py"
+FEATURES = ROOT / "tests" / "multihost" / "features.py"
 
 LIMIT = 480.0  # seconds for anything that should come to its end
 ENDING = 30.0  # seconds in which every process has to end after a fault of one

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from laminate.evals.distances import parts
+from laminate.evals.neighbours import nearest
 
 Points = Float[np.ndarray, "points dim"]
 
@@ -108,26 +108,8 @@ def neighbour_dimension(points: Points, *, k: int) -> NeighbourDimension:
 
 
 def neighbour_distances(points: Points, k: int) -> Float[np.ndarray, "points k"]:
-    """Euclidean distances of each point to its `k` nearest other ones, rising, in float64.
-
-    The neighbours are found by products, and their distances taken from the differences, so that those of near ones
-    keep their digits and duplicates are at zero.
-    """
-    wide = points.astype(np.float64)
-    wide = wide - wide.mean(axis=0)
-    lengths = np.square(wide).sum(axis=1)
-    found: list[np.ndarray] = []
-    start = 0
-    for part in parts(wide):
-        gaps = lengths[None, :] - 2.0 * (part @ wide.T)
-        gaps[np.arange(len(part)), start + np.arange(len(part))] = np.inf
-        # A few more than needed, whose order rounding may have changed.
-        many = min(k + 4, len(wide) - 1)
-        nearest = np.argpartition(gaps, many - 1, axis=1)[:, :many]
-        away = np.linalg.norm(wide[nearest] - part[:, None], axis=-1)
-        found.append(np.sort(away, axis=1)[:, :k])
-        start += len(part)
-    return np.concatenate(found)
+    """Euclidean distances of each point to its `k` nearest other ones, rising, in float64; of duplicates, zero."""
+    return np.sqrt(nearest(points, points, k, itself=True).values)
 
 
 def _require(points: Points, least: int) -> None:

@@ -1,9 +1,12 @@
 """CMMD: the maximum mean discrepancy of directions, as it is measured on CLIP features."""
 
-import numpy as np
-from jaxtyping import Float
+from dataclasses import dataclass
 
-from laminate.evals.distances import parts, squared_distances
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from laminate.evals.distances import kernel_sum
 
 
 def cmmd(
@@ -23,19 +26,26 @@ def cmmd(
     """
     if not len(features) or not len(others):
         raise ValueError(f"cmmd: both sets need a feature, got {len(features)} and {len(others)}.")
-    x, y = _directions(features), _directions(others)
-    return float(scale * (_mean(x, x, sigma) + _mean(y, y, sigma) - 2.0 * _mean(x, y, sigma)))
+    for each in (features, others):
+        if not np.any(each, axis=1).all():
+            raise ValueError("cmmd: a feature of length zero has no direction.")
+    lost = _OfDirections(sigma)
+    own, other = len(features), len(others)
+    return scale * (
+        kernel_sum(features, None, lost) / own**2
+        + kernel_sum(others, None, lost) / other**2
+        - 2.0 * kernel_sum(features, others, lost) / (own * other)
+    )
 
 
-def _mean(x: np.ndarray, y: np.ndarray, sigma: float) -> float:
-    # 1 - k, which is small, keeps the digits that the difference of the means needs; the ones cancel.
-    lost = sum(np.expm1(-squared_distances(part, y) / (2.0 * sigma**2)).sum() for part in parts(x))
-    return float(lost / (len(x) * len(y)))
+@dataclass(frozen=True)
+class _OfDirections:
+    """`k - 1`, which is small, keeps the digits that the difference of the means needs; the ones cancel. Of a feature
+    with itself it is zero."""
 
+    sigma: float
+    wide: bool = True
 
-def _directions(features: Float[np.ndarray, "images dim"]) -> Float[np.ndarray, "images dim"]:
-    wide = features.astype(np.float64)
-    length = np.linalg.norm(wide, axis=1, keepdims=True)
-    if not (length > 0).all():
-        raise ValueError("cmmd: a feature of length zero has no direction.")
-    return wide / length
+    def __call__(self, product: Array, squares: Array, other_squares: Array) -> Array:
+        cosine = product / jnp.sqrt(squares * other_squares)
+        return jnp.expm1(-jnp.maximum(2.0 - 2.0 * cosine, 0.0) / (2.0 * self.sigma**2))

@@ -6,8 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from laminate.evals.distances import parts
 from laminate.models.inception import InceptionV3, Rule, inception_input
 from laminate.types import Image
+
+_ROWS = 4096
+"""Features that are made wide at once."""
 
 
 class FeatureMoments:
@@ -57,7 +61,8 @@ class FeatureMoments:
         if not np.isfinite(wide).all():
             raise ValueError("FeatureMoments: the batch holds a NaN or an infinity; nothing was added.")
         mean = wide.mean(axis=0)
-        self._combine(wide.shape[0], mean, (wide - mean).T @ (wide - mean))
+        wide -= mean
+        self._combine(wide.shape[0], mean, wide.T @ wide)
 
     def merge(self, other: "FeatureMoments") -> None:
         """Take in what another host has gathered. Raises ValueError for features of another width."""
@@ -65,6 +70,14 @@ class FeatureMoments:
             raise ValueError(f"FeatureMoments: cannot merge {other._mean.shape} into {self._mean.shape}.")
         if other._count:
             self._combine(other._count, other._mean, other._scatter)
+
+    @classmethod
+    def of(cls, features: Float[np.ndarray, "images dim"]) -> "FeatureMoments":
+        """Those of a set that is held whole, of which a part at a time is made wide."""
+        made = cls(features.shape[1])
+        for part in parts(features, _ROWS):
+            made.update(part)
+        return made
 
     @classmethod
     def known(
@@ -144,20 +157,21 @@ def frechet_check(
 def fid_of_few(features: Float[np.ndarray, "images dim"], others: Float[np.ndarray, "others dim"]) -> float:
     """The Fréchet distance of two sets that are held whole.
 
-    The centred features are factors of their covariances, so that of fewer features than dimensions no matrix of
-    `dim x dim` is ever made, and singular covariances lose no digits.
+    The centred features are factors of their covariances, so that of no more features than dimensions no matrix of
+    `dim x dim` is ever made, and singular covariances lose no digits. Of more, it is the distance of their moments.
 
     Raises ValueError for sets of fewer than two features.
     """
     if min(len(features), len(others)) < 2:
         raise ValueError(f"fid_of_few: both sets need two features, got {len(features)} and {len(others)}.")
+    if max(len(features), len(others)) > features.shape[1]:
+        return fid(FeatureMoments.of(features), FeatureMoments.of(others))
     x, y = features.astype(np.float64), others.astype(np.float64)
     (a, mean), (b, other_mean) = (
         ((z - z.mean(axis=0)) / np.sqrt(len(z) - 1), z.mean(axis=0)) for z in (x, y)
     )
     # The singular values of a b^T are those of the product of any factors of both covariances.
-    product = a @ b.T if max(len(a), len(b)) <= x.shape[1] else _factor(a.T @ a).T @ _factor(b.T @ b)
-    root = np.linalg.svd(product, compute_uv=False).sum()
+    root = np.linalg.svd(a @ b.T, compute_uv=False).sum()
     return float(np.square(mean - other_mean).sum() + np.square(a).sum() + np.square(b).sum() - 2.0 * root)
 
 
@@ -170,16 +184,16 @@ def frechet_spread(
     seed: int,
 ) -> float:
     """The deviation of the Fréchet distance to these moments over bootstrap resamples of the features."""
-    half, rng = _factor(covariance), np.random.default_rng(seed)
-    wide, found = features.astype(np.float64), np.empty(resamples)
+    half, rng, found = _factor(covariance), np.random.default_rng(seed), np.empty(resamples)
     for place in range(resamples):
-        drawn = wide[rng.integers(0, len(wide), len(wide))]
-        own_mean = drawn.mean(axis=0)
-        seen = (drawn - own_mean) @ half
-        values = np.linalg.eigvalsh(seen.T @ seen / (len(drawn) - 1))
-        trace = np.square(drawn - own_mean).sum() / (len(drawn) - 1) + np.trace(covariance)
+        rows = rng.integers(0, len(features), len(features))
+        own = FeatureMoments(features.shape[1])
+        for some in np.array_split(rows, -(-len(rows) // _ROWS)):
+            own.update(features[some])
+        values = np.linalg.eigvalsh(half.T @ own.covariance @ half)
         root = np.sqrt(np.maximum(values, 0.0)).sum()
-        found[place] = np.square(own_mean - mean).sum() + trace - 2.0 * root
+        trace = np.trace(own.covariance) + np.trace(covariance)
+        found[place] = np.square(own.mean - mean).sum() + trace - 2.0 * root
     return float(found.std())
 
 
@@ -217,5 +231,9 @@ def fid_features(
 
 def _factor(covariance: Float[np.ndarray, "dim dim"]) -> Float[np.ndarray, "dim dim"]:
     """`F` of `F F^T = covariance`, which may have eigenvalues a rounding below zero."""
-    values, vectors = np.linalg.eigh(covariance.astype(np.float64))
+    wide = covariance.astype(np.float64)
+    try:
+        return np.linalg.cholesky(wide)
+    except np.linalg.LinAlgError:  # a direction in which nothing varies
+        values, vectors = np.linalg.eigh(wide)
     return vectors * np.sqrt(np.maximum(values, 0.0))

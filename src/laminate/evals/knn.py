@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from laminate.evals.distances import parts
+from laminate.evals.neighbours import nearest
 
 TOP = 5
 _SHORTEST = 1e-12
@@ -46,13 +46,11 @@ def knn_votes(
         )
     if not temperature > 0:
         raise ValueError(f"knn_votes: temperature={temperature} must be positive.")
-    wide = known.astype(np.float64)
-    return np.concatenate(
-        [
-            _votes(part.astype(np.float64) @ wide.T, labels, classes, k, temperature)
-            for part in parts(features)
-        ]
-    )
+    near = nearest(features, known, k, by="product")
+    votes = np.zeros((len(features), classes))
+    rows = np.arange(len(features))[:, None]
+    np.add.at(votes, (rows, labels[near.places]), np.exp(near.values / temperature))
+    return votes
 
 
 def knn_predictions(
@@ -88,13 +86,3 @@ def token_direction(tokens: Float[np.ndarray, "images tokens dim"]) -> Float[np.
 
 def _direction(x: np.ndarray) -> np.ndarray:
     return x / (_TOKEN_EPS + np.linalg.norm(x, axis=-1, keepdims=True))
-
-
-def _votes(
-    similarity: np.ndarray, labels: np.ndarray, classes: int, k: int, temperature: float
-) -> np.ndarray:
-    nearest = np.argpartition(-similarity, k - 1, axis=1)[:, :k]
-    weight = np.exp(np.take_along_axis(similarity, nearest, axis=1) / temperature)
-    votes = np.zeros((len(similarity), classes))
-    np.add.at(votes, (np.arange(len(similarity))[:, None], labels[nearest]), weight)
-    return votes

@@ -3,6 +3,11 @@
 import numpy as np
 from jaxtyping import Float
 
+from laminate.evals.distances import parts
+
+_AT_ONCE, _ROWS = 128, 4096
+"""Directions, and images whose features are made wide at once."""
+
 
 def mind(
     features: Float[np.ndarray, "images dim"],
@@ -21,9 +26,17 @@ def mind(
             "larger one."
         )
     wide = gaussians.astype(np.float64)
-    directions = wide / np.linalg.norm(wide, axis=1, keepdims=True)
-    x, y = (np.sort(each.astype(np.float64) @ directions.T, axis=0) for each in (features, others))
-    return float(3.0 * features.shape[1] * np.square(x - y).mean())
+    total = 0.0
+    for some in parts(wide / np.linalg.norm(wide, axis=1, keepdims=True), _AT_ONCE):
+        x, y = (np.sort(_projected(each, some), axis=1) for each in (features, others))
+        total += float(np.square(x - y).sum())
+    return 3.0 * features.shape[1] * total / (len(gaussians) * len(features))
+
+
+def _projected(
+    features: Float[np.ndarray, "images dim"], directions: Float[np.ndarray, "directions dim"]
+) -> Float[np.ndarray, "directions images"]:
+    return np.concatenate([directions @ part.astype(np.float64).T for part in parts(features, _ROWS)], axis=1)
 
 
 def draw_directions(dim: int, *, directions: int, seed: int) -> Float[np.ndarray, "directions dim"]:

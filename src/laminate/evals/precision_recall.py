@@ -3,9 +3,9 @@
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
-from laminate.evals.distances import parts, squared_distances
+from laminate.evals.neighbours import in_balls, nearest
 
 
 class PrecisionRecall(NamedTuple):
@@ -29,25 +29,11 @@ def precision_recall(
         raise ValueError(
             f"precision_recall: k={k} must be at least 1 and below the {len(generated)} and {len(real)} features."
         )
-    precise = inside(generated, real, squared_radii(real, k))
-    recalled = inside(real, generated, squared_radii(generated, k))
+    radii, real_radii = squared_radii(generated, k), squared_radii(real, k)
+    precise, recalled = in_balls(generated, real, radii, real_radii)
     return PrecisionRecall(float(precise.mean()), float(recalled.mean()))
 
 
 def squared_radii(features: Float[np.ndarray, "features dim"], k: int) -> Float[np.ndarray, " features"]:
     """The squared distance of every feature to its `k`-th nearest other one."""
-    return np.concatenate(
-        # The smallest distance is that to itself.
-        [np.partition(squared_distances(part, features), k, axis=1)[:, k] for part in parts(features)]
-    )
-
-
-def inside(
-    features: Float[np.ndarray, "features dim"],
-    others: Float[np.ndarray, "others dim"],
-    radii: Float[np.ndarray, " others"],
-) -> Bool[np.ndarray, " features"]:
-    """Which features lie in a ball of these squared radii around one of the others, or on its surface."""
-    return np.concatenate(
-        [(squared_distances(part, others) <= radii[None, :]).any(axis=1) for part in parts(features)]
-    )
+    return nearest(features, features, k, itself=True).values[:, -1]

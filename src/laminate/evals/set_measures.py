@@ -155,7 +155,12 @@ def _frechet(
     if seed is not None and pool is not None and other is not None and pool.shape[1] <= CHEAP:
         spread = frechet_spread(pool, *parts[2:], resamples=RESAMPLES, seed=seed)
         over = f"{RESAMPLES} bootstrap resamples of the samples"
-    exact = fid_of_few(pool, other) if pool is not None and other is not None else frechet_distance(*parts)
+    few = pool is not None and other is not None and max(len(pool), len(other)) <= pool.shape[1]
+    exact = (
+        fid_of_few(pool, other)
+        if pool is not None and other is not None and few
+        else frechet_distance(*parts)
+    )
     return Measured(name, exact, made, spread, over, None, diagnostics, remarks)
 
 
@@ -244,10 +249,7 @@ def moments_of(each: SetFeatures) -> FeatureMoments:
         return each.moments
     if each.pool is None:
         raise ValueError(f"{each.said} has neither features nor their moments.")
-    made = FeatureMoments(each.pool.shape[1])
-    for start in range(0, len(each.pool), 4096):
-        made.update(each.pool[start : start + 4096])
-    return made
+    return FeatureMoments.of(each.pool)
 
 
 def _distance(mine: FeatureMoments, theirs: FeatureMoments) -> float:

@@ -6,7 +6,8 @@ import numpy as np
 
 from laminate.evals.fid import fid_of_few, frechet_check, frechet_distance
 from laminate.evals.inception_score import inception_scores
-from laminate.evals.precision_recall import inside, squared_radii
+from laminate.evals.neighbours import in_balls
+from laminate.evals.precision_recall import squared_radii
 from laminate.models.inception import inception_input
 from laminate.pretrained.inception import load_inception
 
@@ -26,7 +27,7 @@ def protocol(golden: Golden) -> dict[str, np.ndarray]:
     drawn, real, logits = (golden.input(name) for name in ("pool_sample", "pool_reference", "logits"))
     scores = inception_scores(logits, size=size)
     radii, real_radii = squared_radii(drawn, k), squared_radii(real, k)
-    precise, recalled = inside(drawn, real, real_radii), inside(real, drawn, radii)
+    precise, recalled = in_balls(drawn, real, radii, real_radii)
     first, second = moments(golden, "pool_sample"), moments(golden, "pool_reference")
     found = frechet_check(first.mean, first.covariance, second.mean, second.covariance)
     indefinite = frechet_check(
