@@ -4,6 +4,7 @@
     python experiments/evaluate.py reconstruct --against flux sd RUN
                                                       several tokenizers on the same images: a table, a row for each
     python experiments/evaluate.py generate           images of the generator beside training images and held-out ones
+    python experiments/evaluate.py compare            what the generator drew, against held-out images
     python experiments/evaluate.py compare A B        two folders, sets of records, files of samples, or moments
     python experiments/evaluate.py probe              classes by latents, and by the features that they compress
     python experiments/evaluate.py protocols          every protocol by name
@@ -41,6 +42,7 @@ from laminate.runs.asked_subjects import samples_of
 from laminate.runs.comparison import open_entrants
 from laminate.runs.data_place import said_data_of
 from laminate.runs.devices import compute_dtype, open_devices
+from laminate.runs.drawn_samples import drawn_and_held_out
 from laminate.runs.evaluation_result import Outcome, conclude, folder_of, show_protocols, show_results
 from laminate.runs.exit_codes import say, training_errors, user_errors
 from laminate.runs.experiment import trained_first
@@ -240,7 +242,12 @@ def features_of_set(extractor, images):
 
 
 def compare(flags, mesh):
-    texts = (flags.first, flags.second)
+    place, texts = None, (flags.first, flags.second)
+    if flags.first is None:
+        place = trained_first(
+            None, GENERATOR, flags, beside=__file__, what="generator", unfinished_will_do=True
+        )
+        texts = drawn_and_held_out(place, flags, mesh)
     size = flags.image_size or next((s[0] for s in map(size_of_file, texts) if s is not None), SIZE)
     view = VIEWS[flags.view](size)
     first, second = (open_set(flags, text, view, flags.total) for text in texts)
@@ -264,7 +271,7 @@ def compare(flags, mesh):
     picture = None
     if shown:
         picture = lambda path: sets_page(shown, rows(results), path, title=title, heads=heads)
-    return Outcome(results, {"first": texts[0], "second": texts[1], "view": said}, picture, None)
+    return Outcome(results, {"first": texts[0], "second": texts[1], "view": said}, picture, place)
 
 
 # 5. Classes by latents and by features
