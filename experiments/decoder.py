@@ -33,6 +33,7 @@ from laminate.recipes.adversarial.modules import (
 )
 from laminate.recipes.flatdino.family import VAE
 from laminate.recipes.image_decoder.modules import image_decoder
+from laminate.runs.asked_subjects import asked_pictures
 from laminate.runs.devices import open_devices
 from laminate.runs.evaluations import Looked, Measured
 from laminate.runs.exit_codes import training_errors, user_errors
@@ -42,7 +43,7 @@ from laminate.runs.load_tokenizer import load_tokenizer, side_of
 from laminate.runs.setup import setup
 from laminate.runs.task import GanTask, Task
 from laminate.runs.tokenizer_place import tokenizer_of_run
-from laminate.runs.training import Best, conclude, train
+from laminate.runs.training import conclude, train
 
 PIXELS = {"l1": l1_loss, "l2": mse_loss, "charbonnier": charbonnier_loss}
 
@@ -121,9 +122,13 @@ def make_task(recipe, frozen, compute):
 # 5. Evaluation: held-out images from latents without noise, and rFID where Inception is given
 
 
+def picture(inputs, decoder, frozen, example):
+    return decoder(inputs.clean(frozen, example).astype(inputs.dtype)), inputs.target(example)
+
+
 def measure(recipe, inputs, decoder, frozen, example):
-    image = decoder(inputs.clean(frozen, example).astype(inputs.dtype))
-    original, perceptual = inputs.target(example), perceptual_of(recipe, frozen)
+    image, original = picture(inputs, decoder, frozen, example)
+    perceptual = perceptual_of(recipe, frozen)
     named = {} if perceptual is None else {"perceptual": perceptual}
     measures = decoding_measures(original, image, perceptual=named)
     loss = PIXELS[recipe.pixels](image, original)
@@ -159,16 +164,16 @@ def main(flags, recipe):
         run = setup(flags, recipe, tokenizer=tokenizer, beside=networks)
         run = fitted(run, make_task)
         inputs = make_inputs(run.recipe, run.dtype)
+        asked = asked_pictures(run, partial(picture, inputs), run.frozen)
     with run.folder, training_errors("decoder.py"):
         trained = train(
             run,
             make_task(run.recipe, run.frozen, run.compute),
-            evaluations=make_evaluations(run, inputs),
+            evaluations=(*make_evaluations(run, inputs), *asked),
             progress_metrics=("train/recon_loss", "train/logits_gap", "train/adversarial_weight"),
-            best=Best(f"val/{flags.best_by or 'loss'}", highest=flags.best_by in ("psnr", "ssim")),
         )
         report = partial(write_decoder_report, frozen=run.frozen, inputs=inputs)
-        conclude(run, trained, report, best=flags.best_by is not None)
+        conclude(run, trained, report, best=False)
 
 
 if __name__ == "__main__":

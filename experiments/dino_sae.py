@@ -46,6 +46,7 @@ from laminate.recipes.dino_sae.chain import (
 from laminate.recipes.dino_sae.modules import stem_and_decoder, trained_parts
 from laminate.recipes.dino_sae.recipe import require_former
 from laminate.recipes.resolve import resolve_recipe
+from laminate.runs.asked_subjects import asked_pictures
 from laminate.runs.data_place import data_of
 from laminate.runs.evaluations import Measured
 from laminate.runs.exit_codes import training_errors, user_errors
@@ -179,6 +180,11 @@ def rebuilt(recipe, dtype, model, frozen, example):
     return image, jnp.clip(image_of(recipe, model, found), 0.0, 1.0), found.tokens
 
 
+def picture(recipe, dtype, model, frozen, example):
+    original, image, _ = rebuilt(recipe, dtype, model, frozen, example)
+    return image, original
+
+
 def measure(recipe, dtype, model, frozen, example):
     original, image, tokens = rebuilt(recipe, dtype, model, frozen, example)
     perceptual = perceptual_of(recipe, frozen)
@@ -231,6 +237,7 @@ def train_stage(flags, recipe):
         require_former(recipe, former, begins=flags.init_from or flags.restore, alone=flags.alone)
         run = setup(flags, recipe)
         run = fitted(run, lambda *given: make_task(*given, run.counts.per_epoch))
+        asked = asked_pictures(run, partial(picture, run.recipe, run.dtype), run.frozen)
     with run.folder, training_errors("dino_sae.py"):
         judged = run.recipe.adversary.kind != "none"
         trained = train(
@@ -238,6 +245,7 @@ def train_stage(flags, recipe):
             make_task(run.recipe, run.frozen, run.compute, run.counts.per_epoch),
             evaluations=(
                 Measured(measure=partial(measure, run.recipe, run.dtype), summarise=summarise_decoding),
+                *asked,
             ),
             progress_metrics=("train/recon_loss", "train/logits_gap" if judged else "train/alignment_loss"),
             best=Best("val/loss"),

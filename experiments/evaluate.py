@@ -4,6 +4,7 @@
     python experiments/evaluate.py reconstruct --against flux sd RUN
                                                       several tokenizers on the same images: a table, a row for each
     python experiments/evaluate.py generate           images of the generator beside training images and held-out ones
+    python experiments/evaluate.py compare            what the generator drew, against held-out images
     python experiments/evaluate.py compare A B        two folders, sets of records, files of samples, or moments
     python experiments/evaluate.py probe              classes by latents, and by the features that they compress
     python experiments/evaluate.py protocols          every protocol by name
@@ -30,16 +31,18 @@ from laminate.data.augment import Squash
 from laminate.data.sources import open_splits
 from laminate.evals.image_figures import image_figures
 from laminate.evals.results import number
-from laminate.evals.set_measures import SetFeatures, measure_sets, with_floor
+from laminate.evals.set_measures import SetFeatures
 from laminate.parallel.hosts import is_first
 from laminate.parallel.mesh import build_mesh
 from laminate.recipes.flatdino.family import VAE
 from laminate.recipes.generator.family import GENERATOR
 from laminate.runs.against import against
 from laminate.runs.any_size_evaluation import evaluate_any_size, has_sizes, require_one_size
+from laminate.runs.asked_subjects import samples_of
 from laminate.runs.comparison import open_entrants
 from laminate.runs.data_place import said_data_of
 from laminate.runs.devices import compute_dtype, open_devices
+from laminate.runs.drawn_samples import drawn_and_held_out
 from laminate.runs.evaluation_result import Outcome, conclude, folder_of, show_protocols, show_results
 from laminate.runs.exit_codes import say, training_errors, user_errors
 from laminate.runs.experiment import trained_first
@@ -49,6 +52,7 @@ from laminate.runs.image_sets import VIEWS, hash_of, open_image_set, size_of_fil
 from laminate.runs.kept_samples import KeptSamples
 from laminate.runs.load_tokenizer import load_tokenizer
 from laminate.runs.measured_reconstructions import OWN, rebuild
+from laminate.runs.measured_sets import measured
 from laminate.runs.open_sampler import open_sampler, sampler_params, way_text
 from laminate.runs.probing import Probes, probe_results, tell
 
@@ -64,28 +68,12 @@ def open_extractor(flags, mesh):
     return Extractor(networks, mesh, global_batch_size=flags.device_batch_size * mesh.devices.size)
 
 
-def measured(extractor, samples, reference, *, view, rounding, seed, real=None, order="", paired=False):
-    """Every measure of one set against another, by each network; beside it the same of real images."""
-    found = []
-    for network in extractor.networks:
-        how = network.protocol(view, rounding, order)
-        mine = measure_sets(
-            samples[network.name], reference[network.name], how, network.name, seed=seed, paired=paired
-        )
-        if real is not None:
-            mine = with_floor(
-                mine, measure_sets(real[network.name], reference[network.name], how, network.name, seed=seed)
-            )
-        found += mine
-    return found
-
-
 # 2. Reconstructions of held-out images, beside those of the teacher's own decoder
 
 
 def reconstruct(flags, mesh):
     if flags.against:
-        return against(flags, mesh, open_extractor, measured)
+        return against(flags, mesh, open_feature_networks(flags.inception, flags.dino))
     place = trained_first(flags.tokenizer, VAE, flags, beside=__file__, what="tokenizer")
     flags = said_data_of(flags, place, primary=is_first())
     (entrant,), _ = open_entrants((place,), flags.image_size, flags.decoder, stored=flags.stored)
@@ -94,7 +82,7 @@ def reconstruct(flags, mesh):
     if has_sizes(loaded):
         return evaluate_any_size(flags, mesh, place, loaded, decoder, records)
     require_one_size(flags)
-    extractor = open_extractor(flags, mesh)
+    networks = open_feature_networks(flags.inception, flags.dino)
     say(
         f"{len(records)} held-out images of {flags.data} through {place}, decoded by {decoder.said}",
         primary=is_first(),
@@ -103,7 +91,7 @@ def reconstruct(flags, mesh):
         loaded,
         decoder,
         records,
-        extractor.networks,
+        networks,
         lpips=open_lpips(flags.lpips),
         rounding=flags.rounding,
         mesh=mesh,
@@ -114,11 +102,11 @@ def reconstruct(flags, mesh):
     view = loaded.recipe.augment.still().text
     sets = {"seed": flags.seed, "view": view, "rounding": flags.rounding, "paired": True}
     results = image_figures(found.figures, view, CONVENTIONS) + measured(
-        extractor, found.pictures, found.originals, **sets
+        networks, found.pictures, found.originals, **sets
     )
     if found.own:
         own = image_figures(found.own, view, CONVENTIONS) + measured(
-            extractor, found.own_pictures, found.originals, **sets
+            networks, found.own_pictures, found.originals, **sets
         )
         results += [dataclasses.replace(one, name=f"{one.name}/{OWN}") for one in own]
     keys = list(records.keys())
@@ -169,7 +157,7 @@ def generate(flags, mesh):
             device_batch_size=flags.device_batch_size,
         )
         params = sampler_params(opened.recipe, flags, seed=flags.seed)
-        total = flags.total or max(len(splits["validation"]), opened.recipe.classes, 256)
+        total = flags.total or samples_of(len(splits["validation"]), opened.recipe.classes)
         labels = class_major(list(range(opened.recipe.classes)) or [-1], total)
         means = f"{way_text(opened.recipe, flags, params)}; {opened.said}"
         say(f"drawing {total} images of {place}: {means}", primary=is_first())
@@ -189,7 +177,7 @@ def generate(flags, mesh):
         against = features_of_set(extractor, open_set(flags, flags.reference, None))
     view = Squash(side).description
     results = measured(
-        extractor,
+        extractor.networks,
         samples,
         against,
         view=view,
@@ -260,7 +248,12 @@ def features_of_set(extractor, images):
 
 
 def compare(flags, mesh):
-    texts = (flags.first, flags.second)
+    place, texts = None, (flags.first, flags.second)
+    if flags.first is None:
+        place = trained_first(
+            None, GENERATOR, flags, beside=__file__, what="generator", unfinished_will_do=True
+        )
+        texts = drawn_and_held_out(place, flags, mesh)
     size = flags.image_size or next((s[0] for s in map(size_of_file, texts) if s is not None), SIZE)
     view = VIEWS[flags.view](size)
     first, second = (open_set(flags, text, view, flags.total) for text in texts)
@@ -272,7 +265,7 @@ def compare(flags, mesh):
     extractor = open_extractor(flags, mesh)
     samples, reference = (features_of_set(extractor, one) for one in (first, second))
     said = first.view if first.view == second.view else f"{first.view}; {second.view}"
-    results = measured(extractor, samples, reference, view=said, rounding="", seed=flags.seed)
+    results = measured(extractor.networks, samples, reference, view=said, rounding="", seed=flags.seed)
     name = extractor.networks[0].name
     shown = [
         (one.said, first_images(one, 400), features[name].pool)
@@ -284,7 +277,7 @@ def compare(flags, mesh):
     picture = None
     if shown:
         picture = lambda path: sets_page(shown, rows(results), path, title=title, heads=heads)
-    return Outcome(results, {"first": texts[0], "second": texts[1], "view": said}, picture, None)
+    return Outcome(results, {"first": texts[0], "second": texts[1], "view": said}, picture, place)
 
 
 # 5. Classes by latents and by features

@@ -23,6 +23,7 @@ from laminate.bottlenecks.nested_dropout import draw_keep, keep_counts
 from laminate.pretrained.features import features_of
 from laminate.recipes.flatdino.modules import flatdino
 from laminate.recipes.modules import feature_decoder
+from laminate.runs.asked_subjects import asked_features
 from laminate.runs.evaluations import Measured
 from laminate.runs.exit_codes import training_errors, user_errors
 from laminate.runs.fitting import fitted
@@ -92,11 +93,12 @@ def main(flags, recipe):
         # 4. Data, devices and run folder
         run = setup(flags, recipe, beside=lambda recipe: feature_decoder(recipe.teacher, flags.pixel_decoder))
         run = fitted(run, make_task)
+        asked = asked_features(run)
     with run.folder, training_errors("fsq.py"):
         trained = train(
             run,
             make_task(run.recipe, run.frozen, run.compute),
-            evaluations=(make_evaluation(run.recipe, run.dtype),),
+            evaluations=(make_evaluation(run.recipe, run.dtype), *asked),
             progress_metrics=("train/recon_loss", "train/codes_per_image", "train/grad_norm"),
         )
         conclude(run, trained, partial(write_tokenizer_report, teacher=run.frozen, decoder=run.beside))

@@ -33,14 +33,15 @@ from laminate.parallel.hosts import is_first
 from laminate.parallel.sharding import place
 from laminate.recipes.flatdino.family import VAE
 from laminate.recipes.generator.modules import generator
-from laminate.recipes.modules import embedded_network, sampling_grid, solver
+from laminate.recipes.modules import embedded_network, image_tokenizer, sampling_grid, solver
 from laminate.recipes.resolve import for_tokenizer
+from laminate.runs.asked_subjects import asked_samples
 from laminate.runs.devices import open_devices
 from laminate.runs.evaluations import Looked, Measured
 from laminate.runs.exit_codes import say, training_errors, user_errors
 from laminate.runs.experiment import trained_first
 from laminate.runs.fitting import fitted
-from laminate.runs.load_decoder import find_decoder
+from laminate.runs.load_decoder import find_decoder, require_images
 from laminate.runs.load_tokenizer import load_tokenizer, side_of
 from laminate.runs.setup import setup
 from laminate.runs.task import Task
@@ -171,6 +172,8 @@ def main(flags, recipe):
         tokenizer = load_tokenizer(source, kernel=flags.attention, image_size=side)
         recipe = for_tokenizer(flags, GENERATOR, recipe, tokenizer.recipe)
         decoder = find_decoder(flags.decoder, tokenizer, kernel=flags.attention)
+        if flags.evaluate:
+            require_images(decoder.of(image_tokenizer(tokenizer, like=tokenizer.latent)), tokenizer)
         run = setup(flags, recipe, tokenizer=tokenizer)
         run = fitted(run, make_task)
     say(f"tokenizer: {source}; samples: decoded by {decoder.said}", primary=is_first())
@@ -180,7 +183,7 @@ def main(flags, recipe):
             trained = train(
                 run,
                 make_task(run.recipe, run.frozen, run.compute),
-                evaluations=make_evaluations(run, grids),
+                evaluations=(*make_evaluations(run, grids), *asked_samples(run, grids.sampler, grids.params)),
                 progress_metrics=("train/loss", "train/grad_norm"),
             )
         report = partial(write_generator_report, grids=grids, check=make_check(run, grids))

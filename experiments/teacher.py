@@ -23,6 +23,7 @@ from laminate.losses.reconstruction import mse_loss
 from laminate.pretrained.features import unit_image
 from laminate.pretrained.patches import IMAGENET_MEAN
 from laminate.recipes.masked_autoencoder.modules import masked_autoencoder
+from laminate.runs.asked_subjects import asked_pictures
 from laminate.runs.evaluations import Looked, Measured
 from laminate.runs.exit_codes import training_errors, user_errors
 from laminate.runs.fitting import fitted
@@ -67,9 +68,13 @@ def make_task(recipe, frozen, compute):
 # 3. Evaluation: pixels of whole images, and whether nearest neighbours by features have one label
 
 
-def measure(network, frozen, example, *, dtype):
+def picture(network, frozen, example, *, dtype):
     image = unit_image(example["image"])
-    error = mse_loss(network.pixels(network(image, dtype=dtype).astype(jnp.float32)), image)
+    return network.pixels(network(image, dtype=dtype).astype(jnp.float32)), image
+
+
+def measure(network, frozen, example, *, dtype):
+    error = mse_loss(*picture(network, frozen, example, dtype=dtype))
     return {"loss": error, "psnr": -10.0 * jnp.log10(jnp.maximum(error, 1e-10))}
 
 
@@ -92,11 +97,12 @@ def main(flags, recipe):
         # 4. Data, devices and run folder
         run = setup(flags, recipe)
         run = fitted(run, make_task)
+        asked = asked_pictures(run, partial(picture, dtype=run.dtype), run.frozen)
     with run.folder, training_errors("teacher.py"):
         trained = train(
             run,
             make_task(run.recipe, run.frozen, run.compute),
-            evaluations=make_evaluations(run),
+            evaluations=(*make_evaluations(run), *asked),
             progress_metrics=("train/loss", "train/grad_norm"),
             best=Best("val/loss"),
         )

@@ -25,6 +25,7 @@ from laminate.pretrained.features import features_of
 from laminate.recipes.bottleneck import GaussianBottleneck
 from laminate.recipes.flatdino.modules import flatdino
 from laminate.recipes.modules import feature_decoder
+from laminate.runs.asked_subjects import asked_features
 from laminate.runs.evaluations import Measured
 from laminate.runs.exit_codes import training_errors, user_errors
 from laminate.runs.fitting import fitted
@@ -91,11 +92,12 @@ def main(flags, recipe):
         # 4. Data, devices and run folder
         run = setup(flags, recipe, beside=lambda recipe: feature_decoder(recipe.teacher, flags.pixel_decoder))
         run = fitted(run, make_task)
+        asked = asked_features(run)
     with run.folder, training_errors("vae.py"):
         trained = train(
             run,
             make_task(run.recipe, run.frozen, run.compute),
-            evaluations=(make_evaluation(run.recipe, run.dtype),),
+            evaluations=(make_evaluation(run.recipe, run.dtype), *asked),
             progress_metrics=("train/recon_loss", "train/kl_nats", "train/grad_norm"),
         )
         conclude(run, trained, partial(write_tokenizer_report, teacher=run.frozen, decoder=run.beside))

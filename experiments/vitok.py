@@ -35,6 +35,7 @@ from laminate.losses.reconstruction import charbonnier_loss
 from laminate.losses.structural import ssim_loss
 from laminate.recipes.vitok.flags import with_known_weights
 from laminate.recipes.vitok.modules import trained_part, vitok
+from laminate.runs.asked_subjects import asked_any_size
 from laminate.runs.evaluations import AT_THE_END, Measured
 from laminate.runs.exit_codes import training_errors, user_errors
 from laminate.runs.fitting import fitted
@@ -130,11 +131,12 @@ def main(flags, recipe):
         # 4. Data, devices and run folder
         run = setup(with_known_weights(flags), recipe)
         run = fitted(run, make_task)
+        asked = asked_any_size(run)
     with run.folder, training_errors("vitok.py"):
         trained = train(
             run,
             make_task(run.recipe, run.frozen, run.compute),
-            evaluations=make_evaluations(run),
+            evaluations=(*make_evaluations(run), *asked),
             progress_metrics=("train/charbonnier_loss", "train/grad_norm"),
         )
         rooms = run.recipe.augment.rooms

@@ -134,9 +134,12 @@ def test_a_reference_file_is_read_in_parts_and_what_is_none_is_refused(tmp_path)
     bad = {
         "float.npz": ({"arr_0": np.zeros((2, 3, 3, 3))}, "float64 of shape"),
         "none.npz": ({"x": np.zeros(2)}, "holds x: samples are in arr_0"),
-        "skew.npz": ({"mu": np.zeros(2), "sigma": np.asarray([[1.0, 2.0], [0.0, 1.0]])}, "not symmetric"),
+        "skew.npz": (
+            {"mu": np.zeros(2), "sigma": np.asarray([[1.0, 2.0], [0.0, 1.0]])},
+            "skew.npz: mu and sigma: .*not symmetric",
+        ),
         "wide.npz": ({"mu": np.zeros(3), "sigma": np.eye(2)}, "covariance of shape"),
-        "nan.npz": ({"mu": np.zeros(2), "sigma": np.full((2, 2), np.nan)}, "NaN"),
+        "nan.npz": ({"mu": np.zeros(2), "sigma": np.full((2, 2), np.nan)}, "nan.npz: mu and sigma: .*NaN"),
     }
     for name, (arrays, said) in bad.items():
         np.savez(tmp_path / name, **arrays)

@@ -132,6 +132,20 @@ def test_two_sets_are_compared_and_what_does_not_fit_is_one_line(pictures, here,
     assert left.value.code == 2 and "is not followed: network: " in one_line(capsys.readouterr().err)
 
 
+def test_without_sets_what_the_generator_drew_is_held_against_held_out_images(here, monkeypatch, capsys):
+    with pytest.raises(ValueError, match="two sets are compared, and this is one"):
+        Compare(first="a.npz")
+    (here / "run" / "drawn").mkdir(parents=True)
+    images = np.random.default_rng(0).integers(0, 256, (9, 16, 16, 3), np.uint8)
+    np.savez(here / "run" / "drawn" / "samples.npz", arr_0=images)
+    monkeypatch.setattr(experiment("evaluate"), "trained_first", lambda *_, **__: "run")
+    evaluate(Compare(total=9, device_batch_size=2))
+    held = result(here / "run" / "evaluation" / "compare")
+    assert held["subject"]["first"] == "run/drawn/samples.npz"
+    assert held["subject"]["second"].endswith("@validation")
+    assert "comparing run/drawn/samples.npz, drawn by run, with the held-out" in capsys.readouterr().err
+
+
 def test_protocols_are_listed_and_guidance_needs_a_null_class(capsys):
     evaluate(Protocols())
     assert "gfid@adm-256" in capsys.readouterr().out

@@ -41,16 +41,18 @@ class SampleGrids:
         self._folder = folder
         self.sampler, self.params, self.classes = sampler, params, tuple(classes)
         self.labels, self._names = shown_labels(sampler.flow.classes, classes)
-        self._last: bytes | None = None
+        self._last: tuple[int, bytes | None] | None = None
 
     def __call__(self, network: Any, step: int) -> None:
         """Draw and write the grid of a step."""
-        self._last = self._drawn(network)
-        self._write(self._last, self._folder / GRIDS / f"{step:08d}.png")
+        drawn = self._drawn(network)
+        self._last = step, drawn
+        self._write(drawn, self._folder / GRIDS / f"{step:08d}.png")
 
-    def finish(self, network: Any, path: epath.Path) -> epath.Path | None:
-        """Write the last grid, or a new one of `network` if none was drawn; its file, None if nothing can be shown."""
-        drawn = self._drawn(network) if self._last is None else self._last
+    def finish(self, network: Any, step: int, path: epath.Path) -> epath.Path | None:
+        """Write the grid of `network` after `step`, drawn anew unless it was the last; its file, None if nothing can be
+        shown."""
+        drawn = self._drawn(network) if self._last is None or self._last[0] != step else self._last[1]
         return self._write(drawn, path)
 
     def _drawn(self, network: Any) -> bytes | None:
@@ -89,7 +91,7 @@ def write_generator_report(
     `check(network)` draws samples and says what they are found to be; None where they cannot be checked.
     """
     folder = run.folder
-    drawn = grids.finish(network, folder / "samples.png")
+    drawn = grids.finish(network, run.step, folder / "samples.png")
     found = check(network)
     weights = whole(network)
     if not is_first():
@@ -105,9 +107,12 @@ def write_generator_report(
     return run.page(
         headlines=(*_headlines(found), *_losses(losses)),
         tables=() if found is None else check_tables(found, grids.classes),
-        pictures=(*_pictures(folder, drawn), Picture("curves.png", "Training", "Dots are validations.")),
+        pictures=(
+            *_pictures(folder, drawn, run.step),
+            Picture("curves.png", "Training", "Dots are validations."),
+        ),
         files=(
-            (f"{GENERATOR}/model.safetensors", "the averaged weights at the end"),
+            (f"{GENERATOR}/model.safetensors", f"the averaged weights after {run.step} steps"),
             (f"{GENERATOR}/README.md", "what to say when the folder is shared"),
             *(() if found is None else ((CHECK_FILE, "what the samples were found to be"),)),
             ("metrics.jsonl", "every logged number"),
@@ -136,7 +141,7 @@ def _headlines(check: SampleCheck | None) -> tuple[tuple[str, str], ...]:
     return ((f"{check.recognised.mean:.0%}", f"of samples get their own label from a classifier{worth}"),)
 
 
-def _pictures(folder: epath.Path, drawn: epath.Path | None) -> tuple[Picture, ...]:
+def _pictures(folder: epath.Path, drawn: epath.Path | None, step: int) -> tuple[Picture, ...]:
     """The last samples, and some grids on the way to them."""
     if drawn is None:
         return ()
@@ -144,7 +149,9 @@ def _pictures(folder: epath.Path, drawn: epath.Path | None) -> tuple[Picture, ..
     earlier = sorted(path.name for path in there if _GRID.fullmatch(path.name))
     chosen = sorted({*np.linspace(0, max(len(earlier) - 2, 0), SHOWN).astype(int).tolist()})
     return (
-        Picture("samples.png", "Samples", "From the averaged weights at the end; a row for each class."),
+        Picture(
+            "samples.png", "Samples", f"From the averaged weights after {step} steps; a row for each class."
+        ),
         *(
             Picture(
                 f"{GRIDS}/{earlier[i]}", f"After {int(earlier[i].split('.')[0])} steps", "The same noises."

@@ -9,7 +9,9 @@ from typing import Any, TypeVar
 
 import tyro
 
+from laminate.evals.figure_names import FigureName, asked_figures
 from laminate.recipes.family import Family
+from laminate.recipes.flags import RunFlags
 from laminate.recipes.overrides import HELP, without_help
 from laminate.recipes.resolve import resolve_recipe
 from laminate.recipes.tables import show_fields
@@ -31,9 +33,25 @@ def training_command(
         if HELP in flags.set:
             show_fields(resolve_recipe(dataclasses.replace(flags, set=without_help(flags.set)), family))
             raise SystemExit(0)
+        measurable(flags, family)
         recipe = resolve_recipe(flags, family)
         family.require_trainable(recipe)
         return flags, recipe
+
+
+def measurable(flags: RunFlags, family: Family[Any]) -> list[FigureName]:
+    """What `--evaluate` asks for in a training of `family`.
+
+    Raises ValueError for what cannot be measured there, and what chooses no best weights.
+    """
+    subject = "samples" if family.kind == "generator" else "reconstructions"
+    found = asked_figures(flags.asked, subject, flags.networks())
+    for one in found:
+        if one.name == flags.best_by and one.highest is None:
+            raise ValueError(
+                f"--best-by {one.name}: its figures are two, precision and recall, and one chooses."
+            )
+    return found
 
 
 def flags_command(description: str | None, kind: type[Flags], *, arguments: list[str] | None = None) -> Flags:

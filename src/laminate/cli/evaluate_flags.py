@@ -132,11 +132,12 @@ class Generate(Measuring, Drawing):
 class Compare(Measuring):
     """How far two sets of images are apart."""
 
-    first: Annotated[str, tyro.conf.Positional] = "embedded@validation"
+    first: Annotated[str | None, tyro.conf.Positional] = None
     """A folder, records, any other source as in training (perhaps with @train or @validation behind it), an npz of
-    samples, or one of moments (mu, sigma, mu_s, sigma_s)."""
-    second: Annotated[str, tyro.conf.Positional] = "embedded@train"
-    """What it is held against."""
+    samples, or one of moments (mu, sigma, mu_s, sigma_s). Without any set: what the generator that generator.py leaves
+    drew (runs/embedded-dit/drawn/samples.npz), drawn now if need be."""
+    second: Annotated[str | None, tyro.conf.Positional] = None
+    """What it is held against. Without any set: the held-out images of that generator's data."""
     total: int | None = None
     """Take so many images of each, the first ones."""
     image_size: int | None = None
@@ -148,6 +149,11 @@ class Compare(Measuring):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.first is not None and self.second is None:
+            raise ValueError(
+                f"compare {self.first}: two sets are compared, and this is one. Name the other one behind it, such as "
+                "embedded@validation; without any, samples of the embedded generator are held against held-out images."
+            )
         for flag in ("total", "image_size"):
             if getattr(self, flag) is not None:
                 at_least(f"--{flag.replace('_', '-')}", getattr(self, flag), 2)

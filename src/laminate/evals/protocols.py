@@ -2,9 +2,15 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 EMBEDDED = "embedded"
+PRECISION = "network float32, moments and distances float64"
+"""Of a measure of sets, where nothing else is said."""
+Subject = Literal["reconstructions", "samples", "classes"]
+"""What is measured: held-out images given back, drawn images, or how well classes are told."""
+Judge = Literal["", "embedded", "inception", "dino", "clip", "lpips"]
+"""The network that sees the images: none, that in the package, or one that the flag of this name gives."""
 ANY = ""
 """Of a named protocol: whatever is given, such as the weights of a network that has no published hash."""
 
@@ -48,10 +54,12 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Named:
-    """A protocol that people call by a name, and who measures so."""
+    """A protocol that people call by a name, who measures so, what it is about, and what sees the images."""
 
     protocol: Protocol
     said: str
+    subjects: tuple[Subject, ...]
+    judge: Judge = "inception"
 
 
 _INCEPTION = "FID Inception-v3"
@@ -62,11 +70,10 @@ _ADM_VIEW = "halved by box filter, bicubic, centre crop (ADM)"
 _ADM_SET = "VIRTUAL_imagenet256_labeled.npz: moments of all training images of ImageNet"
 _ADM_FEW = "VIRTUAL_imagenet256_labeled.npz: its 10,000 images"
 _VAL = "ImageNet validation"
-_HOST = "network float32, moments float64"
 
 
 def _fid(reference: str, view: str, resize: str, rounding: str, *, samples: int = 50_000) -> Protocol:
-    return Protocol("fid", _POOL, samples, reference, "", view, resize, rounding, precision=_HOST)
+    return Protocol("fid", _POOL, samples, reference, "", view, resize, rounding, precision=PRECISION)
 
 
 _ADM = _fid(_ADM_SET, _ADM_VIEW, _TF, "nearest")
@@ -75,21 +82,25 @@ PROTOCOLS: dict[str, Named] = {
     "rfid@val50k": Named(
         _fid(f"{_VAL}, the originals", _ADM_VIEW, _TF, "down"),
         "RAE, DINO-SAE: reconstructions of the validation images against these, both at 256",
+        ("reconstructions",),
     ),
     "rfid@flatdino": Named(
         _fid(f"{_VAL}, the originals", "squashed to 256", _HALF, "none"),
         "FlatDINO's own figures of reconstruction: its JAX Inception, another resize",
+        ("reconstructions",),
     ),
-    "gfid@adm-256": Named(_ADM, "ADM's evaluator: 50,000 samples, balanced over 1000 classes"),
+    "gfid@adm-256": Named(_ADM, "ADM's evaluator: 50,000 samples, balanced over 1000 classes", ("samples",)),
     "gfid@rae": Named(
         dataclasses.replace(_ADM, rounding="down", order="shuffled"),
         "RAE: ADM's evaluator on samples cut off to whole numbers, 50 of each class in random order",
+        ("samples",),
     ),
     "sfid@adm-256": Named(
         dataclasses.replace(
             _ADM, measure="sfid", network=f"{_INCEPTION}, 7 channels of 17 x 17 (Mixed_6d.branch1x1)"
         ),
         "ADM's evaluator, on spatial features",
+        ("samples",),
     ),
     "is@adm-256": Named(
         dataclasses.replace(
@@ -101,12 +112,14 @@ PROTOCOLS: dict[str, Named] = {
             options=(("images of a split", 5000.0),),
         ),
         "ADM's evaluator: splits in file order, so that samples sorted by class score lower",
+        ("samples",),
     ),
     "prc@adm-256": Named(
         dataclasses.replace(
             _ADM, measure="precision and recall", reference=_ADM_FEW, options=(("neighbours", 3.0),)
         ),
         "ADM's evaluator: 50,000 samples against 10,000 images",
+        ("samples",),
     ),
     "fid@vitok01": Named(
         _fid(
@@ -117,6 +130,7 @@ PROTOCOLS: dict[str, Named] = {
             samples=5000,
         ),
         "ViTok: the network sees [0, 1] where it was trained on [-1, 1]; comparable with nothing else",
+        ("reconstructions",),
     ),
     "fdd@vitok": Named(
         Protocol(
@@ -128,9 +142,11 @@ PROTOCOLS: dict[str, Named] = {
             "longest side 256",
             "bicubic to 512, antialiased",
             "none",
-            precision=_HOST,
+            precision=PRECISION,
         ),
         "ViTok's FDD",
+        ("reconstructions",),
+        "dino",
     ),
     "fd-dinov2@dgm": Named(
         Protocol(
@@ -142,9 +158,11 @@ PROTOCOLS: dict[str, Named] = {
             "",
             "bicubic to 224",
             "nearest",
-            precision=_HOST,
+            precision=PRECISION,
         ),
         "dgm-eval (Stein et al. 2023)",
+        ("samples",),
+        "dino",
     ),
     "kid@torch-fidelity": Named(
         Protocol(
@@ -158,9 +176,10 @@ PROTOCOLS: dict[str, Named] = {
             "nearest",
             (("subsets", 100.0), ("images of a subset", 1000.0), ("degree", 3.0), ("coef0", 1.0)),
             2020,
-            _HOST,
+            PRECISION,
         ),
         "torch-fidelity's default",
+        ("samples",),
     ),
     "cmmd@google": Named(
         Protocol(
@@ -173,13 +192,18 @@ PROTOCOLS: dict[str, Named] = {
             "bicubic to 336",
             "nearest",
             (("sigma", 10.0), ("scale", 1000.0)),
-            precision=_HOST,
+            precision=PRECISION,
         ),
         "Jayasumana et al. 2024",
+        ("reconstructions", "samples"),
+        "clip",
     ),
     "mind@5k": Named(
-        Protocol("mind", _POOL, 5000, "", "", "", _TF, "nearest", (("directions", 1000.0),), precision=_HOST),
+        Protocol(
+            "mind", _POOL, 5000, "", "", "", _TF, "nearest", (("directions", 1000.0),), precision=PRECISION
+        ),
         "MIND of 5,000 samples, on any features",
+        ("reconstructions", "samples"),
     ),
     "knn@dino": Named(
         Protocol(
@@ -192,9 +216,11 @@ PROTOCOLS: dict[str, Named] = {
             "",
             "none",
             (("neighbours", 20.0), ("temperature", 0.07)),
-            precision=_HOST,
+            precision=PRECISION,
         ),
         "DINO's and FlatDINO's Table 10: weighted votes, temperature 0.07",
+        ("classes",),
+        "",
     ),
 }
 

@@ -79,7 +79,10 @@ class ReferenceFile:
             mean, covariance = (np.asarray(held[name], np.float64) for name in names)
         if mean.ndim != 1:
             raise ValueError(f"{self.path}: {names[0]} has the shape {mean.shape}, and a mean has one axis.")
-        return FeatureMoments.known(mean, covariance)
+        try:
+            return FeatureMoments.known(mean, covariance)
+        except ValueError as error:
+            raise ValueError(f"{self.path}: {names[0]} and {names[1]}: {error}") from error
 
     def sha256(self) -> str:
         """Of the bytes of the file."""

@@ -1,7 +1,7 @@
 """All measures of a set of images against another one, from features that were gathered of both."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,7 +13,7 @@ from laminate.evals.inception_score import inception_score
 from laminate.evals.kid import draw_subsets, kid_of_subsets
 from laminate.evals.mind import draw_directions, mind
 from laminate.evals.precision_recall import precision_recall
-from laminate.evals.protocols import PROTOCOLS, Protocol, deviations
+from laminate.evals.protocols import PRECISION, PROTOCOLS, Protocol, deviations
 
 RESAMPLES = 20
 SUBSETS, SUBSET = 100, 1000
@@ -74,8 +74,10 @@ def measure_sets(
     *,
     seed: int = 0,
     paired: bool = False,
+    only: Collection[str] | None = None,
 ) -> list[Measured]:
-    """Every measure that the features of both sets allow.
+    """Every measure that the features of both sets allow, or `only` those of these kinds, as `Protocol.measure` has
+    them.
 
     `protocol` says how the features were made; each measure adds its own part. `network` is what its name ends in:
     `fd@embedded`. Sets that are `paired`, as images and what became of them, depend on each other: they have no KID,
@@ -89,19 +91,27 @@ def measure_sets(
         samples=samples.count,
         reference=reference.said,
         reference_sha256=reference.sha256,
-        precision=protocol.precision or "network float32, moments and distances float64",
+        precision=protocol.precision or PRECISION,
     )
-    found = [_frechet(samples, reference, base, network, None if paired else seed)]
+    kind = "fid" if network.partition("-")[0] == "inception" else "fd"
+    wanted = lambda measure: only is None or measure in only
+    found: list[Measured] = []
+    if wanted(kind):
+        found.append(_frechet(samples, reference, base, network, None if paired else seed))
     if samples.pool is not None and reference.pool is not None:
         pools = (samples.pool, reference.pool)
-        found += [] if paired else [_kid(*pools, base, network)]
-        found.append(_cmmd(*pools, base, network))
-        found += _nearness(*pools, base, network)
-        found.append(_mind(*pools, base, network, seed))
-    if samples.spatial is not None and reference.spatial is not None:
+        if wanted("kid") and not paired:
+            found.append(_kid(*pools, base, network))
+        if wanted("cmmd"):
+            found.append(_cmmd(*pools, base, network))
+        if wanted("precision and recall"):
+            found += _nearness(*pools, base, network)
+        if wanted("mind"):
+            found.append(_mind(*pools, base, network, seed))
+    if wanted("sfid") and samples.spatial is not None and reference.spatial is not None:
         made = dataclasses.replace(base, measure="sfid", network=f"{base.network}: spatial features")
         found.append(Measured("sfid", _distance(samples.spatial, reference.spatial), made))
-    if samples.logits is not None:
+    if wanted("inception score") and samples.logits is not None:
         found.append(_score(samples.logits, base))
     return found
 

@@ -6,7 +6,7 @@ started from again. The flags of a family derive from `RunFlags`.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import tyro
 
@@ -116,6 +116,20 @@ class RunFlags:
 
     validate_every: int | None = None
     """Steps between validations. Default: the recipe's."""
+    evaluate: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="NAME=N")] = ()
+    """Measure NAME after every N optimiser steps, wherever the validations are, and at the end; any number of times. A
+    measure by the network in the package (fd@embedded, kid@embedded), of single images (psnr, ssim), or a protocol
+    (`evaluate.py protocols`), such as rfid@val50k or gfid@adm-256, which needs its network. It stands as val/NAME
+    among the metrics, and how it was measured in evaluation/training/evaluation.json."""
+    inception: str | None = None
+    """FID's Inception-v3, file or folder, for --evaluate."""
+    dino: str | None = None
+    """A vision transformer by known name, file, folder or hub repository, for --evaluate fd@NAME."""
+    lpips: str | None = None
+    """LPIPS, network and heads in one file, for --evaluate lpips."""
+    best_by: str | None = None
+    """Which validation figure chooses the weights that are exported: loss, or one that --evaluate asks for. Default:
+    that of the experiment."""
     log_every: int = 20
     """Steps between lines of metrics."""
     wandb: bool = False
@@ -128,6 +142,9 @@ class RunFlags:
     """Log to TensorBoard as well (extra `tensorboard`)."""
     profile: tuple[int, int] | None = None
     """Record a profile from the first of these steps to the second."""
+
+    FIGURES: ClassVar[tuple[str, ...]] = ("loss",)
+    """What every validation measures that `--best-by` can name."""
 
     def __post_init__(self) -> None:
         for flag in (
@@ -160,6 +177,33 @@ class RunFlags:
             )
         if self.experiment is not None and self.recipe is not None:
             raise ValueError("Give --experiment or --recipe, not both: each of them is the whole recipe.")
+        known = (*self.FIGURES, *self.asked)
+        if self.best_by is not None and self.best_by not in known:
+            raise ValueError(
+                f"--best-by {self.best_by}: that is not measured. Take {' or '.join(known)}, or another one that "
+                "--evaluate NAME=N asks for."
+            )
+
+    @property
+    def asked(self) -> dict[str, int]:
+        """Steps between measurements of what `--evaluate` asks for, by its name. Raises ValueError for what is no
+        NAME=N."""
+        found: dict[str, int] = {}
+        for text in self.evaluate:
+            name, _, number = text.rpartition("=")
+            if not name or not number.isdecimal() or int(number) < 1:
+                raise ValueError(
+                    f"--evaluate {text}: give the name of a figure and the optimiser steps between its measurements, "
+                    "such as fd@embedded=100."
+                )
+            if name in found:
+                raise ValueError(f"--evaluate {text}: {name} is asked for twice.")
+            found[name] = int(number)
+        return found
+
+    def networks(self) -> frozenset[str]:
+        """Flags of networks that see images for `--evaluate`, as far as they are given."""
+        return frozenset(flag for flag in ("inception", "dino", "lpips") if getattr(self, flag) is not None)
 
     @property
     def suffix(self) -> str:

@@ -1,6 +1,5 @@
 """`evaluate.py reconstruct --against`: several tokenizers on the same images, as one result."""
 
-from collections.abc import Callable
 from typing import Any
 
 from jax.sharding import Mesh
@@ -11,7 +10,6 @@ from laminate.cli.evaluate_flags import Reconstruct
 from laminate.data.sources import open_splits
 from laminate.data.sources.embedded import DEFAULT
 from laminate.evals.image_figures import image_figures
-from laminate.evals.set_measures import Measured
 from laminate.parallel.hosts import is_first
 from laminate.runs.comparison import (
     compare_tokenizers,
@@ -24,17 +22,12 @@ from laminate.runs.data_place import find_data, said_data_of
 from laminate.runs.devices import compute_dtype
 from laminate.runs.evaluation_result import Outcome
 from laminate.runs.exit_codes import say
-from laminate.runs.feature_networks import open_lpips
-from laminate.runs.feature_sets import Extractor
+from laminate.runs.feature_networks import FeatureNetwork, open_lpips
+from laminate.runs.measured_sets import measured
 
 
-def against(
-    flags: Reconstruct,
-    mesh: Mesh,
-    open_extractor: Callable[[Reconstruct, Mesh], Extractor],
-    measured: Callable[..., list[Measured]],
-) -> Outcome:
-    """The tokenizers that the flags name, measured by the networks of `open_extractor` as `measured` says.
+def against(flags: Reconstruct, mesh: Mesh, networks: list[FeatureNetwork]) -> Outcome:
+    """The tokenizers that the flags name, measured by these networks.
 
     The data are those that the first of them was trained on that says so. Raises ValueError or OSError for what
     cannot be compared.
@@ -45,13 +38,12 @@ def against(
     entrants, view = open_entrants(places, flags.image_size, flags.decoder, stored=flags.stored)
     data = flags.data or DEFAULT
     records = open_splits(data, options=flags.reading)["validation"]
-    extractor = open_extractor(flags, mesh)
     names = ", ".join(one.label for one in entrants)
     say(f"{len(records)} held-out images of {data}, {view.text}, through {names}", primary=is_first())
     compared = compare_tokenizers(
         entrants,
         records,
-        extractor.networks,
+        networks,
         view=view,
         lpips=open_lpips(flags.lpips),
         rounding=flags.rounding,
@@ -70,7 +62,7 @@ def against(
         (
             one,
             image_figures(one.rebuilt.figures, view.text, CONVENTIONS)
-            + measured(extractor, one.rebuilt.pictures, one.rebuilt.originals, **sets),
+            + measured(networks, one.rebuilt.pictures, one.rebuilt.originals, **sets),
         )
         for one in compared
     ]

@@ -1,7 +1,7 @@
 """What `evaluate.py reconstruct` measures of a tokenizer of images of any size: as for others, and by resolution."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from laminate.cli.evaluate_flags import Reconstruct
 from laminate.data.records import Records
 from laminate.evals.image_figures import image_figures
 from laminate.evals.results import number
-from laminate.evals.set_measures import Measured, SetFeatures, measure_sets
+from laminate.evals.set_measures import Measured, SetFeatures
 from laminate.parallel.hosts import is_first
 from laminate.recipes.latent import LoadedTokenizer
 from laminate.runs.any_size_reconstructions import rebuild_any_size, still_view
@@ -22,6 +22,7 @@ from laminate.runs.evaluation_result import Outcome
 from laminate.runs.exit_codes import say
 from laminate.runs.feature_networks import FeatureNetwork, open_feature_networks
 from laminate.runs.load_decoder import DecoderChoice
+from laminate.runs.measured_sets import measured
 from laminate.tokenizers.vitok import Vitok
 
 Figures = Mapping[str, Sequence[float] | np.ndarray]
@@ -66,7 +67,7 @@ def evaluate_any_size(
         global_batch_size=flags.device_batch_size * mesh.devices.size,
         max_bad_images=flags.max_bad_images,
     )
-    results = _results(found.figures, networks, found.pictures, found.originals, said, flags.seed)
+    results = any_size_results(found.figures, networks, found.pictures, found.originals, said, flags.seed)
     for one in found.resolutions:
         pictures, originals = (
             {name: features.found() for name, features in kind.items()}
@@ -74,7 +75,7 @@ def evaluate_any_size(
         )
         where = f"{said}; of at most {one.name} pixels"
         some = networks if one.count > 1 else []
-        mine = _results(one.figures, some, pictures, originals, where, flags.seed)
+        mine = any_size_results(one.figures, some, pictures, originals, where, flags.seed)
         results += [
             dataclasses.replace(result, name=f"{result.name}/{one.name}")
             for result in mine
@@ -105,18 +106,19 @@ def _require_own(flags: Reconstruct, decoder: DecoderChoice) -> None:
             raise ValueError(f"{flag} is for images of one size, and these have many: leave it out.")
 
 
-def _results(
+def any_size_results(
     figures: Figures,
     networks: Sequence[FeatureNetwork],
     pictures: Mapping[str, SetFeatures],
     originals: Mapping[str, SetFeatures],
     view: str,
     seed: int,
+    *,
+    only: Collection[str] | None = None,
 ) -> list[Measured]:
-    """Figures of each image, and every measure of the sets, by each network."""
+    """Figures of each image, and every measure of the sets, or `only` those of some kinds, by each network."""
     values: dict[str, Any] = {name: np.asarray(each) for name, each in figures.items()}
-    found = image_figures(values, view, CONVENTIONS)
-    for network in networks:
-        pair = (pictures[network.name], originals[network.name])
-        found += measure_sets(*pair, network.protocol(view, "none"), network.name, seed=seed, paired=True)
-    return found
+    sets = measured(
+        networks, pictures, originals, view=view, rounding="none", seed=seed, paired=True, only=only
+    )
+    return image_figures(values, view, CONVENTIONS) + sets

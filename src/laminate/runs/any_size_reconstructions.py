@@ -1,7 +1,7 @@
 """Held-out images of any size through a tokenizer and back, measured at their own sizes, and by resolution."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
@@ -28,7 +28,7 @@ from laminate.parallel.sharding import place
 from laminate.recipes.latent import LoadedTokenizer
 from laminate.runs.feature_networks import FeatureNetwork
 from laminate.runs.feature_sets import Extractor, FeatureSet
-from laminate.train.step import make_map, map_batches
+from laminate.train.step import GlobalBatch, make_map, map_batches
 
 SHOWN = 18
 _MARGIN = 5
@@ -100,8 +100,7 @@ def rebuild_any_size(
 
     Raises ValueError for an image that holds a NaN.
     """
-    model = place(loaded.model, mesh)
-    apply = make_map(partial(there_and_back, dtype=dtype), model, None, mesh=mesh, compute_dtype=dtype)
+    model, patch = place(loaded.model, mesh), loaded.recipe.patch
     batches = evaluation_batches(
         records,
         global_batch_size=global_batch_size,
@@ -109,18 +108,41 @@ def rebuild_any_size(
         share=HostShare(*parts_of_host(mesh)),
         max_bad_images=max_bad_images,
     )
-    gathered = _Gathered(networks, mesh, global_batch_size, loaded.recipe.patch)
-    for found in map_batches(apply, model, None, feed(batches, mesh)):
-        gathered.add(found)
-    return gathered.found()
+    rebuild = make_any_size_rebuild(
+        model, patch, networks, mesh=mesh, dtype=dtype, global_batch_size=global_batch_size
+    )
+    return rebuild(model, feed(batches, mesh))
+
+
+def make_any_size_rebuild(
+    model: Any,
+    patch: int,
+    networks: list[FeatureNetwork],
+    *,
+    mesh: Mesh,
+    dtype: jnp.dtype,
+    global_batch_size: int,
+) -> Callable[[Any, Iterable[GlobalBatch]], RebuiltAnySize]:
+    """`rebuild(model, batches)` of models like this one on the mesh, compiled once."""
+    apply = make_map(partial(there_and_back, dtype=dtype), model, None, mesh=mesh, compute_dtype=dtype)
+    extractors = {one.name: Extractor([one], mesh, global_batch_size=global_batch_size) for one in networks}
+
+    def rebuild(model: Any, batches: Iterable[GlobalBatch]) -> RebuiltAnySize:
+        gathered = _Gathered(networks, extractors, global_batch_size, patch)
+        for found in map_batches(apply, model, None, batches):
+            gathered.add(found)
+        return gathered.found()
+
+    return rebuild
 
 
 class _Gathered:
     """The measures as images come."""
 
-    def __init__(self, networks: list[FeatureNetwork], mesh: Mesh, batch: int, patch: int):
-        self._networks = networks
-        self._extractors = {one.name: Extractor([one], mesh, global_batch_size=batch) for one in networks}
+    def __init__(
+        self, networks: list[FeatureNetwork], extractors: dict[str, Extractor], batch: int, patch: int
+    ):
+        self._networks, self._extractors = networks, extractors
         self._batch, self._patch = batch, patch
         self._rows: list[dict[str, float]] = []
         self._all = Resolution(0, 0)

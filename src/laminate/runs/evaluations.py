@@ -25,9 +25,13 @@ Ask = Callable[[TrainState], Metrics | None]
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation(abc.ABC):
-    """One question, put to the state at every `every`-th validation and at the end, by all hosts."""
+    """One question, put to the state when it is due and at the end, by all hosts."""
 
     every: int = 1
+
+    def due(self, step: int, validate_every: int) -> bool:
+        """Whether it is put to the state after `step`: at every `every`-th validation."""
+        return step % (self.every * validate_every) == 0
 
     @abc.abstractmethod
     def asked(self, run: Run, state: TrainState, frozen: PyTree, stop: StopRequest) -> Ask:
@@ -84,16 +88,16 @@ def ask_all(
     stop: StopRequest,
     every: int,
 ) -> Ask:
-    """All figures of a state at once, where a validation is due each `every` steps; None if asked to stop."""
-    asks = [(one.every, one.asked(run, state, frozen, stop)) for one in evaluations]
+    """All figures of a state that are due, where a validation is each `every` steps; None if asked to stop."""
+    asks = [(one, one.asked(run, state, frozen, stop)) for one in evaluations]
 
     def ask(state: TrainState) -> Metrics | None:
         figures: Metrics = {}
         step = int(state.step)
-        for period, one in asks:
-            if step % (period * every) and step != run.counts.total:
+        for one, asked in asks:
+            if not one.due(step, every) and step != run.counts.total:
                 continue
-            found = one(state)
+            found = asked(state)
             if found is None:
                 return None
             figures |= found

@@ -61,9 +61,9 @@ class FeatureNetwork:
 
 
 def open_feature_networks(
-    inception: str | None, dino: str | None, *, any_size: bool = False
+    inception: str | None, dino: str | None, *, any_size: bool = False, embedded: bool = False
 ) -> list[FeatureNetwork]:
-    """The networks that the flags name, else the one in the package.
+    """The networks that the flags name, else the one in the package, which `embedded` adds to them.
 
     Sets of images of `any_size` are seen as ViTok's evaluation sees them: Inception in both ranges of its input, and a
     DINO at 512.
@@ -75,7 +75,7 @@ def open_feature_networks(
         found += _inceptions(inception, any_size=any_size)
     if dino is not None:
         found.append(_vision(dino, _FDD_SIZE if any_size else None))
-    return found or [_embedded()]
+    return [*found, *([] if found and not embedded else [_embedded()])]
 
 
 def _inceptions(source: str, *, any_size: bool) -> list[FeatureNetwork]:

@@ -1,5 +1,6 @@
 """Held-out images through a tokenizer and back, measured on the way: figures of each, and features of both sets."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,11 +24,14 @@ from laminate.recipes.modules import feature_decoder, image_tokenizer, teacher
 from laminate.runs.feature_networks import FeatureNetwork
 from laminate.runs.feature_sets import FeatureSet, features_by_network, split
 from laminate.runs.load_decoder import DecoderChoice, require_images
-from laminate.train.step import make_map, map_batches
+from laminate.train.step import GlobalBatch, make_map, map_batches
+from laminate.types import Image
 
 KEPT = 4096
 """Images of which both pictures are kept, to look at."""
 OWN = "teacher-decoder"
+Picture = Callable[[Any, Any, dict[str, Array]], tuple[Image, Image]]
+"""Of a model, what stands beside it and an example: the picture that becomes of it, and the original, in [0, 1]."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ class Rebuilt:
     originals: dict[str, SetFeatures]
     pictures: dict[str, SetFeatures]
     own_pictures: dict[str, SetFeatures]
-    shown: tuple[UInt8[np.ndarray, "images height width 3"], UInt8[np.ndarray, "images height width 3"]]
+    shown: tuple[UInt8[np.ndarray, "shown height width 3"], UInt8[np.ndarray, "shown height width 3"]]
 
 
 def rebuild(
@@ -63,21 +67,17 @@ def rebuild(
     tokenizer = image_tokenizer(loaded, like=loaded.latent)
     way = decoder.of(tokenizer)
     require_images(way, loaded)
-    frozen = place(
-        {
-            "tokenizer": tokenizer,
-            "way": way,
-            "lpips": lpips,
-            "own": own_decoder(loaded),
-            "networks": {network.name: network.module for network in networks},
-        },
-        mesh,
+    there_and_back = make_rebuild(
+        lambda _, held, example: _there_and_back(held, example, dtype),
+        (),
+        place({"tokenizer": tokenizer, "way": way}, mesh),
+        networks,
+        lpips=lpips,
+        own=own_decoder(loaded),
+        rounding=rounding,
+        mesh=mesh,
+        dtype=dtype,
     )
-
-    def measured(model: Any, frozen: dict[str, Any], example: dict[str, Array]) -> dict[str, Array]:
-        return _measured(frozen, example, rounding, dtype)
-
-    apply = make_map(measured, (), frozen, mesh=mesh, compute_dtype=dtype)
     batches = evaluation_batches(
         records,
         global_batch_size=global_batch_size,
@@ -85,7 +85,43 @@ def rebuild(
         share=HostShare(*parts_of_host(mesh)),
         max_bad_images=max_bad_images,
     )
-    return gathered(map_batches(apply, (), frozen, feed(batches, mesh)), networks)
+    return there_and_back((), feed(batches, mesh))
+
+
+def _there_and_back(held: dict[str, Any], example: dict[str, Array], dtype: jnp.dtype) -> tuple[Image, Image]:
+    raw = held["tokenizer"].encode_raw(example, dtype=dtype)[0]
+    return held["way"](raw, dtype=dtype), held["tokenizer"].original(example)
+
+
+def make_rebuild(
+    picture: Picture,
+    model: Any,
+    frozen: Any,
+    networks: list[FeatureNetwork],
+    *,
+    lpips: Any,
+    rounding: str,
+    mesh: Mesh,
+    dtype: jnp.dtype,
+    own: Any = None,
+    shows: bool = True,
+) -> Callable[[Any, Iterable[GlobalBatch]], Rebuilt]:
+    """`rebuild(model, batches)`: what `picture` makes of the examples of all batches, compiled once, beside what the
+    teacher's decoder does if there is its `own`. Unless it `shows` them no pictures are kept.
+
+    `model` and `frozen` lie on the mesh. Raises ValueError if an image holds a NaN.
+    """
+    judges = place(
+        {"lpips": lpips, "own": own, "networks": {network.name: network.module for network in networks}}, mesh
+    )
+
+    def measured(model: Any, held: tuple[Any, Any], example: dict[str, Array]) -> dict[str, Array]:
+        beside, judges = held
+        found = _measured(*picture(model, beside, example), judges, example, rounding, dtype)
+        return {name: value for name, value in found.items() if shows or not name.startswith("shown:")}
+
+    apply = make_map(measured, model, (frozen, judges), mesh=mesh, compute_dtype=dtype)
+    return lambda model, batches: gathered(map_batches(apply, model, (frozen, judges), batches), networks)
 
 
 def own_decoder(loaded: LoadedTokenizer) -> Any:
@@ -97,21 +133,19 @@ def own_decoder(loaded: LoadedTokenizer) -> Any:
 
 
 def _measured(
-    frozen: dict[str, Any], example: dict[str, Array], rounding: str, dtype: jnp.dtype
+    made: Image, original: Image, judges: dict[str, Any], example: dict[str, Array], rounding: str, dtype: Any
 ) -> dict[str, Array]:
-    tokenizer, networks = frozen["tokenizer"], frozen["networks"]
-    raw = tokenizer.encode_raw(example, dtype=dtype)[0]
-    picture = jnp.clip(frozen["way"](raw, dtype=dtype), 0.0, 1.0)
-    original = tokenizer.original(example)
+    networks, lpips = judges["networks"], judges["lpips"]
+    picture = jnp.clip(made, 0.0, 1.0)
     target = _sized_like(picture, original)
-    found = judged(picture, target, networks, lpips=frozen["lpips"], rounding=rounding)
+    found = judged(picture, target, networks, lpips=lpips, rounding=rounding)
     found |= features_by_network(networks, target, "original:")
     found["shown:original"] = as_bytes(target)
-    if frozen["own"] is not None:
-        seen, decoder = frozen["own"]
+    if judges["own"] is not None:
+        seen, decoder = judges["own"]
         own = jnp.clip(decoder.pixels(features_of(seen, example, dtype=dtype).final), 0.0, 1.0)
         near = _sized_like(own, original)
-        found |= {f"own-figure:{name}": value for name, value in quality(own, near, frozen["lpips"]).items()}
+        found |= {f"own-figure:{name}": value for name, value in quality(own, near, lpips).items()}
         found |= features_by_network(networks, _rounded(own, rounding), "own:")
     return found
 
@@ -141,8 +175,10 @@ def gathered(parts: Any, networks: list[FeatureNetwork]) -> Rebuilt:
         for name, values in found.items():
             if "figure:" in name:
                 figures.setdefault(name, []).append(values)
-        if sum(len(one[0]) for one in shown) < KEPT:
+        if "shown:original" in found and sum(len(one[0]) for one in shown) < KEPT:
             shown.append((found["shown:original"], found["shown:picture"]))
+    if not figures:
+        raise ValueError("There is no image that can be read.")
     joined = {name: np.concatenate(values) for name, values in figures.items()}
     of = lambda kind: {
         name.removeprefix(kind): values for name, values in joined.items() if name.startswith(kind)
@@ -154,8 +190,12 @@ def gathered(parts: Any, networks: list[FeatureNetwork]) -> Rebuilt:
         {name: one.found() for name, one in sets["original"].items()},
         {name: one.found() for name, one in sets["picture"].items()},
         {name: one.found() for name, one in sets["own"].items()} if own else {},
-        (np.concatenate([one[0] for one in shown]), np.concatenate([one[1] for one in shown])),
+        (_together([one[0] for one in shown]), _together([one[1] for one in shown])),
     )
+
+
+def _together(parts: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate(parts) if parts else np.zeros((0, 1, 1, 3), np.uint8)
 
 
 def _sized_like(picture: Array, original: Array) -> Array:

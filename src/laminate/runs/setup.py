@@ -32,6 +32,7 @@ from laminate.recipes.network import Compute
 from laminate.recipes.resolve import require_asked, run_folder
 from laminate.recipes.run_names import data_label
 from laminate.recipes.training import StepCounts
+from laminate.runs.asked_networks import Asked, open_asked
 from laminate.runs.data_place import DataPlace, note_data, with_data
 from laminate.runs.devices import compute_on
 from laminate.runs.find_checkpoint import NamedCheckpoint, find_checkpoint
@@ -82,6 +83,8 @@ class Run:
     """The name and a short hash of the data; nothing for the usual ones of what saw the images first."""
     tokenizer: LoadedTokenizer | None
     """The one whose latents the recipe reads."""
+    asked: Asked
+    """What `--evaluate` asks for."""
     step: Any = None
     """The update of the state, where finding out what fits has compiled it already."""
 
@@ -183,10 +186,9 @@ def setup(
     micro_batches = split_batch(recipe.global_batch_size, shape.devices, flags.device_batch_size)
     if micro_batches > 1 and (reason := modules.whole_batch(recipe)):
         raise ValueError(f"The batch of a device is cut into {micro_batches} parts: {reason}")
-    mesh = build_mesh(shape)
-    stored = training.manifest.arrays is not None
+    mesh, stored = build_mesh(shape), training.manifest.arrays is not None
     frozen = place(modules.frozen(recipe, tokenizer=tokenizer, stored=stored), mesh)
-    found = beside(recipe)
+    found, asked = beside(recipe), open_asked(flags, family, recipe, validation)
     loader = _loader(flags, recipe, training, HostShare(*parts_of_host(mesh)))
     described = {**to_tree(recipe), RUN: _described(flags, training)}
     folder = RunFolder(_folder(flags, recipe, read, tokenizer), primary=is_first())
@@ -219,6 +221,7 @@ def setup(
         data=found_data,
         data_label=read.label,
         tokenizer=tokenizer,
+        asked=asked,
     )
 
 

@@ -19,10 +19,12 @@ from laminate.analysis.curves import read_metrics
 from laminate.analysis.report import REPORT_FILE, RunReport
 from laminate.data.loader import BatchView
 from laminate.data.records import spread
+from laminate.evals.figure_names import HIGHER, figure_name
 from laminate.parallel.feeding import feed
 from laminate.parallel.hosts import check, is_first, of_first, watched
 from laminate.parallel.sharding import initialize
 from laminate.recipes.families import to_tree
+from laminate.recipes.flags import RunFlags
 from laminate.runs.duration import Duration
 from laminate.runs.evaluations import Evaluation, ask_all
 from laminate.runs.exit_codes import leave_now, say
@@ -51,6 +53,16 @@ class Best:
 
     metric: str = "val/loss"
     highest: bool = False
+
+
+def best_of(flags: RunFlags, best: Best) -> Best:
+    """What `--best-by` names, else `best`."""
+    name = flags.best_by
+    if name is None:
+        return best
+    return Best(
+        f"val/{name}", highest=bool(figure_name(name).highest if name in flags.asked else name in HIGHER)
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,7 +126,9 @@ def train(
         validate = ask_all(evaluations, run, state, task.frozen, stop, every)
         # Where batches have several shapes, the second step may compile as well, and tells nothing.
         timed = _untimed if isinstance(run.loader.augment, BatchView) else expected.timed
-        plan = _plan(run, schedule, validate, every, best, timed)
+        plan = _plan(run, schedule, validate, every, best_of(run.flags, best), timed)
+        between = lambda step: any(one.due(step, every) for one in evaluations)
+        plan = dataclasses.replace(plan, also_validate=between)
         if first >= run.counts.total and not _is_validated(run, first):
             sinks.write(first, validate(state) or {})
         start = 0 if run.flags.overfit else first * run.recipe.global_batch_size
@@ -186,8 +200,8 @@ def conclude(
 ) -> None:
     """Write the report of a finished training, and say where everything lies; of an unfinished one, how to go on.
 
-    The report, and what is saved with it, is of the weights that the validations call best, if `best`, else of the
-    last ones. `write_report(report, model)` returns its path; all hosts call it.
+    The report, and what is saved with it, is of the weights that the validations call best, if `best` or `--best-by`
+    asks for it, else of the last ones. `write_report(report, model)` returns its path; all hosts call it.
     """
     command = _command(sys.argv)
     if not trained.finished:
@@ -203,7 +217,7 @@ def conclude(
     view, seen = statistics_view(run.recipe, run.training)
     statistics = f"spread over all {len(run.training):,}; {seen}"
     last = (trained.state.averaged, int(trained.state.step))
-    model, step = run.best(trained.state) if best else last
+    model, step = run.best(trained.state) if best or run.flags.best_by is not None else last
     report = RunReport(
         folder=run.folder.path,
         mesh=run.mesh,
@@ -272,6 +286,8 @@ def _plan(
     timed: Callable[[float], None],
 ) -> LoopPlan:
     batch = run.recipe.global_batch_size
+    decay = (run.counts.decay_start,) if run.counts.decay else ()
+    chosen = run.flags.asked.get(run.flags.best_by or "")  # only a checkpoint can be the best one
     return LoopPlan(
         steps=run.counts.total,
         log_every=run.flags.log_every,
@@ -282,7 +298,7 @@ def _plan(
         metric=best.metric,
         highest=best.highest,
         learning_rate=lambda step: float(np.asarray(schedule(np.asarray(step, np.int32)))),
-        extra_saves=frozenset({run.counts.decay_start} if run.counts.decay else ()),
+        extra_saves=frozenset({*decay, *(() if chosen is None else range(0, run.counts.total, chosen))}),
         profile=run.flags.profile,
         stop_after=run.flags.stop_after,
         timed=timed,

@@ -42,7 +42,8 @@ class LoopPlan:
 
     `validate` returns the host's metrics, of which `metric` (the lowest, or the `highest`) chooses the best checkpoint,
     or None if it was asked to stop. `position` says where in the data a step is. `profile` is a first and a last step.
-    `stop_after` is a step at which to leave before the end, None for none. `timed` is told the seconds of the second
+    `stop_after` is a step at which to leave before the end, None for none. `also_validate` says of a step between the
+    validations that some of them is due. `timed` is told the seconds of the second
     step of this process: the first one compiles as well.
     """
 
@@ -58,6 +59,7 @@ class LoopPlan:
     extra_saves: frozenset[int] = frozenset()
     profile: tuple[int, int] | None = None
     stop_after: int | None = None
+    also_validate: Callable[[int], bool] = lambda step: False
     timed: Callable[[float], None] = lambda seconds: None
 
     @property
@@ -119,7 +121,7 @@ def fit(
             log.hold(done, metrics)
         if sinks.folder.failure is not None:
             stop.received = stop.received or "a full disk"
-        validating = done % plan.validate_every == 0 or done == plan.steps
+        validating = done % plan.validate_every == 0 or done == plan.steps or plan.also_validate(done)
         saving = done % plan.checkpoint_every == 0 or done == plan.steps or done in plan.extra_saves
         if validating or saving:
             with log.pause():

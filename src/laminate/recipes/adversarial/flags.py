@@ -21,7 +21,7 @@ class LossFlags(RunFlags):
     """lpips, embedded (by the features of the network in the package), pyramid (needs no weights) or none. Default:
     the recipe's."""
     lpips: str | None = None
-    """File or folder of the LPIPS weights: VGG-16 and its heads, together."""
+    """File or folder of the LPIPS weights: VGG-16 and its heads, together; for --perceptual and --evaluate lpips."""
     adversary: AdversaryKind | None = None
     """dino; windows, patchgan or details, which need no weights; or none. Default: the recipe's."""
     adversary_backbone: str | None = None
@@ -47,7 +47,7 @@ R = TypeVar("R", bound=HasLosses)
 def with_losses(recipe: R, flags: LossFlags) -> R:
     """`recipe` as the flags change its losses. Raises ValueError for flags that say what the others leave out."""
     kind, adversary = flags.perceptual or recipe.perceptual.kind, recipe.adversary
-    if kind != "lpips" and flags.lpips is not None:
+    if kind != "lpips" and flags.lpips is not None and "lpips" not in flags.asked:
         raise ValueError(f"--lpips: {recipe.name} compares images by {kind}; add --perceptual lpips.")
     if flags.adversary is not None:
         adversary = replace(adversary, kind=flags.adversary)
@@ -57,6 +57,7 @@ def with_losses(recipe: R, flags: LossFlags) -> R:
                 f"--adversary-backbone: the adversary is {adversary.kind}; add --adversary dino."
             )
         adversary = with_backbone(adversary, flags.adversary_backbone)
-    perceptual = replace(recipe.perceptual, kind=kind, source=flags.lpips or recipe.perceptual.source)
+    source = flags.lpips if kind == "lpips" and flags.lpips is not None else recipe.perceptual.source
+    perceptual = replace(recipe.perceptual, kind=kind, source=source)
     changed: dict[str, Any] = {"perceptual": perceptual, "adversary": adversary}
     return replace(recipe, **changed)  # pyright: ignore[reportCallIssue, reportArgumentType, reportUnknownVariableType]

@@ -1,13 +1,11 @@
 """The command line of an image decoder's training, and what it changes in a recipe."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar
 
 from laminate.recipes.adversarial.flags import LossFlags, with_losses
 from laminate.recipes.image_decoder.recipe import DecoderRecipe, for_features
 from laminate.recipes.network import find_teacher
-
-BestBy = Literal["loss", "psnr", "ssim", "perceptual", "rfid"]
 
 
 @dataclass(frozen=True)
@@ -21,9 +19,12 @@ class DecoderFlags(LossFlags):
     """For experiments that read features (rae-xl): the frozen network, as in vae.py. Default: the recipe's."""
     inception: str | None = None
     """File or folder of FID's Inception-v3: validation then measures rFID as well."""
-    best_by: BestBy | None = None
-    """Which validation figure chooses the weights that are exported. Default: none, those of the last step: an
-    adversary makes images better and their loss worse."""
+    best_by: str | None = None
+    """Which validation figure chooses the weights that are exported: loss, psnr, ssim, perceptual, rfid, or one that
+    --evaluate asks for. Default: none, those of the last step: an adversary makes images better and their loss
+    worse."""
+
+    FIGURES: ClassVar[tuple[str, ...]] = ("loss", "psnr", "ssim", "perceptual", "rfid")
 
     def __post_init__(self) -> None:
         super().__post_init__()
