@@ -7,6 +7,8 @@
     python experiments/analyse.py guidance-sweep          about the generator that generator.py left, too
     python experiments/analyse.py throughput --network ditxl --batches 1 16 256
     python experiments/analyse.py --html                  and all of them on one page
+
+Answers lie in analysis/ in the run of the tokenizer, or where --out says.
 """
 
 from laminate.cli.analyse_flags import AnalyseFlags

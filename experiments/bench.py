@@ -11,6 +11,8 @@
     python experiments/bench.py int8 runs/embedded-vae runs/embedded-dit  layers in int8 beside float32 and bfloat16
     python experiments/bench.py peers --peer-python peer/bin/python    a LightningDiT's step beside the same in PyTorch
     python experiments/bench.py dino-sae --images 8                    a step of stem, frozen network and decoder
+
+Every kind has options of its own: `bench.py step --help`.
 """
 
 from dataclasses import dataclass
