@@ -23,6 +23,7 @@ from laminate.recipes.flatdino.presets import photographs_vae
 from laminate.recipes.network import Compute
 from laminate.recipes.training import StepCounts
 from laminate.runs import fitting
+from laminate.runs.asked_networks import Asked
 from laminate.runs.fitting import cheapest, fitted, out_of_memory
 from laminate.runs.setup import Run
 from laminate.runs.task import Task
@@ -89,6 +90,7 @@ def run(tmp_path):
         "loader": TrainLoader(few, seed=0, global_batch_size=RECIPE.global_batch_size, augment=view),
         "folder": RunFolder(tmp_path),
         "data_label": "",
+        "asked": Asked((), {}, [], None),
     }
     for field in dataclasses.fields(Run):
         object.__setattr__(run, field.name, fields.get(field.name))
