@@ -46,7 +46,7 @@ def embedded_vae() -> FlatDinoRecipe:
         encoder=EMBEDDED_VIT,
         decoder=EMBEDDED_VIT,
         bottleneck=GaussianBottleneck(latent_dim=128, initial_logvar=-5.0),
-        schedule=replace(EMBEDDED_SCHEDULE, length=620, warmup=27, decay=372, validate_every=124),
+        schedule=EMBEDDED_SCHEDULE,
         optimizer=EMBEDDED_OPTIMIZER,
         augment=AUGMENT,
         global_batch_size=GLOBAL_BATCH_SIZE,
