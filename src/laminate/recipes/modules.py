@@ -200,7 +200,6 @@ def trunk(vit: VitConfig, compute: Compute = PLAIN) -> Trunk:
         drop_path_rate=vit.drop_path_rate,
         kernel=compute.kernel,
         remat=compute.remat_of(vit.depth),
-        unroll=compute.unroll_of(vit.depth),
     )
 
 

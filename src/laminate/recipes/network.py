@@ -43,16 +43,9 @@ class Compute:
     remat_from: int = 0
     """Layers that a network must have for that: of fewer, nothing is computed again."""
 
-    unroll_to: int = 0
-    """Layers that a network may have for its loop over them to be written out."""
-
     def remat_of(self, layers: int) -> Remat:
         """What is computed again in a network of so many layers."""
         return self.remat if layers >= self.remat_from else "none"
-
-    def unroll_of(self, layers: int) -> bool:
-        """Whether the loop over so many layers is written out."""
-        return layers <= self.unroll_to
 
 
 PLAIN = Compute()

@@ -13,7 +13,6 @@ from laminate.recipes.network import AttentionKernel, Compute
 from laminate.runs.exit_codes import say
 
 DEEP = 4  # layers from which on computing them again is the faster way on a CPU
-WRITTEN_OUT = 8  # layers up to which a CPU has no loop over them, which would copy all that is kept
 
 
 @runtime_checkable
@@ -67,8 +66,8 @@ def compute_on(
     again; of few layers that is nothing. Elsewhere it is nothing here, and `runs.fitting` finds out what fits.
     """
     dtype = "float32" if compute_dtype(precision, float32=float32) == jnp.float32 else "bfloat16"
-    if jax.default_backend() != "cpu":
-        return Compute(dtype, kernel, "none" if remat == "auto" else remat)
-    if remat == "auto":
-        return Compute(dtype, kernel, "block", remat_from=DEEP, unroll_to=WRITTEN_OUT)
-    return Compute(dtype, kernel, remat, unroll_to=WRITTEN_OUT)
+    if remat != "auto":
+        return Compute(dtype, kernel, remat)
+    if jax.default_backend() == "cpu":
+        return Compute(dtype, kernel, "block", remat_from=DEEP)
+    return Compute(dtype, kernel)

@@ -57,12 +57,7 @@ def _trunk(network: NaFlexConfig, compute: Compute) -> Trunk:
         layer_scale=network.layer_scale,
         drop_path_rate=network.drop_path_rate,
     )
-    return dataclasses.replace(
-        trunk,
-        kernel=compute.kernel,
-        remat=compute.remat_of(network.depth),
-        unroll=compute.unroll_of(network.depth),
-    )
+    return dataclasses.replace(trunk, kernel=compute.kernel, remat=compute.remat_of(network.depth))
 
 
 def _frozen(
