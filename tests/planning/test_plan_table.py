@@ -31,6 +31,11 @@ def test_the_table_says_what_binds_what_is_waited_for_and_what_the_pipeline_must
     assert table["images"] == "4,452 a second, 278 for each host: 0.7 cores of this machine, of 400 each"
 
 
+def test_every_row_of_the_markdown_has_a_name_of_its_own():
+    names = [line.split("|")[1] for line in markdown(FITS).splitlines()[2:]]
+    assert len(names) == len(set(names)) == len(rows(FITS))
+
+
 def test_what_does_not_fit_says_by_how_much_and_nothing_else():
     table = dict(rows(TOO_LARGE))
     assert table["memory of one device"] == "31.00 GiB of 16.00 GiB: DOES NOT FIT"
@@ -55,7 +60,7 @@ def test_the_terminal_and_markdown_show_every_row():
     shown, written = console.export_text(), markdown(FITS)
     for name, value in rows(FITS):
         assert value in shown
-        assert f"| {name.strip()} | {value} |" in written
+        assert f"{name.strip()} | {value} |" in written
 
 
 def test_the_json_holds_the_derived_figures_too():

@@ -162,5 +162,11 @@ def show_top(plan: Plan, console: Console) -> None:
 
 def markdown(plan: Plan, *, loader_rate: float | None = None) -> str:
     """The same table in Markdown."""
-    lines = [f"| {name.strip()} | {value} |" for name, value in rows(plan, loader_rate=loader_rate)]
+    lines = [f"| {_indented(name)} | {value} |" for name, value in rows(plan, loader_rate=loader_rate)]
     return "\n".join(["| | |", "|---|---|", *lines])
+
+
+def _indented(name: str) -> str:
+    """`name` with its indentation, which a cell would lose, and with it what tells one row from another."""
+    text = name.lstrip()
+    return "· " * ((len(name) - len(text)) // 2) + text
