@@ -4,7 +4,7 @@
 `of_matmul` counts either side's time in large matrix products of its own first, which takes out the difference between
 the two libraries that multiply. `grad_over_forward` is the time of a layer's loss and gradient (in weights and input)
 over that of its forward pass, of which the operations make 3. The `memory` line sets the update beside the time that
-its bytes take at the speed of an array that is scaled in place. Our layers are written out, as PyTorch's are.
+its bytes take at the speed of an array that is scaled in place.
 """
 
 import json
@@ -169,7 +169,7 @@ def in_turn(
 def pieces(spec: dict[str, int]) -> tuple[dict[str, Callable[[], object]], int]:
     """Every piece of our work by the name of the peer's, and the number of trained parameters."""
     dim, tokens, heads = spec["dim"], spec["tokens"], spec["heads"]
-    trunk = Trunk(dim, spec["depth"], heads, spec["hidden"], norm=RMSNorm, qk_norm=RMSNorm, unroll=True)
+    trunk = Trunk(dim, spec["depth"], heads, spec["hidden"], norm=RMSNorm, qk_norm=RMSNorm)
     mesh, optimizer = build_mesh(MeshShape(1)), adamw(constant(1e-4), clip_norm=1.0)
     build = lambda key: Dit(trunk, FlatLatent(tokens, CHANNELS), classes=CLASSES, key=key)
     fresh = lambda seed: init_state(

@@ -49,8 +49,8 @@ class Trunk:
     width. `head_dim=None` is `dim / heads`. `attention_bias` and `attention_out_bias` are those of `nn.Attention`.
     `layer_scale` is the initial weight of every channel of both branches, None for no such weights. `parallel` puts the
     branches side by side, behind one norm and with one layer scale (`nn.ParallelBlock`).
-    `remat="attention"` recomputes the attention probabilities in the backward pass, the other values and `unroll` are
-    those of `nn.Stack`.
+    `remat="attention"` recomputes the attention probabilities in the backward pass, the other values are those of
+    `nn.Stack`.
     """
 
     dim: int
@@ -73,7 +73,6 @@ class Trunk:
     init: Initializer = trunc_normal(0.02)
     kernel: AttentionKernel = "xla"
     remat: Remat | Literal["attention"] = "none"
-    unroll: bool = False
 
     def branches(self, key: RandomKey) -> tuple[Attention, Mlp | SwiGlu]:
         """The two networks of one layer."""
@@ -120,7 +119,6 @@ class Trunk:
             self.depth,
             drop_path_rate=self.drop_path_rate,
             remat="none" if self.remat == "attention" else self.remat,
-            unroll=self.unroll,
             key=key,
         )
 

@@ -24,8 +24,8 @@ class Stack(Scanned):
     fifth of the memory is kept), all but those of matrix products with weights (`"dots"`: attention is computed again),
     or everything within a layer (`"block"`).
 
-    With `unroll` the program has the layers one after the other. A few wide ones are a tenth faster so on a CPU, where
-    a loop copies all that its backward pass keeps, and convolutions many times; compiling them takes longer.
+    With `unroll` the layers are written out one after the other, for a few layers of convolutions, which a CPU computes
+    many times slower inside a loop.
 
     `drop_path_rate` is the rate of the last layer; layer `i` has `i / (depth - 1)` of it, and the first has none.
     """
@@ -108,7 +108,13 @@ class Stack(Scanned):
         rates = None
         if key is not None and self.drop_path_rate > 0.0:
             rates = jnp.asarray(np.linspace(0.0, self.drop_path_rate, self.depth), jnp.float32)
-        return jax.lax.scan(body, x, (self.layers, rates, keys), unroll=self.unroll)
+        if not self.unroll:
+            return jax.lax.scan(body, x, (self.layers, rates, keys))
+        outputs: list[PyTree] = []
+        for number in range(self.depth):
+            x, output = body(x, jax.tree.map(lambda a, n=number: a[n], (self.layers, rates, keys)))
+            outputs.append(output)
+        return x, jax.tree.map(lambda *each: jnp.stack(each), *outputs)
 
 
 def _rematerialize(
