@@ -93,10 +93,9 @@ def measure_sets(
         reference_sha256=reference.sha256,
         precision=protocol.precision or PRECISION,
     )
-    kind = "fid" if network.partition("-")[0] == "inception" else "fd"
     wanted = lambda measure: only is None or measure in only
     found: list[Measured] = []
-    if wanted(kind):
+    if wanted(_frechet_kind(network)):
         found.append(_frechet(samples, reference, base, network, None if paired else seed))
     if samples.pool is not None and reference.pool is not None:
         pools = (samples.pool, reference.pool)
@@ -143,11 +142,14 @@ def _require_alike(samples: SetFeatures, reference: SetFeatures) -> None:
             raise ValueError(f"{each.said}: a feature is not finite; one of its images holds a NaN.")
 
 
+def _frechet_kind(network: str) -> str:
+    return "fid" if network.partition("-")[0] == "inception" else "fd"
+
+
 def _frechet(
     samples: SetFeatures, reference: SetFeatures, base: Protocol, network: str, seed: int | None
 ) -> Measured:
-    kind, _, convention = network.partition("-")
-    measure = "fid" if kind == "inception" else "fd"
+    convention, measure = network.partition("-")[2], _frechet_kind(network)
     name = f"fd@{network}" if measure == "fd" else f"fid@{convention}" if convention else "fid"
     made = dataclasses.replace(base, measure=measure)
     mine, theirs = moments_of(samples), moments_of(reference)

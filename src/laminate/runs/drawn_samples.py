@@ -1,6 +1,7 @@
 """What `evaluate.py compare` takes where no set is named: images that a generator drew, and held-out ones."""
 
 import os
+from contextlib import nullcontext
 
 from etils import epath
 from jax.sharding import Mesh
@@ -44,12 +45,11 @@ def _drawn(place: str, held_out: int, flags: Compare, mesh: Mesh) -> epath.Path:
     classes = opened.recipe.classes
     labels = class_major(list(range(classes)) or [-1], samples_of(held_out, classes))
     say(f"drawing {len(labels)} images of {place}: {opened.said}", primary=is_first())
-    drawn = opened.sampler.draw(labels, sampler_params(opened.recipe, way, seed=flags.seed))
-    images = [to_bytes(batch.images, "nearest") for batch in drawn if batch.images is not None]
     if is_first():
         make_folder(file.parent)
-        with SampleArchive(file, labels) as archive:
-            for some in images:
-                archive.add(some)
+    with SampleArchive(file, labels) if is_first() else nullcontext() as archive:
+        for batch in opened.sampler.draw(labels, sampler_params(opened.recipe, way, seed=flags.seed)):
+            if archive is not None and batch.images is not None:
+                archive.add(to_bytes(batch.images, "nearest"))
     barrier("samples are drawn")
     return file

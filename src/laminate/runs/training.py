@@ -126,9 +126,8 @@ def train(
         validate = ask_all(evaluations, run, state, task.frozen, stop, every)
         # Where batches have several shapes, the second step may compile as well, and tells nothing.
         timed = _untimed if isinstance(run.loader.augment, BatchView) else expected.timed
-        plan = _plan(run, schedule, validate, every, best_of(run.flags, best), timed)
-        between = lambda step: any(one.due(step, every) for one in evaluations)
-        plan = dataclasses.replace(plan, also_validate=between)
+        due = lambda step: any(one.due(step, every) for one in evaluations)
+        plan = _plan(run, schedule, validate, every, due, best_of(run.flags, best), timed)
         if first >= run.counts.total and not _is_validated(run, first):
             sinks.write(first, validate(state) or {})
         start = 0 if run.flags.overfit else first * run.recipe.global_batch_size
@@ -282,6 +281,7 @@ def _plan(
     schedule: optax.Schedule,
     validate: Callable[[TrainState], Any],
     every: int,
+    due: Callable[[int], bool],
     best: Best,
     timed: Callable[[float], None],
 ) -> LoopPlan:
@@ -301,6 +301,7 @@ def _plan(
         extra_saves=frozenset({*decay, *(() if chosen is None else range(0, run.counts.total, chosen))}),
         profile=run.flags.profile,
         stop_after=run.flags.stop_after,
+        also_validate=due,
         timed=timed,
     )
 

@@ -43,8 +43,8 @@ class LoopPlan:
     `validate` returns the host's metrics, of which `metric` (the lowest, or the `highest`) chooses the best checkpoint,
     or None if it was asked to stop. `position` says where in the data a step is. `profile` is a first and a last step.
     `stop_after` is a step at which to leave before the end, None for none. `also_validate` says of a step between the
-    validations that some of them is due. `timed` is told the seconds of the second
-    step of this process: the first one compiles as well.
+    validations that something is due there. `timed` is told the seconds of the second step of this process: the first
+    one compiles as well.
     """
 
     steps: int

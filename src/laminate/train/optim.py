@@ -34,9 +34,8 @@ def adamw(
         optax.add_decayed_weights(weight_decay, decay_mask),
         optax.scale_by_learning_rate(schedule),
     )
-    return _checked(
-        optax.chain(optax.identity(), rule), weight_decay, clip_norm
-    )  # a state of optax's own layout
+    # The state is that of a clip and of optax's own AdamW, which checkpoints have.
+    return _checked(optax.chain(optax.identity(), rule), weight_decay, clip_norm)
 
 
 def muon(
