@@ -20,6 +20,8 @@ from typing import Annotated, Literal
 
 import tyro
 
+from laminate.cli.command import flags_command
+
 
 @dataclass(frozen=True)
 class Step:
@@ -190,7 +192,7 @@ Command = (
 )
 
 if __name__ == "__main__":  # before the imports below, which --help need not wait for
-    COMMAND = tyro.cli(Command, description=__doc__)
+    COMMAND = flags_command(__doc__, Command)
 
 import json
 import resource

@@ -41,7 +41,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "analysis": _LOW | _MIDDLE | _HIGH | {"evals"},
     "recipes": _LOW | _MIDDLE | _HIGH,
     "planning": _LOW | _MIDDLE | _HIGH,
-    "cli": {"recipes", "storage", "evals"},
+    "cli": {"parallel", "recipes", "storage", "evals"},
     "runs": _LOW | _MIDDLE | _HIGH | {"evals", "analysis", "recipes", "planning", "cli"},
 }
 

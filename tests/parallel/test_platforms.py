@@ -9,6 +9,7 @@ import pytest
 
 from laminate.parallel import platforms
 from laminate.parallel.platforms import may_have_tpu, skip_missing_tpu
+from laminate.parallel.signs import computes_on_cpu, says_tpu
 
 START = """
 import sys, time
@@ -47,7 +48,7 @@ def started(start: str, before: str = "", **variables: str) -> tuple[str, str]:
     return done.stdout, done.stderr
 
 
-@pytest.mark.skipif(may_have_tpu(environment={}), reason="there is a TPU")
+@pytest.mark.skipif(may_have_tpu(), reason="there is a TPU")
 @pytest.mark.skipif(find_spec("libtpu") is None, reason="libtpu is not installed")
 @pytest.mark.parametrize("start", ["prepare_devices(None)", "local_mesh(None)"])
 def test_where_there_is_no_tpu_libtpu_is_not_loaded_and_says_nothing(start):
@@ -65,27 +66,36 @@ def test_the_plugin_of_another_accelerator_is_still_found_by_itself_and_goes_bef
 
 
 @pytest.mark.parametrize(
-    ("environment", "file", "expected"),
+    ("environment", "file", "tpu", "cpu"),
     [
-        ({}, None, False),
-        ({"TPU_SKIP_MDS_QUERY": "1", "TPU_LIBRARY_PATH": "/libtpu.so", "HOME": "/"}, "null", False),
-        ({}, "vfio/vfio", False),
-        ({}, "accel0", True),
-        ({}, "vfio/3", True),
-        ({"TPU_WORKER_HOSTNAMES": "a,b"}, None, True),
-        ({"JAX_FORCE_TPU_INIT": ""}, None, True),
+        ({}, None, False, True),
+        ({"TPU_SKIP_MDS_QUERY": "1", "TPU_LIBRARY_PATH": "/libtpu.so", "HOME": "/"}, "null", False, True),
+        ({}, "vfio/vfio", False, True),
+        ({}, "nvidia-caps", False, True),
+        ({}, "nvidia0", False, False),
+        ({}, "kfd", False, False),
+        ({}, "accel0", True, False),
+        ({}, "vfio/3", True, False),
+        ({"TPU_WORKER_HOSTNAMES": "a,b"}, None, True, False),
+        ({"JAX_FORCE_TPU_INIT": ""}, None, True, False),
+        ({"JAX_PLATFORMS": "cpu"}, "nvidia0", False, True),
+        ({"JAX_PLATFORMS": "cuda,cpu"}, None, False, False),
     ],
 )
-def test_a_chip_a_device_file_or_a_variable_say_that_there_may_be_a_tpu(
-    environment, file, expected, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(platforms.hardware_utils, "num_available_tpu_chips_and_device_id", lambda: (0, None))
+def test_a_device_file_or_a_variable_say_what_there_may_be(environment, file, tpu, cpu, tmp_path):
     if file is not None:
         (tmp_path / file).parent.mkdir(exist_ok=True)
         (tmp_path / file).touch()
-    assert may_have_tpu(environment, tmp_path) is expected
-    monkeypatch.setattr(platforms.hardware_utils, "num_available_tpu_chips_and_device_id", lambda: (4, 5))
-    assert may_have_tpu({}, tmp_path)
+    assert says_tpu(environment, tmp_path) is tpu
+    assert computes_on_cpu(environment, tmp_path) is cpu
+
+
+@pytest.mark.parametrize(("chips", "said"), [(0, False), (4, False), (0, True)])
+def test_a_chip_on_the_bus_is_as_good_as_what_the_machine_says(chips, said, monkeypatch):
+    found = (chips, None)
+    monkeypatch.setattr(platforms.hardware_utils, "num_available_tpu_chips_and_device_id", lambda: found)
+    monkeypatch.setattr(platforms, "says_tpu", lambda: said)
+    assert may_have_tpu() is (chips > 0 or said)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import tyro
 
 from laminate.evals.figure_names import FigureName, asked_figures
+from laminate.parallel.host_memory import keep_freed_memory
 from laminate.recipes.family import Family
 from laminate.recipes.flags import RunFlags
 from laminate.recipes.overrides import HELP, without_help
@@ -56,6 +57,7 @@ def measurable(flags: RunFlags, family: Family[Any]) -> list[FigureName]:
 
 def flags_command(description: str | None, kind: type[Flags], *, arguments: list[str] | None = None) -> Flags:
     """The flags of a command; as `training_command`. Places in an object store need its client."""
+    keep_freed_memory()  # here, where a command has no threads yet
     with refusals():
         flags: Any = tyro.cli(kind, prog=_program(), description=description, args=arguments)
         require_clients(

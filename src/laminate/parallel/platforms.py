@@ -4,36 +4,18 @@ With libtpu installed (`laminate.planning` compiles with it) JAX starts it on ev
 a TPU. Where there is none it writes warnings, or waits for a metadata server that does not answer.
 """
 
-import os
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
 from jax._src import hardware_utils, xla_bridge  # pyright: ignore[reportPrivateUsage]
 from jax.extend.backend import register_backend_factory
 
-# Set by those who run JAX on a TPU, which need not be one of the devices of this machine.
-_TELLING = (
-    "JAX_FORCE_TPU_INIT",
-    "TPU_NAME",
-    "TPU_ACCELERATOR_TYPE",
-    "TPU_WORKER_ID",
-    "TPU_WORKER_HOSTNAMES",
-    "TPU_PROCESS_ADDRESSES",
-    "TPU_VISIBLE_CHIPS",
-    "TPU_VISIBLE_DEVICES",
-)
-_FILES = ("accel[0-9]*", "vfio/[0-9]*")
+from laminate.parallel.signs import says_tpu
 
 
-def may_have_tpu(environment: Mapping[str, str] = os.environ, devices: Path = Path("/dev")) -> bool:
+def may_have_tpu() -> bool:
     """Whether anything says that this process has a TPU: a chip on the PCI bus, a device file, or a variable."""
-    return (
-        hardware_utils.num_available_tpu_chips_and_device_id()[0] > 0
-        or any(name in environment for name in _TELLING)
-        or any(True for pattern in _FILES for _ in devices.glob(pattern))
-    )
+    return hardware_utils.num_available_tpu_chips_and_device_id()[0] > 0 or says_tpu()
 
 
 def skip_missing_tpu() -> None:
