@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import tyro
 
 from laminate.evals.figure_names import FigureName, asked_figures
-from laminate.parallel.host_memory import keep_freed_memory
+from laminate.parallel.huge_pages import take_huge_pages
 from laminate.recipes.family import Family
 from laminate.recipes.flags import RunFlags
 from laminate.recipes.overrides import HELP, without_help
@@ -29,15 +29,16 @@ def training_command(
 
     Prints help and exits, or exits with code 2 and one line on what is wrong.
     """
-    flags = flags_command(description, family.flags, arguments=arguments)
     with refusals():
+        flags = _parsed(description, family.flags, arguments)
         if HELP in flags.set:
             show_fields(resolve_recipe(dataclasses.replace(flags, set=without_help(flags.set)), family))
             raise SystemExit(0)
         measurable(flags, family)
         recipe = resolve_recipe(flags, family)
         family.require_trainable(recipe)
-        return flags, recipe
+    take_huge_pages()
+    return flags, recipe
 
 
 def measurable(flags: RunFlags, family: Family[Any]) -> list[FigureName]:
@@ -57,14 +58,19 @@ def measurable(flags: RunFlags, family: Family[Any]) -> list[FigureName]:
 
 def flags_command(description: str | None, kind: type[Flags], *, arguments: list[str] | None = None) -> Flags:
     """The flags of a command; as `training_command`. Places in an object store need its client."""
-    keep_freed_memory()  # here, where a command has no threads yet
     with refusals():
-        flags: Any = tyro.cli(kind, prog=_program(), description=description, args=arguments)
-        require_clients(
-            (f"--{field.name.replace('_', '-')}", getattr(flags, field.name))
-            for field in dataclasses.fields(flags)
-        )
-        return flags
+        flags = _parsed(description, kind, arguments)
+    take_huge_pages()
+    return flags
+
+
+def _parsed(description: str | None, kind: type[Flags], arguments: list[str] | None) -> Flags:
+    flags: Any = tyro.cli(kind, prog=_program(), description=description, args=arguments)
+    require_clients(
+        (f"--{field.name.replace('_', '-')}", getattr(flags, field.name))
+        for field in dataclasses.fields(flags)
+    )
+    return flags
 
 
 @contextlib.contextmanager
