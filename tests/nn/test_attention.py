@@ -135,3 +135,10 @@ def test_a_kernel_that_this_machine_lacks_is_refused():
         pytest.skip("the kernel may be there")
     with pytest.raises((RuntimeError, ValueError, NotImplementedError)):
         build(kernel="cudnn")(normal(1, TOKENS, DIM))
+
+
+@pytest.mark.parametrize("bias", [True, False, (True, False, True)])
+def test_half_precision_projects_to_the_heads_of_float32(bias):
+    module, x = build(bias=bias), normal(3, TOKENS, DIM)
+    wide, half = (np.asarray(CALL(module, x.astype(dtype)), np.float32) for dtype in ("float32", "bfloat16"))
+    np.testing.assert_allclose(half, wide, atol=0.03 * np.abs(wide).max())

@@ -111,10 +111,14 @@ class Attention(eqx.Module):
         return probabilities(q, k, mask.pairs() if isinstance(mask, Padding | Band) else mask)
 
     def _project(self, x: Float[Array, "tokens dim"], rotate: Rotation | None) -> tuple[Array, Array, Array]:
-        fused = self.qkv(x)
-        if self.partial_bias is not None:
-            fused = fused + jnp.broadcast_to(self._whole_bias(self.partial_bias.astype(x.dtype)), fused.shape)
-        q, k, v = rearrange(fused, "t (three h d) -> three h t d", three=3, h=self.heads)
+        if x.dtype == jnp.float32:
+            fused = self.qkv(x)
+            if self.partial_bias is not None:
+                fused = fused + jnp.broadcast_to(self._whole_bias(self.partial_bias), fused.shape)
+            q, k, v = rearrange(fused, "t (three h d) -> three h t d", three=3, h=self.heads)
+        else:  # with a bias on all thirds at once, a TPU would copy what a layer keeps, forward and backward
+            thirds = zip(jnp.split(self.qkv.product(x), 3, axis=-1), self._biases(), strict=True)
+            q, k, v = (self._heads(part, bias, x.dtype) for part, bias in thirds)
         if self.q_norm is not None and self.k_norm is not None:
             q, k = self.q_norm(q), self.k_norm(k)
         if rotate is not None:
@@ -124,6 +128,20 @@ class Attention(eqx.Module):
     def _whole_bias(self, rows: Float[Array, "biased inner"]) -> Float[Array, " three_inner"]:
         given = iter(rows)
         return jnp.concatenate([next(given) if has else jnp.zeros_like(rows[0]) for has in self.biased])
+
+    def _biases(self) -> list[Float[Array, " inner"] | None]:
+        """Those of query, key and value."""
+        if self.qkv.bias is not None:
+            return list(jnp.split(self.qkv.bias, 3))
+        given = iter(() if self.partial_bias is None else self.partial_bias)
+        return [next(given) if has else None for has in self.biased]
+
+    def _heads(
+        self, part: Float[Array, "tokens inner"], bias: Float[Array, " inner"] | None, dtype: jnp.dtype
+    ) -> Float[Array, "heads tokens head_dim"]:
+        if bias is not None:
+            part = part + jnp.broadcast_to(bias.astype(part.dtype), part.shape)
+        return rearrange(part.astype(dtype), "t (h d) -> h t d", h=self.heads)
 
 
 def _attend(

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Int8
 
 from laminate.nn.linear import Linear
 from laminate.nn.stack import Stack
-from laminate.types import Float32Params, RandomKey
+from laminate.types import Float32Params
 
 M = TypeVar("M")
 
@@ -49,16 +49,14 @@ class Int8Linear(Linear):
         self.out_dim = linear.out_dim
 
     @jax.named_scope("int8_linear")
-    def __call__(
-        self, x: Float[Array, "*batch {self.in_dim}"], *, key: RandomKey | None = None
-    ) -> Float[Array, "*batch {self.out_dim}"]:
+    def product(self, x: Float[Array, "*batch {self.in_dim}"]) -> Float[Array, "*batch {self.out_dim}"]:
+        """`weight @ x` alone, in float32."""
         numbers, scale = rounded(x)
         sums = jax.lax.dot_general(
             numbers, self.weight, (((x.ndim - 1,), (1,)), ((), ())), preferred_element_type=jnp.int32
         )
         y = sums.astype(jnp.float32) * jnp.broadcast_to(scale[..., None], sums.shape)
-        y = y * jnp.broadcast_to(self.scale, y.shape)
-        return (y if self.bias is None else y + jnp.broadcast_to(self.bias, y.shape)).astype(x.dtype)
+        return y * jnp.broadcast_to(self.scale, y.shape)
 
 
 def to_int8(model: M) -> M:

@@ -34,15 +34,19 @@ class Linear(eqx.Module):
         self.in_dim = in_dim
         self.out_dim = out_dim
 
-    @jax.named_scope("linear")
     def __call__(
         self, x: Float[Array, "*batch {self.in_dim}"], *, key: RandomKey | None = None
     ) -> Float[Array, "*batch {self.out_dim}"]:
+        y = self.product(x)
+        if self.bias is not None:
+            y = y + jnp.broadcast_to(self.bias.astype(y.dtype), y.shape)
+        return y.astype(x.dtype)
+
+    @jax.named_scope("linear")
+    def product(self, x: Float[Array, "*batch {self.in_dim}"]) -> Float[Array, "*batch {self.out_dim}"]:
+        """`weight @ x` alone, for who adds `bias` where it costs less; in `x.dtype` or a wider one."""
         # Not `x @ weight.T`: a scan over layers would keep every transposed weight for the backward pass.
-        y = jax.lax.dot_general(x, self.weight.astype(x.dtype), (((x.ndim - 1,), (1,)), ((), ())))
-        if self.bias is None:
-            return y
-        return y + jnp.broadcast_to(self.bias.astype(x.dtype), y.shape)
+        return jax.lax.dot_general(x, self.weight.astype(x.dtype), (((x.ndim - 1,), (1,)), ((), ())))
 
 
 class WideLinear(Linear, Float32Params):
@@ -64,3 +68,7 @@ class WideLinear(Linear, Float32Params):
         self, x: Float[Array, "*batch {self.in_dim}"], *, key: RandomKey | None = None
     ) -> Float[Array, "*batch {self.out_dim}"]:
         return super().__call__(x.astype(jnp.float32), key=key)
+
+    @exact
+    def product(self, x: Float[Array, "*batch {self.in_dim}"]) -> Float[Array, "*batch {self.out_dim}"]:
+        return super().product(x.astype(jnp.float32))
