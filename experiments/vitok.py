@@ -34,7 +34,7 @@ from laminate.analysis.patch_report import write_patch_report
 from laminate.losses.reconstruction import charbonnier_loss
 from laminate.losses.structural import ssim_loss
 from laminate.recipes.vitok.flags import with_known_weights
-from laminate.recipes.vitok.modules import trained_part, vitok
+from laminate.recipes.vitok.modules import trained_parts, vitok
 from laminate.runs.asked_subjects import asked_any_size
 from laminate.runs.evaluations import AT_THE_END, Measured
 from laminate.runs.exit_codes import training_errors, user_errors
@@ -92,7 +92,7 @@ def make_task(recipe, frozen, compute):
         frozen=frozen,
         objective=make_objective(recipe, jnp.dtype(compute.dtype)),
         optim=recipe.optimizer,
-        trained=trained_part(recipe),
+        trained=trained_parts(recipe),
     )
 
 

@@ -110,7 +110,7 @@ def _example_shapes(recipe: VitokRecipe) -> Shapes:
     }
 
 
-def trained_part(recipe: VitokRecipe) -> Callable[[Vitok], Any] | None:
+def trained_parts(recipe: VitokRecipe) -> Callable[[Vitok], Any] | None:
     """What picks the half that is trained; None where both are."""
     picks: dict[Frozen, Callable[[Vitok], Any] | None] = {
         "nothing": None,
@@ -126,5 +126,5 @@ MODULES = Modules(
     accept=_accept,
     example_shapes=_example_shapes,
     published=_published,
-    trained=trained_part,
+    trained=trained_parts,
 )
