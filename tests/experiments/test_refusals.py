@@ -260,6 +260,13 @@ def test_a_run_folder_of_another_recipe_is_refused_with_what_differs(opened, ref
     assert "run.data:" in refused("--data", "embedded")
 
 
+def test_a_run_goes_on_under_another_name_of_its_recipe(opened, job, refused):
+    renamed = dataclasses.replace(TINY, name="renamed")
+    run = setup(job.command()[0], renamed)
+    run.folder.close()
+    assert "name: " in refused(recipe=dataclasses.replace(renamed, tokens=5))
+
+
 def test_a_run_folder_in_which_another_process_trains_is_refused(job):
     with setup(*job.command()).folder, pytest.raises(OSError, match=f"process {os.getpid()} trains in"):
         setup(*job.command())

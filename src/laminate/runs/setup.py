@@ -303,7 +303,10 @@ def _checkpoints(
 
 
 def _differences(saved: dict[str, Any], current: dict[str, Any]) -> list[str]:
-    return differences(rewritten(saved), current)
+    """A name alone is none: versions have renamed recipes, and what is trained is what all other fields say."""
+    saved = rewritten(saved)
+    renamed = {**saved, "name": current["name"]}
+    return differences(saved, current) if differences(renamed, current) else []
 
 
 def _origin(
