@@ -1,5 +1,4 @@
-"""Distances and kernels between all features of two sets, in tiles: what is held of them at once does not grow with
-the sets."""
+"""Kernels between all features of two sets, in tiles: what is held of them at once does not grow with the sets."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -25,17 +24,6 @@ class Kernel(Protocol):
         ...
 
     def __call__(self, product: Array, squares: Array, other_squares: Array) -> Array: ...
-
-
-def squared_distances(
-    x: Float[np.ndarray, "rows dim"], y: Float[np.ndarray, "columns dim"]
-) -> Float[np.ndarray, "rows columns"]:
-    """`|x_i - y_j|^2` in float64, never negative."""
-    # Around a common centre, so that a large mean costs no digits.
-    centre = x.astype(np.float64).mean(axis=0)
-    x, y = x - centre, y - centre
-    lengths = np.square(x).sum(axis=1)[:, None] + np.square(y).sum(axis=1)[None, :]
-    return np.maximum(lengths - 2.0 * (x @ y.T), 0.0)
 
 
 def parts(features: Float[np.ndarray, "features dim"], rows: int) -> Iterator[Float[np.ndarray, "_ dim"]]:
