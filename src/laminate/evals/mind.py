@@ -28,15 +28,21 @@ def mind(
     wide = gaussians.astype(np.float64)
     total = 0.0
     for some in parts(wide / np.linalg.norm(wide, axis=1, keepdims=True), _AT_ONCE):
-        x, y = (np.sort(_projected(each, some), axis=1) for each in (features, others))
-        total += float(np.square(x - y).sum())
+        apart = _ranked(features, some)
+        apart -= _ranked(others, some)
+        total += float(np.square(apart, out=apart).sum())
     return 3.0 * features.shape[1] * total / (len(gaussians) * len(features))
 
 
-def _projected(
+def _ranked(
     features: Float[np.ndarray, "images dim"], directions: Float[np.ndarray, "directions dim"]
 ) -> Float[np.ndarray, "directions images"]:
-    return np.concatenate([directions @ part.astype(np.float64).T for part in parts(features, _ROWS)], axis=1)
+    """The projections on each direction, rising."""
+    found = np.empty((len(directions), len(features)))
+    for place, part in enumerate(parts(features, _ROWS)):
+        found[:, place * _ROWS : place * _ROWS + len(part)] = directions @ part.astype(np.float64).T
+    found.sort(axis=1)
+    return found
 
 
 def draw_directions(dim: int, *, directions: int, seed: int) -> Float[np.ndarray, "directions dim"]:
