@@ -304,9 +304,8 @@ def _checkpoints(
 
 def _differences(saved: dict[str, Any], current: dict[str, Any]) -> list[str]:
     """A name alone is none: versions have renamed recipes, and what is trained is what all other fields say."""
-    saved = rewritten(saved)
-    renamed = {**saved, "name": current["name"]}
-    return differences(saved, current) if differences(renamed, current) else []
+    found = differences(rewritten(saved), current)
+    return [] if all(line.startswith("name: ") for line in found) else found
 
 
 def _origin(
