@@ -2,7 +2,7 @@
 
 `ratio` is our time over theirs, the median of the turns, with the least and the largest; below 1 we are ahead.
 `difference` is the largest one of any two numbers of both results over the largest number of theirs. Features, logits
-and images are given: what networks take is no part of it. Ours begin with NumPy arrays and end with such.
+and images are given, in the arrays that each library works on: what networks and copies take is no part of it.
 
 `fid` is of sets with fewer features than numbers, whose covariances are singular, `fid-many` of a quarter of the
 numbers, `fid-moments` of known means and covariances of full rank. The polynomial `kid` is of the subsets that
@@ -24,6 +24,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.peer import Peer, in_turn, ratio
@@ -202,7 +203,7 @@ def of_sets(spec: Spec, inputs: Arrays) -> dict[str, Callable[[], object]]:
 
 
 def of_images(inputs: Arrays) -> dict[str, Callable[[], object]]:
-    pair = (inputs["images"], inputs["originals"])
+    pair = (jnp.asarray(inputs["images"]), jnp.asarray(inputs["originals"]))
     programs = {
         "psnr": psnr,
         "ssim": ssim,
