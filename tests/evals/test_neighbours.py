@@ -30,6 +30,18 @@ def test_in_tiles_and_in_clusters_denser_than_float32_resolves_they_are_the_near
     np.testing.assert_allclose(found.values, np.sort(gaps, axis=1)[:, :4], rtol=1e-9)
     alike = nearest(points, points[:90], 4, by="product")
     np.testing.assert_allclose(alike.values, -np.sort(-(points @ points[:90].T), axis=1)[:, :4], rtol=1e-9)
+    directions = points / np.linalg.norm(points, axis=1, keepdims=True)
+    likeness = directions @ directions.T
+    np.fill_diagonal(likeness, -np.inf)
+    turned = nearest(points, points, 4, by="cosine", itself=True)
+    np.testing.assert_allclose(turned.values, -np.sort(-likeness, axis=1)[:, :4], rtol=1e-12)
+
+
+def test_a_feature_of_length_zero_is_like_no_other_and_of_equals_the_first_is_taken() -> None:
+    others = np.asarray([[0.0, -2.0], [0.0, 0.0], [3.0, 0.0], [1.0, 0.0]])
+    found = nearest(np.asarray([[5.0, 0.0], [0.0, 0.0]]), others, 3, by="cosine")
+    assert found.places.tolist() == [[2, 3, 0], [0, 1, 2]]
+    np.testing.assert_array_equal(found.values, [[1, 1, 0], [0, 0, 0]])
 
 
 @pytest.mark.parametrize("spread", [1.0, 1e-6])

@@ -10,11 +10,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from laminate.analysis.report import Table
-from laminate.evals.distances import squared_distances
 from laminate.evals.fid import FeatureMoments, fid
+from laminate.evals.neighbours import nearest
 from laminate.evals.ridge import RidgeClassifier, fit_ridge
-
-_ROWS = 512  # images whose distances to all others are held at once
 
 
 class Described(NamedTuple):
@@ -152,10 +150,7 @@ def _gaps(
     queries: Float[np.ndarray, "queries numbers"], known: Float[np.ndarray, "images numbers"]
 ) -> Float[np.ndarray, " queries"]:
     """The root mean square distance of each query to the nearest of `known`."""
-    parts = (queries[start : start + _ROWS] for start in range(0, len(queries), _ROWS))
-    return np.sqrt(
-        np.concatenate([squared_distances(part, known).min(axis=1) for part in parts]) / known.shape[1]
-    )
+    return np.sqrt(nearest(queries, known, 1).values[:, 0] / known.shape[1])
 
 
 def _frechet(samples: Described, training: Described, held_out: Originals) -> Frechet | None:
@@ -172,7 +167,7 @@ def _frechet(samples: Described, training: Described, held_out: Originals) -> Fr
     if len(mine) < 2:
         return None
     moments = [
-        _moments(rows)
+        FeatureMoments.of(rows)
         for rows in (
             held_out.seen.whole[real],
             samples.whole[mine],
@@ -181,12 +176,6 @@ def _frechet(samples: Described, training: Described, held_out: Originals) -> Fr
         )
     ]
     return Frechet(len(mine), *(fid(moments[0], other) for other in moments[1:]))
-
-
-def _moments(features: Float[np.ndarray, "images dim"]) -> FeatureMoments:
-    gathered = FeatureMoments(features.shape[1])
-    gathered.update(features)
-    return gathered
 
 
 def check_rows(check: SampleCheck, classes: Sequence[str]) -> tuple[tuple[str, str], ...]:

@@ -1,5 +1,4 @@
-"""Distances and kernels between all features of two sets, in tiles: what is held of them at once does not grow with
-the sets."""
+"""Kernels between all features of two sets, in tiles: what is held of them at once does not grow with the sets."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -27,17 +26,6 @@ class Kernel(Protocol):
     def __call__(self, product: Array, squares: Array, other_squares: Array) -> Array: ...
 
 
-def squared_distances(
-    x: Float[np.ndarray, "rows dim"], y: Float[np.ndarray, "columns dim"]
-) -> Float[np.ndarray, "rows columns"]:
-    """`|x_i - y_j|^2` in float64, never negative."""
-    # Around a common centre, so that a large mean costs no digits.
-    centre = x.astype(np.float64).mean(axis=0)
-    x, y = x - centre, y - centre
-    lengths = np.square(x).sum(axis=1)[:, None] + np.square(y).sum(axis=1)[None, :]
-    return np.maximum(lengths - 2.0 * (x @ y.T), 0.0)
-
-
 def parts(features: Float[np.ndarray, "features dim"], rows: int) -> Iterator[Float[np.ndarray, "_ dim"]]:
     """So many at a time."""
     return (features[start : start + rows] for start in range(0, len(features), rows))
@@ -53,10 +41,17 @@ def padded(rows: Num[np.ndarray, "rows ..."], value: float = 0.0) -> Num[np.ndar
 
 
 def kernel_sum(
-    x: Float[np.ndarray, "rows dim"], y: Float[np.ndarray, "columns dim"] | None, kernel: Kernel
+    x: Float[np.ndarray, "rows dim"],
+    y: Float[np.ndarray, "columns dim"] | None,
+    kernel: Kernel,
+    centre: Float[np.ndarray, " dim"] | None = None,
 ) -> float:
-    """`sum_ij k(x_i, y_j)` or, without `y`, `sum_{i != j} k(x_i, x_j)`; kernels and sums are float64."""
+    """`sum_ij k(x_i, y_j)` or, without `y`, `sum_{i != j} k(x_i, x_j)`; kernels and sums are float64.
+
+    A kernel of differences may be given a `centre` near the features, so that a large mean costs no digits.
+    """
     total = 0.0
+    centre = np.zeros(x.shape[1]) if centre is None else centre
     with jax.enable_x64(True):
         for i, mine in enumerate(parts(x, SIDE)):
             for j, theirs in enumerate(parts(x if y is None else y, SIDE)):
@@ -64,14 +59,16 @@ def kernel_sum(
                     continue
                 twice = 2.0 if y is None and j > i else 1.0
                 sizes = (len(mine), len(theirs), y is None and i == j)
-                total += twice * float(_tile_sum(padded(mine), padded(theirs), *sizes, kernel))
+                total += twice * float(_tile_sum(padded(mine), padded(theirs), *sizes, centre, kernel))
     return total
 
 
-@partial(jax.jit, static_argnums=5)
+@partial(jax.jit, static_argnums=6)
 def _tile_sum(
-    x: Array, y: Array, rows: ArrayLike, columns: ArrayLike, same: ArrayLike, kernel: Kernel
+    x: Array, y: Array, rows: ArrayLike, columns: ArrayLike, same: ArrayLike, centre: Array, kernel: Kernel
 ) -> Float[Array, ""]:
+    if kernel.wide:
+        x, y = (each.astype(jnp.float64) - centre[None, :] for each in (x, y))
     dtype = jnp.float64 if kernel.wide else jnp.promote_types(x.dtype, y.dtype)
     product = jnp.dot(x.astype(dtype), y.astype(dtype).T, precision="highest").astype(jnp.float64)
     squares, other_squares = (jnp.square(each.astype(jnp.float64)).sum(axis=1) for each in (x, y))

@@ -154,17 +154,22 @@ def frechet_check(
     return FrechetCheck(float(distance), float(below.sum()), float(np.sqrt(below).sum()), *ranks)
 
 
+def few(features: Float[np.ndarray, "images dim"]) -> bool:
+    """Whether these are no more than their dimensions: their covariance is singular."""
+    return len(features) <= features.shape[1]
+
+
 def fid_of_few(features: Float[np.ndarray, "images dim"], others: Float[np.ndarray, "others dim"]) -> float:
     """The Fréchet distance of two sets that are held whole.
 
-    The centred features are factors of their covariances, so that of no more features than dimensions no matrix of
-    `dim x dim` is ever made, and singular covariances lose no digits. Of more, it is the distance of their moments.
+    The centred features are factors of their covariances, so that of two sets that are `few` no matrix of `dim x dim`
+    is ever made, and singular covariances lose no digits. Else it is the distance of their moments.
 
     Raises ValueError for sets of fewer than two features.
     """
     if min(len(features), len(others)) < 2:
         raise ValueError(f"fid_of_few: both sets need two features, got {len(features)} and {len(others)}.")
-    if max(len(features), len(others)) > features.shape[1]:
+    if not (few(features) and few(others)):
         return fid(FeatureMoments.of(features), FeatureMoments.of(others))
     x, y = features.astype(np.float64), others.astype(np.float64)
     (a, mean), (b, other_mean) = (

@@ -3,8 +3,9 @@
 import numpy as np
 from jaxtyping import Float, Int
 
+from laminate.evals.neighbours import nearest
+
 Flat = Float[np.ndarray, "latents numbers"]
-_EPS = 1e-8
 
 
 def nearest_latents(
@@ -20,20 +21,16 @@ def nearest_latents(
         raise ValueError(
             f"nearest_latents: top={top} must be at least 1, and there are {len(others) - itself} others."
         )
-    x, y = latents.astype(np.float64), others.astype(np.float64)
-    lengths = np.linalg.norm(x, axis=1)[:, None] * np.linalg.norm(y, axis=1)[None, :]
-    cosine = x @ y.T / (lengths + _EPS)
-    if itself:
-        np.fill_diagonal(cosine, -np.inf)
-    return np.argsort(-cosine, axis=1, kind="stable")[:, :top].astype(np.int32)
+    return nearest(latents, others, top, by="cosine", itself=itself).places.astype(np.int32)
 
 
 def neighbour_weights(
     latents: Flat, others: Float[np.ndarray, "others numbers"], neighbours: Int[np.ndarray, "latents top"]
 ) -> Float[np.ndarray, "latents top"]:
     """The probability with which each neighbour is drawn: the softmax of minus its mean squared difference."""
-    x, y = latents.astype(np.float64), others.astype(np.float64)
-    difference = np.square(y[neighbours] - x[:, None]).mean(axis=-1)
+    x = latents.astype(np.float64)
+    columns = [np.square(others[places] - x).mean(axis=-1) for places in neighbours.T]
+    difference = np.stack(columns, axis=1)
     weight = np.exp(difference.min(axis=1, keepdims=True) - difference)
     return weight / weight.sum(axis=1, keepdims=True)
 

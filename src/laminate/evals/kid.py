@@ -43,14 +43,13 @@ def kid(
     if min(len(features), len(others)) < 2:
         raise ValueError(f"kid: both sets need two features, got {len(features)} and {len(others)}.")
     own, other = len(features), len(others)
-    k = _Polynomial(features.shape[1], degree, coef0)
-    if kernel == "gaussian":  # around a common centre, so that a large mean costs no digits
-        centre = features.mean(axis=0, dtype=np.float64)
-        features, others, k = features - centre, others - centre, _Gaussian(sigma)
+    k, centre = _Polynomial(features.shape[1], degree, coef0), None
+    if kernel == "gaussian":
+        k, centre = _Gaussian(sigma), features.mean(axis=0, dtype=np.float64)
     return (
-        kernel_sum(features, None, k) / (own * (own - 1))
-        + kernel_sum(others, None, k) / (other * (other - 1))
-        - 2.0 * kernel_sum(features, others, k) / (own * other)
+        kernel_sum(features, None, k, centre) / (own * (own - 1))
+        + kernel_sum(others, None, k, centre) / (other * (other - 1))
+        - 2.0 * kernel_sum(features, others, k, centre) / (own * other)
     )
 
 

@@ -13,14 +13,15 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 from laminate.evals.distances import padded, parts
 
-By = Literal["distance", "product"]
+By = Literal["distance", "product", "cosine"]
 Features = Float[np.ndarray, "features dim"]
 Others = Float[np.ndarray, "others dim"]
 
 ROWS, COLUMNS = 1024, 4096
 _SPARE = 8
 """Candidates beyond those asked for, among which an error of a product may have changed the order."""
-_GROUP = 32
+_GROUP = 16
+"""Columns of a tile that are looked at only if the smallest of them is small."""
 _UNIT = 2.0**-24
 """Half the distance of neighbouring float32 numbers at one."""
 _LEAST = 2.0**-120
@@ -28,7 +29,7 @@ _LEAST = 2.0**-120
 
 class Nearest(NamedTuple):
     """Of each feature, the places of its nearest others, nearest first, and how near they are in float64: `|x - y|^2`,
-    rising, or `x . y`, falling."""
+    rising, or `x . y` or its cosine, falling."""
 
     places: Int[np.ndarray, "features k"]
     values: Float[np.ndarray, "features k"]
@@ -44,8 +45,8 @@ class _Frame(NamedTuple):
 def nearest(
     features: Features, others: Others, k: int, *, by: By = "distance", itself: bool = False
 ) -> Nearest:
-    """The `k` others at the smallest distance, or of the largest product. With `itself` both sets are one, and no
-    feature is its own neighbour.
+    """The `k` others at the smallest distance, or of the largest product or cosine. With `itself` both sets are one,
+    and no feature is its own neighbour. The cosine with a feature of length zero is zero.
 
     Distances are taken from the differences, so that those of near ones keep their digits and duplicates are at zero.
 
@@ -54,15 +55,16 @@ def nearest(
     if not 1 <= k <= len(others) - itself:
         raise ValueError(f"nearest: k={k} must be between 1 and the {len(others) - itself} others.")
     frame = _frame(features, others, by)
-    longest = max(float(_lengths(part, frame).max()) for part in parts(others, COLUMNS))
+    longest = max(float(_lengths(part, frame, by).max()) for part in parts(others, COLUMNS))
     found: list[Nearest] = []
     for start in range(0, len(features), ROWS):
         mine = features[start : start + ROWS]
         own = np.arange(start, start + len(mine)) if itself else np.full(len(mine), -1)
         near, edge = _candidates(mine, own, others, k, by, frame, wide=False)
-        # What was left out lies beyond the edge, by up to the error of its product.
-        kth = near.values[:, -1] * frame.scale**2 * (-2.0 if by == "product" else 1.0)
-        sure = kth <= edge - _slack(mine.shape[1], _lengths(mine, frame) * longest) - _UNIT * np.abs(edge)
+        # What was left out lies beyond the edge, by up to the error of its gap.
+        lengths = _lengths(mine, frame, by)
+        kth = _gap(near.values[:, -1], lengths, frame, by)
+        sure = kth <= edge - _slack(mine.shape[1], lengths * longest, longest**2)
         if not sure.all():
             again, _ = _candidates(mine[~sure], own[~sure], others, k, by, frame, wide=True)
             near.places[~sure], near.values[~sure] = again
@@ -87,14 +89,41 @@ def in_balls(
             columns = slice(column, column + COLUMNS)
             y, s = others[columns], other_radii[columns]
             with jax.enable_x64(True):
-                tile = _within(padded(x), padded(y), padded(r, -np.inf), padded(s, -np.inf), *frame)
-            sure, is_open, other_sure, is_other_open = map(np.asarray, tile)
-            seen = slice(len(x)), slice(len(y))
-            hit[rows] |= sure[seen[0]]
-            other_hit[columns] |= other_sure[seen[1]]
-            _settle(hit[rows], is_open[seen].copy(), x, y, s)
-            _settle(other_hit[columns], is_other_open[seen].T.copy(), y, x, r)
+                tile = _sides(padded(x), padded(y), padded(r, -np.inf), padded(s, -np.inf), *frame)
+            product = np.asarray(tile[0])[: len(x), : len(y)]
+            mine, theirs = (_Side(*map(np.asarray, side)) for side in tile[1:])
+            _judge(hit[rows], product, mine, x, y, s)
+            _judge(other_hit[columns], product.T, theirs, y, x, r)
     return hit, other_hit
+
+
+class _Side(NamedTuple):
+    """Of features and the others whose balls they may lie in: a feature is in one for sure if its `least` of
+    `product + reach` is at most `sure`, and in none if it is beyond `may`."""
+
+    least: Any
+    sure: Any
+    may: Any
+    reach: Any
+
+
+def _judge(
+    hit: Bool[np.ndarray, " features"],
+    product: Float[np.ndarray, "features others"],
+    side: _Side,
+    features: Features,
+    others: Others,
+    radii: Float[np.ndarray, " others"],
+) -> None:
+    """Sets `hit` of features that lie in one of the balls."""
+    least, sure, may = (each[: len(hit)] for each in side[:3])
+    hit |= least <= sure
+    rows = np.flatnonzero(~hit & (least <= may))
+    if len(rows):
+        is_open = product[rows] + side.reach[: len(others)] <= may[rows, None]
+        inside = np.zeros(len(rows), bool)
+        _settle(inside, is_open, features[rows], others, radii)
+        hit[rows] = inside
 
 
 def _settle(
@@ -105,7 +134,6 @@ def _settle(
     radii: Float[np.ndarray, " others"],
 ) -> None:
     """Sets `hit` of features that lie in one of the balls that are open to them, by differences in float64."""
-    is_open[hit] = False
     while len(rows := np.flatnonzero(is_open.any(axis=1))):
         columns = is_open[rows].argmax(axis=1)
         is_open[rows, columns] = False
@@ -131,79 +159,122 @@ def _candidates(
     for start in range(0, len(others), COLUMNS):
         theirs = others[start : start + COLUMNS]
         with jax.enable_x64(True):
-            ours = (padded(mine), padded(own - start, -1.0))
-            tile = np.asarray(_gaps_of(*ours, padded(theirs), len(theirs), *frame, by, wide))[: len(mine)]
-        at = _least(tile, many)
-        gaps = np.concatenate([gaps, np.take_along_axis(tile, at, axis=1)], axis=1)
+            tile = _tile(padded(mine), padded(theirs), len(theirs), *frame, by, wide)
+        product, squares, least = map(np.asarray, tile)
+        seen = len(mine)
+        at, near = _least(product[:seen], squares, least[:seen], own - start, many)
+        gaps = np.concatenate([gaps, near], axis=1)
         places = np.concatenate([places, at + start], axis=1)
-        best = _least(gaps, many)
+        best = _smallest(gaps, many)
         gaps = np.take_along_axis(gaps, best, axis=1)
         places = np.take_along_axis(places, best, axis=1)
     edge = (
         np.full(len(mine), np.finfo(np.float64).max) if many == there else gaps.max(axis=1).astype(np.float64)
     )
+    places = np.sort(places, axis=1)  # of equals the first
     values = np.stack([_value(mine, others[places[:, column]], by) for column in range(many)], axis=1)
     order = np.argsort(values if by == "distance" else -values, axis=1, kind="stable")[:, :k]
     return Nearest(*(np.take_along_axis(each, order, axis=1) for each in (places, values))), edge
 
 
-def _least(tile: Float[np.ndarray, "rows columns"], many: int) -> Int[np.ndarray, "rows _"]:
-    """The places of the smallest of each row, in no order; all of them where there are no more."""
-    rows, columns = tile.shape
-    if columns <= many:
-        return np.broadcast_to(np.arange(columns), tile.shape)
-    if columns % _GROUP or columns < 4 * many * _GROUP:
-        return np.argpartition(tile, many - 1, axis=1)[:, :many]
-    # The smallest ones lie in as many groups of the smallest least numbers.
-    groups = tile.reshape(rows, -1, _GROUP)
-    at = np.argpartition(groups.min(axis=-1), many - 1, axis=1)[:, :many]
-    few = np.take_along_axis(groups, at[..., None], axis=1).reshape(rows, -1)
-    within = (at[..., None] * _GROUP + np.arange(_GROUP)).reshape(rows, -1)
-    return np.take_along_axis(within, np.argpartition(few, many - 1, axis=1)[:, :many], axis=1)
+def _least(
+    product: Float[np.ndarray, "rows columns"],
+    squares: Float[np.ndarray, " columns"],
+    least: Float[np.ndarray, "rows groups"],
+    own: Int[np.ndarray, " rows"],
+    many: int,
+) -> tuple[Int[np.ndarray, "rows _"], Float[np.ndarray, "rows _"]]:
+    """The columns of the smallest gaps of each row, and the gaps, in no order; all of them where there are no more."""
+    groups, size = least.shape[1], product.shape[1] // least.shape[1]
+    if groups < 4 * many:
+        columns = np.broadcast_to(np.arange(product.shape[1]), product.shape)
+        gaps = product + squares
+    else:  # the smallest ones, and perhaps its own, lie in as many groups of the smallest least gaps
+        at = np.argpartition(least, many, axis=1)[:, None, : many + 1]
+        columns = (at + groups * np.arange(size)[:, None]).reshape(len(least), -1)
+        gaps = np.take_along_axis(product, columns, axis=1) + squares[columns]
+    gaps[columns == own[:, None]] = np.inf
+    best = _smallest(gaps, many)
+    return np.take_along_axis(columns, best, axis=1), np.take_along_axis(gaps, best, axis=1)
 
 
-@partial(jax.jit, static_argnums=(6, 7))
-def _gaps_of(
-    x: Array, own: Array, y: Array, columns: ArrayLike, centre: Array, scale: ArrayLike, by: By, wide: bool
-) -> Array:
-    """`|x - y|^2`, or `-2 x . y`, in the frame; infinite for what is no other feature."""
-    gaps = _gaps(x, y, centre, scale, by, wide)[0]
-    place = jnp.arange(len(y))[None, :]
-    kept = jnp.where((place < columns) & (place != own[:, None]), gaps, jnp.inf)
-    return kept if wide else kept.astype(jnp.float32)
+def _smallest(gaps: Float[np.ndarray, "rows columns"], many: int) -> Int[np.ndarray, "rows _"]:
+    if gaps.shape[1] <= many:
+        return np.broadcast_to(np.arange(gaps.shape[1]), gaps.shape)
+    return np.argpartition(gaps, many - 1, axis=1)[:, :many]
+
+
+@partial(jax.jit, static_argnums=(5, 6))
+def _tile(
+    x: Array, y: Array, columns: ArrayLike, centre: Array, scale: ArrayLike, by: By, wide: bool
+) -> tuple[Array, Array, Array]:
+    """`product` and `squares`, whose sum is how far others are; and the least sums of a row over groups of columns.
+
+    A group has every so-many-th column. Squares are infinite behind the last column.
+    """
+    x, y = (_framed(each, centre, scale, by) for each in (x, y))
+    product = _product(x, y, wide)
+    squares = jnp.square(y).sum(axis=1) if by == "distance" else jnp.zeros(len(y), y.dtype)
+    squares = jnp.where(jnp.arange(len(y)) < columns, squares, jnp.inf).astype(product.dtype)
+    gaps = (product + squares[None, :]).reshape(len(x), min(_GROUP, len(y)), -1)
+    return product, squares, gaps.min(axis=1)
 
 
 @jax.jit
-def _within(
+def _sides(
     x: Array, y: Array, radii: Array, other_radii: Array, centre: Array, scale: ArrayLike
-) -> list[Array]:
-    """Whether a row is inside one of the balls for sure, and in which it may be; the same of the columns."""
-    gaps, slack = _gaps(x, y, centre, scale, "distance", False)
-    unit = jnp.square(scale)
+) -> tuple[Array, _Side, _Side]:
+    """The products of a tile, and what says of rows and of columns whether they are inside of a ball."""
+    x, y = (_framed(each, centre, scale, "distance") for each in (x, y))
+    product = _product(x, y, False)
+    there = [radius > -jnp.inf for radius in (radii, other_radii)]
+    bounds = [radius * jnp.square(scale) for radius in (radii, other_radii)]
+    squares = [
+        jnp.where(is_there, jnp.square(z).sum(axis=1), 0.0) for is_there, z in zip(there, (x, y), strict=True)
+    ]
 
-    def judged(bound: Array, axis: int) -> list[Array]:
-        sure = gaps <= bound - slack
-        return [sure.any(axis=axis), ~sure & (gaps <= bound + slack)]
+    def side(mine: int, axis: int) -> _Side:
+        theirs = 1 - mine
+        reach = (squares[theirs] - bounds[theirs]).astype(jnp.float32)
+        largest = jnp.where(there[theirs], squares[theirs] + bounds[theirs], 0.0).max()
+        lengths = jnp.sqrt(squares[mine] * squares[theirs].max())
+        slack = _slack(x.shape[1], lengths, largest) + 1e-14 * squares[mine]
+        least = (product + jnp.expand_dims(reach, mine)).min(axis=axis)
+        return _Side(least, -squares[mine] - slack, slack - squares[mine], reach)
 
-    return judged(other_radii[None, :] * unit, 1) + judged(radii[:, None] * unit, 0)
+    return product, side(0, 1), side(1, 0)
 
 
-def _gaps(
-    x: Array, y: Array, centre: Array, scale: ArrayLike, by: By, wide: bool
-) -> tuple[Float[Array, "rows columns"], Float[Array, "rows columns"]]:
-    """Squared distances, or `-2 x . y`, and how far products in float32 may be off."""
-    x, y = ((each.astype(jnp.float64) - centre[None, :]) * scale for each in (x, y))
+def _framed(x: Array, centre: Array, scale: ArrayLike, by: By) -> Array:
+    """In float64; for cosines the directions."""
+    wide = (x.astype(jnp.float64) - centre[None, :]) * scale
+    if by != "cosine":
+        return wide
+    lengths = jnp.linalg.norm(wide, axis=1, keepdims=True)
+    return wide / jnp.where(lengths > 0.0, lengths, 1.0)
+
+
+def _product(x: Array, y: Array, wide: bool) -> Array:
+    """`-2 x . y`."""
     dtype = jnp.float64 if wide else jnp.float32
-    product = jnp.dot(x.astype(dtype), y.astype(dtype).T, precision="highest").astype(jnp.float64)
-    squares = [jnp.square(each).sum(axis=1) for each in (x, y)]
-    both = squares[0][:, None] + squares[1][None, :]
-    slack = _slack(x.shape[1], jnp.sqrt(squares[0])[:, None] * jnp.sqrt(squares[1])[None, :])
-    return (both if by == "distance" else 0.0) - 2.0 * product, slack + 1e-14 * both
+    return jnp.dot((-2.0 * x).astype(dtype), y.astype(dtype).T, precision="highest")
 
 
-def _slack(dim: int, lengths: Any) -> Any:
-    """How far `2 x . y` may be off, of such a product of lengths: each number, product and sum is rounded once."""
-    return 2.0 * (dim + 3) * _UNIT * lengths + _LEAST
+def _slack(dim: int, lengths: Any, squares: Any) -> Any:
+    """How far `-2 x . y + s` may be off in float32, of such a product of lengths and an `s` up to `squares`: each
+    number, product and sum is rounded once."""
+    return 2.0 * (dim + 4) * _UNIT * lengths + 2.0 * _UNIT * squares + _LEAST
+
+
+def _gap(
+    values: Float[np.ndarray, " features"], lengths: Float[np.ndarray, " features"], frame: _Frame, by: By
+) -> Float[np.ndarray, " features"]:
+    """Of such values, what `_tile` calls the gaps."""
+    if by == "cosine":
+        return -2.0 * values
+    return values * frame.scale**2 * (-2.0 if by == "product" else 1.0) - (
+        lengths**2 if by == "distance" else 0.0
+    )
 
 
 def _frame(features: Features, others: Others, by: By) -> _Frame:
@@ -214,8 +285,10 @@ def _frame(features: Features, others: Others, by: By) -> _Frame:
     return _Frame(centre, 1.0 / largest if largest > 0 else 1.0)
 
 
-def _lengths(rows: Features, frame: _Frame) -> Float[np.ndarray, " features"]:
-    return np.linalg.norm((rows - frame.centre) * frame.scale, axis=1)
+def _lengths(rows: Features, frame: _Frame, by: By) -> Float[np.ndarray, " features"]:
+    return (
+        np.ones(len(rows)) if by == "cosine" else np.linalg.norm((rows - frame.centre) * frame.scale, axis=1)
+    )
 
 
 def _apart(x: Features, y: Features) -> Float[np.ndarray, " features"]:
@@ -223,8 +296,10 @@ def _apart(x: Features, y: Features) -> Float[np.ndarray, " features"]:
 
 
 def _value(x: Features, y: Features, by: By) -> Float[np.ndarray, " features"]:
-    return (
-        _apart(x, y)
-        if by == "distance"
-        else np.einsum("nd,nd->n", x.astype(np.float64), y.astype(np.float64))
-    )
+    if by == "distance":
+        return _apart(x, y)
+    product = np.einsum("nd,nd->n", x.astype(np.float64), y.astype(np.float64))
+    if by == "product":
+        return product
+    lengths = np.linalg.norm(x.astype(np.float64), axis=1) * np.linalg.norm(y.astype(np.float64), axis=1)
+    return product / np.where(lengths > 0.0, lengths, 1.0)

@@ -1,14 +1,24 @@
 """All measures of a set of images against another one, from features that were gathered of both."""
 
 import dataclasses
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Float
 
 from laminate.evals.cmmd import cmmd
-from laminate.evals.fid import FeatureMoments, fid_of_few, frechet_check, frechet_distance, frechet_spread
+from laminate.evals.distances import parts
+from laminate.evals.fid import (
+    FeatureMoments,
+    few,
+    fid,
+    fid_of_few,
+    frechet_check,
+    frechet_distance,
+    frechet_spread,
+)
 from laminate.evals.inception_score import inception_score
 from laminate.evals.kid import draw_subsets, kid_of_subsets
 from laminate.evals.mind import draw_directions, mind
@@ -21,6 +31,10 @@ DIRECTIONS = 1000
 NEIGHBOURS = 3
 DEGENERATE = 0.05
 """Share of features that depend on others from which on that is said; behind a norm one always does."""
+_ROWS = 4096
+"""Features that are looked through at once."""
+During = Callable[[str], AbstractContextManager[object]]
+"""What a measure is made in, by its name: something may be shown meanwhile."""
 CHEAP = 512
 """Numbers of a feature up to which a Fréchet distance is measured again and again for its spread."""
 
@@ -75,11 +89,13 @@ def measure_sets(
     seed: int = 0,
     paired: bool = False,
     only: Collection[str] | None = None,
+    during: During = nullcontext,
 ) -> list[Measured]:
     """Every measure that the features of both sets allow, or `only` those of these kinds, as `Protocol.measure` has
     them.
 
-    `protocol` says how the features were made; each measure adds its own part. `network` is what its name ends in:
+    `protocol` says how the features were made; each measure adds its own part, and is made `during` what its kind is
+    given to. `network` is what its name ends in:
     `fd@embedded`. Sets that are `paired`, as images and what became of them, depend on each other: they have no KID,
     which is unbiased for independent ones alone, and no spread.
 
@@ -93,26 +109,33 @@ def measure_sets(
         reference_sha256=reference.sha256,
         precision=protocol.precision or PRECISION,
     )
-    wanted = lambda measure: only is None or measure in only
     found: list[Measured] = []
-    if wanted(_frechet_kind(network)):
-        found.append(_frechet(samples, reference, base, network, None if paired else seed))
-    if samples.pool is not None and reference.pool is not None:
-        pools = (samples.pool, reference.pool)
-        if wanted("kid") and not paired:
-            found.append(_kid(*pools, base, network))
-        if wanted("cmmd"):
-            found.append(_cmmd(*pools, base, network))
-        if wanted("precision and recall"):
-            found += _nearness(*pools, base, network)
-        if wanted("mind"):
-            found.append(_mind(*pools, base, network, seed))
-    if wanted("sfid") and samples.spatial is not None and reference.spatial is not None:
-        made = dataclasses.replace(base, measure="sfid", network=f"{base.network}: spatial features")
-        found.append(Measured("sfid", _distance(samples.spatial, reference.spatial), made))
-    if wanted("inception score") and samples.logits is not None:
-        found.append(_score(samples.logits, base))
+    for measure, make in _measures(samples, reference, base, network, seed, paired):
+        if only is None or measure in only:
+            with during(measure):
+                found += make()
     return found
+
+
+def _measures(
+    samples: SetFeatures, reference: SetFeatures, base: Protocol, network: str, seed: int, paired: bool
+) -> Iterator[tuple[str, Callable[[], list[Measured]]]]:
+    """Those that the features allow, by the names that protocols have for them."""
+    yield (
+        _frechet_kind(network),
+        lambda: [_frechet(samples, reference, base, network, None if paired else seed)],
+    )
+    if samples.pool is not None and reference.pool is not None:
+        made = (samples.pool, reference.pool, base, network)
+        if not paired:
+            yield "kid", lambda: [_kid(*made)]
+        yield "cmmd", lambda: [_cmmd(*made)]
+        yield "precision and recall", lambda: _nearness(*made)
+        yield "mind", lambda: [_mind(*made, seed)]
+    if (mine := samples.spatial) is not None and (theirs := reference.spatial) is not None:
+        yield "sfid", lambda: [_sfid(mine, theirs, base)]
+    if (logits := samples.logits) is not None:
+        yield "inception score", lambda: [_score(logits, base)]
 
 
 def with_floor(found: Iterable[Measured], real: Iterable[Measured]) -> list[Measured]:
@@ -138,7 +161,7 @@ def _require_alike(samples: SetFeatures, reference: SetFeatures) -> None:
             raise ValueError(
                 f"{each.said} has {len(each.pool)} images, and a distance of sets needs two of each."
             )
-        if not np.isfinite(each.pool).all():
+        if not all(np.isfinite(part).all() for part in parts(each.pool, _ROWS)):
             raise ValueError(f"{each.said}: a feature is not finite; one of its images holds a NaN.")
 
 
@@ -153,8 +176,8 @@ def _frechet(
     name = f"fd@{network}" if measure == "fd" else f"fid@{convention}" if convention else "fid"
     made = dataclasses.replace(base, measure=measure)
     mine, theirs = moments_of(samples), moments_of(reference)
-    parts = (mine.mean, mine.covariance, theirs.mean, theirs.covariance)
-    checked = frechet_check(*parts)
+    moments = (mine.mean, mine.covariance, theirs.mean, theirs.covariance)
+    checked = frechet_check(*moments)
     diagnostics = {
         "clipped_mass": checked.clipped_mass,
         "clipped_root_mass": checked.clipped_root_mass,
@@ -165,14 +188,12 @@ def _frechet(
     spread, over = None, ""
     pool, other = samples.pool, reference.pool
     if seed is not None and pool is not None and other is not None and pool.shape[1] <= CHEAP:
-        spread = frechet_spread(pool, *parts[2:], resamples=RESAMPLES, seed=seed)
+        spread = frechet_spread(pool, *moments[2:], resamples=RESAMPLES, seed=seed)
         over = f"{RESAMPLES} bootstrap resamples of the samples"
-    few = pool is not None and other is not None and max(len(pool), len(other)) <= pool.shape[1]
-    exact = (
-        fid_of_few(pool, other)
-        if pool is not None and other is not None and few
-        else frechet_distance(*parts)
-    )
+    if pool is not None and other is not None and few(pool) and few(other):
+        exact = fid_of_few(pool, other)
+    else:
+        exact = frechet_distance(*moments)
     return Measured(name, exact, made, spread, over, None, diagnostics, remarks)
 
 
@@ -181,7 +202,7 @@ def _frechet_remarks(
 ) -> tuple[str, ...]:
     found: list[str] = []
     for each, rank in zip((samples, reference), ranks, strict=True):
-        if each.count and each.count <= dim:
+        if each.pool is not None and few(each.pool):
             found.append(
                 f"{each.said}: {each.count:,} images are too few for {dim:,} features, their covariance is singular "
                 "and the distance biased upwards; compare with equally many images only"
@@ -231,7 +252,8 @@ def _nearness(x: np.ndarray, y: np.ndarray, base: Protocol, network: str) -> lis
 def _mind(x: np.ndarray, y: np.ndarray, base: Protocol, network: str, seed: int) -> Measured:
     rng = np.random.default_rng(seed)
     count = min(len(x), len(y))
-    a, b = (each[np.sort(rng.choice(len(each), count, replace=False))] for each in (x, y))
+    drawn = (np.sort(rng.choice(len(each), count, replace=False)) for each in (x, y))
+    a, b = (each if len(each) == count else each[rows] for each, rows in zip((x, y), drawn, strict=True))
     value = mind(a, b, draw_directions(x.shape[1], directions=DIRECTIONS, seed=seed))
     made = dataclasses.replace(
         base, measure="mind", samples=count, options=(("directions", float(DIRECTIONS)),), seed=seed
@@ -242,7 +264,7 @@ def _mind(x: np.ndarray, y: np.ndarray, base: Protocol, network: str, seed: int)
 def _score(logits: np.ndarray, base: Protocol) -> Measured:
     rows = np.random.default_rng(0).permutation(len(logits))
     splits = min(10, max(1, len(logits) // 1000))
-    found = inception_score(logits[rows], splits=splits)
+    found = inception_score(logits, splits=splits, order=rows)
     made = dataclasses.replace(
         base,
         measure="inception score",
@@ -264,5 +286,6 @@ def moments_of(each: SetFeatures) -> FeatureMoments:
     return FeatureMoments.of(each.pool)
 
 
-def _distance(mine: FeatureMoments, theirs: FeatureMoments) -> float:
-    return frechet_distance(mine.mean, mine.covariance, theirs.mean, theirs.covariance)
+def _sfid(mine: FeatureMoments, theirs: FeatureMoments, base: Protocol) -> Measured:
+    made = dataclasses.replace(base, measure="sfid", network=f"{base.network}: spatial features")
+    return Measured("sfid", fid(mine, theirs), made)

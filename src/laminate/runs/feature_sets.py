@@ -18,6 +18,8 @@ from laminate.runs.feature_networks import FeatureNetwork
 from laminate.train.step import make_map, map_batches
 
 Images = Num[np.ndarray, "images height width 3"]
+_NO_IMAGES = hashlib.sha256().digest()
+"""What the hash of a set of features begins with."""
 
 
 class FeatureSet:
@@ -28,10 +30,9 @@ class FeatureSet:
         self._pool: list[np.ndarray] = []
         self._logits: list[np.ndarray] = []
         self._spatial: FeatureMoments | None = None
-        self._digest = hashlib.sha256()
 
-    def add(self, features: dict[str, np.ndarray], images: Images | None = None) -> None:
-        """Features of some images, by the names that a network gives them; the images enter the hash of the set.
+    def add(self, features: dict[str, np.ndarray]) -> None:
+        """Features of some images, by the names that a network gives them.
 
         Raises ValueError if some of them are not finite.
         """
@@ -45,17 +46,27 @@ class FeatureSet:
             spatial = self._spatial or FeatureMoments(features["spatial"].shape[1])
             spatial.update(features["spatial"])
             self._spatial = spatial
-        if images is not None:
-            self._digest.update(np.ascontiguousarray(images).tobytes())
 
     def found(self) -> SetFeatures:
-        """All of them. Raises ValueError if there was none."""
+        """All of them; they are handed over. Raises ValueError if there was none."""
         if not self._pool:
             raise ValueError(f"{self.said} has no image.")
-        logits = np.concatenate(self._logits) if self._logits else None
-        pool = np.concatenate(self._pool)
-        sha256 = hashlib.sha256(self._digest.digest() + pool.tobytes()).hexdigest()
-        return SetFeatures(self.said, pool, None, self._spatial, logits, sha256)
+        logits = _handed_over(self._logits) if self._logits else None
+        pool = _handed_over(self._pool)
+        digest = hashlib.sha256(_NO_IMAGES)
+        digest.update(pool)
+        return SetFeatures(self.said, pool, None, self._spatial, logits, digest.hexdigest())
+
+
+def _handed_over(parts: list[np.ndarray]) -> np.ndarray:
+    """One after the other, in an array that takes the place of the parts: both are never there whole."""
+    whole = np.empty((sum(map(len, parts)), *parts[0].shape[1:]), parts[0].dtype)
+    end = len(whole)
+    while parts:
+        some = parts.pop()
+        whole[end - len(some) : end] = some
+        end -= len(some)
+    return whole
 
 
 class Extractor:
