@@ -31,7 +31,6 @@ from laminate.data.augment import Squash
 from laminate.data.sources import open_splits
 from laminate.evals.image_figures import image_figures
 from laminate.evals.results import number
-from laminate.evals.set_measures import SetFeatures
 from laminate.parallel.hosts import is_first
 from laminate.parallel.mesh import build_mesh
 from laminate.recipes.flatdino.family import VAE
@@ -48,15 +47,16 @@ from laminate.runs.exit_codes import say, training_errors, user_errors
 from laminate.runs.experiment import trained_first
 from laminate.runs.feature_networks import open_feature_networks, open_lpips
 from laminate.runs.feature_sets import Extractor
-from laminate.runs.image_sets import VIEWS, hash_of, open_image_set, size_of_file
+from laminate.runs.image_sets import VIEWS, open_image_set, size_of_file
 from laminate.runs.kept_samples import KeptSamples
 from laminate.runs.load_tokenizer import load_tokenizer
 from laminate.runs.measured_reconstructions import OWN, rebuild
 from laminate.runs.measured_sets import measured
 from laminate.runs.open_sampler import open_sampler, sampler_params, way_text
 from laminate.runs.probing import Probes, probe_results, tell
+from laminate.runs.seen_sets import see, see_set
+from laminate.runs.waiting import waiting
 
-SHOWN = 10  # images of a set in the picture
 SIZE = 64  # of images of a source, where nothing else says
 
 
@@ -100,7 +100,7 @@ def reconstruct(flags, mesh):
         max_bad_images=flags.max_bad_images,
     )
     view = loaded.recipe.augment.still().text
-    sets = {"seed": flags.seed, "view": view, "rounding": flags.rounding, "paired": True}
+    sets = {"seed": flags.seed, "view": view, "rounding": flags.rounding, "paired": True, "during": waiting}
     results = image_figures(found.figures, view, CONVENTIONS) + measured(
         networks, found.pictures, found.originals, **sets
     )
@@ -129,14 +129,12 @@ def reconstruct(flags, mesh):
 # 3. Images of a generator, drawn here or given, against training images; held-out images beside
 
 
-def drawn_images(sampler, labels, params, stored, shown):
+def drawn_images(sampler, labels, params, stored):
     def draw(first):
         for batch in sampler.draw(labels[first:], params, first=first):
             yield to_bytes(batch.images, "nearest")
 
-    for images in stored.images(draw):
-        shown += list(images[: max(0, 400 - len(shown))])
-        yield images
+    return stored.images(draw)
 
 
 def generate(flags, mesh):
@@ -147,7 +145,7 @@ def generate(flags, mesh):
         )
     flags = said_data_of(flags, place, primary=is_first())
     splits = open_splits(flags.data, options=flags.reading)
-    extractor, kept, stored = open_extractor(flags, mesh), [], None
+    extractor, stored = open_extractor(flags, mesh), None
     if flags.samples is None:
         opened = open_sampler(
             place,
@@ -162,36 +160,33 @@ def generate(flags, mesh):
         means = f"{way_text(opened.recipe, flags, params)}; {opened.said}"
         say(f"drawing {total} images of {place}: {means}", primary=is_first())
         stored = KeptSamples(folder_of(flags, place, "generate") / "drawn", labels)
-        drawn = drawn_images(opened.sampler, labels, params, stored, kept)
-        samples = extractor.gather(f"samples of {place}", drawn)
-        side, order = kept[0].shape[0], "sorted by class"
+        drawn = drawn_images(opened.sampler, labels, params, stored)
+        samples, order = see(extractor, f"samples of {place}", drawn, total), "sorted by class"
     else:
         given = open_set(flags, flags.samples, Squash(SIZE))
-        kept = list(first_images(given, 400))
-        side, order, means = kept[0].shape[0], "as in the file", f"given in {flags.samples}"
-        samples = extractor.gather(given.said, given.images())
-    real = {split: open_set(flags, f"{flags.data}@{split}", Squash(side)) for split in splits}
-    features = {split: extractor.gather(one.said, one.images()) for split, one in real.items()}
-    against = features["train"]
+        order, means = "as in the file", f"given in {flags.samples}"
+        samples = see(extractor, given.said, given.images(), given.count)
+    side = samples.shown.shape[1]
+    sets = {split: open_set(flags, f"{flags.data}@{split}", Squash(side)) for split in splits}
+    real = {split: see(extractor, one.said, one.images(), one.count) for split, one in sets.items()}
+    against = real["train"].features
     if flags.reference is not None:
-        against = features_of_set(extractor, open_set(flags, flags.reference, None))
+        against = see_set(extractor, open_set(flags, flags.reference, None)).features
     view = Squash(side).description
     results = measured(
         extractor.networks,
-        samples,
+        samples.features,
         against,
         view=view,
         rounding="nearest" if flags.samples is None else "",
         seed=flags.seed,
-        real=features["validation"],
+        real=real["validation"].features,
         order=order,
+        during=waiting,
     )
     name = extractor.networks[0].name
-    shown = [
-        ("samples", np.stack(kept), samples[name].pool),
-        ("held-out images", first_images(real["validation"], 400), features["validation"][name].pool),
-        ("training images", first_images(real["train"], 400), features["train"][name].pool),
-    ]
+    named = {"samples": samples, "held-out images": real["validation"], "training images": real["train"]}
+    shown = [(title, one.shown, one.features[name].pool) for title, one in named.items()]
     return Outcome(
         results,
         {"generator": place, "samples": means, "data": flags.data, "against": against[name].said},
@@ -219,34 +214,6 @@ def open_set(flags, text, view, most=None):
     )
 
 
-def first_images(images, count):
-    """So many images, spread over the first few thousand."""
-    held = []
-    for some in images.images():
-        held.append(some)
-        if sum(map(len, held)) >= 4096:
-            break
-    if not held:
-        raise ValueError(f"{images.said} has no image that can be read.")
-    whole = np.concatenate(held)
-    return whole[np.unique(np.linspace(0, len(whole) - 1, min(count, len(whole))).astype(int))]
-
-
-def features_of_set(extractor, images):
-    """Of images, or the moments that a file holds, which every network is held against."""
-    if images.has_images:
-        found = extractor.gather(images.said, images.images())
-        sha256 = hash_of(images)
-        found = {name: dataclasses.replace(one, sha256=sha256) for name, one in found.items()}
-        pool, spatial = images.moments()
-        if pool is None:
-            return found
-        return {name: dataclasses.replace(one, moments=pool, spatial=spatial) for name, one in found.items()}
-    pool, spatial = images.moments()
-    alone = SetFeatures(images.said, None, pool, spatial, sha256=hash_of(images))
-    return {network.name: alone for network in extractor.networks}
-
-
 def compare(flags, mesh):
     place, texts = None, (flags.first, flags.second)
     if flags.first is None:
@@ -263,13 +230,14 @@ def compare(flags, mesh):
             f"{texts[0]} has images of {sizes[0]} pixels and {texts[1]} of {sizes[1]}: compare equal ones."
         )
     extractor = open_extractor(flags, mesh)
-    samples, reference = (features_of_set(extractor, one) for one in (first, second))
+    samples, reference = (see_set(extractor, one) for one in (first, second))
     said = first.view if first.view == second.view else f"{first.view}; {second.view}"
-    results = measured(extractor.networks, samples, reference, view=said, rounding="", seed=flags.seed)
+    how = {"view": said, "rounding": "", "seed": flags.seed, "during": waiting}
+    results = measured(extractor.networks, samples.features, reference.features, **how)
     name = extractor.networks[0].name
     shown = [
-        (one.said, first_images(one, 400), features[name].pool)
-        for one, features in ((first, samples), (second, reference))
+        (one.said, seen.shown, seen.features[name].pool)
+        for one, seen in ((first, samples), (second, reference))
         if one.has_images
     ]
     title = f"{first.said} against {second.said}"

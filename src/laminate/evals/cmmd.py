@@ -47,5 +47,5 @@ class _OfDirections:
     wide: bool = True
 
     def __call__(self, product: Array, squares: Array, other_squares: Array) -> Array:
-        cosine = product / jnp.sqrt(squares * other_squares)
+        cosine = product * (1.0 / jnp.sqrt(squares)) * (1.0 / jnp.sqrt(other_squares))  # roots of rows alone
         return jnp.expm1(-jnp.maximum(2.0 - 2.0 * cosine, 0.0) / (2.0 * self.sigma**2))

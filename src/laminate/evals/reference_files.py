@@ -59,8 +59,8 @@ class ReferenceFile:
         """Rows and columns of an image."""
         return self.shape[1], self.shape[2]
 
-    def images(self, rows: int) -> Iterator[UInt8[np.ndarray, "rows height width 3"]]:
-        """So many images at a time, in the order of the file."""
+    def images(self, rows: int) -> Iterator[UInt8[np.ndarray, "_ height width 3"]]:
+        """So many images at a time, in the order of the file: no more of it is in memory."""
         with zipfile.ZipFile(self.path) as held, held.open(f"{IMAGES}.npy") as member:
             shape = _header(member, self.path)[0]
             each = int(np.prod(shape[1:]))

@@ -24,6 +24,7 @@ from laminate.runs.evaluation_result import Outcome
 from laminate.runs.exit_codes import say
 from laminate.runs.feature_networks import FeatureNetwork, open_lpips
 from laminate.runs.measured_sets import measured
+from laminate.runs.waiting import waiting
 
 
 def against(flags: Reconstruct, mesh: Mesh, networks: list[FeatureNetwork]) -> Outcome:
@@ -57,6 +58,7 @@ def against(flags: Reconstruct, mesh: Mesh, networks: list[FeatureNetwork]) -> O
         "view": view.text,
         "rounding": flags.rounding,
         "paired": True,
+        "during": waiting,
     }
     found = [
         (

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from laminate.cli.evaluate_flags import Reconstruct
 from laminate.data.records import Records
 from laminate.evals.image_figures import image_figures
 from laminate.evals.results import number
-from laminate.evals.set_measures import Measured, SetFeatures
+from laminate.evals.set_measures import During, Measured, SetFeatures
 from laminate.parallel.hosts import is_first
 from laminate.recipes.latent import LoadedTokenizer
 from laminate.runs.any_size_reconstructions import rebuild_any_size, still_view
@@ -23,6 +24,7 @@ from laminate.runs.exit_codes import say
 from laminate.runs.feature_networks import FeatureNetwork, open_feature_networks
 from laminate.runs.load_decoder import DecoderChoice
 from laminate.runs.measured_sets import measured
+from laminate.runs.waiting import waiting
 from laminate.tokenizers.vitok import Vitok
 
 Figures = Mapping[str, Sequence[float] | np.ndarray]
@@ -67,7 +69,8 @@ def evaluate_any_size(
         global_batch_size=flags.device_batch_size * mesh.devices.size,
         max_bad_images=flags.max_bad_images,
     )
-    results = any_size_results(found.figures, networks, found.pictures, found.originals, said, flags.seed)
+    sets = (found.figures, networks, found.pictures, found.originals)
+    results = any_size_results(*sets, said, flags.seed, during=waiting)
     for one in found.resolutions:
         pictures, originals = (
             {name: features.found() for name, features in kind.items()}
@@ -115,10 +118,19 @@ def any_size_results(
     seed: int,
     *,
     only: Collection[str] | None = None,
+    during: During = nullcontext,
 ) -> list[Measured]:
     """Figures of each image, and every measure of the sets, or `only` those of some kinds, by each network."""
     values: dict[str, Any] = {name: np.asarray(each) for name, each in figures.items()}
     sets = measured(
-        networks, pictures, originals, view=view, rounding="none", seed=seed, paired=True, only=only
+        networks,
+        pictures,
+        originals,
+        view=view,
+        rounding="none",
+        seed=seed,
+        paired=True,
+        only=only,
+        during=during,
     )
     return image_figures(values, view, CONVENTIONS) + sets

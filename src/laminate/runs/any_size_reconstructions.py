@@ -28,9 +28,13 @@ from laminate.parallel.sharding import place
 from laminate.recipes.latent import LoadedTokenizer
 from laminate.runs.feature_networks import FeatureNetwork
 from laminate.runs.feature_sets import Extractor, FeatureSet
+from laminate.runs.measured_reconstructions import THERE_AND_BACK
+from laminate.runs.waiting import counted_batches
 from laminate.train.step import GlobalBatch, make_map, map_batches
 
 SHOWN = 18
+_SHOWN_OF, _SHOWN_BYTES = 512, 2**27
+"""The first images, of which those are chosen; of large ones as many as fit."""
 _MARGIN = 5
 """Of the window of SSIM, beyond the last row and column."""
 
@@ -111,7 +115,8 @@ def rebuild_any_size(
     rebuild = make_any_size_rebuild(
         model, patch, networks, mesh=mesh, dtype=dtype, global_batch_size=global_batch_size
     )
-    return rebuild(model, feed(batches, mesh))
+    counted = counted_batches(batches, THERE_AND_BACK, len(records), global_batch_size=global_batch_size)
+    return rebuild(model, feed(counted, mesh))
 
 
 def make_any_size_rebuild(
@@ -148,11 +153,12 @@ class _Gathered:
         self._all = Resolution(0, 0)
         self._by: dict[tuple[int, int], Resolution] = {}
         self._shown: list[Both] = []
+        self._room = _SHOWN_BYTES
 
     def add(self, found: dict[str, np.ndarray]) -> None:
         """The images of one batch."""
         both = [self._both(found, row) for row in range(len(found[GRID]))]
-        self._shown += both[: max(0, 512 - len(self._shown))]
+        self._show(both)
         keys = [_bucket(one.original.shape, self._patch) for one in both]
         measured: list[dict[str, float]] = [{} for _ in both]
         for key in dict.fromkeys(keys):
@@ -165,6 +171,13 @@ class _Gathered:
                 self._of(key).figures.setdefault(name, []).append(value)
         for network in self._networks:
             self._see(network, both, keys)
+
+    def _show(self, both: Sequence[Both]) -> None:
+        for one in both:
+            self._room -= one.original.nbytes + one.rebuilt.nbytes
+            if self._shown and (self._room < 0 or len(self._shown) == _SHOWN_OF):
+                return
+            self._shown.append(one)
 
     def found(self) -> RebuiltAnySize:
         """All of them. Raises ValueError if there was none."""

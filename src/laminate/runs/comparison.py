@@ -33,7 +33,8 @@ from laminate.runs.feature_networks import FeatureNetwork
 from laminate.runs.feature_sets import features_by_network
 from laminate.runs.load_decoder import DecoderChoice, find_decoder, require_images
 from laminate.runs.load_tokenizer import load_tokenizer
-from laminate.runs.measured_reconstructions import Rebuilt, as_bytes, gathered, judged
+from laminate.runs.measured_reconstructions import THERE_AND_BACK, Gathering, Rebuilt, as_bytes, judged
+from laminate.runs.waiting import counted_batches
 from laminate.train.step import make_map
 
 USUAL_SIZE = 256
@@ -147,7 +148,7 @@ def compare_tokenizers(
     see = make_map(lambda _, held, example: _seen(held, example), (), judges, mesh=mesh)
     judge = make_map(lambda _, held, example: _judged(held, example, rounding), (), judges, mesh=mesh)
     runners = [_Runner(one, mesh, dtype) for one in entrants]
-    parts: list[list[dict[str, np.ndarray]]] = [[] for _ in runners]
+    gatherings = [Gathering(networks) for _ in runners]
     batches = evaluation_batches(
         records,
         global_batch_size=global_batch_size,
@@ -155,15 +156,16 @@ def compare_tokenizers(
         share=HostShare(*parts_of_host(mesh)),
         max_bad_images=max_bad_images,
     )
-    for batch in feed(batches, mesh):
+    counted = counted_batches(batches, THERE_AND_BACK, len(records), global_batch_size=global_batch_size)
+    for batch in feed(counted, mesh):
         valid = whole(batch["valid"])
         originals = _rows(see((), judges, batch), valid)
-        for runner, held in zip(runners, parts, strict=True):
+        for runner, gathering in zip(runners, gatherings, strict=True):
             picture = runner(batch, int(valid.sum()))
-            held.append(originals | _rows(judge((), judges, batch | {"picture": picture}), valid))
+            gathering.add(originals | _rows(judge((), judges, batch | {"picture": picture}), valid))
     return [
-        Compared(runner.entrant, gathered(held, networks), runner.cost())
-        for runner, held in zip(runners, parts, strict=True)
+        Compared(runner.entrant, gathering.found(), runner.cost())
+        for runner, gathering in zip(runners, gatherings, strict=True)
     ]
 
 

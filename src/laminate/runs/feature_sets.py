@@ -54,7 +54,7 @@ class FeatureSet:
         logits = _handed_over(self._logits) if self._logits else None
         pool = _handed_over(self._pool)
         digest = hashlib.sha256(_NO_IMAGES)
-        digest.update(pool)
+        digest.update(pool.data)
         return SetFeatures(self.said, pool, None, self._spatial, logits, digest.hexdigest())
 
 

@@ -1,13 +1,14 @@
 """Sets of images that are compared: a folder or any other source of data, a file of samples, or the moments of one."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Num
 
-from laminate.data.augment import Augment, CenterCrop, Squash
+from laminate.data.augment import CenterCrop, Squash
 from laminate.data.evaluation import evaluation_batches
 from laminate.data.options import SourceOptions
 from laminate.data.records import Records
@@ -15,8 +16,10 @@ from laminate.data.sources import SPLITS, open_splits
 from laminate.evals.fid import FeatureMoments
 from laminate.evals.reference_files import MOMENTS, SPATIAL, ReferenceFile
 
-ROWS = 256
+ROWS, _BYTES = 256, 2**24
+"""Images that are read at a time; of large ones as many as are of so many bytes."""
 VIEWS: dict[str, type[Squash] | type[CenterCrop]] = {"squash": Squash, "center-crop": CenterCrop}
+Images = Num[np.ndarray, "_ height width 3"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class ImageSet:
     view: str
     file: ReferenceFile | None = None
     records: tuple[Records, ...] = ()
-    augment: Augment | None = None
+    augment: Squash | CenterCrop | None = None
     max_bad_images: int = 0
     most: int | None = None
 
@@ -47,7 +50,7 @@ class ImageSet:
     def images(self) -> Iterator[np.ndarray]:
         """Some images at a time, uint8, in their order; images that cannot be read are left out and named."""
         left = self.count
-        for some in self._all():
+        for some in self._all() if self.has_images else ():
             if left <= 0:
                 return
             yield some[:left]
@@ -55,12 +58,13 @@ class ImageSet:
 
     def _all(self) -> Iterator[np.ndarray]:
         if self.file is not None:
-            yield from self.file.images(ROWS)
+            yield from self.file.images(_rows(*self.file.size))
             return
         assert self.augment is not None
+        rows = _rows(self.augment.size, self.augment.size)
         for records in self.records:
             batches = evaluation_batches(
-                records, global_batch_size=ROWS, augment=self.augment, max_bad_images=self.max_bad_images
+                records, global_batch_size=rows, augment=self.augment, max_bad_images=self.max_bad_images
             )
             for batch in batches:
                 yield batch["image"][batch["valid"]]
@@ -73,7 +77,7 @@ class ImageSet:
 def open_image_set(
     text: str,
     *,
-    view: Augment | None,
+    view: Squash | CenterCrop | None,
     reading: SourceOptions,
     max_bad_images: int,
     most: int | None = None,
@@ -108,14 +112,38 @@ def size_of_file(text: str) -> tuple[int, int] | None:
     return file.size if file.has_images else None
 
 
-def hash_of(one: ImageSet) -> str:
-    """Of the pixels, or of the file: what a figure was held against."""
-    if one.file is not None:
-        return one.file.sha256()
-    digest = hashlib.sha256()
-    for some in one.images():
-        digest.update(np.ascontiguousarray(some).tobytes())
-    return digest.hexdigest()
+class Passing:
+    """Images on their way to be measured: each passes once, and none is kept but the few to be `shown`, which are
+    spread over all `count` of them."""
+
+    def __init__(self, images: Iterable[Images], count: int, *, shown: int):
+        self._images = images
+        self._places = np.unique(np.linspace(0, max(count - 1, 0), min(count, shown)).astype(int))
+        self._shown: list[np.ndarray] = []
+        self._digest = hashlib.sha256()
+
+    def __iter__(self) -> Iterator[Images]:
+        at = 0
+        for some in self._images:
+            here = self._places[(self._places >= at) & (self._places < at + len(some))] - at
+            self._shown += [some[place].copy() for place in here]
+            self._digest.update(np.ascontiguousarray(some).data)
+            at += len(some)
+            yield some
+
+    @property
+    def shown(self) -> Images:
+        """Raises ValueError if none has passed."""
+        return np.stack(self._shown)
+
+    @property
+    def sha256(self) -> str:
+        """Of the pixels of all that have passed."""
+        return self._digest.hexdigest()
+
+
+def _rows(height: int, width: int) -> int:
+    return max(1, min(ROWS, _BYTES // (3 * height * width)))
 
 
 def _split_of(text: str) -> tuple[str, str | None]:

@@ -24,12 +24,15 @@ from laminate.recipes.modules import feature_decoder, image_tokenizer, teacher
 from laminate.runs.feature_networks import FeatureNetwork
 from laminate.runs.feature_sets import FeatureSet, features_by_network, split
 from laminate.runs.load_decoder import DecoderChoice, require_images
+from laminate.runs.waiting import counted_batches
 from laminate.train.step import GlobalBatch, make_map, map_batches
 from laminate.types import Image
 
-KEPT = 4096
-"""Images of which both pictures are kept, to look at."""
+KEPT, _KEPT_BYTES = 4096, 2**26
+"""Images of which both pictures are kept, to look at; of large ones as many as fit."""
+_KINDS = ("original", "picture", "own")
 OWN = "teacher-decoder"
+THERE_AND_BACK = "images there and back"
 Picture = Callable[[Any, Any, dict[str, Array]], tuple[Image, Image]]
 """Of a model, what stands beside it and an example: the picture that becomes of it, and the original, in [0, 1]."""
 
@@ -85,7 +88,8 @@ def rebuild(
         share=HostShare(*parts_of_host(mesh)),
         max_bad_images=max_bad_images,
     )
-    return there_and_back((), feed(batches, mesh))
+    counted = counted_batches(batches, THERE_AND_BACK, len(records), global_batch_size=global_batch_size)
+    return there_and_back((), feed(counted, mesh))
 
 
 def _there_and_back(held: dict[str, Any], example: dict[str, Array], dtype: jnp.dtype) -> tuple[Image, Image]:
@@ -153,7 +157,7 @@ def _measured(
 def judged(
     picture: Array, original: Array, networks: dict[str, Any], *, lpips: Any, rounding: str
 ) -> dict[str, Array]:
-    """What `gathered` asks of one picture: its figures, its features by network, and its bytes."""
+    """What a `Gathering` asks of one picture: its figures, its features by network, and its bytes."""
     figures = quality(picture, original, lpips)
     return {
         **{f"figure:{name}": value for name, value in figures.items()},
@@ -162,36 +166,61 @@ def judged(
     }
 
 
-def gathered(parts: Any, networks: list[FeatureNetwork]) -> Rebuilt:
-    """All images together, of parts that hold rows of some."""
-    kinds = ("original", "picture", "own")
-    sets = {kind: {one.name: FeatureSet(f"{kind} images") for one in networks} for kind in kinds}
-    figures: dict[str, list[np.ndarray]] = {}
-    shown: list[tuple[np.ndarray, np.ndarray]] = []
-    for found in parts:
-        for kind in kinds:
+class Gathering:
+    """What becomes of images, some at a time: `add` them, then ask for all that was `found`."""
+
+    def __init__(self, networks: list[FeatureNetwork]):
+        self._sets = {kind: {one.name: FeatureSet(f"{kind} images") for one in networks} for kind in _KINDS}
+        self._figures: dict[str, list[np.ndarray]] = {}
+        self._shown: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def add(self, found: dict[str, np.ndarray]) -> None:
+        """Rows of some images, by what was measured of them."""
+        for kind, sets in self._sets.items():
             for name, features in split(found, f"{kind}:").items():
-                sets[kind][name].add(features)
+                sets[name].add(features)
         for name, values in found.items():
             if "figure:" in name:
-                figures.setdefault(name, []).append(values)
-        if "shown:original" in found and sum(len(one[0]) for one in shown) < KEPT:
-            shown.append((found["shown:original"], found["shown:picture"]))
-    if not figures:
-        raise ValueError("There is no image that can be read.")
-    joined = {name: np.concatenate(values) for name, values in figures.items()}
-    of = lambda kind: {
-        name.removeprefix(kind): values for name, values in joined.items() if name.startswith(kind)
-    }
-    own = of("own-figure:")
-    return Rebuilt(
-        of("figure:"),
-        own,
-        {name: one.found() for name, one in sets["original"].items()},
-        {name: one.found() for name, one in sets["picture"].items()},
-        {name: one.found() for name, one in sets["own"].items()} if own else {},
-        (_together([one[0] for one in shown]), _together([one[1] for one in shown])),
-    )
+                self._figures.setdefault(name, []).append(values)
+        if "shown:original" in found:
+            self._show(found["shown:original"], found["shown:picture"])
+
+    def _show(self, originals: np.ndarray, pictures: np.ndarray) -> None:
+        room = min(KEPT, _KEPT_BYTES // originals[:1].nbytes) if len(originals) else 0
+        some = max(0, room - sum(len(one[0]) for one in self._shown))
+        if some:
+            self._shown.append((originals[:some].copy(), pictures[:some].copy()))
+
+    def found(self) -> Rebuilt:
+        """All images together. Raises ValueError if there was none."""
+        if not self._figures:
+            raise ValueError("There is no image that can be read.")
+        joined = {name: np.concatenate(values) for name, values in self._figures.items()}
+        of = lambda kind: {
+            name.removeprefix(kind): values for name, values in joined.items() if name.startswith(kind)
+        }
+        own = of("own-figure:")
+        sets = {
+            kind: {name: one.found() for name, one in sets.items()}
+            for kind, sets in self._sets.items()
+            if own or kind != "own"
+        }
+        return Rebuilt(
+            of("figure:"),
+            own,
+            sets["original"],
+            sets["picture"],
+            sets.get("own", {}),
+            (_together([one[0] for one in self._shown]), _together([one[1] for one in self._shown])),
+        )
+
+
+def gathered(parts: Iterable[dict[str, np.ndarray]], networks: list[FeatureNetwork]) -> Rebuilt:
+    """All images together, of parts that hold rows of some."""
+    gathering = Gathering(networks)
+    for found in parts:
+        gathering.add(found)
+    return gathering.found()
 
 
 def _together(parts: list[np.ndarray]) -> np.ndarray:
