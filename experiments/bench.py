@@ -169,7 +169,7 @@ class Measures:
 
     peer_python: str = ""
     """Interpreter of an environment with torch, torch-fidelity, torchmetrics, scikit-image and scikit-learn."""
-    features: tuple[int, int] = (2000, 2048)
+    features: tuple[int, int] = (1000, 1024)
     """Features of each of the two sets, and numbers of each."""
     images: int = 64
     """Pairs of images."""

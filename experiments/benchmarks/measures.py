@@ -1,16 +1,19 @@
 """Our measures beside those of the libraries that people use, of the same inputs, both sides timed in turn.
 
 `ratio` is our time over theirs, the median of the turns, with the least and the largest; below 1 we are ahead.
-`difference` is the largest one of any two numbers of both results over the largest number of theirs. Features, logits
-and images are given, in the arrays that each library works on: what networks and copies take is no part of it.
+`cpu_ratio` is that of the seconds that all threads worked: on one core (`taskset -c 0`), where none waits for another
+by turning, a busy machine hardly changes it. `difference` is the largest one of any two numbers of both results over
+the largest number of theirs. Features, logits and images are given, in the arrays that each library works on: what
+networks and copies take is no part of it.
 
 `fid` is of sets with fewer features than numbers, whose covariances are singular, `fid-many` of a quarter of the
 numbers, `fid-moments` of known means and covariances of full rank. The polynomial `kid` is of the subsets that
-torch-fidelity draws, the Gaussian one of the whole sets. `ssim-cropped` is scikit-image's with Gaussian weights,
-`ssim-uniform` its default, `ssim` and `ms-ssim` are torchmetrics'. `knn` votes with `exp(cosine / temperature)`, which
-scikit-learn takes as weights; `linear-probe` compares the minima, log-probabilities, not the ways there; `ridge` is
-scikit-learn's of standardised features with the weights of balanced classes; `principal-components` are compared by
-what is left of the features, which has no signs; `information` is the estimator of Kraskov et al. of two numbers, which
+torch-fidelity draws, the Gaussian one of the whole sets, on both sides in float64. `ssim-cropped` is scikit-image's
+with Gaussian weights, `ssim-uniform` its default, `ssim` and `ms-ssim` are torchmetrics'. `knn` votes with
+`exp(cosine / temperature)`, which scikit-learn takes as weights; `linear-probe` compares the minima by their
+log-probabilities, not the ways there; `ridge` is scikit-learn's of standardised features with the weights of balanced
+classes; `principal-components` are compared by what is left of the features, which has no signs;
+`information` is the estimator of Kraskov et al. of two numbers, which
 scikit-learn has of no more.
 
 No counterpart, so that they are not here: MIND, CMMD, CKA, iFID, the sharpness of images, TwoNN and Levina-Bickel,
@@ -142,8 +145,14 @@ def compared(
     for name in work:
         for other, library in zip(others[name], BESIDE[name], strict=True):
             said = f"{library} {peer.facts['versions'][library]}"
-            about = ratio(ours[name], seconds[other], said)
-            yield {"measure": name, **about, "difference": float(f"{differences[other]:.2g}")}
+            about = ratio(ours.passed[name], seconds.passed[other], said)
+            worked = ratio(ours.worked[name], seconds.worked[other], said)["ratio"]
+            yield {
+                "measure": name,
+                **about,
+                "cpu_ratio": worked,
+                "difference": float(f"{differences[other]:.2g}"),
+            }
 
 
 def draw(spec: Spec, images: int, image_size: tuple[int, int]) -> Arrays:

@@ -5,20 +5,36 @@ import shutil
 import statistics
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
 PAUSE_S = 0.05  # in which the threads of the side that worked last stop waiting for more
 
 
+class Seconds(NamedTuple):
+    """Of every piece in every turn: those that passed, and those that all threads worked."""
+
+    passed: dict[str, list[float]]
+    worked: dict[str, list[float]]
+
+    @classmethod
+    def of_none(cls, names: Iterable[str]) -> "Seconds":
+        names = tuple(names)
+        return cls({name: [] for name in names}, {name: [] for name in names})
+
+    def add(self, name: str, passed: float, worked: float) -> None:
+        self.passed[name].append(passed)
+        self.worked[name].append(worked)
+
+
 class Peer:
     """A process that works when it is asked to, and not otherwise.
 
     `script` lies beside this file and calls `peer_side.serve`: a line with the JSON of `spec` goes in, one with that of
-    `facts` comes out, and then a name of a piece of work for each answer, the seconds that it took.
+    `facts` comes out, and then a name of a piece of work for each answer, two numbers of seconds.
     """
 
     def __init__(self, python: str, script: str, spec: Mapping[str, object], packages: Sequence[str]):
@@ -40,14 +56,15 @@ class Peer:
             self.close()
             raise ValueError(f"{needed} {python!r} lacks {', '.join(self.facts['missing'])}.")
 
-    def seconds(self, name: str) -> float:
+    def seconds(self, name: str) -> tuple[float, float]:
         """Of one piece of work. Raises ValueError if the process ends in it."""
         answer = self._ask(name)
         if not answer:
             raise ValueError(
                 f"--peer-python ended with {self._process.wait()} in {name!r}; it says why above."
             )
-        return float(answer)
+        passed, worked = json.loads(answer)
+        return passed, worked
 
     def close(self) -> None:
         self._process.terminate()
@@ -65,19 +82,19 @@ class Peer:
 
 def in_turn(
     work: Mapping[str, Callable[[], object]], beside: Mapping[str, Sequence[str]], peer: Peer, turns: int
-) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
-    """The seconds of every piece in every turn, ours and the peer's that `beside` names, right after each other."""
-    ours: dict[str, list[float]] = {name: [] for name in work}
-    theirs: dict[str, list[float]] = {name: [] for names in beside.values() for name in names}
+) -> tuple[Seconds, Seconds]:
+    """Of every piece, ours and the peer's that `beside` names, right after each other."""
+    ours = Seconds.of_none(work)
+    theirs = Seconds.of_none(name for names in beside.values() for name in names)
     for _ in range(turns):
         for name, call in work.items():
             time.sleep(PAUSE_S)
-            began = time.perf_counter()
+            began = time.perf_counter(), time.process_time()
             jax.block_until_ready(call())
-            ours[name].append(time.perf_counter() - began)
+            ours.add(name, time.perf_counter() - began[0], time.process_time() - began[1])
             for other in beside[name]:
                 time.sleep(PAUSE_S)
-                theirs[other].append(peer.seconds(other))
+                theirs.add(other, *peer.seconds(other))
     return ours, theirs
 
 

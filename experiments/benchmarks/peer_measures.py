@@ -64,9 +64,11 @@ def fidelity_pieces(spec, load, tensor):
     fid = lambda end: distance(statistics(f"drawn{end}"), statistics(f"real{end}"))
     known = lambda name: {"mu": load(f"mean_{name}"), "sigma": load(f"covariance_{name}")}
 
-    def kid(**options):
+    wide = cache(lambda name: tensor(name).double())
+
+    def kid(read, **options):
         options |= {"verbose": False, "rng_seed": spec["seed"]}
-        return list(kid_features_to_metric(tensor("drawn"), tensor("real"), **options).values())
+        return list(kid_features_to_metric(read("drawn"), read("real"), **options).values())
 
     def near():
         found = prc_features_to_metric(
@@ -81,8 +83,8 @@ def fidelity_pieces(spec, load, tensor):
         "fid": lambda: fid(""),
         "fid-many": lambda: fid("_many"),
         "fid-moments": lambda: distance(known("drawn"), known("real")),
-        "kid": lambda: kid(**subsets),
-        "kid-gaussian": lambda: kid(**gaussian, **whole)[:1],
+        "kid": lambda: kid(tensor, **subsets),
+        "kid-gaussian": lambda: kid(wide, **gaussian, **whole)[:1],
         "inception-score": lambda: list(
             isc_features_to_metric(tensor("logits"), spec["splits"], shuffle=False).values()
         ),

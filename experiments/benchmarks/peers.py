@@ -66,7 +66,7 @@ def compared(peer: Peer, spec: dict[str, int], turns: int) -> Iterator[dict[str,
         jax.block_until_ready(call())
         for other in others[name]:  # torch compiles at its first two calls, and grows its arenas
             peer.seconds(other), peer.seconds(other)
-    ours, theirs = in_turn(work, others, peer, turns)
+    ours, theirs = (each.passed for each in in_turn(work, others, peer, turns))
     about = {"tokens": spec["tokens"], "torch": peer.facts["version"]}
     for name, beside in (("step", "step"), ("step", "compiled_step"), ("update", "update")):
         normal = [a / m for a, m in zip(ours[name], ours["matmul"], strict=True)]
