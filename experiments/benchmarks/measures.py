@@ -220,7 +220,9 @@ def of_images(inputs: Arrays) -> dict[str, Callable[[], object]]:
         "ssim-uniform": lambda x, y: ssim(x, y, convention=UNIFORM),
         "ms-ssim": ms_ssim,
     }
-    compiled = {name: jax.jit(jax.vmap(program)) for name, program in programs.items()}
+    # One image after another stays in the cache; of all at once the temporaries are new memory in every call.
+    one_by_one = lambda program: jax.jit(lambda *pair: jax.lax.map(lambda both: program(*both), pair))
+    compiled = {name: one_by_one(program) for name, program in programs.items()}
     return {name: lambda each=each: np.asarray(each(*pair)) for name, each in compiled.items()}
 
 
