@@ -10,6 +10,7 @@
     python experiments/bench.py decoder --experiment embedded-decoder  a step of both players of an image decoder
     python experiments/bench.py int8 runs/embedded-vae runs/embedded-dit  layers in int8 beside float32 and bfloat16
     python experiments/bench.py peers --peer-python peer/bin/python    a LightningDiT's step beside the same in PyTorch
+    python experiments/bench.py measures --peer-python peer/bin/python  FID, SSIM and others beside usual libraries
     python experiments/bench.py dino-sae --images 8                    a step of stem, frozen network and decoder
 
 Every kind has options of its own: `bench.py step --help`.
@@ -165,6 +166,24 @@ class Peers:
 
 
 @dataclass(frozen=True)
+class Measures:
+    """Our measures of given features and images beside those of the usual libraries, in turn, and their agreement."""
+
+    peer_python: str = ""
+    """Interpreter of an environment with torch, torch-fidelity, torchmetrics, scikit-image and scikit-learn."""
+    features: tuple[int, int] = (1000, 1024)
+    """Features of each of the two sets, and numbers of each."""
+    images: int = 64
+    """Pairs of images."""
+    image_size: tuple[int, int] = (192, 176)
+    """Height and width; MS-SSIM needs 176."""
+    turns: int = 3
+    """How often each side does each piece of work."""
+    only: tuple[str, ...] = ()
+    """These measures alone."""
+
+
+@dataclass(frozen=True)
 class DinoSae:
     """A step of a DINO-SAE stage beside matmul, the share of its convolutions, and linear attention on three grids."""
 
@@ -188,6 +207,7 @@ Command = (
     | Annotated[Vitok, tyro.conf.subcommand(name="vitok")]
     | Annotated[Int8, tyro.conf.subcommand(name="int8")]
     | Annotated[Peers, tyro.conf.subcommand(name="peers")]
+    | Annotated[Measures, tyro.conf.subcommand(name="measures")]
     | Annotated[DinoSae, tyro.conf.subcommand(name="dino-sae")]
 )
 
@@ -231,6 +251,7 @@ MODULES = {
     Vitok: "vitok",
     Int8: "int8",
     Peers: "peers",
+    Measures: "measures",
     DinoSae: "dino_sae",
 }
 

@@ -1,14 +1,14 @@
 """The network that `bench.py peers` measures, in PyTorch, run by the interpreter of `--peer-python`.
 
-It reads the names of pieces of work from standard input, one a line, and answers each with the seconds that it took.
 Written from the formulas of the papers: DiT's adaLN-zero (Peebles & Xie 2023) with LightningDiT's RMSNorm, SwiGLU,
 rotary positions and normalised queries and keys (Yao et al. 2025).
 """
 
-import json
 import math
-import sys
-import time
+
+from peer_side import require, serve
+
+require({"torch": "torch"})
 
 import torch
 from torch import nn
@@ -93,7 +93,7 @@ class Dit(nn.Module):
 
 
 def pieces(spec):
-    """Every piece of work by its name, and the number of trained parameters."""
+    """Every piece of work by its name; the number of trained parameters and the version; nothing to keep."""
     torch.manual_seed(0)
     torch.set_num_threads(spec["threads"])
     sizes = {
@@ -152,19 +152,10 @@ def pieces(spec):
         "attention_grad": value_and_grad(attention),
         "matmul": lambda: square @ square,
     }
-    return work, sum(p.numel() for p in network.parameters())
-
-
-def serve(spec, requests, answers):
-    work, parameters = pieces(spec)
-    answers.write(json.dumps({"parameters": parameters, "version": torch.__version__}) + "\n")
-    answers.flush()
-    for name in requests:
-        began = time.perf_counter()
-        work[name.strip()]()
-        answers.write(f"{time.perf_counter() - began}\n")
-        answers.flush()
+    parameters = sum(p.numel() for p in network.parameters())
+    keep = lambda name, made: None  # the weights of both sides are different random ones
+    return work, {"parameters": parameters, "version": torch.__version__}, keep
 
 
 if __name__ == "__main__":
-    serve(json.loads(sys.stdin.readline()), sys.stdin, sys.stdout)
+    serve(pieces)

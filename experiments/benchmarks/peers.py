@@ -7,18 +7,13 @@ over that of its forward pass, of which the operations make 3. The `memory` line
 its bytes take at the speed of an array that is scaled in place.
 """
 
-import json
 import os
-import shutil
-import statistics
-import subprocess
-import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 
+from benchmarks.peer import Peer, in_turn, ratio
 from laminate.flow import flow_matching_loss
 from laminate.models import Dit, FlatLatent, Trunk
 from laminate.nn import Attention, Linear, RMSNorm, Rotary
@@ -30,47 +25,9 @@ from laminate.train.schedules import constant
 from laminate.train.state import init_state
 from laminate.train.step import make_step, update
 
-PEER = Path(__file__).with_name("peer_torch.py")
 CHANNELS, CLASSES, MATMUL = 128, 1000, 2048
 SCALED = 2**25  # numbers in the array whose scaling tells the speed of the memory
 UPDATE_BYTES = 7 * 4  # a parameter: weight, gradient and two moments are read, all but the gradient written
-NEEDED = (
-    "--peer-python is the interpreter of an environment with PyTorch: 'python -m venv peer', 'peer/bin/pip install "
-    "torch', then --peer-python peer/bin/python."
-)
-PAUSE_S = 0.05  # in which the threads of the side that worked last stop waiting for more
-
-
-class Peer:
-    """The other side: a process that works when it is asked to, and not otherwise."""
-
-    def __init__(self, python: str, spec: dict[str, int]):
-        if shutil.which(python) is None:
-            raise ValueError(f"{NEEDED} {python!r} is no program.")
-        self._process = subprocess.Popen(
-            [python, PEER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        facts = json.loads(self._ask(json.dumps(spec)))
-        self.parameters, self.version = facts["parameters"], facts["version"]
-
-    def seconds(self, name: str) -> float:
-        return float(self._ask(name))
-
-    def close(self) -> None:
-        self._process.terminate()
-        self._process.wait()
-
-    def _ask(self, line: str) -> str:
-        assert self._process.stdin is not None and self._process.stdout is not None
-        try:
-            self._process.stdin.write(line + "\n")
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            pass  # its output ends as well
-        answer = self._process.stdout.readline()
-        if not answer:
-            raise ValueError(f"{NEEDED} The one given ended with {self._process.wait()}.")
-        return answer
 
 
 def measure(
@@ -91,7 +48,7 @@ def measure(
             "matmul": MATMUL,
             "threads": len(os.sched_getaffinity(0)),
         }
-        peer = Peer(peer_python, spec)
+        peer = Peer(peer_python, "peer_torch.py", spec, ["torch"])
         try:
             yield from compared(peer, spec, turns)
         finally:
@@ -100,10 +57,17 @@ def measure(
 
 def compared(peer: Peer, spec: dict[str, int], turns: int) -> Iterator[dict[str, object]]:
     work, parameters = pieces(spec)
-    if parameters != peer.parameters:
-        raise ValueError(f"The networks differ: {parameters} parameters here, {peer.parameters} in PyTorch.")
-    ours, theirs = in_turn(work, peer, turns)
-    about = {"tokens": spec["tokens"], "torch": peer.version}
+    if parameters != peer.facts["parameters"]:
+        raise ValueError(
+            f"The networks differ: {parameters} parameters here, not {peer.facts['parameters']}."
+        )
+    others = {name: (name,) for name in work} | {"step": ("step", "compiled_step"), "scaled": ()}
+    for name, call in work.items():
+        jax.block_until_ready(call())
+        for other in others[name]:  # torch compiles at its first two calls, and grows its arenas
+            peer.seconds(other), peer.seconds(other)
+    ours, theirs = (each.passed for each in in_turn(work, others, peer, turns))
+    about = {"tokens": spec["tokens"], "torch": peer.facts["version"]}
     for name, beside in (("step", "step"), ("step", "compiled_step"), ("update", "update")):
         normal = [a / m for a, m in zip(ours[name], ours["matmul"], strict=True)]
         peers_normal = [a / m for a, m in zip(theirs[beside], theirs["matmul"], strict=True)]
@@ -125,45 +89,6 @@ def compared(peer: Peer, spec: dict[str, int], turns: int) -> Iterator[dict[str,
             "peers_grad_over_forward": ratio(theirs[f"{name}_grad"], theirs[name], "")["ratio"],
         }
     yield {**about, "piece": "matmul", **ratio(ours["matmul"], theirs["matmul"], "torch matmul")}
-
-
-def ratio(ours: list[float], theirs: list[float], beside: str) -> dict[str, object]:
-    """Median times and median, least and largest ratio."""
-    ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
-    return {
-        "beside": beside,
-        "ms": round(1e3 * statistics.median(ours), 2),
-        "beside_ms": round(1e3 * statistics.median(theirs), 2),
-        "ratio": round(statistics.median(ratios), 3),
-        "least": round(min(ratios), 3),
-        "most": round(max(ratios), 3),
-    }
-
-
-def in_turn(
-    work: dict[str, Callable[[], object]], peer: Peer, turns: int
-) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
-    """The seconds of every piece on either side in every turn, each right beside its counterpart's."""
-    # torch compiles at its first two calls, and grows its arenas
-    extra = ("compiled_step",)
-    for call in work.values():
-        jax.block_until_ready(call())
-    for name in (*work, *extra):
-        if name != "scaled":
-            peer.seconds(name), peer.seconds(name)
-    ours: dict[str, list[float]] = {name: [] for name in work}
-    theirs: dict[str, list[float]] = {name: [] for name in (*work, *extra)}
-    for _ in range(turns):
-        for name, call in work.items():
-            time.sleep(PAUSE_S)
-            began = time.perf_counter()
-            jax.block_until_ready(call())
-            ours[name].append(time.perf_counter() - began)
-            time.sleep(PAUSE_S)
-            if name != "scaled":
-                theirs[name].append(peer.seconds(name))
-        theirs["compiled_step"].append(peer.seconds("compiled_step"))
-    return ours, theirs
 
 
 def pieces(spec: dict[str, int]) -> tuple[dict[str, Callable[[], object]], int]:

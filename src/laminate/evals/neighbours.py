@@ -25,6 +25,8 @@ _GROUP = 16
 _UNIT = 2.0**-24
 """Half the distance of neighbouring float32 numbers at one."""
 _LEAST = 2.0**-120
+_AT_ONCE, _WIDE = 128, 2**16
+"""Features, and numbers of pairs of them, that are made wide at once: they stay in the cache."""
 
 
 class Nearest(NamedTuple):
@@ -60,13 +62,13 @@ def nearest(
     for start in range(0, len(features), ROWS):
         mine = features[start : start + ROWS]
         own = np.arange(start, start + len(mine)) if itself else np.full(len(mine), -1)
-        near, edge = _candidates(mine, own, others, k, by, frame, wide=False)
-        # What was left out lies beyond the edge, by up to the error of its gap.
         lengths = _lengths(mine, frame, by)
-        kth = _gap(near.values[:, -1], lengths, frame, by)
-        sure = kth <= edge - _slack(mine.shape[1], lengths * longest, longest**2)
+        slack = _slack(mine.shape[1], lengths * longest, longest**2)
+        near, edge = _candidates(mine, own, others, k, by, frame, slack, wide=False)
+        # What was left out lies beyond the edge, by up to the error of its gap.
+        sure = _gap(near.values[:, -1], lengths, frame, by) <= edge - slack
         if not sure.all():
-            again, _ = _candidates(mine[~sure], own[~sure], others, k, by, frame, wide=True)
+            again, _ = _candidates(mine[~sure], own[~sure], others, k, by, frame, slack[~sure], wide=True)
             near.places[~sure], near.values[~sure] = again
         found.append(near)
     return Nearest(*(np.concatenate(each) for each in zip(*found, strict=True)))
@@ -148,10 +150,12 @@ def _candidates(
     k: int,
     by: By,
     frame: _Frame,
+    slack: Float[np.ndarray, " features"],
     *,
     wide: bool,
 ) -> tuple[Nearest, Float[np.ndarray, " features"]]:
-    """The `k` nearest of the candidates that products find, and how near one has to be to be a candidate."""
+    """The `k` nearest of the candidates that products find, and how near one has to be to be a candidate; `slack` is
+    how far a product in float32 may be off."""
     there = len(others) - int(own[0] >= 0)
     many = min(k + _SPARE, there)
     gaps = np.empty((len(mine), 0), np.float64 if wide else np.float32)
@@ -171,10 +175,30 @@ def _candidates(
     edge = (
         np.full(len(mine), np.finfo(np.float64).max) if many == there else gaps.max(axis=1).astype(np.float64)
     )
-    places = np.sort(places, axis=1)  # of equals the first
-    values = np.stack([_value(mine, others[places[:, column]], by) for column in range(many)], axis=1)
+    first = np.argsort(places, axis=1)  # of equals
+    places, gaps = (np.take_along_axis(each, first, axis=1) for each in (places, gaps))
+    # As many are as near as the `k`-th, give or take the error of both: no other one can be among the nearest.
+    kth = np.partition(gaps, k - 1, axis=1)[:, k - 1].astype(np.float64)
+    values = _values(mine, others, places, gaps <= (kth + 2.0 * slack)[:, None], by)
     order = np.argsort(values if by == "distance" else -values, axis=1, kind="stable")[:, :k]
     return Nearest(*(np.take_along_axis(each, order, axis=1) for each in (places, values))), edge
+
+
+def _values(
+    mine: Features,
+    others: Others,
+    places: Int[np.ndarray, "features _"],
+    near: Bool[np.ndarray, "features _"],
+    by: By,
+) -> Float[np.ndarray, "features _"]:
+    """How near the others at these places are in float64, where they are `near`; elsewhere infinitely far."""
+    values = np.full(places.shape, np.inf if by == "distance" else -np.inf)
+    rows, columns = np.nonzero(near)
+    many = max(1, _WIDE // mine.shape[1])
+    for start in range(0, len(rows), many):
+        row, column = rows[start : start + many], columns[start : start + many]
+        values[row, column] = _value(mine[row], others[places[row, column]], by)
+    return values
 
 
 def _least(
@@ -280,19 +304,24 @@ def _gap(
 def _frame(features: Features, others: Others, by: By) -> _Frame:
     dim = features.shape[1]
     centre = others.mean(axis=0, dtype=np.float64) if by == "distance" else np.zeros(dim)
-    each = (part for group in (features, others) for part in parts(group, COLUMNS))
-    largest = max(float(np.abs(part - centre).max(initial=0.0)) for part in each)
-    return _Frame(centre, 1.0 / largest if largest > 0 else 1.0)
+    both = (features, others)
+    largest = max(float((each.max(axis=0) - centre).max(initial=0.0)) for each in both)
+    least = min(float((each.min(axis=0) - centre).min(initial=0.0)) for each in both)
+    reach = max(largest, -least)
+    return _Frame(centre, 1.0 / reach if reach > 0 else 1.0)
 
 
 def _lengths(rows: Features, frame: _Frame, by: By) -> Float[np.ndarray, " features"]:
-    return (
-        np.ones(len(rows)) if by == "cosine" else np.linalg.norm((rows - frame.centre) * frame.scale, axis=1)
-    )
+    if by == "cosine":
+        return np.ones(len(rows))
+    framed = ((part - frame.centre) * frame.scale for part in parts(rows, _AT_ONCE))
+    return np.concatenate([np.linalg.norm(part, axis=1) for part in framed])
 
 
 def _apart(x: Features, y: Features) -> Float[np.ndarray, " features"]:
-    return np.square(x.astype(np.float64) - y).sum(axis=1)
+    difference = x.astype(np.float64)
+    difference -= y
+    return np.square(difference, out=difference).sum(axis=1)
 
 
 def _value(x: Features, y: Features, by: By) -> Float[np.ndarray, " features"]:
