@@ -215,34 +215,15 @@ if __name__ == "__main__":  # before the imports below, which --help need not wa
     COMMAND = flags_command(__doc__, Command)
 
 import json
-import resource
 import sys
-import time
 from collections.abc import Iterator
 from importlib import import_module
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-from benchmarks.matmul import against_matmul, matmul_flops, measured
-
-from laminate.bottlenecks.gaussian import Gaussian
-from laminate.losses.divergence import kl_loss, kl_weight
-from laminate.losses.reconstruction import mse_loss
-from laminate.models import Trunk, Vit
-from laminate.parallel.mesh import build_mesh, parse_mesh, prepare_devices
 from laminate.parallel.platforms import skip_missing_tpu
-from laminate.parallel.sharding import batch_sharding, initialize
-from laminate.recipes.sizes import SIZES, matched_hidden
 from laminate.runs.exit_codes import user_errors
-from laminate.tokenizers import FlatDino
-from laminate.train.optim import adamw
-from laminate.train.schedules import constant
-from laminate.train.state import init_state
-from laminate.train.step import make_step
 
-TEACHER_DIM, FEATURES = 768, 128
 MODULES = {
+    Step: "step",
     Data: "data",
     Load: "load",
     Teacher: "teacher",
@@ -256,84 +237,8 @@ MODULES = {
 }
 
 
-def build(options: Step, depth: int, key: jax.Array) -> FlatDino:
-    size = SIZES[options.size]
-    trunk = Trunk(size.dim, depth, size.heads, matched_hidden(size.dim), remat=options.remat)
-    k_encoder, k_decoder = jax.random.split(key)
-    encoder = Vit(
-        trunk,
-        tokens=options.patches,
-        in_dim=TEACHER_DIM,
-        out_dim=2 * FEATURES,
-        registers=options.tokens,
-        positions="none",
-        key=k_encoder,
-    )
-    decoder = Vit(
-        trunk,
-        tokens=options.tokens,
-        in_dim=FEATURES,
-        out_dim=TEACHER_DIM,
-        registers=options.patches,
-        key=k_decoder,
-    )
-    return FlatDino(encoder, Gaussian(FEATURES), decoder)
-
-
-def make_objective(options: Step):
-    beta, dtype = kl_weight(options.tokens, FEATURES), jnp.dtype(options.precision)
-
-    def objective(tokenizer, frozen, example, *, step, key):
-        z, posterior = tokenizer.encode_raw(example["features"].astype(dtype), key=key)
-        rebuilt = tokenizer.decode_raw(z, dtype=dtype).final
-        return mse_loss(rebuilt, example["features"]) + beta * kl_loss(*posterior), {}
-
-    return objective
-
-
-def bench_step(options: Step, depth: int) -> dict[str, object]:
-    shape, devices = prepare_devices(parse_mesh(options.mesh))
-    mesh, dtype = build_mesh(shape), jnp.dtype(options.precision)
-    optimizer = adamw(constant(1e-4))
-    fresh = lambda key: init_state(build(options, depth, key), optimizer, averaged=False, key=key)
-    state = initialize(fresh, mesh, jax.random.key(0))
-    model, images = state.model, options.images * shape.devices
-    sequence = options.patches + options.tokens
-    forward = matmul_flops(model.encoder, sequence, options.patches)
-    forward += matmul_flops(model.decoder, sequence, sequence)
-    features = np.random.default_rng(0).standard_normal((images, options.patches, TEACHER_DIM), np.float32)
-    batch = {"features": jax.device_put(features, batch_sharding(mesh))}
-    step = make_step(make_objective(options), optimizer, state, (), mesh=mesh, compute_dtype=dtype)
-    began = time.perf_counter()
-    lowered = step.lower(state, (), batch)
-    traced = time.perf_counter()
-    compiled, flops = lowered.compile(), 3 * images * forward
-
-    def one_step() -> object:
-        nonlocal state
-        state, metrics = compiled(state, (), batch)
-        return state, metrics
-
-    return {
-        "bench": "step",
-        "size": options.size,
-        "depth": depth,
-        "images": images,
-        "devices": f"{shape}, {devices}",
-        "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
-        "trace_s": round(traced - began, 2),
-        "compile_s": round(time.perf_counter() - traced, 2),
-        "temporaries_mb": round(compiled.memory_analysis().temp_size_in_bytes / 1e6, 1),
-        **measured("step", against_matmul(one_step, flops, dtype, options.turns), flops),
-        "process_peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3, 1),
-    }
-
-
 def results(command: Command) -> Iterator[dict[str, object]]:
-    """The lines of a measurement; all but `step` are modules of `benchmarks`."""
-    if isinstance(command, Step):
-        yield from (bench_step(command, depth) for depth in command.depth)
-        return
+    """The lines of a measurement, each of which is a module of `benchmarks`."""
     module = MODULES[type(command)]
     found = import_module(f"benchmarks.{module}").measure(**vars(command))
     for line in [found] if isinstance(found, dict) else found:
