@@ -109,7 +109,13 @@ def reconstruct(flags, mesh):
             networks, found.own_pictures, found.originals, **sets
         )
         results += [dataclasses.replace(one, name=f"{one.name}/{OWN}") for one in own]
-    keys = list(records.keys())
+    keys, decibels = list(records.keys()), found.figures["psnr"]
+    shown = decibels[: len(found.shown[0])]
+    title = f"What {place} gives back of held-out images"
+    says = (
+        f"The best, the median and the worst of {len(shown):,} images of {flags.data} by PSNR, on average "
+        f"{decibels.mean():.1f} dB. Decoded by {decoder.said}."
+    )
     each = {name: [number(float(value)) for value in values] for name, values in found.figures.items()}
     return Outcome(
         results,
@@ -120,7 +126,7 @@ def reconstruct(flags, mesh):
             "decoder": decoder.said,
             "data": flags.data,
         },
-        lambda path: quality_page(*found.shown, found.figures["psnr"][: len(found.shown[0])], path),
+        lambda path: quality_page(*found.shown, shown, path, title=title, says=says),
         place,
         {"images": {"keys": keys if len(keys) == len(each["psnr"]) else [], **each}},
     )

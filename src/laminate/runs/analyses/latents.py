@@ -52,6 +52,7 @@ def latent_statistics(subject: Subject, seen: Seen, seed: int) -> Finding:
             tokens,
             norms.mean(0),
             norms.std(0),
+            x="token",
         ),
         Matrix("Deviation of every number (raw)", "number", "token", raw.std(axis=0)),
         Lines(
@@ -108,7 +109,7 @@ def total_correlation(subject: Subject, seen: Seen, seed: int) -> Finding:
             ],
         ),
         Matrix("Correlation of the tokens' means", "token", "token", correlation, around_zero=True),
-        Bars("Among the numbers of each token", "nats", _names(seen.latents), within.per_token),
+        Bars("Among the numbers of each token", "nats", _names(seen.latents), within.per_token, x="token"),
     ]
     summary = (
         f"tokens share {whole[-1].total:.1f} nats as Gaussians of {seen.count:,} images, where independent ones are "
