@@ -10,7 +10,8 @@
     python experiments/evaluate.py protocols          every protocol by name
     python experiments/evaluate.py show A B           results side by side, and where they were measured otherwise
 
-Without a network the one in the package measures, and names say so: fd@embedded is no FID. --inception FILE adds those.
+Without a network the one in the package measures, and names say so: fd@embedded is no FID. --inception, --dino and
+--clip add others.
 """
 
 from laminate.cli.command import flags_command
@@ -64,7 +65,7 @@ SIZE = 64  # of images of a source, where nothing else says
 
 
 def open_extractor(flags, mesh):
-    networks = open_feature_networks(flags.inception, flags.dino)
+    networks = open_feature_networks(flags.inception, flags.dino, flags.clip)
     return Extractor(networks, mesh, global_batch_size=flags.device_batch_size * mesh.devices.size)
 
 
@@ -73,7 +74,7 @@ def open_extractor(flags, mesh):
 
 def reconstruct(flags, mesh):
     if flags.against:
-        return against(flags, mesh, open_feature_networks(flags.inception, flags.dino))
+        return against(flags, mesh, open_feature_networks(flags.inception, flags.dino, flags.clip))
     place = trained_first(flags.tokenizer, VAE, flags, beside=__file__, what="tokenizer")
     flags = said_data_of(flags, place, primary=is_first())
     (entrant,), _ = open_entrants((place,), flags.image_size, flags.decoder, stored=flags.stored)
@@ -82,7 +83,7 @@ def reconstruct(flags, mesh):
     if has_sizes(loaded):
         return evaluate_any_size(flags, mesh, place, loaded, decoder, records)
     require_one_size(flags)
-    networks = open_feature_networks(flags.inception, flags.dino)
+    networks = open_feature_networks(flags.inception, flags.dino, flags.clip)
     say(
         f"{len(records)} held-out images of {flags.data} through {place}, decoded by {decoder.said}",
         primary=is_first(),

@@ -26,6 +26,7 @@ def figures(job: Job, name: str) -> dict[int, float]:
         (VAE, ("gfid@adm-256=5",), "it is of images that a generator draws"),
         (VAE, ("knn@dino=5",), "which evaluate.py probe measures"),
         (VAE, ("rfid@val50k=5",), "sees the images: give its weights by --inception"),
+        (VAE, ("cmmd@google=5",), "CLIP's vision transformer sees the images: give its weights by --clip"),
         (GENERATOR, ("psnr=5",), "held-out images that a tokenizer or a decoder gives back"),
     ],
 )

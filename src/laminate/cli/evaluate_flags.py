@@ -22,6 +22,9 @@ class Measuring:
     dino: str | None = None
     """A vision transformer by known name, file, folder or hub repository, such as dinov2-l: distances of its CLS
     tokens."""
+    clip: str | None = None
+    """CLIP's vision transformer (openai/clip-vit-large-patch14-336), file, folder or hub repository: CMMD, and other
+    distances of its embeddings."""
     protocol: str | None = None
     """A protocol that a measure has to follow, such as gfid@adm-256 (`evaluate.py protocols`): what is measured
     otherwise is refused."""

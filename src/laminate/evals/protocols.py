@@ -189,7 +189,7 @@ PROTOCOLS: dict[str, Named] = {
             "",
             "",
             "",
-            "bicubic to 336",
+            "bicubic to 336, antialiased",
             "nearest",
             (("sigma", 10.0), ("scale", 1000.0)),
             precision=PRECISION,

@@ -54,7 +54,7 @@ def evaluate_any_size(
     Raises ValueError for what is for images of one size alone.
     """
     _require_own(flags, decoder)
-    networks = open_feature_networks(flags.inception, flags.dino, any_size=True)
+    networks = open_feature_networks(flags.inception, flags.dino, flags.clip, any_size=True)
     view, said = still_view(loaded.recipe, flags.longest)
     say(f"{len(records)} held-out images of {flags.data} through {place}: {said}", primary=is_first())
     found = rebuild_any_size(

@@ -54,6 +54,7 @@ def open_asked(flags: RunFlags, family: Family[Any], recipe: Any, validation: Re
         networks = open_feature_networks(
             flags.inception if "inception" in judges else None,
             flags.dino if "dino" in judges else None,
+            flags.clip if "clip" in judges else None,
             any_size=any_size,
             embedded=EMBEDDED in judges,
         )
