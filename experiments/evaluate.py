@@ -26,11 +26,9 @@ import numpy as np
 from etils import epath
 
 from laminate.analysis.evaluation_figures import probe_page, quality_page, sets_page
-from laminate.analysis.image_quality import CONVENTIONS
 from laminate.analysis.sample_files import class_major, to_bytes
 from laminate.data.augment import Squash
 from laminate.data.sources import open_splits
-from laminate.evals.image_figures import image_figures
 from laminate.evals.results import number
 from laminate.evals.set_measures import SetFeatures
 from laminate.parallel.hosts import is_first
@@ -53,9 +51,9 @@ from laminate.runs.image_sets import VIEWS, hash_of, open_image_set, size_of_fil
 from laminate.runs.kept_samples import KeptSamples
 from laminate.runs.load_tokenizer import load_tokenizer
 from laminate.runs.measured_reconstructions import OWN, rebuild
-from laminate.runs.measured_sets import measured
+from laminate.runs.measured_sets import measured, measured_pairs
 from laminate.runs.open_sampler import open_sampler, sampler_params, way_text
-from laminate.runs.probing import Probes, probe_results, tell
+from laminate.runs.probing import Probes, probe_results, require_told, tell
 
 SHOWN = 10  # images of a set in the picture
 SIZE = 64  # of images of a source, where nothing else says
@@ -101,14 +99,10 @@ def reconstruct(flags, mesh):
         max_bad_images=flags.max_bad_images,
     )
     view = loaded.recipe.augment.still().text
-    sets = {"seed": flags.seed, "view": view, "rounding": flags.rounding, "paired": True}
-    results = image_figures(found.figures, view, CONVENTIONS) + measured(
-        networks, found.pictures, found.originals, **sets
-    )
+    how = {"view": view, "rounding": flags.rounding, "seed": flags.seed}
+    results = measured_pairs(found.figures, networks, found.pictures, found.originals, **how)
     if found.own:
-        own = image_figures(found.own, view, CONVENTIONS) + measured(
-            networks, found.own_pictures, found.originals, **sets
-        )
+        own = measured_pairs(found.own, networks, found.own_pictures, found.originals, **how)
         results += [dataclasses.replace(one, name=f"{one.name}/{OWN}") for one in own]
     keys, decibels = list(records.keys()), found.figures["psnr"]
     shown = decibels[: len(found.shown[0])]
@@ -294,9 +288,12 @@ def probe(flags, mesh):
     place = trained_first(flags.tokenizer, VAE, flags, beside=__file__, what="tokenizer")
     flags = said_data_of(flags, place, primary=is_first())
     splits = open_splits(flags.data, options=flags.reading)
-    classes = len(splits["train"].manifest.classes)
-    if classes < 2:
-        raise ValueError(f"--data {flags.data} has {classes} classes, and two are what can be told apart.")
+    names = splits["train"].manifest.classes
+    if (classes := len(names)) < 2:
+        raise ValueError(
+            f"--data {flags.data} has {classes} classes, and two are what can be told apart: give images in folders of "
+            "their classes, or other sources with labels."
+        )
     loaded = load_tokenizer(place)
     batch = flags.device_batch_size * mesh.devices.size
     probes = Probes(loaded, mesh=mesh, dtype=compute_dtype(flags.precision), global_batch_size=batch)
@@ -305,13 +302,14 @@ def probe(flags, mesh):
         probes.known(splits[split], view.transform(), max_bad_images=flags.max_bad_images)
         for split in ("train", "validation")
     )
+    require_told(known, classes, flags.data)
     told = {
         kind: tell(
             known, seen, kind, classes=classes, neighbours=flags.neighbours, temperature=flags.temperature
         )
         for kind in known.mean
     }
-    results = probe_results(told, known, seen, view.text, flags.temperature)
+    results = probe_results(told, known, seen, view.text, flags.temperature, classes=names)
     columns = [*(f"k-NN, {k}" for k in flags.neighbours), "linear probe"]
     bars = [
         (f"{kind} ({one.dim})", [*(found.top1 for found in one.knn.values()), one.linear])

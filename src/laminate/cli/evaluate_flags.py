@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import tyro
 
 from laminate.cli.drawing_flags import Drawing
-from laminate.recipes.checks import at_least
+from laminate.recipes.checks import above, at_least
 from laminate.recipes.flags import AS_IT_SAYS, MAX_BAD_IMAGES, Precision, SourceOptions
 from laminate.recipes.network import HeldDtype
 
@@ -177,6 +177,14 @@ class Probe(Measuring):
     """How many neighbours vote."""
     temperature: float = 0.07
     """Of the votes."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.neighbours:
+            raise ValueError("--neighbours needs a number.")
+        for count in self.neighbours:
+            at_least("--neighbours", count, 1)
+        above("--temperature", self.temperature, 0)
 
 
 @dataclass(frozen=True)

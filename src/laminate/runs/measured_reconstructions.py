@@ -164,8 +164,12 @@ def judged(
 
 def gathered(parts: Any, networks: list[FeatureNetwork]) -> Rebuilt:
     """All images together, of parts that hold rows of some."""
-    kinds = ("original", "picture", "own")
-    sets = {kind: {one.name: FeatureSet(f"{kind} images") for one in networks} for kind in kinds}
+    kinds = {
+        "original": "the originals",
+        "picture": "reconstructions",
+        "own": "those of the teacher's decoder",
+    }
+    sets = {kind: {one.name: FeatureSet(said) for one in networks} for kind, said in kinds.items()}
     figures: dict[str, list[np.ndarray]] = {}
     shown: list[tuple[np.ndarray, np.ndarray]] = []
     for found in parts:

@@ -1,7 +1,13 @@
 """Two sets of images held against each other by every network that sees them."""
 
+import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 
+import numpy as np
+from jaxtyping import Float
+
+from laminate.analysis.image_quality import CONVENTIONS
+from laminate.evals.image_figures import image_figures
 from laminate.evals.set_measures import Measured, SetFeatures, measure_sets, with_floor
 from laminate.runs.feature_networks import FeatureNetwork
 
@@ -34,3 +40,28 @@ def measured(
             )
         found += mine
     return found
+
+
+def measured_pairs(
+    figures: Mapping[str, Float[np.ndarray, " images"] | Sequence[float]],
+    networks: Sequence[FeatureNetwork],
+    pictures: Features,
+    originals: Features,
+    *,
+    view: str,
+    rounding: str,
+    seed: int,
+    only: Collection[str] | None = None,
+) -> list[Measured]:
+    """What became of images: the mean of each figure, and every measure of the two sets, or `only` those of some kinds.
+
+    One image has its figures, and no distance of sets, which is remarked on. Raises as `image_figures` and
+    `measure_sets`.
+    """
+    found = image_figures({name: np.asarray(each) for name, each in figures.items()}, view, CONVENTIONS)
+    if all(one.protocol.samples < 2 for one in found):
+        remark = "of one image: a distance of sets needs two of each"
+        return [dataclasses.replace(one, remarks=(*one.remarks, remark)) for one in found]
+    return found + measured(
+        networks, pictures, originals, view=view, rounding=rounding, seed=seed, paired=True, only=only
+    )
