@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from laminate.analysis.evaluation_figures import probe_page, quality_page, sets_page
 from laminate.analysis.figures import new_figure
 from laminate.analysis.headings import Heading, fitted, wrapped
-from laminate.analysis.panels import Bars, image_page, panel_page
+from laminate.analysis.panels import Bars, Lines, image_page, panel_page
 
 PLACE = "/home/somebody/a-rather-long-folder/runs/embedded-dit+path=sphere/evaluation/compare/samples.npz"
 WORDS = st.lists(
@@ -65,7 +65,8 @@ def in_the_picture(monkeypatch):
     def checked(figure, *arguments, **how):
         whole(figure, *arguments, **how)
         wide, high = figure.get_size_inches() * figure.dpi
-        boxes = [text.get_window_extent() for text in figure.texts]
+        texts = [*figure.texts, *(axis.label for axes in figure.axes for axis in (axes.xaxis, axes.yaxis))]
+        boxes = [text.get_window_extent() for text in texts if text.get_text()]
         assert all(box.x0 >= 0 and box.x1 <= wide and box.y0 >= 0 and box.y1 <= high for box in boxes)
 
     monkeypatch.setattr(Figure, "savefig", checked)
@@ -75,10 +76,14 @@ def test_no_page_cuts_off_what_stands_over_it(tmp_path, in_the_picture):
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (7, 12, 12, 3), np.uint8)
     features, path = rng.normal(size=(7, 5)), tmp_path / "page.png"
+    x, long = np.arange(1.0, 9.0), "squared error, of the target's square"
+    lines = Lines(
+        long, long, long, [(f"{long} {place}", x, 1000 * x, None) for place in range(5)], log_y=True
+    )
     bars = Bars("Length", "nats", ["a", "b"], np.arange(2.0), x="token")
     quality_page(images, images, rng.normal(24, 3, 7), path, title=PLACE, says=f"Of {PLACE}.")
     sets = [(PLACE, images, features), ("b", images, features)]
     sets_page(sets, [("fd@embedded", "1", "2")], path, title=f"{PLACE} against b", heads=("", "a", "b"))
     probe_page([("latents", [84.0])], ["linear probe"], path, title=f"By features of {PLACE}", chance=18.0)
-    panel_page([bars], path, title="Length", says=f"{PLACE}. {PLACE}.")
-    image_page([(PLACE, images)], path, title=PLACE, says="", heads=[PLACE], panels=(bars,), most=3)
+    panel_page([bars, lines], path, title="Length", says=f"{PLACE}. {PLACE}.")
+    image_page([(PLACE, images)], path, title=PLACE, says="", heads=[PLACE], panels=(bars, lines), most=3)

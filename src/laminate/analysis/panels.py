@@ -7,12 +7,24 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Num
 
-from laminate.analysis.figures import HEAT, INK, MUTED, SERIES, FilePath, new_figure, quiet, save
+from laminate.analysis.figures import (
+    DPI,
+    HEAT,
+    INK,
+    MUTED,
+    SERIES,
+    FilePath,
+    new_figure,
+    plain_ticks,
+    quiet,
+    save,
+)
 from laminate.analysis.headings import MARGIN, Heading, fitted, wrapped
 
-WIDE, HIGH, GAP = 320, 240, 90
+WIDE, HIGH, GAP = 312, 240, 98
 """Of one panel: small, so that a page is still read where it is shown at half its width."""
-LABEL = 120
+LABEL, _LEFT = 120, 80
+"""Pixels left of rows of images, and of a panel."""
 MARKED = 20
 """Points of a curve up to which each has a dot."""
 COLOURS = (*SERIES, "#d6336c", "#67727e")
@@ -37,14 +49,27 @@ class Lines:
             axes.plot(x, y, color=colour, linewidth=1.8, marker=marker, markersize=3, label=label)
             if spread is not None:
                 axes.fill_between(x, y - spread, y + spread, color=colour, alpha=0.15, linewidth=0)
-        axes.set_xlabel(self.x, fontsize=10, color=MUTED)
-        axes.set_ylabel(self.y, fontsize=10, color=MUTED)
+        _name_axes(axes, self.x, self.y)
         if self.log_x:
             axes.set_xscale("log")
+            plain_ticks(axes.xaxis)
         if self.log_y:
             axes.set_yscale("log")
-        if len(self.series) > 1:
-            axes.legend(frameon=False, fontsize=9)
+            plain_ticks(axes.yaxis)
+        if self.above:
+            columns = 2 if len(self.series) > 3 else 1
+            place = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0), "borderaxespad": 0.1}
+            found = axes.legend(frameon=False, fontsize=9, ncols=columns, labelspacing=0.3, **place)
+            room = axes.get_window_extent().width / columns - 40
+            for text in found.get_texts():
+                text.set_text(fitted(text.get_text(), room, size=9))
+                text.set_parse_math(False)
+
+    @property
+    def above(self) -> int:
+        """Pixels that its legend takes above the axes, where it hides no curve."""
+        lines = -(-len(self.series) // 2) if len(self.series) > 3 else len(self.series)
+        return 17 * lines + 4 if len(self.series) > 1 else 0
 
 
 @dataclass(frozen=True)
@@ -59,6 +84,7 @@ class Matrix:
 
     def draw(self, axes: Any) -> None:
         from matplotlib.colors import LinearSegmentedColormap
+        from matplotlib.ticker import MaxNLocator
 
         shown = np.ma.masked_invalid(self.values)
         if self.around_zero:
@@ -69,8 +95,9 @@ class Matrix:
         else:
             colours = LinearSegmentedColormap.from_list("heat", HEAT)
             picture = axes.imshow(shown, cmap=colours, interpolation="nearest", aspect="auto")
-        axes.set_xlabel(self.x, fontsize=10, color=MUTED)
-        axes.set_ylabel(self.y, fontsize=10, color=MUTED)
+        _name_axes(axes, self.x, self.y)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(MaxNLocator(7, integer=True))
         axes.tick_params(colors=MUTED, labelsize=9, length=2)
         bar = axes.figure.colorbar(picture, ax=axes, fraction=0.046, pad=0.03)
         bar.outline.set_visible(False)
@@ -98,8 +125,7 @@ class Bars:
         if self.spread is not None:
             axes.errorbar(places, self.values, self.spread, fmt="none", ecolor=MUTED, elinewidth=1)
         axes.set_xticks(places, self.names, rotation=0 if len(self.names) < 12 else 90)
-        axes.set_xlabel(self.x, fontsize=10, color=MUTED)
-        axes.set_ylabel(self.y, fontsize=10, color=MUTED)
+        _name_axes(axes, self.x, self.y)
         if self.figures:
             for place, value in zip(places, self.values, strict=True):
                 axes.text(place, value, f"{value:.3g}", ha="center", va="bottom", fontsize=9, color=MUTED)
@@ -119,7 +145,7 @@ def panel_page(
     for place, panel in enumerate(panels):
         row, column = divmod(place, columns)
         bottom = height - heading.height - (row + 1) * (HIGH + GAP) + 60
-        _place(figure, panel, (70 + column * (WIDE + GAP), bottom, WIDE, HIGH), (width, height))
+        _place(figure, panel, (_LEFT + column * (WIDE + GAP), bottom, WIDE, HIGH), (width, height))
     save(figure, path)
 
 
@@ -154,7 +180,7 @@ def image_page(
         _band(figure, [(name, images[some]) for name, images in rows], heads[some], tile, top, ahead)
     each = (width - 20) // max(len(panels), 1) - GAP
     for place, panel in enumerate(panels):
-        box = (70 + place * (min(each, 560) + GAP), 50, min(each, 560), HIGH)
+        box = (_LEFT + place * (min(each, 560) + GAP), 50, min(each, 560), HIGH)
         _place(figure, panel, box, (width, height))
     save(figure, path)
 
@@ -180,10 +206,22 @@ def _place(
     figure: Any, panel: Lines | Matrix | Bars, box: tuple[int, int, int, int], size: tuple[int, int]
 ) -> None:
     """The panel at left, bottom, width and height in pixels of a figure of that size."""
-    axes = figure.add_axes(tuple(pixels / whole for pixels, whole in zip(box, 2 * size, strict=True)))
+    left, bottom, wide, high = box
+    above = panel.above if isinstance(panel, Lines) else 0
+    wide -= 20 if isinstance(panel, Matrix) else 0  # the numbers of its colour bar
+    inside = (left, bottom, wide, high - above)
+    axes = figure.add_axes(tuple(pixels / whole for pixels, whole in zip(inside, 2 * size, strict=True)))
     panel.draw(axes)
-    title = "\n".join(wrapped(panel.title, box[2] + GAP - 20, size=11))
-    axes.set_title(title, fontsize=11, color=INK, loc="left", pad=6, parse_math=False)
+    title = "\n".join(wrapped(panel.title, wide + GAP - _LEFT, size=11))
+    pad = (8 + above) * 72 / DPI
+    axes.set_title(title, fontsize=11, color=INK, loc="left", pad=pad, parse_math=False)
+
+
+def _name_axes(axes: Any, x: str, y: str) -> None:
+    box = axes.get_window_extent()
+    across, up = ("\n".join(wrapped(*one, size=10)) for one in ((x, box.width), (y, box.height)))
+    axes.set_xlabel(across, fontsize=10, color=MUTED, parse_math=False)
+    axes.set_ylabel(up, fontsize=10, color=MUTED, parse_math=False)
 
 
 def _enlarged(image: Num[np.ndarray, "height width 3"], tile: int) -> Num[np.ndarray, "_ _ 3"]:
