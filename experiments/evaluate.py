@@ -29,8 +29,9 @@ from laminate.analysis.evaluation_figures import probe_page, quality_page, sets_
 from laminate.analysis.sample_files import class_major, to_bytes
 from laminate.data.augment import Squash
 from laminate.data.sources import open_splits
+from laminate.evals.protocols import TRAINING
 from laminate.evals.results import number
-from laminate.evals.set_measures import SetFeatures
+from laminate.evals.set_measures import SetFeatures, as_reference
 from laminate.parallel.hosts import is_first
 from laminate.parallel.mesh import build_mesh
 from laminate.recipes.flatdino.family import VAE
@@ -99,7 +100,7 @@ def reconstruct(flags, mesh):
         max_bad_images=flags.max_bad_images,
     )
     view = loaded.recipe.augment.still().text
-    how = {"view": view, "rounding": flags.rounding, "seed": flags.seed}
+    how = {"view": view, "rounding": flags.rounding, "seed": flags.seed, "data": flags.data}
     results = measured_pairs(found.figures, networks, found.pictures, found.originals, **how)
     if found.own:
         own = measured_pairs(found.own, networks, found.own_pictures, found.originals, **how)
@@ -173,10 +174,10 @@ def generate(flags, mesh):
         samples = extractor.gather(given.said, given.images())
     real = {split: open_set(flags, f"{flags.data}@{split}", Squash(side)) for split in splits}
     features = {split: extractor.gather(one.said, one.images()) for split, one in real.items()}
-    against = features["train"]
+    against, view = as_reference(features["train"], TRAINING, flags.data), Squash(side).description
     if flags.reference is not None:
-        against = features_of_set(extractor, open_set(flags, flags.reference, None))
-    view = Squash(side).description
+        held = open_set(flags, flags.reference, None)
+        against, view = as_reference(features_of_set(extractor, held), held.role, held.data), held.view
     results = measured(
         extractor.networks,
         samples,
@@ -265,6 +266,7 @@ def compare(flags, mesh):
         )
     extractor = open_extractor(flags, mesh)
     samples, reference = (features_of_set(extractor, one) for one in (first, second))
+    reference = as_reference(reference, second.role, second.data)
     said = first.view if first.view == second.view else f"{first.view}; {second.view}"
     results = measured(extractor.networks, samples, reference, view=said, rounding="", seed=flags.seed)
     name = extractor.networks[0].name
@@ -309,7 +311,7 @@ def probe(flags, mesh):
         )
         for kind in known.mean
     }
-    results = probe_results(told, known, seen, view.text, flags.temperature, classes=names)
+    results = probe_results(told, known, seen, view.text, flags.temperature, data=flags.data, classes=names)
     columns = [*(f"k-NN, {k}" for k in flags.neighbours), "linear probe"]
     bars = [
         (f"{kind} ({one.dim})", [*(found.top1 for found in one.knn.values()), one.linear])

@@ -78,7 +78,7 @@ def test_a_generator_is_measured_by_what_it_draws(tmp_path, photos, tokenizer, c
     assert sorted(figures(job, "mind@embedded")) == [4]
     held = json.loads((job.run / "evaluation" / "training" / "evaluation.json").read_text())
     assert held["results"][0]["protocol"]["samples"] > 0
-    assert held["results"][0]["protocol"]["reference"].endswith("@train")
+    assert held["results"][0]["protocol"]["reference"] == "training images"
     flags = ("--evaluate", "fd@embedded=2", "--decoder", "none")
     capsys.readouterr()
     with pytest.raises(SystemExit) as left:

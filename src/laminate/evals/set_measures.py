@@ -1,7 +1,7 @@
 """All measures of a set of images against another one, from features that were gathered of both."""
 
 import dataclasses
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -37,6 +37,10 @@ class SetFeatures:
     logits: Float[np.ndarray, "images classes"] | None = None
     sha256: str = ""
     """Of the images, or of the file."""
+    role: str = ""
+    """What it is as a reference (`Protocol.reference`), if that is not what it is called."""
+    data: str = ""
+    """Of which data it is, as `--data` names them."""
 
     @property
     def count(self) -> int:
@@ -89,7 +93,8 @@ def measure_sets(
     base = dataclasses.replace(
         protocol,
         samples=samples.count,
-        reference=reference.said,
+        reference=reference.role or reference.said,
+        data=reference.data,
         reference_sha256=reference.sha256,
         precision=protocol.precision or PRECISION,
     )
@@ -109,10 +114,16 @@ def measure_sets(
             found.append(_mind(*pools, base, network, seed))
     if wanted("sfid") and samples.spatial is not None and reference.spatial is not None:
         made = dataclasses.replace(base, measure="sfid", network=f"{base.network}: spatial features")
+        made = _of_moments(made, reference.moments)
         found.append(Measured("sfid", _distance(samples.spatial, reference.spatial), made))
     if wanted("inception score") and samples.logits is not None:
         found.append(_score(samples.logits, base))
     return found
+
+
+def as_reference(sets: Mapping[str, SetFeatures], role: str, data: str) -> dict[str, SetFeatures]:
+    """`sets`, by the name of the network, as what others are held against."""
+    return {name: dataclasses.replace(one, role=role, data=data) for name, one in sets.items()}
 
 
 def with_floor(found: Iterable[Measured], real: Iterable[Measured]) -> list[Measured]:
@@ -151,7 +162,7 @@ def _frechet(
 ) -> Measured:
     convention, measure = network.partition("-")[2], _frechet_kind(network)
     name = f"fd@{network}" if measure == "fd" else f"fid@{convention}" if convention else "fid"
-    made = dataclasses.replace(base, measure=measure)
+    made = _of_moments(dataclasses.replace(base, measure=measure), reference.moments)
     mine, theirs = moments_of(samples), moments_of(reference)
     parts = (mine.mean, mine.covariance, theirs.mean, theirs.covariance)
     checked = frechet_check(*parts)
@@ -246,6 +257,9 @@ def _score(logits: np.ndarray, base: Protocol) -> Measured:
     made = dataclasses.replace(
         base,
         measure="inception score",
+        reference="none",
+        data="",
+        reference_sha256="",
         order="shuffled with seed 0",
         options=(("splits", float(splits)),),
         seed=0,
@@ -253,6 +267,11 @@ def _score(logits: np.ndarray, base: Protocol) -> Measured:
     few = len(logits) < 1000 * splits
     remarks = (f"{len(logits):,} images are too few to know the marginal of 1008 classes",) if few else ()
     return Measured("inception-score", found.mean, made, found.std, f"{splits} splits", remarks=remarks)
+
+
+def _of_moments(made: Protocol, moments: FeatureMoments | None) -> Protocol:
+    """Said of a reference whose file holds moments: it may hold other images beside."""
+    return made if moments is None else dataclasses.replace(made, reference=f"{made.reference}, moments")
 
 
 def moments_of(each: SetFeatures) -> FeatureMoments:

@@ -50,7 +50,7 @@ def against(flags: Reconstruct, mesh: Mesh, networks: list[FeatureNetwork]) -> O
         global_batch_size=flags.device_batch_size * mesh.devices.size,
         max_bad_images=flags.max_bad_images,
     )
-    how: dict[str, Any] = {"view": view.text, "rounding": flags.rounding, "seed": flags.seed}
+    how: dict[str, Any] = {"view": view.text, "rounding": flags.rounding, "seed": flags.seed, "data": data}
     found = [
         (
             one,

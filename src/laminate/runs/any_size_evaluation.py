@@ -64,7 +64,7 @@ def evaluate_any_size(
         global_batch_size=flags.device_batch_size * mesh.devices.size,
         max_bad_images=flags.max_bad_images,
     )
-    how: dict[str, Any] = {"rounding": "none", "seed": flags.seed}
+    how: dict[str, Any] = {"rounding": "none", "seed": flags.seed, "data": flags.data}
     results = measured_pairs(found.figures, networks, found.pictures, found.originals, view=said, **how)
     for one in found.resolutions:
         pictures, originals = (

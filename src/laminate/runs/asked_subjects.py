@@ -13,7 +13,8 @@ from laminate.analysis.image_quality import CONVENTIONS, quality
 from laminate.analysis.sample_files import class_major, to_bytes
 from laminate.analysis.sampling import Sampler, SamplerParams
 from laminate.data.augment import Squash
-from laminate.evals.set_measures import Measured, SetFeatures
+from laminate.evals.protocols import TRAINING
+from laminate.evals.set_measures import Measured, SetFeatures, as_reference
 from laminate.parallel.sharding import place
 from laminate.pretrained.features import features_of, unit_image
 from laminate.runs.any_size_reconstructions import RebuiltAnySize, make_any_size_rebuild
@@ -121,6 +122,7 @@ class _Pictures:
             view=view,
             rounding=rounding,
             seed=run.flags.seed,
+            data=run.validation.manifest.source,
             only=way.kinds,
         )
 
@@ -151,6 +153,7 @@ class _PicturesOfAnySize:
             view=view,
             rounding="none",
             seed=run.flags.seed,
+            data=run.validation.manifest.source,
             only=way.kinds,
         )
 
@@ -186,7 +189,8 @@ class _Drawn:
                 augment=view,
                 max_bad_images=run.flags.max_bad_images,
             )
-            self._reference = self._extractor.gather(said, until_stopped(seen.images()))
+            found = self._extractor.gather(said, until_stopped(seen.images()))
+            self._reference = as_reference(found, TRAINING, run.training.manifest.source)
         return measured(
             run.asked.networks,
             samples,

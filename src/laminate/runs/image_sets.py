@@ -13,6 +13,7 @@ from laminate.data.options import SourceOptions
 from laminate.data.records import Records
 from laminate.data.sources import SPLITS, open_splits
 from laminate.evals.fid import FeatureMoments
+from laminate.evals.protocols import HELD_OUT, TRAINING
 from laminate.evals.reference_files import MOMENTS, SPATIAL, ReferenceFile
 
 ROWS = 256
@@ -33,6 +34,9 @@ class ImageSet:
     augment: Augment | None = None
     max_bad_images: int = 0
     most: int | None = None
+    role: str = ""
+    data: str = ""
+    """What it is as a reference, and of which data, as protocols have them."""
 
     @property
     def has_images(self) -> bool:
@@ -86,7 +90,7 @@ def open_image_set(
     if text.endswith(".npz"):
         file = ReferenceFile(text)
         view_text = f"as in the file, {file.size[0]} x {file.size[1]}" if file.has_images else "moments"
-        return ImageSet(text, view_text, file=file, most=most)
+        return ImageSet(text, view_text, file=file, most=most, role=file.path.name)
     source, split = _split_of(text)
     records = open_splits(source, options=reading)
     chosen = tuple(records.values()) if split is None else (_of(records, split, source),)
@@ -96,7 +100,14 @@ def open_image_set(
         )
     assert view is not None
     return ImageSet(
-        text, view.description, records=chosen, augment=view, max_bad_images=max_bad_images, most=most
+        text,
+        view.description,
+        records=chosen,
+        augment=view,
+        max_bad_images=max_bad_images,
+        most=most,
+        role={"train": TRAINING, "validation": HELD_OUT}.get(split or "", "all images"),
+        data=source,
     )
 
 

@@ -1,6 +1,7 @@
 """What classes can be told by: latents of a tokenizer, the features that it compresses, and small images beside."""
 
 import dataclasses
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ from laminate.data.host_slice import HostShare
 from laminate.data.records import Records
 from laminate.evals.knn import KnnAccuracy, knn_accuracy, knn_predictions, knn_votes, token_direction, unit
 from laminate.evals.linear_probe import linear_probe
-from laminate.evals.protocols import Protocol
+from laminate.evals.protocols import DIRECTIONS, TRAINING, Protocol
 from laminate.evals.set_measures import Measured
 from laminate.nn import resize
 from laminate.parallel.feeding import feed, parts_of_host
@@ -179,6 +180,7 @@ def probe_results(
     view: str,
     temperature: float,
     *,
+    data: str,
     classes: Sequence[str] = (),
 ) -> list[Measured]:
     """As results: `k-NN 20 of latents`, and so on, in percent of the held-out images; `classes` are their names."""
@@ -189,13 +191,16 @@ def probe_results(
             "k-NN",
             kind,
             len(seen.labels),
-            f"{len(known.labels):,} training images",
+            TRAINING,
             view=view,
+            rounding="none",
             precision="float64",
+            reference_sha256=_hash(known, kind),
+            data=data,
         )
         for k, accuracy in one.knn.items():
             options = (("neighbours", float(k)), ("temperature", temperature))
-            made = dataclasses.replace(base, options=options)
+            made = dataclasses.replace(base, network=DIRECTIONS, options=options)
             few = k > len(known.labels)
             remarks = (f"there are only {len(known.labels)} known images",) if few else ()
             error = _standard_error(accuracy.top1, len(seen.labels))
@@ -226,6 +231,10 @@ def _remarks(known: Known, seen: Known, classes: Sequence[str]) -> tuple[str, ..
             more = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
             found.append(f"no {what} image of {', '.join(lacking[:3])}{more}")
     return tuple(found)
+
+
+def _hash(known: Known, kind: str) -> str:
+    return hashlib.sha256(known.labels.tobytes() + known.mean[kind].tobytes()).hexdigest()
 
 
 def _standard_error(percent: float, count: int) -> float:
