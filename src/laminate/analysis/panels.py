@@ -88,7 +88,8 @@ class Matrix:
 
         shown = np.ma.masked_invalid(self.values)
         if self.around_zero:
-            peak = float(np.abs(shown).max()) or 1.0
+            finite = np.abs(self.values[np.isfinite(self.values)])
+            peak = float(finite.max(initial=0.0)) or 1.0
             picture = axes.imshow(
                 shown, cmap="RdBu_r", vmin=-peak, vmax=peak, interpolation="nearest", aspect="auto"
             )
