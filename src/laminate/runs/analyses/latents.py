@@ -181,7 +181,7 @@ def dimension(subject: Subject, seen: Seen, seed: int) -> Finding:
     constant = [name for name, points in sets.items() if not np.ptp(points, axis=0).any()]
     if constant:
         raise ValueError(
-            f"dimension: the {' and the '.join(constant)} of these {seen.count:,} images are all the same, and have no "
+            f"dimension: the {', '.join(constant)} of these {seen.count:,} images are all the same, and have no "
             "dimension: give --data with images that differ."
         )
     found = {name: _dimensions(points.astype(np.float32), rng) for name, points in sets.items()}
