@@ -140,6 +140,22 @@ def test_a_reference_file_is_read_in_parts_and_what_is_none_is_refused(tmp_path)
         ),
         "wide.npz": ({"mu": np.zeros(3), "sigma": np.eye(2)}, "covariance of shape"),
         "nan.npz": ({"mu": np.zeros(2), "sigma": np.full((2, 2), np.nan)}, "nan.npz: mu and sigma: .*NaN"),
+        "below.npz": (
+            {"mu": np.zeros(2), "sigma": np.diag([1.0, -0.1])},
+            "eigenvalue -0.1, and no variance is",
+        ),
+        "none-at-all.npz": (
+            {"mu": np.zeros(2), "sigma": -np.eye(2)},
+            "eigenvalue -1, and no variance is below",
+        ),
+        "words.npz": (
+            {"mu": np.asarray(["a", "b"]), "sigma": np.eye(2)},
+            "mu is of <U1; moments are real numbers",
+        ),
+        "complex.npz": (
+            {"mu": np.zeros(2), "sigma": 1j * np.eye(2)},
+            "sigma is of complex128; moments are real",
+        ),
     }
     for name, (arrays, said) in bad.items():
         np.savez(tmp_path / name, **arrays)
