@@ -48,7 +48,7 @@ from laminate.runs.exit_codes import say, training_errors, user_errors
 from laminate.runs.experiment import trained_first
 from laminate.runs.feature_networks import open_feature_networks, open_lpips
 from laminate.runs.feature_sets import Extractor
-from laminate.runs.image_sets import VIEWS, hash_of, open_image_set, size_of_file
+from laminate.runs.image_sets import VIEWS, hash_of, open_image_set, require_alike, size_of_file
 from laminate.runs.kept_samples import KeptSamples
 from laminate.runs.load_tokenizer import load_tokenizer
 from laminate.runs.measured_reconstructions import OWN, rebuild
@@ -170,6 +170,7 @@ def generate(flags, mesh):
     else:
         given = open_set(flags, flags.samples, Squash(SIZE))
         kept = list(first_images(given, 400))
+        require_alike(given, open_set(flags, f"{flags.data}@train", Squash(kept[0].shape[0])))
         side, order, means = kept[0].shape[0], "as in the file", f"given in {flags.samples}"
         samples = extractor.gather(given.said, given.images())
     real = {split: open_set(flags, f"{flags.data}@{split}", Squash(side)) for split in splits}
@@ -259,11 +260,7 @@ def compare(flags, mesh):
     size = flags.image_size or next((s[0] for s in map(size_of_file, texts) if s is not None), SIZE)
     view = VIEWS[flags.view](size)
     first, second = (open_set(flags, text, view, flags.total) for text in texts)
-    sizes = [None if one.file is None or not one.has_images else one.file.size for one in (first, second)]
-    if None not in sizes and sizes[0] != sizes[1]:
-        raise ValueError(
-            f"{texts[0]} has images of {sizes[0]} pixels and {texts[1]} of {sizes[1]}: compare equal ones."
-        )
+    require_alike(first, second)
     extractor = open_extractor(flags, mesh)
     samples, reference = (features_of_set(extractor, one) for one in (first, second))
     reference = as_reference(reference, second.role, second.data)

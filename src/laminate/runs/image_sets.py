@@ -24,7 +24,7 @@ VIEWS: dict[str, type[Squash] | type[CenterCrop]] = {"squash": Squash, "center-c
 class ImageSet:
     """A set by name: images that can be read again and again, or moments alone.
 
-    `view` is how an image of it was made, in words; `size` the rows and columns of an image, None of moments.
+    `view` is how an image of it was made, in words.
     """
 
     said: str
@@ -47,6 +47,14 @@ class ImageSet:
         """Images; 0 of moments."""
         there = sum(map(len, self.records)) if self.file is None else self.file.count
         return there if self.most is None else min(there, self.most)
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Rows and columns of an image; None of moments."""
+        if self.file is not None:
+            return self.file.size if self.file.has_images else None
+        assert isinstance(self.augment, Squash | CenterCrop)
+        return self.augment.size, self.augment.size
 
     def images(self) -> Iterator[np.ndarray]:
         """Some images at a time, uint8, in their order; images that cannot be read are left out and named."""
@@ -108,6 +116,21 @@ def open_image_set(
         most=most,
         role={"train": TRAINING, "validation": HELD_OUT}.get(split or "", "all images"),
         data=source,
+    )
+
+
+def require_alike(first: ImageSet, second: ImageSet) -> None:
+    """Raises ValueError for images of two sizes, which no network sees alike."""
+    sizes = [one.size for one in (first, second)]
+    if None in sizes or sizes[0] == sizes[1]:
+        return
+    said = [
+        f"{one.said} has images of {size[0]} x {size[1]}"
+        for one, size in zip((first, second), sizes, strict=True)
+        if size
+    ]
+    raise ValueError(
+        f"{' and '.join(said)} pixels: compare equal ones. Images of a source are seen as squares of --image-size."
     )
 
 
