@@ -81,10 +81,10 @@ def noise_recovery(subject: Subject, seen: Seen, seed: int) -> Finding:
         f"from time {times[middle]:.2f} on the generator comes to {means[middle]:.2f} of the latents' variance, where "
         f"the noisy latents are at {made.noisy[middle]:.2f}; from pure noise to {means[0]:.2f}"
     )
-    classes = subject.require_generator("noise-recovery").recipe.classes
-    remark = f"without labels: the images have {len(seen.classes)} classes, and the generator {classes}"
-    said = () if not classes or len(seen.classes) == classes else (remark,)
-    return Finding(numbers, summary, _recovery_page(made, whole), said)
+    classes, there = subject.require_generator("noise-recovery").recipe.classes, len(seen.classes)
+    remark = f"without labels: the images have {there} classes, and the generator {classes}"
+    remarks = () if classes in (0, there) else (remark,)
+    return Finding(numbers, summary, _recovery_page(made, whole), remarks)
 
 
 def _recoveries(subject: Subject, seen: Seen, seed: int) -> Recoveries:
@@ -207,8 +207,7 @@ def guidance_sweep(
         f"{name} is least, {made.distances[best]:.2f}, at a scale of {scale:g} from time {start:g} on (real images: "
         f"{made.real_distance:.2f})"
     )
-    recognised = bool(np.isfinite(made.right[best]))
-    if recognised:
+    if recognised := bool(np.isfinite(made.right[best])):
         summary += f"; {made.right[best]:.0f} % of those samples are recognised"
     remark = (
         f"distances of {made.samples} samples are biased upwards: compare settings, and the {made.real_images} real "
@@ -230,8 +229,7 @@ def _sweep(
         )
     if seen.classes and len(seen.classes) != recipe.classes:
         raise ValueError(
-            f"guidance-sweep: {recipe.name} draws {recipe.classes} classes and --data has {len(seen.classes)}: give "
-            "the data that it was trained on."
+            f"{recipe.name} draws {recipe.classes} classes, --data has {len(seen.classes)}: give what it was trained on."
         )
     labels = class_major(list(range(recipe.classes)), max(samples, recipe.classes))
     network = open_feature_networks(None, None)[:1]
@@ -324,8 +322,8 @@ def _sweep_page(made: Sweep) -> Page:
 
 def _labels(seen: Seen, classes: int) -> Int[np.ndarray, " images"]:
     """Those of a generator of so many classes; none (-1) of images that have others."""
-    known = seen.labels is not None and len(seen.classes) == classes
-    return seen.labels if known and seen.labels is not None else np.full(seen.count, -1, np.int32)
+    known = None if len(seen.classes) != classes else seen.labels
+    return np.full(seen.count, -1, np.int32) if known is None else known
 
 
 def _spread(count: int, shown: int) -> Int[np.ndarray, " shown"]:
