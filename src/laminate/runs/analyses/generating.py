@@ -229,7 +229,7 @@ def _sweep(
         )
     if seen.classes and len(seen.classes) != recipe.classes:
         raise ValueError(
-            f"{recipe.name} draws {recipe.classes} classes, --data has {len(seen.classes)}: give what it was trained on."
+            f"{recipe.name} draws {recipe.classes} classes and --data has {len(seen.classes)}: give its own."
         )
     labels = class_major(list(range(recipe.classes)), max(samples, recipe.classes))
     network = open_feature_networks(None, None)[:1]
