@@ -126,7 +126,13 @@ def main(flags):
         with bar:
             subject.track = partial(track, bar)
             for name in bar.track(chosen, description="analyses"):
-                found = question(name, flags, subject)(subject, seen, flags.seed)
+                try:
+                    found = question(name, flags, subject)(subject, seen, flags.seed)
+                except ValueError as error:
+                    if flags.what != "all":
+                        raise ValueError(str(error) if name in str(error) else f"{name}: {error}") from error
+                    say(f"{name}: left out: {error}", primary=is_first())
+                    continue
                 if is_first():
                     write_finding(out, name, found, subject, seen)
                 say(f"{name}: {found.summary}", primary=is_first())

@@ -10,7 +10,8 @@
     python experiments/evaluate.py protocols          every protocol by name
     python experiments/evaluate.py show A B           results side by side, and where they were measured otherwise
 
-Without a network the one in the package measures, and names say so: fd@embedded is no FID. --inception FILE adds those.
+Without a network the one in the package measures, and names say so: fd@embedded is no FID. --inception, --dino and
+--clip add others.
 """
 
 from laminate.cli.command import flags_command
@@ -25,12 +26,12 @@ import numpy as np
 from etils import epath
 
 from laminate.analysis.evaluation_figures import probe_page, quality_page, sets_page
-from laminate.analysis.image_quality import CONVENTIONS
 from laminate.analysis.sample_files import class_major, to_bytes
 from laminate.data.augment import Squash
 from laminate.data.sources import open_splits
-from laminate.evals.image_figures import image_figures
+from laminate.evals.protocols import TRAINING
 from laminate.evals.results import number
+from laminate.evals.set_measures import as_reference
 from laminate.parallel.hosts import is_first
 from laminate.parallel.mesh import build_mesh
 from laminate.recipes.flatdino.family import VAE
@@ -47,13 +48,13 @@ from laminate.runs.exit_codes import say, training_errors, user_errors
 from laminate.runs.experiment import trained_first
 from laminate.runs.feature_networks import open_feature_networks, open_lpips
 from laminate.runs.feature_sets import Extractor
-from laminate.runs.image_sets import VIEWS, open_image_set, size_of_file
+from laminate.runs.image_sets import VIEWS, open_image_set, require_alike, size_of_file
 from laminate.runs.kept_samples import KeptSamples
 from laminate.runs.load_tokenizer import load_tokenizer
 from laminate.runs.measured_reconstructions import OWN, rebuild
-from laminate.runs.measured_sets import measured
+from laminate.runs.measured_sets import measured, measured_pairs
 from laminate.runs.open_sampler import open_sampler, sampler_params, way_text
-from laminate.runs.probing import Probes, probe_results, tell
+from laminate.runs.probing import Probes, probe_results, require_told, tell
 from laminate.runs.seen_sets import see, see_set
 from laminate.runs.waiting import waiting
 
@@ -64,7 +65,7 @@ SIZE = 64  # of images of a source, where nothing else says
 
 
 def open_extractor(flags, mesh):
-    networks = open_feature_networks(flags.inception, flags.dino)
+    networks = open_feature_networks(flags.inception, flags.dino, flags.clip)
     return Extractor(networks, mesh, global_batch_size=flags.device_batch_size * mesh.devices.size)
 
 
@@ -73,7 +74,7 @@ def open_extractor(flags, mesh):
 
 def reconstruct(flags, mesh):
     if flags.against:
-        return against(flags, mesh, open_feature_networks(flags.inception, flags.dino))
+        return against(flags, mesh, open_feature_networks(flags.inception, flags.dino, flags.clip))
     place = trained_first(flags.tokenizer, VAE, flags, beside=__file__, what="tokenizer")
     flags = said_data_of(flags, place, primary=is_first())
     (entrant,), _ = open_entrants((place,), flags.image_size, flags.decoder, stored=flags.stored)
@@ -82,7 +83,7 @@ def reconstruct(flags, mesh):
     if has_sizes(loaded):
         return evaluate_any_size(flags, mesh, place, loaded, decoder, records)
     require_one_size(flags)
-    networks = open_feature_networks(flags.inception, flags.dino)
+    networks = open_feature_networks(flags.inception, flags.dino, flags.clip)
     say(
         f"{len(records)} held-out images of {flags.data} through {place}, decoded by {decoder.said}",
         primary=is_first(),
@@ -100,16 +101,24 @@ def reconstruct(flags, mesh):
         max_bad_images=flags.max_bad_images,
     )
     view = loaded.recipe.augment.still().text
-    sets = {"seed": flags.seed, "view": view, "rounding": flags.rounding, "paired": True, "during": waiting}
-    results = image_figures(found.figures, view, CONVENTIONS) + measured(
-        networks, found.pictures, found.originals, **sets
-    )
+    how = {
+        "view": view,
+        "rounding": flags.rounding,
+        "seed": flags.seed,
+        "data": flags.data,
+        "during": waiting,
+    }
+    results = measured_pairs(found.figures, networks, found.pictures, found.originals, **how)
     if found.own:
-        own = image_figures(found.own, view, CONVENTIONS) + measured(
-            networks, found.own_pictures, found.originals, **sets
-        )
+        own = measured_pairs(found.own, networks, found.own_pictures, found.originals, **how)
         results += [dataclasses.replace(one, name=f"{one.name}/{OWN}") for one in own]
-    keys = list(records.keys())
+    keys, decibels = list(records.keys()), found.figures["psnr"]
+    shown = decibels[: len(found.shown[0])]
+    title = f"What {place} gives back of held-out images"
+    says = (
+        f"The best, the median and the worst of {len(shown):,} images of {flags.data} by PSNR, on average "
+        f"{decibels.mean():.1f} dB. Decoded by {decoder.said}."
+    )
     each = {name: [number(float(value)) for value in values] for name, values in found.figures.items()}
     return Outcome(
         results,
@@ -120,7 +129,7 @@ def reconstruct(flags, mesh):
             "decoder": decoder.said,
             "data": flags.data,
         },
-        lambda path: quality_page(*found.shown, found.figures["psnr"][: len(found.shown[0])], path),
+        lambda path: quality_page(*found.shown, shown, path, title=title, says=says),
         place,
         {"images": {"keys": keys if len(keys) == len(each["psnr"]) else [], **each}},
     )
@@ -164,15 +173,16 @@ def generate(flags, mesh):
         samples, order = see(extractor, f"samples of {place}", drawn, total), "sorted by class"
     else:
         given = open_set(flags, flags.samples, Squash(SIZE))
+        require_alike(given, open_set(flags, f"{flags.data}@train", Squash((given.size or (SIZE,))[0])))
         order, means = "as in the file", f"given in {flags.samples}"
         samples = see(extractor, given.said, given.images(), given.count)
     side = samples.shown.shape[1]
     sets = {split: open_set(flags, f"{flags.data}@{split}", Squash(side)) for split in splits}
     real = {split: see(extractor, one.said, one.images(), one.count) for split, one in sets.items()}
-    against = real["train"].features
+    against, view = as_reference(real["train"].features, TRAINING, flags.data), Squash(side).description
     if flags.reference is not None:
-        against = see_set(extractor, open_set(flags, flags.reference, None)).features
-    view = Squash(side).description
+        held = open_set(flags, flags.reference, None)
+        against, view = as_reference(see_set(extractor, held).features, held.role, held.data), held.view
     results = measured(
         extractor.networks,
         samples.features,
@@ -224,20 +234,17 @@ def compare(flags, mesh):
     size = flags.image_size or next((s[0] for s in map(size_of_file, texts) if s is not None), SIZE)
     view = VIEWS[flags.view](size)
     first, second = (open_set(flags, text, view, flags.total) for text in texts)
-    sizes = [None if one.file is None or not one.has_images else one.file.size for one in (first, second)]
-    if None not in sizes and sizes[0] != sizes[1]:
-        raise ValueError(
-            f"{texts[0]} has images of {sizes[0]} pixels and {texts[1]} of {sizes[1]}: compare equal ones."
-        )
+    require_alike(first, second)
     extractor = open_extractor(flags, mesh)
-    samples, reference = (see_set(extractor, one) for one in (first, second))
+    samples, held = (see_set(extractor, one) for one in (first, second))
+    reference = as_reference(held.features, second.role, second.data)
     said = first.view if first.view == second.view else f"{first.view}; {second.view}"
     how = {"view": said, "rounding": "", "seed": flags.seed, "during": waiting}
-    results = measured(extractor.networks, samples.features, reference.features, **how)
+    results = measured(extractor.networks, samples.features, reference, **how)
     name = extractor.networks[0].name
     shown = [
         (one.said, seen.shown, seen.features[name].pool)
-        for one, seen in ((first, samples), (second, reference))
+        for one, seen in ((first, samples), (second, held))
         if one.has_images
     ]
     title = f"{first.said} against {second.said}"
@@ -255,9 +262,12 @@ def probe(flags, mesh):
     place = trained_first(flags.tokenizer, VAE, flags, beside=__file__, what="tokenizer")
     flags = said_data_of(flags, place, primary=is_first())
     splits = open_splits(flags.data, options=flags.reading)
-    classes = len(splits["train"].manifest.classes)
-    if classes < 2:
-        raise ValueError(f"--data {flags.data} has {classes} classes, and two are what can be told apart.")
+    names = splits["train"].manifest.classes
+    if (classes := len(names)) < 2:
+        raise ValueError(
+            f"--data {flags.data} has {classes} classes, and two are what can be told apart: give images in folders of "
+            "their classes, or other sources with labels."
+        )
     loaded = load_tokenizer(place)
     batch = flags.device_batch_size * mesh.devices.size
     probes = Probes(loaded, mesh=mesh, dtype=compute_dtype(flags.precision), global_batch_size=batch)
@@ -266,13 +276,14 @@ def probe(flags, mesh):
         probes.known(splits[split], view.transform(), max_bad_images=flags.max_bad_images)
         for split in ("train", "validation")
     )
+    require_told(known, classes, flags.data)
     told = {
         kind: tell(
             known, seen, kind, classes=classes, neighbours=flags.neighbours, temperature=flags.temperature
         )
         for kind in known.mean
     }
-    results = probe_results(told, known, seen, view.text, flags.temperature)
+    results = probe_results(told, known, seen, view.text, flags.temperature, data=flags.data, classes=names)
     columns = [*(f"k-NN, {k}" for k in flags.neighbours), "linear probe"]
     bars = [
         (f"{kind} ({one.dim})", [*(found.top1 for found in one.knn.values()), one.linear])

@@ -132,3 +132,10 @@ def test_the_figures_are_written_by_name():
     assert found["check/closer"] == pytest.approx(
         1 - found["check/distance"] / found["check/held_out_distance"]
     )
+
+
+def test_what_is_not_measured_is_said_with_what_it_takes():
+    one = dict(check_rows(check(images([1], seed=8)), CLASSES))
+    assert one["FD (embedded)"].startswith("not measured: it takes two samples")
+    bare = check(images(np.zeros(20, int), seed=6)._replace(labels=np.full(20, -1)), classifier=None)
+    assert dict(check_rows(bare, ()))["get their label"].startswith("not measured: it takes labels")

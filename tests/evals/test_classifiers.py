@@ -37,6 +37,8 @@ def test_votes_are_those_of_the_nearest_by_hand() -> None:
         knn_votes(known, known, labels, classes=4, k=4)
     with pytest.raises(ValueError, match="a label from 0 to 1; got 3 from 0 to 2"):
         knn_votes(known, known, labels, classes=2, k=1)
+    with pytest.raises(ValueError, match=r"temperature=0.0001 is too small for a similarity of 1"):
+        knn_votes(known, known, labels, classes=4, k=1, temperature=1e-4)
 
 
 @given(scale=st.floats(0.5, 100))

@@ -140,6 +140,22 @@ def test_a_reference_file_is_read_in_parts_and_what_is_none_is_refused(tmp_path)
         ),
         "wide.npz": ({"mu": np.zeros(3), "sigma": np.eye(2)}, "covariance of shape"),
         "nan.npz": ({"mu": np.zeros(2), "sigma": np.full((2, 2), np.nan)}, "nan.npz: mu and sigma: .*NaN"),
+        "below.npz": (
+            {"mu": np.zeros(2), "sigma": np.diag([1.0, -0.1])},
+            "eigenvalue -0.1, and no variance is",
+        ),
+        "none-at-all.npz": (
+            {"mu": np.zeros(2), "sigma": -np.eye(2)},
+            "eigenvalue -1, and no variance is below",
+        ),
+        "words.npz": (
+            {"mu": np.asarray(["a", "b"]), "sigma": np.eye(2)},
+            "mu is of <U1; moments are real numbers",
+        ),
+        "complex.npz": (
+            {"mu": np.zeros(2), "sigma": 1j * np.eye(2)},
+            "sigma is of complex128; moments are real",
+        ),
     }
     for name, (arrays, said) in bad.items():
         np.savez(tmp_path / name, **arrays)
@@ -148,3 +164,23 @@ def test_a_reference_file_is_read_in_parts_and_what_is_none_is_refused(tmp_path)
     (tmp_path / "text.npz").write_text("no zip")
     with pytest.raises(ValueError, match="no npz file"):
         ReferenceFile(tmp_path / "text.npz")
+
+
+def test_what_follows_a_protocol_is_told_by_values_that_can_be_compared() -> None:
+    def made(name: str, **other: object) -> list[str]:
+        wanted = PROTOCOLS[name].protocol
+        return deviations(dataclasses.replace(wanted, **other), wanted)
+
+    assert made("rfid@val50k", data="/data/ImageNet-1k") == []
+    assert made("rfid@val50k", data="photos") == ["data: photos, where the protocol has imagenet"]
+    adm = PROTOCOLS["gfid@adm-256"].protocol
+    pool = SetFeatures("VIRTUAL_imagenet256_labeled.npz", Y, sha256="f")
+    held = dataclasses.replace(pool, moments=FeatureMoments.of(Y), role="VIRTUAL_imagenet256_labeled.npz")
+    how = dataclasses.replace(adm, measure="", options=(), view="as in the file, 256 x 256")
+    found = by_name(measure_sets(features("samples", X), held, how, "inception"))
+    assert deviations(found["fid"].protocol, adm) == ["samples: 30, where the protocol has 50,000"]
+    assert deviations(found["precision@inception"].protocol, PROTOCOLS["prc@adm-256"].protocol) == [
+        "samples: 30, where the protocol has 50,000"
+    ]
+    scores = measure_sets(features("s", X, logits=X), held, how, "inception", only={"inception score"})
+    assert (scores[0].protocol.reference, scores[0].protocol.reference_sha256) == ("none", "")

@@ -117,10 +117,13 @@ def test_two_sets_are_compared_and_what_does_not_fit_is_one_line(pictures, here,
     assert {one["protocol"]["samples"] for one in held["results"]} == {12, 9}
     np.savez("moments.npz", mu=np.zeros(2048), sigma=np.eye(2048))
     np.savez("large.npz", arr_0=images.repeat(2, axis=1).repeat(2, axis=2))
+    np.savez("wide.npz", arr_0=images.repeat(2, axis=2))
+    assert {one["protocol"]["reference"] for one in held["results"]} == {"a.npz"}
     capsys.readouterr()
     refused = {
         ("a.npz", "moments.npz"): "they are of different networks",
         ("a.npz", "large.npz"): "compare equal ones",
+        ("wide.npz", f"{pictures}@train"): "wide.npz has images of 16 x 32 and",
         ("a.npz", "nowhere"): "no data at 'nowhere'",
     }
     for (first, second), said in refused.items():

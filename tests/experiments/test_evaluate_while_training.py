@@ -26,6 +26,7 @@ def figures(job: Job, name: str) -> dict[int, float]:
         (VAE, ("gfid@adm-256=5",), "it is of images that a generator draws"),
         (VAE, ("knn@dino=5",), "which evaluate.py probe measures"),
         (VAE, ("rfid@val50k=5",), "sees the images: give its weights by --inception"),
+        (VAE, ("cmmd@google=5",), "CLIP's vision transformer sees the images: give its weights by --clip"),
         (GENERATOR, ("psnr=5",), "held-out images that a tokenizer or a decoder gives back"),
     ],
 )
@@ -77,7 +78,7 @@ def test_a_generator_is_measured_by_what_it_draws(tmp_path, photos, tokenizer, c
     assert sorted(figures(job, "mind@embedded")) == [4]
     held = json.loads((job.run / "evaluation" / "training" / "evaluation.json").read_text())
     assert held["results"][0]["protocol"]["samples"] > 0
-    assert held["results"][0]["protocol"]["reference"].endswith("@train")
+    assert held["results"][0]["protocol"]["reference"] == "training images"
     flags = ("--evaluate", "fd@embedded=2", "--decoder", "none")
     capsys.readouterr()
     with pytest.raises(SystemExit) as left:

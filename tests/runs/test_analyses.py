@@ -139,3 +139,38 @@ def test_what_cannot_be_asked_is_refused() -> None:
     np.testing.assert_allclose(
         decibels(np.full((2, 4, 4, 3), 0.6), np.full((2, 4, 4, 3), 0.5)), 20, rtol=1e-6
     )
+
+
+def odd(kind: str) -> Seen:
+    """Images that an answer is hard to have from."""
+    latents = {
+        "few": RNG.normal(size=(8, TOKENS, DIM)),
+        "constant": np.ones((9, TOKENS, DIM)),
+        "copies": np.repeat(RNG.normal(size=(3, TOKENS, DIM)), 4, axis=0),
+        "a dead token": RNG.normal(size=(40, TOKENS, DIM)) * np.asarray([1, 0, 1, 1])[:, None],
+        "far off": RNG.normal(size=(40, TOKENS, DIM)) + 50,
+    }[kind].astype(np.float32)
+    images = SUBJECT.pixels(latents)
+    return Seen(images, latents, latents, patches(images))
+
+
+@pytest.mark.parametrize("kind", ["few", "constant", "copies", "a dead token", "far off"])
+def test_odd_images_have_an_answer_or_one_clear_line(kind, tmp_path) -> None:
+    some = odd(kind)
+    for ask in QUESTIONS:
+        if kind == "constant" and ask is dimension:
+            with pytest.raises(ValueError, match="the latents, tokens of these 9 images are all the same"):
+                ask(SUBJECT, some, 0)
+            continue
+        found = ask(SUBJECT, some, 0)
+        if kind == "constant":
+            write_finding(epath.Path(tmp_path), "odd", found, SUBJECT, some)
+        if ask in (mutual_information, dimension):
+            assert any("copies of others" in one for one in found.remarks) == (kind in ("constant", "copies"))
+
+
+def test_what_never_varies_shares_nothing() -> None:
+    shared = mutual_information(SUBJECT, odd("constant"), 0).numbers
+    assert shared["ksg_mean_nats"] == 0.0 and abs(shared["gaussian_mean_nats"]) < 1e-9
+    outside = latent_statistics(SUBJECT, odd("far off"), 0)
+    assert outside.numbers["dead"] == 0

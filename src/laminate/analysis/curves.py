@@ -9,7 +9,7 @@ import numpy as np
 from etils import epath
 from jaxtyping import Float
 
-from laminate.analysis.figures import GRID, INK, MUTED, SERIES, FilePath, new_figure, quiet, save
+from laminate.analysis.figures import GRID, INK, MUTED, SERIES, FilePath, new_figure, plain_ticks, quiet, save
 from laminate.storage.strict_json import JsonError, parse_json
 
 Curve = tuple[Float[np.ndarray, " points"], Float[np.ndarray, " points"]]
@@ -132,7 +132,7 @@ def _draw(axes: Any, panel: Panel, records: Sequence[Mapping[str, Any]], x: str,
         _line(axes, steps, values, label, colour, dots=name.startswith("val/"))
     if panel.log and lowest > 0:
         axes.set_yscale("log")
-        _plain_ticks(axes)
+        plain_ticks(axes.yaxis)
     low, high = axes.get_ylim()
     axes.set_ylim(max(low, panel.limits[0]), min(high, panel.limits[1]))
     if labels > 1:
@@ -185,18 +185,6 @@ def _count_axis(axes: Any, last: bool) -> None:
     axes.tick_params(labelbottom=last)
     if last:
         axes.set_xlabel("optimiser updates", fontsize=9, color=MUTED)
-
-
-def _plain_ticks(axes: Any) -> None:
-    """Numbers as people write them, closer together where few decades are spanned."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
-
-    low, high = axes.get_ylim()
-    spread = high / low
-    subs = (1.0,) if spread > 100 else (1.0, 2.0, 5.0) if spread > 4 else tuple(np.arange(1.0, 10.0, 0.5))
-    axes.yaxis.set_major_locator(LogLocator(subs=subs))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_locator(NullLocator())
 
 
 def _curve(records: Sequence[Mapping[str, Any]], name: str, x: str) -> Curve:

@@ -7,20 +7,14 @@ import numpy as np
 from jaxtyping import Float, Num, UInt8
 
 from laminate.analysis.baseline import principal_components
-from laminate.analysis.figures import (
-    INK,
-    MUTED,
-    SERIES,
-    FilePath,
-    new_figure,
-    quiet,
-    reconstruction_grid,
-    save,
-)
+from laminate.analysis.figures import INK, MUTED, SERIES, FilePath, new_figure, quiet, save
+from laminate.analysis.headings import Heading, fitted
+from laminate.analysis.panels import image_page
 
 ShownSet = tuple[str, Num[np.ndarray, "_ _ _ 3"], Float[np.ndarray, "_ _"]]
 TILES = 10
-_TILE, _MARGIN, _TEXT = 64, 24, 16
+_TILE, _LARGE, _MARGIN = 64, 128, 24
+_LEGEND = 18
 
 
 def quality_page(
@@ -29,7 +23,9 @@ def quality_page(
     decibels: Float[np.ndarray, " images"],
     path: FilePath,
     *,
-    each: int = 6,
+    title: str,
+    says: str,
+    each: int = 4,
 ) -> None:
     """The best, the median and the worst images by PSNR: originals above, what became of them below."""
     count = len(decibels)
@@ -37,9 +33,12 @@ def quality_page(
     each = max(1, min(each, count // 3))
     middle = max(0, count // 2 - each // 2)
     groups = {"best": order[:each], "median": order[middle : middle + each], "worst": order[-each:]}
-    chosen = np.concatenate(list(groups.values()))
-    captions = [f"{name}\n{decibels[row]:.1f} dB" for name, rows in groups.items() for row in rows]
-    reconstruction_grid(originals[chosen], pictures[chosen], path, captions=captions, columns=each)
+    rows: list[tuple[str, np.ndarray]] = []
+    for name, chosen in groups.items():
+        first, last = decibels[chosen[0]], decibels[chosen[-1]]
+        between = f"{first:.1f} dB" if each == 1 else f"{first:.1f} to {last:.1f} dB"
+        rows += [(f"{name}: {between}", originals[chosen]), ("rebuilt", pictures[chosen])]
+    image_page(rows, path, title=title, says=says, tile=max(_LARGE, max(originals.shape[1:3])))
 
 
 def sets_page(
@@ -55,16 +54,18 @@ def sets_page(
     `sets` are what each is called, some of its images, and features of all; `lines` the rows of the table under
     `heads`. Features are drawn on the first two principal components of the last set.
     """
-    wide = TILES * _TILE
-    top = 40 + sum(_TILE + 30 for _ in sets)
-    high = max(340, 30 + 20 * (len(lines) + 1))
-    width, height = max(wide, 750) + 2 * _MARGIN, top + high + 40
+    high = max(360 + _LEGEND * len(sets), 30 + 20 * (len(lines) + 1))
+    width = max(TILES * _TILE, 750) + 2 * _MARGIN
+    heading = Heading(title, "", width)
+    height = heading.height + 16 + len(sets) * (_TILE + 30) + high
     figure = new_figure(width, height)
-    figure.text(_MARGIN / width, 1 - 22 / height, title, color=INK, fontsize=12, va="center", weight="bold")
-    y = height - 56
+    heading.draw(figure, height)
+    y = height - heading.height
     for name, images, features in sets:
-        label = f"{name}: {len(features):,} images"
-        figure.text(_MARGIN / width, y / height, label, color=MUTED, fontsize=9, va="center")
+        label = f"{fitted(name, width - 200, size=9)}: {len(features):,} images"
+        figure.text(
+            _MARGIN / width, y / height, label, color=MUTED, fontsize=9, va="center", parse_math=False
+        )
         for column, image in enumerate(_spread(images, TILES)):
             axes = figure.add_axes(
                 (
@@ -77,8 +78,8 @@ def sets_page(
             axes.imshow(image, interpolation="nearest")
             axes.set_axis_off()
         y -= _TILE + 30
-    _scatter(figure, sets, (_MARGIN + 40, 50, 300, high - 60), width, height)
-    _table(figure, heads, lines, _MARGIN + 390, high, width, height)
+    _scatter(figure, sets, (_MARGIN + 40, 50, 320, high - 70 - _LEGEND * len(sets)), width, height)
+    _table(figure, heads, lines, _MARGIN + 400, high, width, height)
     save(figure, path)
 
 
@@ -91,9 +92,12 @@ def probe_page(
     chance: float,
 ) -> None:
     """Bars of accuracy in percent, one group for each classifier, one colour for each kind of feature."""
-    width, height = 260 + 150 * len(columns), 420
+    width = 260 + 150 * len(columns)
+    heading = Heading(title, "", width)
+    height = heading.height + 380
     figure = new_figure(width, height)
-    axes = figure.add_axes((70 / width, 80 / height, (width - 100) / width, (height - 150) / height))
+    heading.draw(figure, height)
+    axes = figure.add_axes((70 / width, 80 / height, (width - 100) / width, 280 / height))
     quiet(axes)
     each = 0.8 / len(rows)
     for place, (name, values) in enumerate(rows):
@@ -107,7 +111,6 @@ def probe_page(
     axes.set_xticks(range(len(columns)), columns)
     axes.set_ylim(0, 108)
     axes.set_ylabel("held-out images told right, %", color=INK, fontsize=9)
-    figure.text(0.02, 1 - 22 / height, title, color=INK, fontsize=12, va="center", weight="bold")
     figure.legend(loc="lower center", ncols=len(rows), frameon=False, fontsize=9, bbox_to_anchor=(0.5, 0.01))
     save(figure, path)
 
@@ -129,10 +132,12 @@ def _scatter(
         if at.shape[1] < 2:
             at = np.pad(at, ((0, 0), (0, 2 - at.shape[1])))
         colour = SERIES[place % len(SERIES)]
-        axes.scatter(at[:, 0], at[:, 1], s=7, alpha=0.5, color=colour, label=name, linewidths=0)
-    axes.set_xlabel("first principal component of the features", fontsize=8, color=MUTED)
-    axes.set_ylabel("second", fontsize=8, color=MUTED)
-    axes.legend(frameon=False, fontsize=8, loc="upper right", markerscale=2.5, handletextpad=0.2)
+        short = fitted(name, wide - 30, size=8)
+        axes.scatter(at[:, 0], at[:, 1], s=7, alpha=0.5, color=colour, label=short, linewidths=0)
+    axes.set_xlabel("first principal component of the features", fontsize=9, color=MUTED)
+    axes.set_ylabel("second", fontsize=9, color=MUTED)
+    above = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0), "borderaxespad": 0.2}
+    axes.legend(frameon=False, fontsize=8, markerscale=2.5, handletextpad=0.2, **above)
 
 
 def _table(
@@ -144,10 +149,11 @@ def _table(
     width: int,
     height: int,
 ) -> None:
-    for row, cells in enumerate([heads, *lines]):
+    for row, (name, *values) in enumerate([heads, *lines]):
+        cells = (fitted(name, 160, size=9), *values)
         y = (high - 10 - 20 * row) / height
         colour = MUTED if row == 0 else INK
         for x, cell, align in zip(
             (left, left + 220, left + 350), cells, ("left", "right", "right"), strict=True
         ):
-            figure.text(x / width, y, cell, color=colour, fontsize=9, ha=align, va="center")
+            figure.text(x / width, y, cell, color=colour, fontsize=9, ha=align, va="center", parse_math=False)

@@ -59,6 +59,18 @@ def quiet(axes: Any) -> None:
     axes.tick_params(which="both", colors=MUTED, labelsize=9, length=3, width=0.8)
 
 
+def plain_ticks(axis: Any) -> None:
+    """Numbers of a logarithmic `axis` as people write them, closer together where few decades are spanned."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    low, high = axis.get_view_interval()
+    spread = high / low
+    subs = (1.0,) if spread > 100 else (1.0, 2.0, 5.0) if spread > 4 else tuple(np.arange(1.0, 10.0, 0.5))
+    axis.set_major_locator(LogLocator(subs=subs))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_locator(NullLocator())
+
+
 def reconstruction_grid(
     originals: Num[np.ndarray, "examples height width 3"],
     reconstructions: Num[np.ndarray, "_ _ _ 3"],

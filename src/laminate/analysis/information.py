@@ -95,7 +95,8 @@ def ksg_information(
 
     with `n_x`, `n_y` the other points strictly nearer in `x`, in `y`, than the `k`-th nearest one in both, by the
     largest difference of a coordinate. May be a little negative. `flatdino` counts points at that distance too and cuts
-    off at zero, which biases it downwards.
+    off at zero, which biases it downwards. What never varies tells nothing: zero. Points that are copies of others have
+    no density, and are taken to share too much.
 
     Raises ValueError for sets of different sizes, or no more than `k` points.
     """
@@ -105,6 +106,8 @@ def ksg_information(
             f"ksg_information: needs more than k={k} points of both, at least one; got {count} and {len(y)}."
         )
     a, b = x.astype(np.float64), y.astype(np.float64)
+    if not (np.ptp(a, axis=0).any() and np.ptp(b, axis=0).any()):
+        return 0.0
     reach = _reach(np.concatenate([a, b], axis=1), k)
     radius = np.nextafter(reach, -np.inf) if neighbours == "strict" else reach
     nearer = [

@@ -216,7 +216,16 @@ def check_rows(check: SampleCheck, classes: Sequence[str]) -> tuple[tuple[str, s
                 f"of training images: {frechet.images:,} of each against as many held-out images",
             )
         )
-    return tuple(rows)
+    lacking = (
+        (recognised, "get their label", "it takes labels, of two classes or more"),
+        (nearest, "nearest training image", "there is no held-out image of these classes"),
+        (
+            frechet,
+            "FD (embedded)",
+            "it takes two samples, and as many training and held-out images of their classes",
+        ),
+    )
+    return (*rows, *((name, f"not measured: {why}") for found, name, why in lacking if found is None))
 
 
 def check_tables(check: SampleCheck, classes: Sequence[str]) -> tuple[Table, ...]:

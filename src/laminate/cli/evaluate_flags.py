@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import tyro
 
 from laminate.cli.drawing_flags import Drawing
-from laminate.recipes.checks import at_least
+from laminate.recipes.checks import above, at_least
 from laminate.recipes.flags import AS_IT_SAYS, MAX_BAD_IMAGES, Precision, SourceOptions
 from laminate.recipes.network import HeldDtype
 
@@ -22,6 +22,9 @@ class Measuring:
     dino: str | None = None
     """A vision transformer by known name, file, folder or hub repository, such as dinov2-l: distances of its CLS
     tokens."""
+    clip: str | None = None
+    """CLIP's vision transformer (openai/clip-vit-large-patch14-336), file, folder or hub repository: CMMD, and other
+    distances of its embeddings."""
     protocol: str | None = None
     """A protocol that a measure has to follow, such as gfid@adm-256 (`evaluate.py protocols`): what is measured
     otherwise is refused."""
@@ -174,6 +177,14 @@ class Probe(Measuring):
     """How many neighbours vote."""
     temperature: float = 0.07
     """Of the votes."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.neighbours:
+            raise ValueError("--neighbours needs a number.")
+        for count in self.neighbours:
+            at_least("--neighbours", count, 1)
+        above("--temperature", self.temperature, 0)
 
 
 @dataclass(frozen=True)

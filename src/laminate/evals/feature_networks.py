@@ -6,7 +6,10 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from laminate.models.clip_vision import ClipVision
 from laminate.models.inception import InceptionV3, Rule, inception_input
+from laminate.nn import Resampling, resize
+from laminate.pretrained.clip import MEAN, STD
 from laminate.pretrained.teachers import VitTeacher
 from laminate.types import Image, RandomKey
 
@@ -45,3 +48,17 @@ class PooledInception(eqx.Module):
     def __call__(self, image: Image, *, key: RandomKey | None = None) -> dict[str, Array]:
         found = self.network(inception_input(jnp.clip(image, 0.0, 1.0), self.rule))
         return {"pool": found.pool2048, "logits": found.logits_unbiased, "spatial": found.spatial2023}
+
+
+class PooledClip(eqx.Module):
+    """CLIP's image embedding, of images brought to its size as CMMD's authors do."""
+
+    network: ClipVision
+    resampling: Resampling = eqx.field(static=True, default="bicubic-antialias")
+
+    def __call__(self, image: Image, *, key: RandomKey | None = None) -> dict[str, Array]:
+        """`pool`, of an image in [0, 1] (beyond, it is clipped)."""
+        side = self.network.image_size
+        sized = resize(jnp.clip(image.astype(jnp.float32), 0.0, 1.0), (side, side), self.resampling)
+        mean, std = (jnp.broadcast_to(jnp.asarray(c, jnp.float32), sized.shape) for c in (MEAN, STD))
+        return {"pool": self.network((sized - mean) / std)}

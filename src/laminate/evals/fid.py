@@ -10,6 +10,8 @@ from laminate.evals.distances import parts
 from laminate.models.inception import InceptionV3, Rule, inception_input
 from laminate.types import Image
 
+_ROUNDED = 1e-3
+"""What float16 may leave of the largest eigenvalue of a covariance in place of zero."""
 _ROWS = 4096
 """Features that are made wide at once."""
 
@@ -86,7 +88,7 @@ class FeatureMoments:
         """Moments that a file holds, as if of `count` features.
 
         Raises ValueError for a covariance of another width, not symmetric to rounding, or with a number that is not
-        finite.
+        finite, and for what is none: a direction in which it varies by less than nothing.
         """
         made = cls(len(mean))
         if covariance.shape != (len(mean), len(mean)):
@@ -98,6 +100,11 @@ class FeatureMoments:
             raise ValueError("FeatureMoments: the moments hold a NaN or an infinity.")
         if np.abs(wide - wide.T).max(initial=0.0) > 1e-6 * np.abs(wide).max(initial=0.0):
             raise ValueError("FeatureMoments: the covariance is not symmetric.")
+        values = np.linalg.eigvalsh(wide)
+        if values[0] < -_ROUNDED * max(float(values[-1]), 0.0):
+            raise ValueError(
+                f"FeatureMoments: the covariance has the eigenvalue {values[0]:.3g}, and no variance is below zero."
+            )
         made._count, made._mean = count, mean.astype(np.float64)
         made._scatter = (wide + wide.T) / 2.0 * (count - 1)
         return made

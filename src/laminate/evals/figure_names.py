@@ -100,12 +100,6 @@ def _able(figure: FigureName, subject: Subject, given: Collection[str]) -> Figur
             f"--evaluate {name}: no network here is called {figure.network!r}. Take {ours}, "
             "or give a vision transformer of that name by --dino."
         )
-    if figure.judge == "clip":
-        ours = f"{name.partition('@')[0]}@{EMBEDDED}"
-        raise ValueError(
-            f"--evaluate {name}: CLIP's vision transformer sees the images, and nothing here reads its weights. Take "
-            f"{ours}."
-        )
     if figure.judge not in ("", EMBEDDED, *given):
         raise ValueError(
             f"--evaluate {name}: {_WEIGHTS[figure.judge]} sees the images: give its weights by --{figure.judge}."
@@ -116,5 +110,6 @@ def _able(figure: FigureName, subject: Subject, given: Collection[str]) -> Figur
 _WEIGHTS = {
     "inception": "FID's Inception-v3",
     "dino": "a vision transformer",
+    "clip": "CLIP's vision transformer",
     "lpips": "LPIPS' network",
 }

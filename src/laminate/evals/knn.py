@@ -9,6 +9,8 @@ from laminate.evals.neighbours import nearest
 
 TOP = 5
 _SHORTEST = 1e-12
+_LARGEST_EXPONENT = 700.0
+"""Of a float64."""
 _TOKEN_EPS = 1e-5
 
 
@@ -35,7 +37,8 @@ def knn_votes(
 
     A neighbour of similarity `s`, the product of both features as they are, votes with `exp(s / temperature)`.
 
-    Raises ValueError for a `k` beyond the known features, labels that are no class, or no positive temperature.
+    Raises ValueError for a `k` beyond the known features, labels that are no class, no positive temperature, or one so
+    small that a vote is no number.
     """
     if not 1 <= k <= len(known):
         raise ValueError(f"knn_votes: k={k} must be between 1 and the {len(known)} known features.")
@@ -47,6 +50,12 @@ def knn_votes(
     if not temperature > 0:
         raise ValueError(f"knn_votes: temperature={temperature} must be positive.")
     near = nearest(features, known, k, by="product")
+    most = float(near.values.max(initial=0.0))
+    if most > _LARGEST_EXPONENT * temperature:
+        raise ValueError(
+            f"knn_votes: temperature={temperature} is too small for a similarity of {most:.3g}, whose vote is no "
+            f"number: take {most / _LARGEST_EXPONENT:.2g} or more."
+        )
     votes = np.zeros((len(features), classes))
     rows = np.arange(len(features))[:, None]
     np.add.at(votes, (rows, labels[near.places]), np.exp(near.values / temperature))

@@ -11,6 +11,10 @@ Subject = Literal["reconstructions", "samples", "classes"]
 """What is measured: held-out images given back, drawn images, or how well classes are told."""
 Judge = Literal["", "embedded", "inception", "dino", "clip", "lpips"]
 """The network that sees the images: none, that in the package, or one that the flag of this name gives."""
+ORIGINALS, TRAINING, HELD_OUT = "the originals", "training images", "held-out images"
+"""References that are no file: those that reconstructions are of, and splits of the data."""
+DIRECTIONS = "features divided by their length"
+"""What votes of neighbours are of."""
 ANY = ""
 """Of a named protocol: whatever is given, such as the weights of a network that has no published hash."""
 
@@ -28,7 +32,8 @@ class Protocol:
     """What sees the images, and which of its outputs is taken."""
     samples: int = 0
     reference: str = ""
-    """The images that they are held against."""
+    """The images that they are held against: `ORIGINALS`, `TRAINING`, `HELD_OUT`, the name of a file, or what a set is
+    called. A file's `moments` are named so behind it."""
     order: str = ""
     """How the samples lie in their file, where parts are taken of it."""
     view: str = ""
@@ -45,6 +50,8 @@ class Protocol:
     """Of the network, and of what is computed of its features."""
     network_sha256: str = ""
     reference_sha256: str = ""
+    data: str = ""
+    """The data that the reference is of; in a named protocol a part of what such data are called, in small letters."""
 
     def plain(self) -> dict[str, Any]:
         """For JSON."""
@@ -66,32 +73,35 @@ _INCEPTION = "FID Inception-v3"
 _POOL = f"{_INCEPTION}, 2048 of the last pooling"
 _TF = "bilinear to 299, corners aligned as in TensorFlow 1"
 _HALF = "bicubic to 299 without antialiasing"
-_ADM_VIEW = "halved by box filter, bicubic, centre crop (ADM)"
-_ADM_SET = "VIRTUAL_imagenet256_labeled.npz: moments of all training images of ImageNet"
-_ADM_FEW = "VIRTUAL_imagenet256_labeled.npz: its 10,000 images"
-_VAL = "ImageNet validation"
+_ADM_VIEW = "short side to 256, the middle of it, flip 0"  # halved by a box filter, then bicubic
+_ADM_FEW = "VIRTUAL_imagenet256_labeled.npz"  # moments of all training images, and 10,000 of them
+_IMAGENET = "imagenet"
 
 
-def _fid(reference: str, view: str, resize: str, rounding: str, *, samples: int = 50_000) -> Protocol:
-    return Protocol("fid", _POOL, samples, reference, "", view, resize, rounding, precision=PRECISION)
+def _fid(
+    reference: str, view: str, resize: str, rounding: str, *, samples: int = 50_000, data: str = ANY
+) -> Protocol:
+    return Protocol(
+        "fid", _POOL, samples, reference, "", view, resize, rounding, precision=PRECISION, data=data
+    )
 
 
-_ADM = _fid(_ADM_SET, _ADM_VIEW, _TF, "nearest")
+_ADM = _fid(f"{_ADM_FEW}, moments", ANY, _TF, "nearest")
 
 PROTOCOLS: dict[str, Named] = {
     "rfid@val50k": Named(
-        _fid(f"{_VAL}, the originals", _ADM_VIEW, _TF, "down"),
+        _fid(ORIGINALS, _ADM_VIEW, _TF, "down", data=_IMAGENET),
         "RAE, DINO-SAE: reconstructions of the validation images against these, both at 256",
         ("reconstructions",),
     ),
     "rfid@flatdino": Named(
-        _fid(f"{_VAL}, the originals", "squashed to 256", _HALF, "none"),
+        _fid(ORIGINALS, "squashed to 256²", _HALF, "none", data=_IMAGENET),
         "FlatDINO's own figures of reconstruction: its JAX Inception, another resize",
         ("reconstructions",),
     ),
     "gfid@adm-256": Named(_ADM, "ADM's evaluator: 50,000 samples, balanced over 1000 classes", ("samples",)),
     "gfid@rae": Named(
-        dataclasses.replace(_ADM, rounding="down", order="shuffled"),
+        dataclasses.replace(_ADM, rounding="down"),
         "RAE: ADM's evaluator on samples cut off to whole numbers, 50 of each class in random order",
         ("samples",),
     ),
@@ -123,7 +133,7 @@ PROTOCOLS: dict[str, Named] = {
     ),
     "fid@vitok01": Named(
         _fid(
-            "the originals",
+            ORIGINALS,
             "longest side 256",
             "bicubic to 299, antialiased, [0, 1] as it is",
             "none",
@@ -137,7 +147,7 @@ PROTOCOLS: dict[str, Named] = {
             "fd",
             "DINOv3 ViT-B/16, CLS",
             5000,
-            "the originals",
+            ORIGINALS,
             "",
             "longest side 256",
             "bicubic to 512, antialiased",
@@ -153,7 +163,7 @@ PROTOCOLS: dict[str, Named] = {
             "fd",
             "DINOv2 ViT-L/14, CLS",
             50_000,
-            "training images",
+            TRAINING,
             "",
             "",
             "bicubic to 224",
@@ -189,7 +199,7 @@ PROTOCOLS: dict[str, Named] = {
             "",
             "",
             "",
-            "bicubic to 336",
+            "bicubic to 336, antialiased",
             "nearest",
             (("sigma", 10.0), ("scale", 1000.0)),
             precision=PRECISION,
@@ -208,17 +218,17 @@ PROTOCOLS: dict[str, Named] = {
     "knn@dino": Named(
         Protocol(
             "k-NN",
-            "features divided by their length",
+            DIRECTIONS,
             0,
-            "training images",
+            TRAINING,
             "",
             "",
             "",
             "none",
             (("neighbours", 20.0), ("temperature", 0.07)),
-            precision=PRECISION,
+            precision="float64",
         ),
-        "DINO's and FlatDINO's Table 10: weighted votes, temperature 0.07",
+        "DINO's and FlatDINO's Table 10: directions of any features, weighted votes, temperature 0.07",
         ("classes",),
         "",
     ),
@@ -230,7 +240,8 @@ def deviations(actual: Protocol, wanted: Protocol) -> list[str]:
     found: list[str] = []
     for field in dataclasses.fields(Protocol):
         mine, theirs = getattr(actual, field.name), getattr(wanted, field.name)
-        if theirs in (ANY, None, (), 0) or mine == theirs:
+        part = field.name == "data" and theirs in mine.lower()
+        if theirs in (ANY, None, (), 0) or mine == theirs or part:
             continue
         found.append(f"{field.name.replace('_', ' ')}: {_text(mine)}, where the protocol has {_text(theirs)}")
     return found

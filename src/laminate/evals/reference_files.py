@@ -76,7 +76,11 @@ class ReferenceFile:
         if not set(names) <= self.names:
             return None
         with np.load(self.path, allow_pickle=False) as held:
-            mean, covariance = (np.asarray(held[name], np.float64) for name in names)
+            found = {name: held[name] for name in names}
+        for name, array in found.items():
+            if array.dtype.kind not in "fiu":
+                raise ValueError(f"{self.path}: {name} is of {array.dtype}; moments are real numbers.")
+        mean, covariance = (found[name].astype(np.float64) for name in names)
         if mean.ndim != 1:
             raise ValueError(f"{self.path}: {names[0]} has the shape {mean.shape}, and a mean has one axis.")
         try:

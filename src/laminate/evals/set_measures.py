@@ -1,7 +1,7 @@
 """All measures of a set of images against another one, from features that were gathered of both."""
 
 import dataclasses
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
@@ -51,6 +51,10 @@ class SetFeatures:
     logits: Float[np.ndarray, "images classes"] | None = None
     sha256: str = ""
     """Of the images, or of the file."""
+    role: str = ""
+    """What it is as a reference (`Protocol.reference`), if that is not what it is called."""
+    data: str = ""
+    """Of which data it is, as `--data` names them."""
 
     @property
     def count(self) -> int:
@@ -105,7 +109,8 @@ def measure_sets(
     base = dataclasses.replace(
         protocol,
         samples=samples.count,
-        reference=reference.said,
+        reference=reference.role or reference.said,
+        data=reference.data,
         reference_sha256=reference.sha256,
         precision=protocol.precision or PRECISION,
     )
@@ -133,9 +138,15 @@ def _measures(
         yield "precision and recall", lambda: _nearness(*made)
         yield "mind", lambda: [_mind(*made, seed)]
     if (mine := samples.spatial) is not None and (theirs := reference.spatial) is not None:
-        yield "sfid", lambda: [_sfid(mine, theirs, base)]
+        against = _of_moments(base, reference.moments)
+        yield "sfid", lambda: [_sfid(mine, theirs, against)]
     if (logits := samples.logits) is not None:
         yield "inception score", lambda: [_score(logits, base)]
+
+
+def as_reference(sets: Mapping[str, SetFeatures], role: str, data: str) -> dict[str, SetFeatures]:
+    """`sets`, by the name of the network, as what others are held against."""
+    return {name: dataclasses.replace(one, role=role, data=data) for name, one in sets.items()}
 
 
 def with_floor(found: Iterable[Measured], real: Iterable[Measured]) -> list[Measured]:
@@ -174,7 +185,7 @@ def _frechet(
 ) -> Measured:
     convention, measure = network.partition("-")[2], _frechet_kind(network)
     name = f"fd@{network}" if measure == "fd" else f"fid@{convention}" if convention else "fid"
-    made = dataclasses.replace(base, measure=measure)
+    made = _of_moments(dataclasses.replace(base, measure=measure), reference.moments)
     mine, theirs = moments_of(samples), moments_of(reference)
     moments = (mine.mean, mine.covariance, theirs.mean, theirs.covariance)
     checked = frechet_check(*moments)
@@ -268,6 +279,9 @@ def _score(logits: np.ndarray, base: Protocol) -> Measured:
     made = dataclasses.replace(
         base,
         measure="inception score",
+        reference="none",
+        data="",
+        reference_sha256="",
         order="shuffled with seed 0",
         options=(("splits", float(splits)),),
         seed=0,
@@ -275,6 +289,11 @@ def _score(logits: np.ndarray, base: Protocol) -> Measured:
     few = len(logits) < 1000 * splits
     remarks = (f"{len(logits):,} images are too few to know the marginal of 1008 classes",) if few else ()
     return Measured("inception-score", found.mean, made, found.std, f"{splits} splits", remarks=remarks)
+
+
+def _of_moments(made: Protocol, moments: FeatureMoments | None) -> Protocol:
+    """Said of a reference whose file holds moments: it may hold other images beside."""
+    return made if moments is None else dataclasses.replace(made, reference=f"{made.reference}, moments")
 
 
 def moments_of(each: SetFeatures) -> FeatureMoments:

@@ -96,12 +96,13 @@ class PatchEmbed(ImageEmbed):
         *,
         channels: int = 3,
         crop: bool = False,
+        bias: bool = True,
         init: Initializer = trunc_normal(0.02),
         key: RandomKey,
     ):
         if not crop:
             _require_whole_patches(image_size, image_size, patch)
-        self.projection = Linear(patch * patch * channels, dim, init=init, key=key)
+        self.projection = Linear(patch * patch * channels, dim, bias=bias, init=init, key=key)
         self.patch = patch
         self.channels = channels
         self.crop = crop

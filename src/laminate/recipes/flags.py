@@ -125,6 +125,8 @@ class RunFlags:
     """FID's Inception-v3, file or folder, for --evaluate."""
     dino: str | None = None
     """A vision transformer by known name, file, folder or hub repository, for --evaluate fd@NAME."""
+    clip: str | None = None
+    """CLIP's vision transformer, file, folder or hub repository, for --evaluate cmmd@clip."""
     lpips: str | None = None
     """LPIPS, network and heads in one file, for --evaluate lpips."""
     best_by: str | None = None
@@ -203,7 +205,9 @@ class RunFlags:
 
     def networks(self) -> frozenset[str]:
         """Flags of networks that see images for `--evaluate`, as far as they are given."""
-        return frozenset(flag for flag in ("inception", "dino", "lpips") if getattr(self, flag) is not None)
+        return frozenset(
+            flag for flag in ("inception", "dino", "clip", "lpips") if getattr(self, flag) is not None
+        )
 
     @property
     def suffix(self) -> str:

@@ -5,11 +5,9 @@ from typing import Any
 from jax.sharding import Mesh
 
 from laminate.analysis.comparison_figure import comparison_page
-from laminate.analysis.image_quality import CONVENTIONS
 from laminate.cli.evaluate_flags import Reconstruct
 from laminate.data.sources import open_splits
 from laminate.data.sources.embedded import DEFAULT
-from laminate.evals.image_figures import image_figures
 from laminate.parallel.hosts import is_first
 from laminate.runs.comparison import (
     compare_tokenizers,
@@ -23,7 +21,7 @@ from laminate.runs.devices import compute_dtype
 from laminate.runs.evaluation_result import Outcome
 from laminate.runs.exit_codes import say
 from laminate.runs.feature_networks import FeatureNetwork, open_lpips
-from laminate.runs.measured_sets import measured
+from laminate.runs.measured_sets import measured_pairs
 from laminate.runs.waiting import waiting
 
 
@@ -53,18 +51,17 @@ def against(flags: Reconstruct, mesh: Mesh, networks: list[FeatureNetwork]) -> O
         global_batch_size=flags.device_batch_size * mesh.devices.size,
         max_bad_images=flags.max_bad_images,
     )
-    sets: dict[str, Any] = {
-        "seed": flags.seed,
+    how: dict[str, Any] = {
         "view": view.text,
         "rounding": flags.rounding,
-        "paired": True,
+        "seed": flags.seed,
+        "data": data,
         "during": waiting,
     }
     found = [
         (
             one,
-            image_figures(one.rebuilt.figures, view.text, CONVENTIONS)
-            + measured(networks, one.rebuilt.pictures, one.rebuilt.originals, **sets),
+            measured_pairs(one.rebuilt.figures, networks, one.rebuilt.pictures, one.rebuilt.originals, **how),
         )
         for one in compared
     ]

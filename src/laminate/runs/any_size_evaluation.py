@@ -1,29 +1,25 @@
 """What `evaluate.py reconstruct` measures of a tokenizer of images of any size: as for others, and by resolution."""
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from jax.sharding import Mesh
 
 from laminate.analysis.gallery import pair_gallery
-from laminate.analysis.image_quality import CONVENTIONS
 from laminate.cli.evaluate_flags import Reconstruct
 from laminate.data.records import Records
-from laminate.evals.image_figures import image_figures
 from laminate.evals.results import number
-from laminate.evals.set_measures import During, Measured, SetFeatures
 from laminate.parallel.hosts import is_first
 from laminate.recipes.latent import LoadedTokenizer
 from laminate.runs.any_size_reconstructions import rebuild_any_size, still_view
 from laminate.runs.devices import compute_dtype
 from laminate.runs.evaluation_result import Outcome
 from laminate.runs.exit_codes import say
-from laminate.runs.feature_networks import FeatureNetwork, open_feature_networks
+from laminate.runs.feature_networks import open_feature_networks
 from laminate.runs.load_decoder import DecoderChoice
-from laminate.runs.measured_sets import measured
+from laminate.runs.measured_sets import measured_pairs
 from laminate.runs.waiting import waiting
 from laminate.tokenizers.vitok import Vitok
 
@@ -56,7 +52,7 @@ def evaluate_any_size(
     Raises ValueError for what is for images of one size alone.
     """
     _require_own(flags, decoder)
-    networks = open_feature_networks(flags.inception, flags.dino, any_size=True)
+    networks = open_feature_networks(flags.inception, flags.dino, flags.clip, any_size=True)
     view, said = still_view(loaded.recipe, flags.longest)
     say(f"{len(records)} held-out images of {flags.data} through {place}: {said}", primary=is_first())
     found = rebuild_any_size(
@@ -69,16 +65,15 @@ def evaluate_any_size(
         global_batch_size=flags.device_batch_size * mesh.devices.size,
         max_bad_images=flags.max_bad_images,
     )
-    sets = (found.figures, networks, found.pictures, found.originals)
-    results = any_size_results(*sets, said, flags.seed, during=waiting)
+    how: dict[str, Any] = {"rounding": "none", "seed": flags.seed, "data": flags.data, "during": waiting}
+    results = measured_pairs(found.figures, networks, found.pictures, found.originals, view=said, **how)
     for one in found.resolutions:
         pictures, originals = (
             {name: features.found() for name, features in kind.items()}
             for kind in (one.pictures, one.originals)
         )
         where = f"{said}; of at most {one.name} pixels"
-        some = networks if one.count > 1 else []
-        mine = any_size_results(one.figures, some, pictures, originals, where, flags.seed)
+        mine = measured_pairs(one.figures, networks, pictures, originals, view=where, **how)
         results += [
             dataclasses.replace(result, name=f"{result.name}/{one.name}")
             for result in mine
@@ -107,30 +102,3 @@ def _require_own(flags: Reconstruct, decoder: DecoderChoice) -> None:
     for flag, given in (("--lpips", flags.lpips is not None), ("--rounding", flags.rounding != "none")):
         if given:
             raise ValueError(f"{flag} is for images of one size, and these have many: leave it out.")
-
-
-def any_size_results(
-    figures: Figures,
-    networks: Sequence[FeatureNetwork],
-    pictures: Mapping[str, SetFeatures],
-    originals: Mapping[str, SetFeatures],
-    view: str,
-    seed: int,
-    *,
-    only: Collection[str] | None = None,
-    during: During = nullcontext,
-) -> list[Measured]:
-    """Figures of each image, and every measure of the sets, or `only` those of some kinds, by each network."""
-    values: dict[str, Any] = {name: np.asarray(each) for name, each in figures.items()}
-    sets = measured(
-        networks,
-        pictures,
-        originals,
-        view=view,
-        rounding="none",
-        seed=seed,
-        paired=True,
-        only=only,
-        during=during,
-    )
-    return image_figures(values, view, CONVENTIONS) + sets

@@ -45,6 +45,12 @@ def open_asked(flags: RunFlags, family: Family[Any], recipe: Any, validation: Re
             f"--evaluate {figures[0].name}: it is of images, and --data holds {arrays.field}: leave it out, or give "
             "the images that they were made from."
         )
+    of_sets = [one.name for one in figures if one.judge not in ("", "lpips")]
+    if of_sets and len(validation) < 2 and family.kind != "generator":
+        raise ValueError(
+            f"--evaluate {of_sets[0]}: a distance of sets needs two held-out images, and there is {len(validation)}: "
+            "give more --data, or ask for figures of images such as psnr."
+        )
     judges = {one.judge for one in figures}
     any_size = (
         family.kind == "tokenizer" and family.latent is not None and family.latent(recipe).patch is not None
@@ -54,6 +60,7 @@ def open_asked(flags: RunFlags, family: Family[Any], recipe: Any, validation: Re
         networks = open_feature_networks(
             flags.inception if "inception" in judges else None,
             flags.dino if "dino" in judges else None,
+            flags.clip if "clip" in judges else None,
             any_size=any_size,
             embedded=EMBEDDED in judges,
         )

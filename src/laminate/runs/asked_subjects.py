@@ -13,17 +13,16 @@ from laminate.analysis.image_quality import CONVENTIONS, quality
 from laminate.analysis.sample_files import class_major, to_bytes
 from laminate.analysis.sampling import Sampler, SamplerParams
 from laminate.data.augment import Squash
-from laminate.evals.image_figures import image_figures
-from laminate.evals.set_measures import Measured, SetFeatures
+from laminate.evals.protocols import TRAINING
+from laminate.evals.set_measures import Measured, SetFeatures, as_reference
 from laminate.parallel.sharding import place
 from laminate.pretrained.features import features_of, unit_image
-from laminate.runs.any_size_evaluation import any_size_results
 from laminate.runs.any_size_reconstructions import RebuiltAnySize, make_any_size_rebuild
 from laminate.runs.asked_figures import AskedFigures, Way
 from laminate.runs.feature_sets import Extractor
 from laminate.runs.image_sets import ImageSet
 from laminate.runs.measured_reconstructions import Picture, Rebuilt, make_rebuild
-from laminate.runs.measured_sets import measured
+from laminate.runs.measured_sets import measured, measured_pairs
 from laminate.runs.setup import Run
 from laminate.train.state import TrainState
 from laminate.types import Image
@@ -115,17 +114,17 @@ class _Pictures:
         batches = until_stopped(run.evaluation_batches(run.validation))
         found = self._rebuild[rounding](state.averaged, batches)
         view = run.recipe.augment.still().text
-        sets = measured(
+        return measured_pairs(
+            found.figures,
             run.asked.networks,
             found.pictures,
             found.originals,
             view=view,
             rounding=rounding,
             seed=run.flags.seed,
-            paired=True,
+            data=run.validation.manifest.source,
             only=way.kinds,
         )
-        return image_figures(found.figures, view, CONVENTIONS) + sets
 
 
 class _PicturesOfAnySize:
@@ -146,8 +145,17 @@ class _PicturesOfAnySize:
             )
         found = self._rebuild(state.averaged, until_stopped(run.evaluation_batches(run.validation)))
         view = run.recipe.augment.still().text
-        sets = (found.figures, networks, found.pictures, found.originals)
-        return any_size_results(*sets, view, run.flags.seed, only=way.kinds)
+        return measured_pairs(
+            found.figures,
+            networks,
+            found.pictures,
+            found.originals,
+            view=view,
+            rounding="none",
+            seed=run.flags.seed,
+            data=run.validation.manifest.source,
+            only=way.kinds,
+        )
 
 
 class _Drawn:
@@ -181,7 +189,8 @@ class _Drawn:
                 augment=view,
                 max_bad_images=run.flags.max_bad_images,
             )
-            self._reference = self._extractor.gather(said, until_stopped(seen.images()))
+            found = self._extractor.gather(said, until_stopped(seen.images()))
+            self._reference = as_reference(found, TRAINING, run.training.manifest.source)
         return measured(
             run.asked.networks,
             samples,

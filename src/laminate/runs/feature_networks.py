@@ -9,11 +9,12 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from laminate.evals.feature_networks import Output, PooledInception, PooledTeacher
+from laminate.evals.feature_networks import Output, PooledClip, PooledInception, PooledTeacher
 from laminate.evals.protocols import EMBEDDED, Protocol
 from laminate.models.inception import SIZE, Rule
 from laminate.nn.resize import Resampling, resize_matrix
 from laminate.pretrained import hub
+from laminate.pretrained.clip import load_clip
 from laminate.pretrained.identify import identify, split_name
 from laminate.pretrained.inception import load_inception
 from laminate.pretrained.lpips import load_lpips
@@ -22,7 +23,7 @@ from laminate.recipes.modules import teacher
 from laminate.recipes.network import find_teacher
 from laminate.train.export import content_hash
 
-INCEPTION = "inception"
+INCEPTION, CLIP = "inception", "clip"
 _FDD_SIZE = 512
 
 
@@ -61,7 +62,12 @@ class FeatureNetwork:
 
 
 def open_feature_networks(
-    inception: str | None, dino: str | None, *, any_size: bool = False, embedded: bool = False
+    inception: str | None,
+    dino: str | None,
+    clip: str | None = None,
+    *,
+    any_size: bool = False,
+    embedded: bool = False,
 ) -> list[FeatureNetwork]:
     """The networks that the flags name, else the one in the package, which `embedded` adds to them.
 
@@ -75,6 +81,8 @@ def open_feature_networks(
         found += _inceptions(inception, any_size=any_size)
     if dino is not None:
         found.append(_vision(dino, _FDD_SIZE if any_size else None))
+    if clip is not None:
+        found.append(_clip(clip))
     return [*found, *([] if found and not embedded else [_embedded()])]
 
 
@@ -99,6 +107,18 @@ def _inceptions(source: str, *, any_size: bool) -> list[FeatureNetwork]:
         )
         for name, (rule, values) in rules.items()
     ]
+
+
+def _clip(source: str) -> FeatureNetwork:
+    """The embedding of an image by CLIP, as CMMD is defined."""
+    config, weights = hub.load(source, family=CLIP)
+    network = load_clip(config, weights, on_host=True)
+    assert network.vit.patch is not None
+    width, side = network.vit.out_dim, network.image_size
+    letter = {768: "B", 1024: "L", 1280: "H"}.get(width, f"{width} wide")
+    said = f"CLIP ViT-{letter}/{network.vit.patch.patch} at {side}, image embedding"
+    words = f"bicubic to {side}, antialiased"
+    return _on_host(CLIP, said, PooledClip(network), words, side, "bicubic-antialias")
 
 
 def open_lpips(source: str | None) -> Any:

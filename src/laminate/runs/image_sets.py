@@ -14,6 +14,7 @@ from laminate.data.options import SourceOptions
 from laminate.data.records import Records
 from laminate.data.sources import SPLITS, open_splits
 from laminate.evals.fid import FeatureMoments
+from laminate.evals.protocols import HELD_OUT, TRAINING
 from laminate.evals.reference_files import MOMENTS, SPATIAL, ReferenceFile
 
 ROWS, _BYTES = 256, 2**24
@@ -26,7 +27,7 @@ Images = Num[np.ndarray, "_ height width 3"]
 class ImageSet:
     """A set by name: images that can be read again and again, or moments alone.
 
-    `view` is how an image of it was made, in words; `size` the rows and columns of an image, None of moments.
+    `view` is how an image of it was made, in words.
     """
 
     said: str
@@ -36,6 +37,9 @@ class ImageSet:
     augment: Squash | CenterCrop | None = None
     max_bad_images: int = 0
     most: int | None = None
+    role: str = ""
+    data: str = ""
+    """What it is as a reference, and of which data, as protocols have them."""
 
     @property
     def has_images(self) -> bool:
@@ -46,6 +50,14 @@ class ImageSet:
         """Images; 0 of moments."""
         there = sum(map(len, self.records)) if self.file is None else self.file.count
         return there if self.most is None else min(there, self.most)
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Rows and columns of an image; None of moments."""
+        if self.file is not None:
+            return self.file.size if self.file.has_images else None
+        assert self.augment is not None
+        return self.augment.size, self.augment.size
 
     def images(self) -> Iterator[np.ndarray]:
         """Some images at a time, uint8, in their order; images that cannot be read are left out and named."""
@@ -90,7 +102,7 @@ def open_image_set(
     if text.endswith(".npz"):
         file = ReferenceFile(text)
         view_text = f"as in the file, {file.size[0]} x {file.size[1]}" if file.has_images else "moments"
-        return ImageSet(text, view_text, file=file, most=most)
+        return ImageSet(text, view_text, file=file, most=most, role=file.path.name)
     source, split = _split_of(text)
     records = open_splits(source, options=reading)
     chosen = tuple(records.values()) if split is None else (_of(records, split, source),)
@@ -100,7 +112,29 @@ def open_image_set(
         )
     assert view is not None
     return ImageSet(
-        text, view.description, records=chosen, augment=view, max_bad_images=max_bad_images, most=most
+        text,
+        view.description,
+        records=chosen,
+        augment=view,
+        max_bad_images=max_bad_images,
+        most=most,
+        role={"train": TRAINING, "validation": HELD_OUT}.get(split or "", "all images"),
+        data=source,
+    )
+
+
+def require_alike(first: ImageSet, second: ImageSet) -> None:
+    """Raises ValueError for images of two sizes, which no network sees alike."""
+    sizes = [one.size for one in (first, second)]
+    if None in sizes or sizes[0] == sizes[1]:
+        return
+    said = [
+        f"{one.said} has images of {size[0]} x {size[1]}"
+        for one, size in zip((first, second), sizes, strict=True)
+        if size
+    ]
+    raise ValueError(
+        f"{' and '.join(said)} pixels: compare equal ones. Images of a source are seen as squares of --image-size."
     )
 
 

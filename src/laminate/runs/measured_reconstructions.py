@@ -30,7 +30,11 @@ from laminate.types import Image
 
 KEPT, _KEPT_BYTES = 4096, 2**26
 """Images of which both pictures are kept, to look at; of large ones as many as fit."""
-_KINDS = ("original", "picture", "own")
+_KINDS = {
+    "original": "the originals",
+    "picture": "reconstructions",
+    "own": "those of the teacher's decoder",
+}
 OWN = "teacher-decoder"
 THERE_AND_BACK = "images there and back"
 Picture = Callable[[Any, Any, dict[str, Array]], tuple[Image, Image]]
@@ -170,7 +174,7 @@ class Gathering:
     """What becomes of images, some at a time: `add` them, then ask for all that was `found`."""
 
     def __init__(self, networks: list[FeatureNetwork]):
-        self._sets = {kind: {one.name: FeatureSet(f"{kind} images") for one in networks} for kind in _KINDS}
+        self._sets = {kind: {one.name: FeatureSet(said) for one in networks} for kind, said in _KINDS.items()}
         self._figures: dict[str, list[np.ndarray]] = {}
         self._shown: list[tuple[np.ndarray, np.ndarray]] = []
 

@@ -1,6 +1,8 @@
 """What classes can be told by: latents of a tokenizer, the features that it compresses, and small images beside."""
 
 import dataclasses
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +17,7 @@ from laminate.data.host_slice import HostShare
 from laminate.data.records import Records
 from laminate.evals.knn import KnnAccuracy, knn_accuracy, knn_predictions, knn_votes, token_direction, unit
 from laminate.evals.linear_probe import linear_probe
-from laminate.evals.protocols import Protocol
+from laminate.evals.protocols import DIRECTIONS, TRAINING, Protocol
 from laminate.evals.set_measures import Measured
 from laminate.nn import resize
 from laminate.parallel.feeding import feed, parts_of_host
@@ -27,6 +29,10 @@ from laminate.train.step import make_map, map_batches
 
 SMALL = 8
 STRENGTHS = (0.01, 0.1, 1.0)
+LEAST = 5
+"""Known images, of which a fifth decides."""
+FEW = 30
+"""Held-out images below which that is remarked on."""
 ACCURACY = 1e-3
 """Of the linear probe: which is best is decided on a fifth of the known images."""
 
@@ -101,6 +107,20 @@ class Probes:
         )
 
 
+def require_told(known: Known, classes: int, source: str) -> None:
+    """Raises ValueError for known images that show fewer than two classes, or are fewer than a probe is fitted on."""
+    shown = len(np.unique(known.labels))
+    if shown < 2:
+        raise ValueError(
+            f"The {len(known.labels)} labelled training images of {source} show {shown} of {classes} classes, and two "
+            "are what can be told apart: give --data with images of more classes."
+        )
+    if len(known.labels) < LEAST:
+        raise ValueError(
+            f"{source} has {len(known.labels)} labelled training images, and a probe is fitted on {LEAST} or more."
+        )
+
+
 def tell(
     known: Known, seen: Known, kind: str, *, classes: int, neighbours: tuple[int, ...], temperature: float
 ) -> Told:
@@ -154,23 +174,35 @@ def _kinds(frozen: dict[str, Any], example: dict[str, Array], dtype: jnp.dtype) 
 
 
 def probe_results(
-    told: dict[str, Told], known: Known, seen: Known, view: str, temperature: float
+    told: dict[str, Told],
+    known: Known,
+    seen: Known,
+    view: str,
+    temperature: float,
+    *,
+    data: str,
+    classes: Sequence[str] = (),
 ) -> list[Measured]:
-    """As results: `k-NN 20 of latents`, and so on, in percent of the held-out images."""
+    """As results: `k-NN 20 of latents`, and so on, in percent of the held-out images; `classes` are their names."""
+    general = _remarks(known, seen, classes)
     found: list[Measured] = []
     for kind, one in told.items():
         base = Protocol(
             "k-NN",
             kind,
             len(seen.labels),
-            f"{len(known.labels):,} training images",
+            TRAINING,
             view=view,
+            rounding="none",
             precision="float64",
+            reference_sha256=_hash(known, kind),
+            data=data,
         )
         for k, accuracy in one.knn.items():
             options = (("neighbours", float(k)), ("temperature", temperature))
-            made = dataclasses.replace(base, options=options)
-            remarks = (f"there are only {len(known.labels)} known images",) if k > len(known.labels) else ()
+            made = dataclasses.replace(base, network=DIRECTIONS, options=options)
+            few = k > len(known.labels)
+            remarks = (f"there are only {len(known.labels)} known images",) if few else ()
             error = _standard_error(accuracy.top1, len(seen.labels))
             found.append(
                 Measured(
@@ -180,13 +212,29 @@ def probe_results(
                     error,
                     "binomial standard error",
                     diagnostics={"top5": accuracy.top5},
-                    remarks=remarks,
+                    remarks=(*remarks, *general),
                 )
             )
         made = dataclasses.replace(base, measure="linear probe", options=(("strength", one.strength),))
         error = _standard_error(one.linear, len(seen.labels))
-        found.append(Measured(f"linear/{kind}", one.linear, made, error, "binomial standard error"))
+        over = "binomial standard error"
+        found.append(Measured(f"linear/{kind}", one.linear, made, error, over, remarks=general))
     return found
+
+
+def _remarks(known: Known, seen: Known, classes: Sequence[str]) -> tuple[str, ...]:
+    """What a reader has to know of the images before comparing accuracies."""
+    found = [f"only {len(seen.labels)} held-out images"] if len(seen.labels) < FEW else []
+    for some, what in ((known, "known"), (seen, "held-out")):
+        lacking = [name for label, name in enumerate(classes) if label not in some.labels]
+        if lacking:
+            more = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
+            found.append(f"no {what} image of {', '.join(lacking[:3])}{more}")
+    return tuple(found)
+
+
+def _hash(known: Known, kind: str) -> str:
+    return hashlib.sha256(known.labels.tobytes() + known.mean[kind].tobytes()).hexdigest()
 
 
 def _standard_error(percent: float, count: int) -> float:

@@ -46,7 +46,7 @@ class VitNames:
     """The parts of a network. `block` has a `{}` for the layer; `periods` is the name of the rotary periods.
 
     `positions`, `cls` and `registers` are whole names of tables with a leading axis of one, which positions lack
-    if `bare_positions`.
+    if `bare_positions`, and the class token if `bare_cls`.
     """
 
     block: str
@@ -60,6 +60,7 @@ class VitNames:
     output: str = ""
     periods: str = ""
     bare_positions: bool = False
+    bare_cls: bool = False
 
 
 def vit_slots(
@@ -83,7 +84,8 @@ def vit_slots(
         layout = SAME if names.bare_positions else LEADING_ONE
         slots.append(Slot((prefix + names.positions,), lambda m: pick(m).positions, layout))
     if vit.cls is not None:
-        slots.append(Slot((prefix + names.cls,), lambda m: pick(m).cls, LEADING_ONE))
+        layout = AS_ROW if names.bare_cls else LEADING_ONE
+        slots.append(Slot((prefix + names.cls,), lambda m: pick(m).cls, layout))
     if vit.registers is not None:
         slots.append(Slot((prefix + names.registers,), lambda m: pick(m).registers, LEADING_ONE))
     if vit.rotary_base is not None and names.periods:

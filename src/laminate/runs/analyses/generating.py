@@ -81,7 +81,10 @@ def noise_recovery(subject: Subject, seen: Seen, seed: int) -> Finding:
         f"from time {times[middle]:.2f} on the generator comes to {means[middle]:.2f} of the latents' variance, where "
         f"the noisy latents are at {made.noisy[middle]:.2f}; from pure noise to {means[0]:.2f}"
     )
-    return Finding(numbers, summary, _recovery_page(made, whole))
+    classes, there = subject.require_generator("noise-recovery").recipe.classes, len(seen.classes)
+    remark = f"without labels: the images have {there} classes, and the generator {classes}"
+    remarks = () if classes in (0, there) else (remark,)
+    return Finding(numbers, summary, _recovery_page(made, whole), remarks)
 
 
 def _recoveries(subject: Subject, seen: Seen, seed: int) -> Recoveries:
@@ -96,7 +99,10 @@ def _recoveries(subject: Subject, seen: Seen, seed: int) -> Recoveries:
         device_batch_size=max(1, subject.batch // subject.mesh.devices.size),
     )
     chosen = _spread(seen.count, RECOVERED)
-    latents, labels = (seen.latents if flow.normalize else seen.raw)[chosen], _labels(seen)[chosen]
+    latents, labels = (
+        (seen.latents if flow.normalize else seen.raw)[chosen],
+        _labels(seen, opened.recipe.classes)[chosen],
+    )
     grid = sampling_grid(opened.recipe)
     intervals = int(grid.intervals)
     firsts = np.unique(np.linspace(0, intervals - 1, STARTS).round().astype(int))
@@ -199,13 +205,16 @@ def guidance_sweep(
     }
     summary = (
         f"{name} is least, {made.distances[best]:.2f}, at a scale of {scale:g} from time {start:g} on (real images: "
-        f"{made.real_distance:.2f}); {made.right[best]:.0f} % of those samples are recognised"
+        f"{made.real_distance:.2f})"
     )
+    if recognised := bool(np.isfinite(made.right[best])):
+        summary += f"; {made.right[best]:.0f} % of those samples are recognised"
     remark = (
         f"distances of {made.samples} samples are biased upwards: compare settings, and the {made.real_images} real "
         "images, not other figures"
     )
-    return Finding(numbers, summary, _sweep_page(made), (remark,))
+    unknown = () if recognised else ("the images have no labels, by which samples could be recognised",)
+    return Finding(numbers, summary, _sweep_page(made), (remark, *unknown))
 
 
 def _sweep(
@@ -217,6 +226,10 @@ def _sweep(
         raise ValueError(
             f"guidance-sweep: {recipe.name} has {recipe.classes} classes and drops {recipe.class_dropout:g} of their "
             "labels, and guidance needs both: give another --generator."
+        )
+    if seen.classes and len(seen.classes) != recipe.classes:
+        raise ValueError(
+            f"{recipe.name} draws {recipe.classes} classes and --data has {len(seen.classes)}: give its own."
         )
     labels = class_major(list(range(recipe.classes)), max(samples, recipe.classes))
     network = open_feature_networks(None, None)[:1]
@@ -230,7 +243,8 @@ def _sweep(
     real, order = features(as_bytes(seen.images)), np.random.default_rng(seed).permutation(seen.count)
     apart = min(len(labels), seen.count // 2)
     held, known = order[:apart], order[apart:]
-    classifier = _classifier(real[known], _labels(seen)[known])
+    truth = _labels(seen, recipe.classes)
+    classifier = _classifier(real[known], truth[known])
     some = _spread(len(labels), SHOWN)
     distances, right = (np.full((len(starts), len(scales)), np.nan) for _ in range(2))
     shown: dict[float, UInt8[np.ndarray, "columns height width 3"]] = {}
@@ -253,7 +267,7 @@ def _sweep(
         distances,
         right,
         fid_of_few(real[held], real[known]),
-        _right(classifier, real[held], _labels(seen)[held]),
+        _right(classifier, real[held], truth[held]),
         len(held),
         len(known),
         len(labels),
@@ -306,8 +320,10 @@ def _sweep_page(made: Sweep) -> Page:
     )
 
 
-def _labels(seen: Seen) -> Int[np.ndarray, " images"]:
-    return np.full(seen.count, -1, np.int32) if seen.labels is None else seen.labels
+def _labels(seen: Seen, classes: int) -> Int[np.ndarray, " images"]:
+    """Those of a generator of so many classes; none (-1) of images that have others."""
+    known = None if len(seen.classes) != classes else seen.labels
+    return np.full(seen.count, -1, np.int32) if known is None else known
 
 
 def _spread(count: int, shown: int) -> Int[np.ndarray, " shown"]:

@@ -42,8 +42,9 @@ def latent_statistics(subject: Subject, seen: Seen, seed: int) -> Finding:
         "normalised_deviation": deviation,
         "dead": int((raw.std(axis=0) < 1e-6).sum()),
     }
-    counts, edges = np.histogram(normal, bins=60, range=(-5, 5), density=True)
-    middle = (edges[1:] + edges[:-1]) / 2
+    counts, edges = np.histogram(normal, bins=60, range=(-5, 5))
+    middle, wide = (edges[1:] + edges[:-1]) / 2, edges[1] - edges[0]
+    density = counts / (normal.size * wide)  # of all numbers, those outside too
     gauss = np.exp(-np.square(middle) / 2) / np.sqrt(2 * np.pi)
     panels = [
         Bars(
@@ -52,13 +53,14 @@ def latent_statistics(subject: Subject, seen: Seen, seed: int) -> Finding:
             tokens,
             norms.mean(0),
             norms.std(0),
+            x="token",
         ),
         Matrix("Deviation of every number (raw)", "number", "token", raw.std(axis=0)),
         Lines(
             "All normalised numbers",
             "value",
             "density",
-            [("latents", middle, counts, None), ("standard normal", middle, gauss, None)],
+            [("latents", middle, density, None), ("standard normal", middle, gauss, None)],
         ),
         Matrix("Mean of every number (normalised)", "number", "token", normal.mean(axis=0), around_zero=True),
     ]
@@ -108,7 +110,7 @@ def total_correlation(subject: Subject, seen: Seen, seed: int) -> Finding:
             ],
         ),
         Matrix("Correlation of the tokens' means", "token", "token", correlation, around_zero=True),
-        Bars("Among the numbers of each token", "nats", _names(seen.latents), within.per_token),
+        Bars("Among the numbers of each token", "nats", _names(seen.latents), within.per_token, x="token"),
     ]
     summary = (
         f"tokens share {whole[-1].total:.1f} nats as Gaussians of {seen.count:,} images, where independent ones are "
@@ -161,7 +163,7 @@ def mutual_information(subject: Subject, seen: Seen, seed: int) -> Finding:
     )
     says = f"{subject.name}: dark pairs say the same. Gaussian estimates are too high by about {bias:.2f}."
     page = lambda path: panel_page(panels, path, title="Mutual information", says=says)
-    return Finding(numbers, summary, page, components)
+    return Finding(numbers, summary, page, (*components, *_copies(seen)))
 
 
 def dimension(subject: Subject, seen: Seen, seed: int) -> Finding:
@@ -176,6 +178,12 @@ def dimension(subject: Subject, seen: Seen, seed: int) -> Finding:
         sets["patches"] = seen.features.reshape(-1, seen.features.shape[-1])
         sets["pixel patches"] = subject.pixel_patches(seen.images)
         sets["features"] = seen.features.reshape(seen.count, -1)
+    constant = [name for name, points in sets.items() if not np.ptp(points, axis=0).any()]
+    if constant:
+        raise ValueError(
+            f"dimension: the {', '.join(constant)} of these {seen.count:,} images are all the same, and have no "
+            "dimension: give --data with images that differ."
+        )
     found = {name: _dimensions(points.astype(np.float32), rng) for name, points in sets.items()}
     names = list(found)
     curves = [
@@ -201,7 +209,7 @@ def dimension(subject: Subject, seen: Seen, seed: int) -> Finding:
         {name: {k: v for k, v in one.items() if k != "explained"} for name, one in found.items()},
         summary,
         lambda path: panel_page(panels, path, title="Dimension", says=says),
-        (remark,),
+        (remark, *_copies(seen)),
     )
 
 
@@ -225,6 +233,14 @@ def _dimensions(points: Float[np.ndarray, "points numbers"], rng: np.random.Gene
         "duplicates": len(points) - near.points,
         "levina_bickel": neighbour_dimension(points, k=MLE_NEIGHBOURS).levina_bickel if distinct else None,
     }
+
+
+def _copies(seen: Seen) -> tuple[str, ...]:
+    """A remark if some images have the latents of others: neighbours at no distance say nothing of a density."""
+    copies = seen.count - len(np.unique(seen.latents.reshape(seen.count, -1), axis=0))
+    if not copies:
+        return ()
+    return (f"{copies:,} of {seen.count:,} images are copies of others: estimates by neighbours mean little",)
 
 
 def _enough(latents: Float[np.ndarray, "images tokens dim"]) -> tuple[np.ndarray, tuple[str, ...]]:

@@ -76,7 +76,8 @@ def open_subject(
     seen = subject.look(records, flags.images, max_bad_images=flags.max_bad_images)
     if seen.count < LEAST:
         raise ValueError(
-            f"--data {flags.data} gives {seen.count} {flags.split} images, and {LEAST} are needed."
+            f"--data {flags.data} gives {seen.count} {flags.split} images, and {LEAST} are needed: "
+            "give more of them, or another --split."
         )
     said = f"{seen.count} {flags.split} images of {flags.data}"
     say(f"{said} through {place}, {decoder.said}", primary=is_first())

@@ -209,7 +209,8 @@ def require_flatdino(subject: Subject, what: str) -> FlatDino:
     model = subject.loaded.model
     if not isinstance(model, FlatDino):
         raise ValueError(
-            f"{what} looks into FlatDINO's registers, and {subject.name} is a {type(model).__name__}."
+            f"{what} looks into FlatDINO's registers, and {subject.name} is a {type(model).__name__}: give the run of "
+            "vae.py or fsq.py."
         )
     return model
 

@@ -32,13 +32,14 @@ T = TypeVar("T")
 @dataclass(frozen=True)
 class Seen:
     """Images in [0, 1], their latents as the bottleneck gives them and normalised, the teacher's features, and their
-    labels (-1: none)."""
+    labels (-1: none), which are those of `classes`."""
 
     images: Float[np.ndarray, "images height width 3"]
     raw: Float[np.ndarray, "images tokens dim"]
     latents: Float[np.ndarray, "images tokens dim"]
     features: Float[np.ndarray, "images patches channels"] | None
     labels: Int[np.ndarray, " images"] | None = None
+    classes: tuple[str, ...] = ()
 
     @property
     def count(self) -> int:
@@ -147,7 +148,8 @@ class Subject:
         some = islice(feed(batches, self.mesh), -(-count // self.batch))
         found = joined(map_batches(apply, (), self._encoding, some))
         kept = {name: rows[:count] for name, rows in found.items()}
-        return Seen(kept["image"], kept["raw"], kept["latents"], kept.get("features"), kept["label"])
+        classes = records.manifest.classes
+        return Seen(kept["image"], kept["raw"], kept["latents"], kept.get("features"), kept["label"], classes)
 
     def pixels(self, raw: Float[np.ndarray, "rows tokens dim"]) -> Float[np.ndarray, "rows h w 3"]:
         """Images in [0, 1] of raw latents."""
