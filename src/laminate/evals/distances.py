@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Num
 
-SIDE = 2048
+SIDE = 512
 """Features on both sides of a tile of kernels."""
 _FEW, _STEP = 256, 256
 
