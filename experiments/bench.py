@@ -21,8 +21,6 @@ from typing import Annotated, Literal
 
 import tyro
 
-from laminate.cli.command import flags_command
-
 
 @dataclass(frozen=True)
 class Step:
@@ -212,7 +210,8 @@ Command = (
 )
 
 if __name__ == "__main__":  # before the imports below, which --help need not wait for
-    COMMAND = flags_command(__doc__, Command)
+    # Not by `flags_command`: where a side waits for its turn, a virtual machine takes its huge pages away meanwhile.
+    COMMAND = tyro.cli(Command, description=__doc__)
 
 import json
 import sys
