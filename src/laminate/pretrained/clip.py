@@ -1,5 +1,6 @@
 """Published weights of CLIP's vision tower, under the names of the transformers library."""
 
+import dataclasses
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -11,8 +12,9 @@ from laminate.models.clip_vision import ClipVision
 from laminate.models.vit import Trunk
 from laminate.pretrained.keymaps.base import Fixed, KeyMapError, Slot, load_new
 from laminate.pretrained.keymaps.layers import TORCH
-from laminate.pretrained.keymaps.vit import BlockNames, VitNames, vit_slots
+from laminate.pretrained.keymaps.vit import vit_slots
 from laminate.pretrained.layouts import guess, looks_like
+from laminate.pretrained.siglip2 import SIGLIP2
 from laminate.pretrained.tensors import WeightsError
 from laminate.pretrained.vit_reader import Facts, Rgb, checked_facts, mlp_of
 from laminate.types import RandomKey
@@ -43,22 +45,8 @@ _TELLING = (
 )
 _HEAD = 64
 """Numbers of a head in every size that OpenAI published, which shapes do not tell."""
-_NAMES = VitNames(
-    patch="embeddings.patch_embedding",
-    positions="embeddings.position_embedding.weight",
-    bare_positions=True,
-    cls="embeddings.class_embedding",
-    bare_cls=True,
-    block="encoder.layers.{}",
-    inside=BlockNames(
-        attention_norm="layer_norm1",
-        mlp_norm="layer_norm2",
-        qkv=("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
-        out="self_attn.out_proj",
-        mlp=("mlp.fc1", "mlp.fc2"),
-    ),
-    norm="post_layernorm",
-)
+_NAMES = dataclasses.replace(SIGLIP2.names, cls="embeddings.class_embedding", bare_cls=True)
+"""The transformers library names the layers of both towers alike; SigLIP2's has no class token."""
 
 
 def load_clip(
