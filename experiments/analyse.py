@@ -17,10 +17,7 @@ from laminate.cli.command import flags_command
 if __name__ == "__main__":  # before the imports below, which --help need not wait for
     FLAGS = flags_command(__doc__, AnalyseFlags)
 
-import sys
 from functools import partial
-
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from laminate.parallel.hosts import is_first
 from laminate.recipes.flatdino.family import VAE
@@ -36,6 +33,7 @@ from laminate.runs.analyses.speed import throughput
 from laminate.runs.exit_codes import say, training_errors, user_errors
 from laminate.runs.experiment import trained_first
 from laminate.runs.pretrained import exported
+from laminate.runs.waiting import progress_bar
 
 EMBEDDED = GENERATOR.names.default
 
@@ -117,13 +115,7 @@ def main(flags):
             chosen = [name for name in QUESTIONS if subject.generator or name not in OF_A_GENERATOR]
         if flags.what == "all" and subject.generator is None:
             say(f"without --generator: {', '.join(OF_A_GENERATOR)} are left out", primary=is_first())
-        bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            disable=not sys.stderr.isatty(),
-        )
-        with bar:
+        with progress_bar() as bar:
             subject.track = partial(track, bar)
             for name in bar.track(chosen, description="analyses"):
                 try:

@@ -22,8 +22,6 @@ from dataclasses import dataclass, field
 
 import jax.numpy as jnp
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from laminate.analysis.figures import reconstruction_grid
 from laminate.analysis.gallery import Pair, pair_gallery
@@ -40,6 +38,7 @@ from laminate.runs.new_folder import new_folder
 from laminate.runs.pretrained_tokenizer import AT_ONCE
 from laminate.runs.tiled_tokenizer import TiledTokenizer
 from laminate.runs.token_file import read_tokens, token_file, write_tokens
+from laminate.runs.waiting import progress_bar
 from laminate.train.progress import RunHeader
 
 SHOWN = 48  # pairs in the contact picture
@@ -99,20 +98,14 @@ def in_batches(items):
     return [items[start : start + AT_ONCE] for start in range(0, len(items), AT_ONCE)]
 
 
-def progress_bar(label):
-    console = Console(stderr=True)
-    columns = (TextColumn(label), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, disable=not console.is_terminal)
-
-
 def decibels(one, other):
     return float(psnr(*(jnp.asarray(np.asarray(each), jnp.float32) / 255.0 for each in (one, other))))
 
 
 def there_and_back(tokenizer, files, out, tiles):
     found, pictures = Found(), iter(picture_names([file.name for file in files]))
-    with progress_bar("encoding") as bar:
-        for some in bar.track(in_batches(files)):
+    with progress_bar() as bar:
+        for some in bar.track(in_batches(files), description="encoding"):
             seen = []
             for file in some:
                 picture = next(pictures)
@@ -197,8 +190,8 @@ def decode(flags):
         out = new_folder(flags.out, "decoded")
         header(tokenizer, ("images", f"{len(held.names)} of {flags.decode}"), ("folder", f"{out}"))
         rows = in_batches(list(zip(picture_names(held.names), held.each(), strict=True)))
-        with progress_bar("decoding") as bar:
-            for some in bar.track(rows):
+        with progress_bar() as bar:
+            for some in bar.track(rows, description="decoding"):
                 for (name, _), picture in zip(
                     some, tokenizer.decode_image([row for _, row in some], **tiles), strict=True
                 ):

@@ -14,15 +14,6 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, PyTree
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from laminate.cli.encode_flags import EncodeFlags
 from laminate.data.array_schema import ArrayFacts, ReadArray
@@ -39,6 +30,7 @@ from laminate.data.sources.embedded import DEFAULT
 from laminate.parallel.hosts import barrier, host_count, host_index, is_first, of_first
 from laminate.parallel.sharding import batch_sharding
 from laminate.runs.preflight import require_same
+from laminate.runs.waiting import progress_bar
 from laminate.tokenizers.statistics import RunningStatistics
 from laminate.train.step import Measure, make_map
 
@@ -194,20 +186,9 @@ def _load(records: Records, index: int, number: int, view: Augment, seed: int) -
 def _write_all(
     folder: ArrayFolder, jobs: list[ArrayJob], images: Images, apply: Apply, flags: EncodeFlags
 ) -> None:
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("encoding"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
     counts = {s: FaultCount(flags.max_bad_images, r.manifest.source) for s, r in images.records.items()}
     threads = flags.data_workers or os.cpu_count() or 1
-    with (
-        ThreadPoolExecutor(threads) as pool,
-        Progress(*columns, console=console, disable=not (is_first() and console.is_terminal)) as bar,
-    ):
+    with ThreadPoolExecutor(threads) as pool, progress_bar() as bar:
         task = bar.add_task("encoding", total=sum(job.stop - job.start for job in jobs))
         for job in jobs:
             statistics: list[RunningStatistics] = []

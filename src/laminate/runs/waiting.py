@@ -24,14 +24,23 @@ WORTH_SAYING = 5.0
 """Seconds from which on it is said how long something took."""
 
 
+def progress_bar(*, counts: bool = True, transient: bool = False) -> Progress:
+    """A bar for tasks of rich, on the terminal of the first host; with `counts`, of how many and how long it will be.
+
+    `transient` takes it away at its end.
+    """
+    console = Console(stderr=True)
+    counted: list[ProgressColumn] = [MofNCompleteColumn(), TimeRemainingColumn()] if counts else []
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn(), *counted)
+    hidden = not (is_first() and console.is_terminal)
+    return Progress(*columns, console=console, transient=transient, disable=hidden)
+
+
 @contextmanager
 def waiting(what: str, total: int | None = None) -> Generator[Callable[[int], None]]:
     """Shows `what` while it lasts, on the first host; yields what counts further ones of `total`."""
-    console, began = Console(stderr=True), time.monotonic()
-    counts: list[ProgressColumn] = [] if total is None else [MofNCompleteColumn(), TimeRemainingColumn()]
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn(), *counts)
-    hidden = not (is_first() and console.is_terminal)
-    with Progress(*columns, console=console, transient=True, disable=hidden) as bar:
+    began = time.monotonic()
+    with progress_bar(counts=total is not None, transient=True) as bar:
         yield partial(bar.advance, bar.add_task(what, total=total))
     if (seconds := time.monotonic() - began) >= WORTH_SAYING:
         say(f"{what}: {seconds:,.0f} s", primary=is_first())
