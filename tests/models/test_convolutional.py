@@ -95,6 +95,34 @@ def test_a_stage_that_is_left_out_takes_its_doubling_along_but_for_the_first(dep
     assert len(decoder.stages) == 4
 
 
+def decoder_of(remat):
+    attended = partial(LinearAttentionBlock, head_dim=4)
+    blocks = (ResBlock, ResBlock, attended)
+    return filled(lambda key: DcDecoder(12, (6, 12, 24), (2, 1, 1), blocks, remat=remat, key=key))
+
+
+@pytest.mark.parametrize("remat", ["products", "dots", "block"])
+def test_what_is_computed_again_changes_no_gradient_and_keeps_less(remat):
+    latents = normal(0, 3, 5, 12)
+    again, kept = decoder_of(remat), decoder_of("none")
+    loss = lambda decoder: jnp.sum(jnp.sin(decoder(latents)))
+    gradients = (jax.tree.leaves(eqx.filter_grad(loss)(decoder)) for decoder in (again, kept))
+    for one, other in zip(*gradients, strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=5e-6 * np.abs(other).max())
+    assert large_kept(again, latents) < large_kept(kept, latents)
+
+
+def test_blocks_computed_again_keep_what_enters_them_and_what_the_last_convolution_sees():
+    assert large_kept(decoder_of("block"), normal(0, 3, 5, 12)) == 2 + 1 + 1  # and what the norm sees
+
+
+def large_kept(decoder, latents):
+    """How many arrays of the size of the finest stage wait for the backward pass."""
+    arrays, static = eqx.partition(decoder, eqx.is_array)
+    _, pullback = jax.vjp(lambda arrays: eqx.combine(arrays, static)(latents), arrays)
+    return sum(leaf.shape == (12, 20, 6) for leaf in jax.tree.leaves(pullback) if eqx.is_array(leaf))
+
+
 def test_decoders_that_do_not_fit_together_are_refused():
     for message, arguments in (
         ("2 widths, 1 depths", (4, (8, 8), (1,))),

@@ -28,6 +28,7 @@ from laminate.nn import (
     Stack,
     WideConv2d,
     fan_in_uniform_conv,
+    recomputed,
     repeat_channels,
 )
 from laminate.types import Image, RandomKey
@@ -46,7 +47,7 @@ class DecoderStage(eqx.Module):
     def __call__(
         self, x: Float[Array, "rows columns channels"], *, key: RandomKey | None = None
     ) -> Float[Array, "new_rows new_columns new_channels"]:
-        return self.blocks(x if self.upsample is None else self.upsample(x))
+        return self.blocks(x if self.upsample is None else recomputed(self.upsample, self.blocks.remat)(x))
 
 
 class DcDecoder(eqx.Module):
@@ -59,6 +60,7 @@ class DcDecoder(eqx.Module):
 
     `decoder(latents) = image(hidden(latents))`: `last` is apart, since adversarial training compares gradients there.
     It is computed in float32 whatever the dtype of the latents. The image is neither clipped nor activated.
+    `remat` says what of the blocks the backward pass computes again; all that stands between and behind them is, too.
 
     Raises ValueError for lists of different lengths, no blocks at all, or widths that do not fit each other.
     """
@@ -72,6 +74,7 @@ class DcDecoder(eqx.Module):
     in_shortcut: InShortcut = eqx.field(static=True)
     last_up: Up | None = eqx.field(static=True)
     out_activation: Activation | None = eqx.field(static=True)
+    remat: Remat = eqx.field(static=True)
 
     def __init__(
         self,
@@ -129,6 +132,7 @@ class DcDecoder(eqx.Module):
         self.in_shortcut = in_shortcut
         self.last_up = None if whole else up
         self.out_activation = out_activation
+        self.remat = remat
 
     @jax.named_scope("dc_decoder")
     def __call__(
@@ -150,10 +154,16 @@ class DcDecoder(eqx.Module):
         x = self.begin(latents)
         for stage in self.stages:
             x = x if stage is None else stage(x)
+        return recomputed(self._end, self.remat)(x)
+
+    def _end(self, x: Float[Array, "rows columns channels"]) -> Float[Array, "rows columns channels"]:
         x = x if self.norm is None else self.norm(x)
         return x if self.out_activation is None else self.out_activation(x)
 
     def image(self, hidden: Float[Array, "rows columns {self.last.in_channels}"]) -> Image:
         """The float32 image of what `hidden` gave."""
+        return recomputed(self._image, self.remat)(hidden)
+
+    def _image(self, hidden: Float[Array, "rows columns {self.last.in_channels}"]) -> Image:
         hidden = hidden.astype(jnp.float32)
         return self.last(hidden) if self.last_up is None else convolve_up(self.last, hidden, self.last_up)

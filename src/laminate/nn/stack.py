@@ -117,6 +117,14 @@ class Stack(Scanned):
         return x, jax.tree.map(lambda *each: jnp.stack(each), *outputs)
 
 
+def recomputed(layer: Callable[..., Array], remat: Remat) -> Callable[..., Array]:
+    """`layer`, of which the backward pass computes everything again unless `remat` keeps everything.
+
+    For what stands between stacks and is large, as the steps from one size of an image to the next are.
+    """
+    return layer if remat == "none" else eqx.filter_checkpoint(layer)
+
+
 def _rematerialize(
     body: Callable[..., Any], remat: Remat, sharded: bool, *, in_loop: bool
 ) -> Callable[..., Any]:

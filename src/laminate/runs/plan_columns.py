@@ -52,8 +52,6 @@ COLUMNS = (
         "--experiment fast-32-sb-128 --global-batch-size 512 --topology v5e:4x8 --mesh 4x8",
     ),
     _vitok("350M, v5e:4x8", "--experiment Ld4-Ld24/1x16x64 --topology v5e:4x8 --mesh 4x8"),
-    _stage(1, "v5e"),
-    _stage(2, "v5e"),
     _tokenizer("B/L, v5e:4x8, data parallel", f"{_FLAGSHIP} --topology v5e:4x8 --mesh 32x1"),
     Column("A generator", "DiT-XL, training", "--experiment ditxl --topology v5e:4x8 --mesh 4x8"),
     Column("A generator", "DiT-XL, drawing", "--experiment ditxl --topology v5e:4x8 --mesh 4x8 --draw"),
@@ -64,6 +62,8 @@ COLUMNS = (
     _vitok("350M, v5p:4x4x4", "--experiment 350M-f16x64 --topology v5p:4x4x4 --mesh 8x8"),
     _vitok("5B, v5e:4x8", "--experiment 5B-f16x64 --topology v5e:4x8 --mesh 1x32 --suggest"),
     _vitok("5B, v5p:4x4x4", "--experiment 5B-f16x64 --topology v5p:4x4x4 --mesh 8x8 --suggest"),
+    _stage(1, "v5e"),
+    _stage(2, "v5e"),
     _stage(1, "v6e"),
     _stage(2, "v6e"),
 )

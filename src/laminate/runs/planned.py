@@ -59,6 +59,8 @@ class _Search:
     def compiled(self, setting: Setting) -> Plan:
         say(f"compiling {self.recipe.name} for {self.place.topology}, {setting}", primary=True)
         plan = make_plan(self.recipe.name, self.place, setting, self.make_job, top=self.top)
+        if not has_room(plan):
+            say(f"{setting.choice} needs {gib(plan.needed_bytes)}, which leaves no room", primary=True)
         self.known.append(plan)
         return plan
 
@@ -74,12 +76,6 @@ class _Search:
         )
         for setting, needed in ruled_out.items():
             say(f"{setting.choice} was not compiled: it needs {gib(needed)} or more", primary=True)
-        for plan in compiled:
-            if not has_room(plan):
-                say(
-                    f"{plan.setting.choice} needs {gib(plan.needed_bytes)}, which leaves no room",
-                    primary=True,
-                )
         if found is not None:
             say(
                 f"chosen: {found.setting.choice}, which leaves {RESERVE:.0%} of the memory free", primary=True
