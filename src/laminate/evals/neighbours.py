@@ -3,6 +3,8 @@
 Found by products in float32, whose error is bounded, and decided in float64 wherever that error could matter; in tiles.
 """
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
@@ -25,6 +27,9 @@ _GROUP = 16
 _UNIT = 2.0**-24
 """Half the distance of neighbouring float32 numbers at one."""
 _LEAST = 2.0**-120
+_THREADS = min(4, os.cpu_count() or 1)
+"""Tiles of rows that are looked at side by side: one's candidates are chosen, on one core, while another's products are
+taken."""
 _AT_ONCE, _WIDE = 128, 2**16
 """Features, and numbers of pairs of them, that are made wide at once: they stay in the cache."""
 
@@ -58,8 +63,8 @@ def nearest(
         raise ValueError(f"nearest: k={k} must be between 1 and the {len(others) - itself} others.")
     frame = _frame(features, others, by)
     longest = max(float(_lengths(part, frame, by).max()) for part in parts(others, COLUMNS))
-    found: list[Nearest] = []
-    for start in range(0, len(features), ROWS):
+
+    def of_rows(start: int) -> Nearest:
         mine = features[start : start + ROWS]
         own = np.arange(start, start + len(mine)) if itself else np.full(len(mine), -1)
         lengths = _lengths(mine, frame, by)
@@ -70,7 +75,10 @@ def nearest(
         if not sure.all():
             again, _ = _candidates(mine[~sure], own[~sure], others, k, by, frame, slack[~sure], wide=True)
             near.places[~sure], near.values[~sure] = again
-        found.append(near)
+        return near
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        found = list(pool.map(of_rows, range(0, len(features), ROWS)))
     return Nearest(*(np.concatenate(each) for each in zip(*found, strict=True)))
 
 
