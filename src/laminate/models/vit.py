@@ -49,8 +49,7 @@ class Trunk:
     width. `head_dim=None` is `dim / heads`. `attention_bias` and `attention_out_bias` are those of `nn.Attention`.
     `layer_scale` is the initial weight of every channel of both branches, None for no such weights. `parallel` puts the
     branches side by side, behind one norm and with one layer scale (`nn.ParallelBlock`).
-    `remat="attention"` recomputes the attention probabilities in the backward pass, the other values are those of
-    `nn.Stack`.
+    `remat` is that of `nn.Stack`.
     """
 
     dim: int
@@ -72,7 +71,7 @@ class Trunk:
     drop_path_rate: float = 0.0
     init: Initializer = trunc_normal(0.02)
     kernel: AttentionKernel = "xla"
-    remat: Remat | Literal["attention"] = "none"
+    remat: Remat = "none"
 
     def branches(self, key: RandomKey) -> tuple[Attention, Mlp | SwiGlu]:
         """The two networks of one layer."""
@@ -118,7 +117,7 @@ class Trunk:
             make_layer or self.block,
             self.depth,
             drop_path_rate=self.drop_path_rate,
-            remat="none" if self.remat == "attention" else self.remat,
+            remat=self.remat,
             key=key,
         )
 

@@ -83,6 +83,7 @@ from laminate.nn.spectral_norm import iterated as iterated
 from laminate.nn.stack import Remat as Remat
 from laminate.nn.stack import Stack as Stack
 from laminate.nn.stack import recomputed as recomputed
+from laminate.nn.stack import recomputing as recomputing
 from laminate.nn.upsample import average_channels as average_channels
 from laminate.nn.upsample import average_down as average_down
 from laminate.nn.upsample import duplicate_up as duplicate_up

@@ -1,5 +1,6 @@
 """Depth as an axis: layers of one shape, stacked and scanned."""
 
+import copy
 from collections.abc import Callable
 from typing import Any, Literal, TypeVar
 
@@ -11,8 +12,9 @@ from jaxtyping import Array, PyTree
 
 from laminate.types import GATHERED, RandomKey, Scalar, Scanned, is_lazy, resolve
 
-Remat = Literal["none", "products", "dots", "block"]
+Remat = Literal["none", "products", "dots", "block", "attention"]
 C = TypeVar("C")
+T = TypeVar("T")
 
 
 class Stack(Scanned):
@@ -22,7 +24,8 @@ class Stack(Scanned):
     scan, so one layer at a time is whole, and again in the backward pass. `remat` says what else the backward pass
     recomputes: nothing, all but the results of products and kernels (`"products"`: no product is computed twice, and a
     fifth of the memory is kept), all but those of matrix products with weights (`"dots"`: attention is computed again),
-    or everything within a layer (`"block"`).
+    or everything within a layer (`"block"`). `"attention"` is for the layers themselves: `nn.Attention` recomputes its
+    probabilities.
 
     With `unroll` the layers are written out one after the other, for a few layers of convolutions, which a CPU computes
     many times slower inside a loop.
@@ -63,6 +66,12 @@ class Stack(Scanned):
             return layer(x, *args, drop_rate=rate, key=k_layer), None
 
         return self.scan(call, x, key=key)[0]
+
+    def with_remat(self, remat: Remat) -> "Stack":
+        """The same layers, of which the backward pass computes again what `remat` says."""
+        other = copy.copy(self)
+        object.__setattr__(other, "remat", remat)
+        return other
 
     def taps(self, x: Array, layers: tuple[int, ...], *args: Any) -> tuple[Array, Array]:
         """`x` after every layer, and after each of `layers`, stacked in the order asked for; deterministic.
@@ -117,12 +126,24 @@ class Stack(Scanned):
         return x, jax.tree.map(lambda *each: jnp.stack(each), *outputs)
 
 
+def recomputing(tree: T, remat_of: Callable[[int], Remat]) -> T:
+    """`tree`, whose stacks compute again what `remat_of` says of their depth.
+
+    For frozen networks, which are built before it is known what fits. Where no gradient passes, that changes nothing.
+    """
+    return jax.tree.map(
+        lambda node: node.with_remat(remat_of(node.depth)) if isinstance(node, Stack) else node,
+        tree,
+        is_leaf=lambda node: isinstance(node, Stack),
+    )
+
+
 def recomputed(layer: Callable[..., Array], remat: Remat) -> Callable[..., Array]:
-    """`layer`, of which the backward pass computes everything again unless `remat` keeps everything.
+    """`layer`, of which the backward pass computes everything again, unless `remat` has layers kept.
 
     For what stands between stacks and is large, as the steps from one size of an image to the next are.
     """
-    return layer if remat == "none" else eqx.filter_checkpoint(layer)
+    return layer if remat in ("none", "attention") else eqx.filter_checkpoint(layer)
 
 
 def _rematerialize(

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from laminate.data.faults import load_or_next
+from laminate.nn import recomputing
 from laminate.parallel.hosts import is_first, of_first
 from laminate.planning.compiled import DoesNotFit, compile_step
 from laminate.planning.memory import Held
@@ -86,7 +87,8 @@ def cheapest(run: Run, make_task: MakeTask, first: Setting, capacity: int) -> tu
 
     @lru_cache(maxsize=1)
     def job(setting: Setting) -> AbstractStep:
-        task = make_task(run.recipe, run.frozen, _computing(run, setting).compute)
+        computing = _computing(run, setting)
+        task = make_task(run.recipe, computing.frozen, computing.compute)
         return abstract_step(task, run.recipe, run.counts, setting, run.mesh, shapes=shapes, dtype=dtype)
 
     def compile_one(setting: Setting) -> Fit:
@@ -132,7 +134,8 @@ def out_of_memory(run: Run, error: RuntimeError) -> OutOfMemory | None:
 
 def _computing(run: Run, setting: Setting) -> Run:
     compute = dataclasses.replace(run.compute, remat=cast(Remat, setting.remat), remat_from=0)
-    return dataclasses.replace(run, compute=compute, micro_batches=setting.micro_batches)
+    frozen = recomputing(run.frozen, compute.remat_of)
+    return dataclasses.replace(run, compute=compute, frozen=frozen, micro_batches=setting.micro_batches)
 
 
 def _capacity() -> int | None:

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
+from laminate.nn import recomputing
 from laminate.parallel.sharding import abstract, batch_sharding
 from laminate.planning.plan import AbstractStep, Setting
 from laminate.recipes.describe import IMAGENET_IMAGES
@@ -46,7 +47,7 @@ def job_maker(
     def make(setting: Setting, mesh: Mesh) -> AbstractStep:
         compute = Compute(dtype, kernel, cast(Remat, setting.remat))
         planned = dataclasses.replace(recipe, global_batch_size=setting.global_batch_size)
-        frozen = abstract(modules.frozen(planned, weights=False), mesh)
+        frozen = abstract(recomputing(modules.frozen(planned, weights=False), compute.remat_of), mesh)
         counts = planned.schedule.counts(
             examples=IMAGENET_IMAGES, global_batch_size=setting.global_batch_size
         )

@@ -18,6 +18,7 @@ from laminate.data.loader import TrainLoader
 from laminate.data.records import RecordError, Records
 from laminate.data.sources import open_splits
 from laminate.data.sources.embedded import DEFAULT
+from laminate.nn import recomputing
 from laminate.parallel.cluster import find_place
 from laminate.parallel.feeding import feed, parts_of_host
 from laminate.parallel.hosts import any_host, barrier, is_first, of_first, start
@@ -187,7 +188,9 @@ def setup(
     if micro_batches > 1 and (reason := modules.whole_batch(recipe)):
         raise ValueError(f"The batch of a device is cut into {micro_batches} parts: {reason}")
     mesh, stored = build_mesh(shape), training.manifest.arrays is not None
-    frozen = place(modules.frozen(recipe, tokenizer=tokenizer, stored=stored), mesh)
+    compute = compute_on(flags.precision, flags.attention, flags.remat, modules.float32(recipe))
+    frozen = modules.frozen(recipe, tokenizer=tokenizer, stored=stored)
+    frozen = place(recomputing(frozen, compute.remat_of), mesh)
     found, asked = beside(recipe), open_asked(flags, family, recipe, validation)
     loader = _loader(flags, recipe, training, HostShare(*parts_of_host(mesh)))
     described = {**to_tree(recipe), RUN: _described(flags, training)}
@@ -207,7 +210,7 @@ def setup(
         shape=shape,
         mesh=mesh,
         devices=devices,
-        compute=compute_on(flags.precision, flags.attention, flags.remat, modules.float32(recipe)),
+        compute=compute,
         micro_batches=micro_batches,
         frozen=frozen,
         beside=found,

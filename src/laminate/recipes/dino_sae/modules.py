@@ -35,7 +35,6 @@ def stem_and_decoder(recipe: DinoSaeRecipe, compute: Compute = PLAIN, *, key: Ra
     """What a stage trains, with freshly drawn float32 parameters."""
     k_stem, k_decoder = jax.random.split(key)
     config = recipe.decoder
-    remat = compute.remat_of(max(config.depths))
     attended = partial(LinearAttentionBlock, head_dim=config.head_dim)
     decoder = DcDecoder(
         recipe.teacher.dim,
@@ -43,7 +42,7 @@ def stem_and_decoder(recipe: DinoSaeRecipe, compute: Compute = PLAIN, *, key: Ra
         config.depths,
         [attended if kind == "attention" else ResBlock for kind in config.blocks],
         up=config.up,
-        remat="none" if remat == "attention" else remat,
+        remat=compute.remat_of(max(config.depths)),
         key=k_decoder,
     )
     return StemAndDecoder(ConvStem(recipe.teacher.dim, recipe.stem, key=k_stem), decoder)
