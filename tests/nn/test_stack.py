@@ -8,7 +8,7 @@ import pytest
 from jax.extend.core import ClosedJaxpr, Jaxpr
 from jaxtyping import Array
 
-from laminate.nn import Attention, Block, LayerNorm, Linear, Stack, SwiGlu, zeros
+from laminate.nn import Attention, Block, LayerNorm, Linear, Stack, SwiGlu, recomputing, zeros
 from tests.oracles.arrays import filled
 
 DIM, DEPTH = 6, 3
@@ -87,6 +87,18 @@ def of_the_gradient(stack, *key):
     """The equations of a program that gives the gradient of the sum of what `stack` makes of `X`."""
     gradient = jax.grad(lambda stack, *key: jnp.sum(stack(X, key=key[0] if key else None)))
     return list(equations(jax.make_jaxpr(gradient)(stack, *key).jaxpr))
+
+
+def test_networks_that_are_there_compute_again_what_their_depth_says_and_are_the_same():
+    frozen = {"deep": build(DEPTH), "shallow": build(1), "beside": Linear(DIM, 2, key=jax.random.key(0))}
+    again = recomputing(frozen, lambda depth: "block" if depth >= DEPTH else "none")
+    assert (again["deep"].remat, again["shallow"].remat, frozen["deep"].remat) == ("block", "none", "none")
+    jax.tree.map(np.testing.assert_array_equal, jax.tree.leaves(again), jax.tree.leaves(frozen))
+    loss = lambda x, stack: jnp.sum(stack(x) ** 2)
+    kept, less = (jax.vjp(lambda x, stack=stack: stack(x), X)[1] for stack in (frozen["deep"], again["deep"]))
+    assert len(jax.tree.leaves(less)) < len(jax.tree.leaves(kept))
+    expected = jax.grad(loss)(X, frozen["deep"])
+    np.testing.assert_allclose(jax.grad(loss)(X, again["deep"]), expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("remat", ["none", "block"])
