@@ -1,5 +1,7 @@
 """Depth as an axis: the scan is the loop, in values, gradients and cost of compiling."""
 
+from functools import partial
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -87,6 +89,17 @@ def of_the_gradient(stack, *key):
     """The equations of a program that gives the gradient of the sum of what `stack` makes of `X`."""
     gradient = jax.grad(lambda stack, *key: jnp.sum(stack(X, key=key[0] if key else None)))
     return list(equations(jax.make_jaxpr(gradient)(stack, *key).jaxpr))
+
+
+@pytest.mark.parametrize(("remat", "kernels"), [("none", 2), ("products", 2), ("dots", 3), ("block", 3)])
+def test_what_a_kernel_made_is_kept_or_made_again(remat, kernels):
+    attention = partial(Attention, 4, 2, kernel="pallas")
+    stack = Stack(lambda key: attention(key=key), 2, remat=remat, key=jax.random.key(0))
+    gradient = jax.grad(lambda stack: jnp.sum(stack(jnp.ones((3, 4)))))
+    found = [
+        one for one in equations(jax.make_jaxpr(gradient)(stack).jaxpr) if one.primitive.name == "pallas_call"
+    ]
+    assert len(found) == kernels
 
 
 @pytest.mark.parametrize("remat", ["none", "block"])
