@@ -1,5 +1,7 @@
 """Depth as an axis: the scan is the loop, in values, gradients and cost of compiling."""
 
+from functools import partial
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -99,6 +101,17 @@ def test_networks_that_are_there_compute_again_what_their_depth_says_and_are_the
     assert len(jax.tree.leaves(less)) < len(jax.tree.leaves(kept))
     expected = jax.grad(loss)(X, frozen["deep"])
     np.testing.assert_allclose(jax.grad(loss)(X, again["deep"]), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("remat", "kernels"), [("none", 2), ("products", 2), ("dots", 3), ("block", 3)])
+def test_what_a_kernel_made_is_kept_or_made_again(remat, kernels):
+    attention = partial(Attention, 4, 2, kernel="pallas")
+    stack = Stack(lambda key: attention(key=key), 2, remat=remat, key=jax.random.key(0))
+    gradient = jax.grad(lambda stack: jnp.sum(stack(jnp.ones((3, 4)))))
+    found = [
+        one for one in equations(jax.make_jaxpr(gradient)(stack).jaxpr) if one.primitive.name == "pallas_call"
+    ]
+    assert len(found) == kernels
 
 
 @pytest.mark.parametrize("remat", ["none", "block"])

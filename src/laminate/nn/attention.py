@@ -11,13 +11,14 @@ from einops import rearrange
 from jaxtyping import Array, Float
 
 from laminate.nn.dropout import dropout
+from laminate.nn.flash import flash_attention
 from laminate.nn.init import Initializer, trunc_normal
 from laminate.nn.linear import Linear
 from laminate.nn.norm import LayerNorm, RMSNorm
 from laminate.nn.sight import Band, Padding, Sight, attended, probabilities
 from laminate.types import RandomKey
 
-AttentionKernel = Literal["xla", "cudnn"]
+AttentionKernel = Literal["xla", "cudnn", "pallas"]
 Rotation = Callable[[Float[Array, "heads tokens head_dim"]], Float[Array, "heads tokens head_dim"]]
 QkNorm = type[LayerNorm] | type[RMSNorm] | Callable[[int], LayerNorm | RMSNorm]
 
@@ -34,7 +35,8 @@ class Attention(eqx.Module):
     `bias` is one answer for the three projections or one each for query, key and value (DINOv3 has none for keys);
     those that have one, if not all do, are the rows of `partial_bias`. `out_bias=None` follows the queries.
 
-    `kernel="cudnn"` uses flash attention on NVIDIA GPUs; JAX raises where it cannot. `remat=True` recomputes the
+    `kernel="cudnn"` uses flash attention on NVIDIA GPUs, `kernel="pallas"` that of `nn.flash` on TPUs; JAX raises where
+    it cannot. Neither takes a `Band`. `remat=True` recomputes the
     attention probabilities in the backward pass instead of keeping them.
     """
 
@@ -156,6 +158,9 @@ def _attend(
         if kernel != "xla":
             raise ValueError(f"Windows are attended to by kernel='xla', got kernel={kernel!r}.")
         return rearrange(mask.attend(q, k, v), "h t d -> t (h d)")
+    if kernel == "pallas":
+        seen = mask.keys()[None] if isinstance(mask, Padding) else mask
+        return rearrange(flash_attention(q, k, v, seen), "h t d -> t (h d)")
     if isinstance(mask, Padding):
         mask = mask.pairs()
     if kernel == "xla":

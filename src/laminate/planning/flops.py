@@ -1,4 +1,5 @@
-"""Floating-point operations of a compiled program: matrix products and convolutions, a multiply-add being two.
+"""Floating-point operations of a compiled program: matrix products and convolutions, a multiply-add being two, and what
+kernels written by hand state of theirs.
 
 Element-wise work is not counted: on a matrix unit it costs nothing, and it is what the time in memory is for.
 """
@@ -8,7 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from laminate.planning.hlo import Computation, Instruction, Program, Shape
+from laminate.planning.hlo import Computation, Instruction, Program, Shape, is_kernel, stated_flops
 
 RECOMPUTED = re.compile(r"rematted_computation|\.remat")
 
@@ -45,11 +46,12 @@ def flops_by_scope(program: Program, scopes: Sequence[str]) -> dict[str, int]:
 
 def flops_by_opcode(program: Program) -> dict[str, int]:
     """Operations of matrix products (`dot`) and of convolutions (`convolution`), as the compiler of a CPU or GPU writes
-    them, which drops the scopes of some; that of a TPU writes products as convolutions too."""
+    them, which drops the scopes of some; that of a TPU writes products as convolutions too, and runs kernels written
+    by hand (`custom-call`)."""
     found = {"dot": 0, "convolution": 0}
     for instruction, flops in _counted(program):
         if flops:
-            found[instruction.opcode] += flops
+            found[instruction.opcode] = found.get(instruction.opcode, 0) + flops
     return found
 
 
@@ -64,6 +66,8 @@ def _counted(program: Program) -> Iterator[tuple[Instruction, int]]:
 
 def instruction_flops(computation: Computation, instruction: Instruction) -> int:
     """Operations of one execution of one instruction that is not a fusion."""
+    if is_kernel(instruction):
+        return stated_flops(instruction) or 0
     if instruction.opcode not in ("dot", "convolution"):
         return 0
     left, right = (operand.shapes[0] for operand in computation.operands(instruction)[:2])

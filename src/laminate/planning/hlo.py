@@ -83,6 +83,17 @@ class Instruction:
         return 0 if found is None else int(found[1])
 
 
+def is_kernel(one: Instruction) -> bool:
+    """Whether it runs a kernel that was written by hand for a TPU."""
+    return one.opcode == "custom-call" and one.attribute("custom_call_target") == '"tpu_custom_call"'
+
+
+def stated_flops(one: Instruction) -> int | None:
+    """The operations that a kernel states of one of its runs; None if it states none."""
+    found = re.search(r'"cost_estimate":\{"flops":"(\d+)"', one.attributes)
+    return None if found is None else int(found[1])
+
+
 @dataclass(frozen=True)
 class Computation:
     """Instructions in the order of the text, which in a scheduled program is the order in which they run."""

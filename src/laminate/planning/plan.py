@@ -23,6 +23,7 @@ from laminate.planning.compiled import Compiled, DoesNotFit, compile_step
 from laminate.planning.devices import Slice
 from laminate.planning.flops import count_flops
 from laminate.planning.kept import stacked_bytes
+from laminate.planning.kernels import NONE, Kernels, find_kernels
 from laminate.planning.memory import Held, device_bytes, gathered_bytes
 from laminate.planning.roofline import Roofline, roofline
 from laminate.planning.top import Costly, most_costly
@@ -98,6 +99,7 @@ class Measured:
     compile_seconds: float
     compile_cpu_seconds: float
     top: tuple[Costly, ...] = ()
+    kernels: Kernels = NONE
 
     @property
     def activation_bytes(self) -> int:
@@ -229,7 +231,16 @@ def measure(compiled: Compiled, topology: Topology, standing: list[ChipPlace], *
     program = compiled.program
     collectives = find_collectives(program)
     flops, traffic = count_flops(program), count_traffic(program)
-    lines = roofline(program, collectives, topology, standing, flops=flops.total, traffic=traffic)
+    kernels = find_kernels(program, topology.chip)
+    lines = roofline(
+        program,
+        collectives,
+        topology,
+        standing,
+        flops=flops.total,
+        traffic=traffic,
+        kernels=kernels.seconds,
+    )
     return Measured(
         peak_bytes=compiled.peak,
         temporary_bytes=compiled.temporaries,
@@ -252,6 +263,7 @@ def measure(compiled: Compiled, topology: Topology, standing: list[ChipPlace], *
         compile_seconds=compiled.compile_seconds,
         compile_cpu_seconds=compiled.cpu_seconds,
         top=most_costly(program, topology.chip, top),
+        kernels=kernels,
     )
 
 

@@ -13,7 +13,8 @@ from laminate.planning.hlo import Instruction, Program
 class Roofline:
     """Seconds that each resource of one device is busy in one step, and what can be told of their overlap.
 
-    `scheduled` is the compiler's own estimate of all instructions but the collectives, None where it gives none.
+    `scheduled` is the compiler's own estimate of all instructions but the collectives and the kernels written by hand,
+    None where it gives none; `kernels` is ours of those (`planning.kernels`).
     `waiting` is the time in collectives beside which nothing is computed.
     """
 
@@ -23,6 +24,7 @@ class Roofline:
     network: float
     waiting: float
     scheduled: float | None
+    kernels: float = 0.0
 
     @property
     def binds(self) -> str:
@@ -43,7 +45,7 @@ class Roofline:
     @property
     def step(self) -> float:
         """The estimate of a step: what is computed, no faster than its overlapped traffic, and then the waiting."""
-        return max(self.scheduled or 0.0, self.least - self.waiting) + self.waiting
+        return max((self.scheduled or 0.0) + self.kernels, self.least - self.waiting) + self.waiting
 
 
 def roofline(
@@ -54,8 +56,10 @@ def roofline(
     *,
     flops: int,
     traffic: int,
+    kernels: float = 0.0,
 ) -> Roofline:
-    """From counts of one device. Peak figures are the makers'; a collective is a ring over the links that it can use.
+    """From counts of one device, and the seconds of its kernels. Peak figures are the makers'; a collective is a ring
+    over the links that it can use.
 
     `places` are those of the devices in the order of the mesh; the groups of a collective are numbered in it, within a
     slice.
@@ -74,6 +78,7 @@ def roofline(
         network=network,
         waiting=waiting,
         scheduled=None if chip.clock is None else cycles(program) / chip.clock or None,
+        kernels=kernels,
     )
 
 

@@ -5,6 +5,7 @@ import math
 from rich.console import Console
 from rich.table import Table
 
+from laminate.planning.kernels import SHARE, Kernels
 from laminate.planning.plan import Measured, Plan
 
 GIB, MIB = 2**30, 2**20
@@ -93,9 +94,11 @@ def _work(plan: Plan, measured: Measured, loader_rate: float | None) -> list[Pla
     if plan.topology[0].isdigit():
         table.append(("  between slices", si(measured.crossing_bytes, "B")))
     scheduled = "" if lines.scheduled is None else f", scheduled {ms(lines.scheduled)}"
+    scheduled += f", kernels {ms(lines.kernels)}" if lines.kernels else ""
     network = f", network {ms(lines.network)}" if lines.network else ""
     return [
         *table,
+        *([("kernels written by hand", _kernels(measured.kernels))] if measured.kernels.runs else []),
         (
             "at least",
             f"compute {ms(lines.compute)}, memory {ms(lines.memory)}, interconnect {ms(lines.interconnect)}{network}"
@@ -109,6 +112,15 @@ def _work(plan: Plan, measured: Measured, loader_rate: float | None) -> list[Pla
             f"{measured.trace_seconds:.1f} s of tracing",
         ),
     ]
+
+
+def _kernels(kernels: Kernels) -> str:
+    runs = ", ".join(f"{name} {times} times" for name, times in kernels.runs.items())
+    unstated = f"; {', '.join(kernels.unstated)} by bytes alone" if kernels.unstated else ""
+    return (
+        f"{runs}: at least {ms(kernels.least)} by their products and bytes, estimated as {ms(kernels.seconds)} with "
+        f"products at {SHARE:.0%} of the peak{unstated}; the schedule leaves them out"
+    )
 
 
 def _waited(blocking: tuple[str, ...], most: int = 3) -> str:
@@ -148,7 +160,8 @@ def show_top(plan: Plan, console: Console) -> None:
     measured = plan.measured
     if measured is None or not measured.top:
         return
-    whole = measured.roofline.scheduled or math.inf
+    lines = measured.roofline
+    whole = math.inf if lines.scheduled is None else lines.scheduled + lines.kernels
     table = Table(title="What takes most of the schedule", title_justify="left", box=None)
     for name in ("ms", "of all", "times", "products", "memory", "binds", "place", "traced as"):
         table.add_column(
@@ -156,7 +169,8 @@ def show_top(plan: Plan, console: Console) -> None:
         )
     for one in measured.top:
         shares = (f"{one.seconds / whole:.1%}", str(one.times), f"{one.products:.0%}", f"{one.memory:.0%}")
-        table.add_row(f"{1000 * one.seconds:.2f}", *shares, one.binds, one.place, f"{one.name} {one.scope}")
+        named = f"{one.name} {one.scope}" + (" (kernel: estimate)" if one.opcode == "custom-call" else "")
+        table.add_row(f"{1000 * one.seconds:.2f}", *shares, one.binds, one.place, named)
     console.print(table)
 
 

@@ -1,4 +1,7 @@
-"""The instructions that take most of the compiler's schedule, where they come from, and what binds them."""
+"""The instructions that take most of the compiler's schedule, where they come from, and what binds them.
+
+Kernels written by hand are in no schedule; they stand among the others by our own estimate (`planning.kernels`).
+"""
 
 import re
 from collections.abc import Iterator
@@ -6,7 +9,8 @@ from dataclasses import dataclass
 
 from laminate.planning.chips import Chip
 from laminate.planning.flops import instruction_flops
-from laminate.planning.hlo import Computation, Instruction, Program
+from laminate.planning.hlo import Computation, Instruction, Program, is_kernel
+from laminate.planning.kernels import kernel_seconds
 from laminate.planning.roofline import estimated_cycles
 from laminate.planning.traffic import instruction_traffic
 
@@ -18,7 +22,7 @@ _NOT_SCOPES = re.compile(
 
 @dataclass(frozen=True)
 class Costly:
-    """All executions of one instruction in one step, as seconds of the schedule.
+    """All executions of one instruction in one step, as seconds of the schedule, of a kernel as those that we estimate.
 
     `products` and `memory` are the shares of that time that its matrix products take at the peak of the chip and its
     bytes at its bandwidth. `place` is a file and line of this code, `scope` the path of the traced operation.
@@ -46,16 +50,22 @@ def most_costly(program: Program, chip: Chip, count: int) -> tuple[Costly, ...]:
     if chip.clock is None:
         return ()
     found = [
-        (cycles * times, times, computation, one)
+        (seconds * times, times, computation, one)
         for computation, times, _ in program.runs()
         for one in computation.instructions
-        if (cycles := estimated_cycles(one))
+        if (seconds := _seconds(program, computation, one, chip, chip.clock))
     ]
     found.sort(key=lambda each: -each[0])
     return tuple(
-        _costly(program, chip, computation, one, times, cycles / chip.clock)
-        for cycles, times, computation, one in found[:count]
+        _costly(program, chip, computation, one, times, seconds)
+        for seconds, times, computation, one in found[:count]
     )
+
+
+def _seconds(program: Program, computation: Computation, one: Instruction, chip: Chip, clock: float) -> float:
+    if is_kernel(one):
+        return kernel_seconds(program, computation, one, chip)
+    return estimated_cycles(one) / clock
 
 
 def _costly(

@@ -84,7 +84,8 @@ class RunFlags:
     """Number format of the computation; auto is float32 on a CPU and bfloat16 elsewhere. Parameters stay
     float32."""
     attention: AttentionKernel = "xla"
-    """Attention kernel: XLA's own, or cuDNN flash attention (NVIDIA GPUs, bfloat16)."""
+    """Attention kernel: XLA's own, cuDNN flash attention (NVIDIA GPUs, bfloat16), or pallas, which never writes a
+    logit to memory (TPUs, up to 4096 tokens)."""
     remat: AutoRemat = "auto"
     """What the backward pass computes again to save memory: nothing, all but products, all but products with weights
     (dots), whole layers (block), or attention alone. auto is block on a CPU, where keeping more takes longer than

@@ -26,7 +26,7 @@ StoredDtype = Literal["float32", "bfloat16"]
 HeldDtype = StoredDtype | Literal["int8"]
 """Of the weights of a trained network in inference; int8 is for the layers of transformers."""
 Resampling = Literal["bilinear-antialias", "bicubic-antialias", "bilinear", "bicubic"]
-AttentionKernel = Literal["xla", "cudnn"]
+AttentionKernel = Literal["xla", "cudnn", "pallas"]
 Remat = Literal["none", "products", "dots", "block", "attention"]
 
 

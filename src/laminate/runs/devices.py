@@ -57,14 +57,26 @@ def compute_dtype(precision: Precision, *, float32: str = "") -> jnp.dtype:
     return jnp.dtype(jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16)
 
 
+def require_kernel(kernel: AttentionKernel) -> None:
+    """Raises ValueError for the kernels of a TPU on other devices."""
+    backend = jax.default_backend()
+    if kernel == "pallas" and backend != "tpu":
+        raise ValueError(
+            f"--attention pallas (kernel='pallas') is for TPUs, and these devices are of kind {backend}: use xla"
+            f"{' or cudnn' if backend == 'gpu' else ''}."
+        )
+
+
 def compute_on(
     precision: Precision, kernel: AttentionKernel = "xla", remat: AutoRemat = "none", float32: str = ""
 ) -> Compute:
     """How networks are computed on these devices; `float32` as in `compute_dtype`.
 
     `auto` computes layers again on a CPU, where keeping what each of them computed costs more time than computing it
-    again; of few layers that is nothing. Elsewhere it is nothing here, and `runs.fitting` finds out what fits.
+    again; of few layers that is nothing. Elsewhere it is nothing here, and `runs.fitting` finds out what fits. Raises
+    ValueError for a kernel that is not for these devices.
     """
+    require_kernel(kernel)
     dtype = "float32" if compute_dtype(precision, float32=float32) == jnp.float32 else "bfloat16"
     if remat != "auto":
         return Compute(dtype, kernel, remat)

@@ -49,7 +49,7 @@ def from_pretrained(
         stored: Number format in which its weights are held: bfloat16 for half the memory, int8 for a quarter of that of
             a transformer's layers, whose products are then those of whole numbers. What all else computes in is
             `precision`.
-        kernel: How attention is computed: XLA's own, or cuDNN flash attention (NVIDIA GPUs, bfloat16).
+        kernel: How attention is computed: XLA's own, cuDNN flash attention (NVIDIA GPUs, bfloat16), or pallas (TPUs).
         remat: What a backward pass through it computes again.
         cache: Where files of the hub are kept; the hub's own place by default.
 

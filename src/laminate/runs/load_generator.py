@@ -16,6 +16,7 @@ from laminate.recipes.families import family_of, from_tree, require_kind
 from laminate.recipes.latent import LoadedTokenizer, for_latents
 from laminate.recipes.modules import require_statistics
 from laminate.recipes.network import AttentionKernel, Compute, HeldDtype
+from laminate.runs.devices import require_kernel
 from laminate.runs.find_checkpoint import find_checkpoint, run_of
 from laminate.runs.held import held_on
 from laminate.runs.load_tokenizer import load_tokenizer
@@ -49,6 +50,7 @@ def load_generator(
     A run that has ended gives what it shares; one that has not, and every run for `weights="raw"`, its newest
     checkpoint. Raises ValueError or OSError with what is wrong and how to mend it.
     """
+    require_kernel(kernel)
     run, step = run_of(source)
     require_there(source)
     shared = os.fspath(exported(source))

@@ -27,6 +27,7 @@ from laminate.recipes.family import Described
 from laminate.recipes.modules import model_shapes
 from laminate.recipes.network import AttentionKernel, Compute, Remat
 from laminate.recipes.run_names import is_label, run_name
+from laminate.runs.devices import require_kernel
 from laminate.runs.model_card import CARD, Card, card_text
 from laminate.storage.object_store import require_client
 from laminate.storage.writing import UnwritableError, cause, make_folder, write_atomically
@@ -133,10 +134,12 @@ def load_pretrained(
         cache: Where files of the hub are kept; the hub's own place by default.
 
     Raises:
-        ValueError: the weights are damaged, of another format, or do not fit their recipe.
+        ValueError: the weights are damaged, of another format, or do not fit their recipe, or the kernel is not for
+            these devices.
         OSError: there is nothing of that name, or it cannot be fetched.
     """
     skip_missing_tpu()
+    require_kernel(kernel)
     where = os.fspath(source)
     recipe = published(where)
     if recipe is not None:
