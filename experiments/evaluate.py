@@ -29,7 +29,7 @@ from laminate.analysis.evaluation_figures import probe_page, quality_page, sets_
 from laminate.analysis.sample_files import class_major, to_bytes
 from laminate.data.augment import Squash
 from laminate.data.sources import open_splits
-from laminate.evals.protocols import TRAINING
+from laminate.evals.protocols import AS_GIVEN, TRAINING
 from laminate.evals.results import number
 from laminate.evals.set_measures import as_reference
 from laminate.parallel.hosts import is_first
@@ -174,7 +174,7 @@ def generate(flags, mesh):
     else:
         given = open_set(flags, flags.samples, Squash(SIZE))
         require_alike(given, open_set(flags, f"{flags.data}@train", Squash((given.size or (SIZE,))[0])))
-        order, means = "as in the file", f"given in {flags.samples}"
+        order, means = AS_GIVEN, f"given in {flags.samples}"
         samples = see(extractor, given.said, given.images(), given.count)
     side = samples.shown.shape[1]
     sets = {split: open_set(flags, f"{flags.data}@{split}", Squash(side)) for split in splits}
@@ -239,7 +239,7 @@ def compare(flags, mesh):
     samples, held = (see_set(extractor, one) for one in (first, second))
     reference = as_reference(held.features, second.role, second.data)
     said = first.view if first.view == second.view else f"{first.view}; {second.view}"
-    how = {"view": said, "rounding": "", "seed": flags.seed, "during": waiting}
+    how = {"view": said, "rounding": "", "seed": flags.seed, "order": AS_GIVEN, "during": waiting}
     results = measured(extractor.networks, samples.features, reference, **how)
     name = extractor.networks[0].name
     shown = [

@@ -8,7 +8,7 @@ from etils import epath
 
 from laminate.evals.fid import FeatureMoments, fid_of_few
 from laminate.evals.image_figures import image_figures
-from laminate.evals.protocols import PROTOCOLS, Protocol, deviations, named
+from laminate.evals.protocols import AS_GIVEN, PROTOCOLS, Protocol, deviations, named
 from laminate.evals.reference_files import ReferenceFile
 from laminate.evals.results import differences, read_result, write_result
 from laminate.evals.set_measures import Measured, SetFeatures, measure_sets, with_floor
@@ -184,3 +184,37 @@ def test_what_follows_a_protocol_is_told_by_values_that_can_be_compared() -> Non
     ]
     scores = measure_sets(features("s", X, logits=X), held, how, "inception", only={"inception score"})
     assert (scores[0].protocol.reference, scores[0].protocol.reference_sha256) == ("none", "")
+
+
+def test_scores_in_the_order_of_a_file_follow_adms_evaluator_and_say_where_the_file_is_sorted(
+    monkeypatch,
+) -> None:
+    monkeypatch.setattr("laminate.evals.set_measures.SPLIT", 10)
+    wanted = PROTOCOLS["is@adm-256"].protocol
+    sure = np.repeat(20 * np.eye(3), 10, axis=0).astype(np.float32)
+    how = dataclasses.replace(
+        PROTOCOLS["gfid@adm-256"].protocol, measure="", options=(), view="as in the file, 256 x 256"
+    )
+
+    def scores(logits: np.ndarray, order: str) -> dict[str, Measured]:
+        made = features("samples", X, logits=logits)
+        only = {"inception score"}
+        return by_name(
+            measure_sets(
+                made, features("held", Y), dataclasses.replace(how, order=order), "inception", only=only
+            )
+        )
+
+    few = ["samples: 30, where the protocol has 50,000"]
+    size = ["options: images of a split 10, where the protocol has images of a split 5000"]
+    by_class = scores(sure, AS_GIVEN)["inception-score@adm"]
+    assert deviations(by_class.protocol, wanted) == few + size
+    np.testing.assert_allclose(by_class.value, 1, atol=1e-6)
+    assert any("the file is sorted: shuffled, it is" in text for text in by_class.remarks)
+    mixed = scores(sure.reshape(3, 10, 3).swapaxes(0, 1).reshape(30, 3), AS_GIVEN)["inception-score@adm"]
+    assert mixed.value > 2.9 and not any("sorted" in text for text in mixed.remarks)
+    drawn = scores(sure, "sorted by class")  # by whoever draws: its order is no file's
+    assert set(drawn) == {"inception-score"}
+    assert "order: shuffled with seed 0, where the protocol has as in the file" in deviations(
+        drawn["inception-score"].protocol, wanted
+    )

@@ -69,6 +69,17 @@ class Named:
     judge: Judge = "inception"
 
 
+SCORED, SPATIAL = "logits without bias", "7 channels of 17 x 17 (Mixed_6d.branch1x1)"
+"""Outputs of Inception-v3 that are not its pooled features."""
+AS_GIVEN, OF_A_SPLIT = "as in the file", "images of a split"
+"""The order of samples that nobody shuffles, and the option that says how parts are taken of it."""
+
+
+def with_output(network: str, output: str) -> str:
+    """The name of a network (`Protocol.network`) of which another output is taken."""
+    return f"{network.partition(',')[0]}, {output}"
+
+
 _INCEPTION = "FID Inception-v3"
 _POOL = f"{_INCEPTION}, 2048 of the last pooling"
 _TF = "bilinear to 299, corners aligned as in TensorFlow 1"
@@ -86,7 +97,9 @@ def _fid(
     )
 
 
-_ADM = _fid(f"{_ADM_FEW}, moments", ANY, _TF, "nearest")
+_ADM = _fid(
+    f"{_ADM_FEW}, moments", ANY, _TF, ANY
+)  # the evaluator takes whole numbers, however they were made
 
 PROTOCOLS: dict[str, Named] = {
     "rfid@val50k": Named(
@@ -106,9 +119,7 @@ PROTOCOLS: dict[str, Named] = {
         ("samples",),
     ),
     "sfid@adm-256": Named(
-        dataclasses.replace(
-            _ADM, measure="sfid", network=f"{_INCEPTION}, 7 channels of 17 x 17 (Mixed_6d.branch1x1)"
-        ),
+        dataclasses.replace(_ADM, measure="sfid", network=with_output(_INCEPTION, SPATIAL)),
         "ADM's evaluator, on spatial features",
         ("samples",),
     ),
@@ -116,12 +127,12 @@ PROTOCOLS: dict[str, Named] = {
         dataclasses.replace(
             _ADM,
             measure="inception score",
-            network=f"{_INCEPTION}, logits without bias",
+            network=with_output(_INCEPTION, SCORED),
             reference="none",
-            order="as in the file",
-            options=(("images of a split", 5000.0),),
+            order=AS_GIVEN,
+            options=((OF_A_SPLIT, 5000.0),),
         ),
-        "ADM's evaluator: splits in file order, so that samples sorted by class score lower",
+        "ADM's evaluator: splits in file order, so that samples sorted by class score lower; of --samples",
         ("samples",),
     ),
     "prc@adm-256": Named(

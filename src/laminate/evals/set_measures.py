@@ -19,16 +19,28 @@ from laminate.evals.fid import (
     frechet_distance,
     frechet_spread,
 )
-from laminate.evals.inception_score import inception_score
+from laminate.evals.inception_score import inception_score, inception_scores
 from laminate.evals.kid import draw_subsets, kid_of_subsets
 from laminate.evals.mind import draw_directions, mind
 from laminate.evals.precision_recall import precision_recall
-from laminate.evals.protocols import PRECISION, PROTOCOLS, Protocol, deviations
+from laminate.evals.protocols import (
+    AS_GIVEN,
+    OF_A_SPLIT,
+    PRECISION,
+    PROTOCOLS,
+    SCORED,
+    SPATIAL,
+    Protocol,
+    deviations,
+    with_output,
+)
 
 RESAMPLES = 20
 SUBSETS, SUBSET = 100, 1000
 DIRECTIONS = 1000
 NEIGHBOURS = 3
+SPLIT, SORTED = 5000, 0.95
+"""Samples of a split of ADM's evaluator, and the share of the score of shuffled ones below which that is said."""
 DEGENERATE = 0.05
 """Share of features that depend on others from which on that is said; behind a norm one always does."""
 _ROWS = 4096
@@ -141,7 +153,7 @@ def _measures(
         against = _of_moments(base, reference.moments)
         yield "sfid", lambda: [_sfid(mine, theirs, against)]
     if (logits := samples.logits) is not None:
-        yield "inception score", lambda: [_score(logits, base)]
+        yield "inception score", lambda: _scores(logits, base)
 
 
 def as_reference(sets: Mapping[str, SetFeatures], role: str, data: str) -> dict[str, SetFeatures]:
@@ -272,23 +284,35 @@ def _mind(x: np.ndarray, y: np.ndarray, base: Protocol, network: str, seed: int)
     return Measured(f"mind@{network}", value, made)
 
 
-def _score(logits: np.ndarray, base: Protocol) -> Measured:
-    rows = np.random.default_rng(0).permutation(len(logits))
-    splits = min(10, max(1, len(logits) // 1000))
-    found = inception_score(logits, splits=splits, order=rows)
+def _scores(logits: np.ndarray, base: Protocol) -> list[Measured]:
+    """Of shuffled samples, and of samples in an order that somebody gave them in that order too, as ADM's evaluator."""
     made = dataclasses.replace(
         base,
         measure="inception score",
+        network=with_output(base.network, SCORED),
         reference="none",
         data="",
         reference_sha256="",
-        order="shuffled with seed 0",
-        options=(("splits", float(splits)),),
-        seed=0,
+    )
+    rows = np.random.default_rng(0).permutation(len(logits))
+    splits = min(10, max(1, len(logits) // 1000))
+    found = inception_score(logits, splits=splits, order=rows)
+    shuffled = dataclasses.replace(
+        made, order="shuffled with seed 0", options=(("splits", float(splits)),), seed=0
     )
     few = len(logits) < 1000 * splits
     remarks = (f"{len(logits):,} images are too few to know the marginal of 1008 classes",) if few else ()
-    return Measured("inception-score", found.mean, made, found.std, f"{splits} splits", remarks=remarks)
+    name = "inception-score"
+    scores = [Measured(name, found.mean, shuffled, found.std, f"{splits} splits", remarks=remarks)]
+    if base.order == AS_GIVEN:
+        given = dataclasses.replace(made, options=((OF_A_SPLIT, float(SPLIT)),))
+        ordered, mixed = (inception_scores(each, size=SPLIT) for each in (logits, logits[rows]))
+        spread = float(ordered.std()) if len(ordered) > 1 else None
+        value, other = float(ordered.mean()), float(mixed.mean())
+        more = (f"the file is sorted: shuffled, it is {other:.4g}",) if value < SORTED * other else ()
+        over = "" if spread is None else f"splits of {SPLIT}"
+        scores.append(Measured(f"{name}@adm", value, given, spread, over, remarks=(*remarks, *more)))
+    return scores
 
 
 def _of_moments(made: Protocol, moments: FeatureMoments | None) -> Protocol:
@@ -306,5 +330,5 @@ def moments_of(each: SetFeatures) -> FeatureMoments:
 
 
 def _sfid(mine: FeatureMoments, theirs: FeatureMoments, base: Protocol) -> Measured:
-    made = dataclasses.replace(base, measure="sfid", network=f"{base.network}: spatial features")
+    made = dataclasses.replace(base, measure="sfid", network=with_output(base.network, SPATIAL))
     return Measured("sfid", fid(mine, theirs), made)
