@@ -176,6 +176,17 @@ def test_what_is_something_else_under_this_name_is_called_what_it_is(tmp_path, s
         open_tensors(written(tmp_path, start))
 
 
+@pytest.mark.parametrize(
+    ("write", "expected"), [(np.savez, "is an npz of NumPy arrays"), (np.save, "is a NumPy array")]
+)
+def test_arrays_in_place_of_weights_are_no_pickle_and_what_is_wanted_is_said(tmp_path, write, expected):
+    path = tmp_path / "samples.npz"
+    with path.open("wb") as file:
+        write(file, np.zeros((2, 3, 5, 3), np.uint8))
+    with pytest.raises(WeightsError, match=rf"{expected}.*weights are read from \.safetensors files"):
+        open_tensors(path)
+
+
 def test_a_path_without_a_file_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"There is no file"):
         open_tensors(tmp_path / "absent.safetensors")

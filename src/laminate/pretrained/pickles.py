@@ -11,6 +11,7 @@ _WEIGHTS_OF = (
 )
 """Where the checkpoints of trainings keep the weights that are used afterwards, averaged ones before others."""
 
+ZIP = b"PK\x03\x04"
 PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
 
 
@@ -19,10 +20,16 @@ class PickleRefused(ValueError):
 
 
 def is_pickle(start: bytes) -> bool:
-    """Whether a file that begins with these bytes is a pickle, or a zip of them as PyTorch writes."""
-    return start[:4] == b"PK\x03\x04" or (
-        start[:1] == b"\x80" and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")
-    )
+    """Whether a file that begins with these bytes is a pickle, or a zip of them as PyTorch writes, and not of arrays as
+    NumPy does."""
+    if start.startswith(ZIP):
+        return not _first_of_zip(start).endswith(b".npy")
+    return start[:1] == b"\x80" and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")
+
+
+def _first_of_zip(start: bytes) -> bytes:
+    """The name of the first file in a zip that begins with these bytes, as far as they reach."""
+    return start[30 : 30 + int.from_bytes(start[26:28], "little")]
 
 
 def conversion(path: str) -> str:

@@ -17,12 +17,21 @@ import ml_dtypes
 import numpy as np
 from etils import epath
 
-from laminate.pretrained.pickles import is_pickle, refuse_pickle
+from laminate.pretrained.pickles import ZIP, is_pickle, refuse_pickle
 from laminate.storage.strict_json import JsonError, parse_json
 
 SUFFIX = ".safetensors"
 _LARGEST_HEADER = 100_000_000
 _HEADER = "its header"  # in messages
+_START = 256
+"""Bytes that say which other kind of file one is."""
+_FOREIGN = {
+    ZIP: "an npz of NumPy arrays, such as samples or their moments",  # a pickle's zip is told before
+    b"\x93NUMPY": "a NumPy array",
+    b"\x89HDF\r\n": "an HDF5 file, as Keras and TensorFlow write",
+    b"\x89PNG\r\n": "an image",
+    b"\xff\xd8\xff": "an image",
+}
 _DTYPES: dict[str, np.dtype] = {
     "F64": np.dtype(np.float64),
     "F32": np.dtype(np.float32),
@@ -126,7 +135,7 @@ def parse_header(buffer: Any, size: int, where: str) -> TensorHeader:
     start = bytes(buffer[:8])
     length = int.from_bytes(start, "little")
     if length > min(size - 8, _LARGEST_HEADER):
-        _refuse_foreign(bytes(buffer[:32]), where)
+        _refuse_foreign(bytes(buffer[:_START]), where)
         raise WeightsError(
             f"{where} is damaged: it says that its header has {length} bytes, and the file has {size}. Fetch it again."
         )
@@ -151,6 +160,11 @@ def _mapped(path: str | os.PathLike[str]) -> np.ndarray:
 def _refuse_foreign(start: bytes, where: str) -> None:
     if is_pickle(start):
         refuse_pickle(where)
+    what = next((what for begins, what in _FOREIGN.items() if start.startswith(begins)), None)
+    if what is not None:
+        raise WeightsError(
+            f"{where} is {what}: weights are read from {SUFFIX} files. Give the network's own."
+        )
     if start.startswith(b"version https://git-lfs"):
         raise WeightsError(
             f"{where} is a Git LFS pointer, not the weights: run `git lfs pull` where it lies."
