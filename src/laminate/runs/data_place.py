@@ -51,6 +51,15 @@ class DataPlace:
     """Where that is noted."""
 
 
+def place_of(
+    flags: RunFlags, recipe: Recipe, tokenizer: LoadedTokenizer | None, fingerprint: str
+) -> DataPlace:
+    """The data that `flags` name, and what they are called where they are not the usual ones of such a recipe."""
+    source = flags.data or DEFAULT
+    usual = usual_data(recipe, None if tokenizer is None else tokenizer.recipe)
+    return DataPlace(source, flags.reading, fingerprint, data_label(source, fingerprint, usual=usual))
+
+
 def note_data(folder: epath.Path, read: DataPlace) -> None:
     """Write into a run folder which data it is trained on."""
     parts = (read.source,) if os.path.exists(os.path.expanduser(read.source)) else parts_of(read.source)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -24,17 +24,16 @@ from laminate.parallel.feeding import feed, parts_of_host
 from laminate.parallel.hosts import any_host, barrier, is_first, of_first, start
 from laminate.parallel.mesh import MeshShape, build_mesh, parse_mesh, prepare_devices, split_batch
 from laminate.parallel.sharding import abstract, place
-from laminate.recipes.families import RUN, family_of, rewritten, to_tree, usual_data
+from laminate.recipes.families import RUN, family_of, rewritten, to_tree
 from laminate.recipes.family import Family, Recipe
 from laminate.recipes.flags import RunFlags
 from laminate.recipes.latent import LoadedTokenizer
 from laminate.recipes.modules import model_shapes
 from laminate.recipes.network import Compute
 from laminate.recipes.resolve import require_asked, run_folder
-from laminate.recipes.run_names import data_label
 from laminate.recipes.training import StepCounts
 from laminate.runs.asked_networks import Asked, open_asked
-from laminate.runs.data_place import DataPlace, note_data, with_data
+from laminate.runs.data_place import DataPlace, note_data, place_of, with_data
 from laminate.runs.devices import compute_on
 from laminate.runs.find_checkpoint import NamedCheckpoint, find_checkpoint
 from laminate.runs.init_from import Start, plan_start, started
@@ -173,18 +172,17 @@ def setup(
     flags, found_data = with_data(flags, recipe, tokenizer)
     opened = open_splits(flags.data or DEFAULT, options=flags.reading)
     training, validation = opened["train"], opened["validation"]
-    read = _read(flags, training, usual_data(recipe, None if tokenizer is None else tokenizer.recipe))
+    read = place_of(flags, recipe, tokenizer, training.manifest.fingerprint)
     fingerprints = {split.manifest.split: split.manifest.fingerprint for split in (training, validation)}
     require_same("data", {"data": fingerprints})
     recipe = modules.accept(recipe, training, tokenizer=tokenizer)
     require_asked(flags, recipe)
     require_same("networks", {"recipe": to_tree(recipe)})
-    images = training.manifest.images
-    counts = recipe.schedule.counts(examples=images, global_batch_size=recipe.global_batch_size)
-    for records in (training, validation):
-        _check_readable(records, still_view(recipe, records), flags.max_bad_images)
+    examples, global_batch_size = training.manifest.images, recipe.global_batch_size
+    counts = recipe.schedule.counts(examples=examples, global_batch_size=global_batch_size)
+    _check_readable(recipe, (training, validation), flags.max_bad_images)
     shape, devices = prepare_devices(parsed)
-    micro_batches = split_batch(recipe.global_batch_size, shape.devices, flags.device_batch_size)
+    micro_batches = split_batch(global_batch_size, shape.devices, flags.device_batch_size)
     if micro_batches > 1 and (reason := modules.whole_batch(recipe)):
         raise ValueError(f"The batch of a device is cut into {micro_batches} parts: {reason}")
     mesh, stored = build_mesh(shape), training.manifest.arrays is not None
@@ -196,8 +194,7 @@ def setup(
     described = {**to_tree(recipe), RUN: _described(flags, training)}
     folder = RunFolder(_folder(flags, recipe, read, tokenizer), primary=is_first())
     checkpoints = _checkpoints(flags, counts, folder, described)
-    origin = _origin(flags, counts, loader, checkpoints)
-    begin = _start(flags, recipe, checkpoints)
+    origin, begin = _origin(flags, counts, loader, checkpoints), _start(flags, recipe, checkpoints)
     barrier("everything fits")
     folder.open(described, fresh=flags.fresh, differences=_differences)
     require_shared(folder)
@@ -228,13 +225,6 @@ def setup(
     )
 
 
-def _read(flags: RunFlags, training: Records, usual: str) -> DataPlace:
-    """The data, and what they are called where they are not the `usual` ones."""
-    source, fingerprint = flags.data or DEFAULT, training.manifest.fingerprint
-    label = data_label(source, fingerprint, usual=usual)
-    return DataPlace(source, flags.reading, fingerprint, label)
-
-
 def _note(folder: RunFolder, noted: DataPlace, tokenizer: LoadedTokenizer | None) -> None:
     """Write into the folder where what it is made of lies."""
     if is_first():
@@ -257,8 +247,13 @@ def _folder(flags: RunFlags, recipe: Any, read: DataPlace, tokenizer: LoadedToke
     return named
 
 
-def _check_readable(records: Records, view: Augment, max_bad_images: int) -> None:
+def _check_readable(recipe: Recipe, splits: Sequence[Records], max_bad_images: int) -> None:
     """Refuse damaged files, and data that begin with more bad images than are allowed."""
+    for records in splits:
+        _check_records(records, still_view(recipe, records), max_bad_images)
+
+
+def _check_records(records: Records, view: Augment, max_bad_images: int) -> None:
     for index in np.unique(np.linspace(0, len(records) - 1, READ_AT_ONCE).astype(int)):
         try:
             records[int(index)]
