@@ -1,5 +1,8 @@
 """What the data path costs: CPU milliseconds per image of decoding, of augmenting, and of the whole loader.
 
+`stored` has the same training crops from what `prepare --resize 256` stores once, as JPEG and as WebP, and from PNG,
+beside the originals: bytes, CPU milliseconds, and what one core delivers of it.
+
 The pictures are coloured noise with the spectrum of photographs: 500 x 375 JPEGs (4:2:0) of 90 KB on
 average, the size and weight of those of ImageNet. CPU time is that of the whole process, all threads
 together, so waiting does not count. The methods are visited in turn and the median over all turns is
@@ -24,7 +27,10 @@ from laminate.data.augment import CenterCrop, RandomResizedCrop
 from laminate.data.batch import Arrays, stack
 from laminate.data.decode import decode_image
 from laminate.data.loader import TrainLoader
+from laminate.data.options import MAX_PIXELS
 from laminate.data.records import Example, RecordsManifest
+from laminate.data.shrink import Shrink, StoredFormat
+from laminate.data.transforms import resize_short_side
 
 HEIGHT, WIDTH, SIZE = 375, 500, 256
 MEAN_BYTES = 90_000
@@ -92,6 +98,25 @@ def methods() -> dict[str, Method]:
     }
 
 
+def stored_forms(originals: list[bytes]) -> dict[str, list[bytes]]:
+    """The same pictures as a data set can hold them: whole, or with a shorter side of `SIZE`."""
+
+    def png(data: bytes) -> bytes:
+        stream = io.BytesIO()
+        Image.fromarray(resize_short_side(decode_image(data), SIZE, "lanczos")).save(stream, "PNG")
+        return stream.getvalue()
+
+    def shrunk(format: StoredFormat) -> list[bytes]:
+        return [Shrink(SIZE, format).apply(data, max_pixels=MAX_PIXELS)[0] for data in originals]
+
+    return {
+        f"jpeg_{WIDTH}x{HEIGHT}": originals,
+        f"jpeg_{SIZE}": shrunk("jpeg"),
+        f"webp_{SIZE}": shrunk("webp"),
+        f"png_{SIZE}": [png(data) for data in originals],
+    }
+
+
 def cpu_of(work: Callable[[], object]) -> float:
     start = time.thread_time()
     work()
@@ -155,11 +180,15 @@ def measure(images: int = 256, turns: int = 8, threads: tuple[int, ...] = (0, 1,
     compared = methods()
     bare: dict[str, list[float]] = {name: [] for name in (*compared, "batch_loop")}
     loaders = {count: LoaderTurns(encoded, count) for count in threads}
+    forms, crop = stored_forms(encoded[:GLOBAL_BATCH_SIZE]), RandomResizedCrop(SIZE)
+    stored_ms: dict[str, list[float]] = {name: [] for name in forms}
     for turn in range(turns):
         first = turn * GLOBAL_BATCH_SIZE % images
         part = (encoded + encoded)[first : first + GLOBAL_BATCH_SIZE]
         for name, method in compared.items():
             bare[name].append(1000 * cpu_of(partial(loop, method, part, turn)) / len(part))
+        for name, form in forms.items():
+            stored_ms[name].append(1000 * cpu_of(partial(loop, crop, form, turn)) / len(form))
         bare["batch_loop"].append(1000 * cpu_of(partial(batch_loop, part, turn)) / len(part))
         for loader in loaders.values():
             loader.turn()
@@ -171,6 +200,14 @@ def measure(images: int = 256, turns: int = 8, threads: tuple[int, ...] = (0, 1,
         "output": f"{SIZE}x{SIZE}",
         "cpu_ms": cpu_ms,
         "of_decode": {name: value / cpu_ms["decode"] for name, value in cpu_ms.items()},
+        "stored": {
+            name: {
+                "mean_bytes": round(statistics.mean(map(len, form))),
+                "cpu_ms": statistics.median(stored_ms[name]),
+                "images_per_second_of_a_core": 1000 / statistics.median(stored_ms[name]),
+            }
+            for name, form in forms.items()
+        },
         "loader": {
             str(count): {
                 "cpu_ms": statistics.median(loader.cpu_ms),

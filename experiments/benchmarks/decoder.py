@@ -4,6 +4,12 @@ Frozen weights are random, of the shapes of the published ones: speed does not d
 in the compiled step, by the scopes of `train.gan_step.SCOPES`. `prepare_passes` is how often teacher and tokenizer run
 on the batch (both players share one pass), `real_passes` how often the discriminator's backbone sees the real images;
 they are None where these have no matrix products.
+
+A PatchGAN's share of matmul is that of XLA's convolutions. Products over patches are no faster: on two cores, 8
+images of 64 pixels, XLA's convolutions of a PatchGAN reach 0.50 of matmul forward, 0.55 for the gradient in the input
+and 0.53 in the weights, products 0.53, 0.44 and 0.33; for one of 256 pixels 0.70, 0.65 and 0.50 against 0.37, 0.58
+and 0.26 (CPU time of the busier core). The patches of a 4x4 kernel of stride 2 are four times the image, and are
+written and read once more for each gradient.
 """
 
 from dataclasses import replace

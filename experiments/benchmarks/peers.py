@@ -1,13 +1,24 @@
 """A LightningDiT's training step beside the same network in PyTorch, piece by piece, both sides timed in turn.
 
-`ratio` is our time over the peer's, the median of the turns, with the least and the largest; below 1 we are ahead.
-`of_matmul` counts either side's time in large matrix products of its own first, which takes out the difference between
-the two libraries that multiply. `grad_over_forward` is the time of a layer's loss and gradient (in weights and input)
-over that of its forward pass, of which the operations make 3. The `memory` line sets the update beside the time that
-its bytes take at the speed of an array that is scaled in place.
+`ratio` is our time over the peer's, the median of the turns, with the least and the largest; below 1 we are ahead, and
+`says` puts that in words. `of_matmul` is the same ratio with either side's time counted in large matrix products of its
+own: below `ratio` where XLA's product takes longer than the peer's, which is a part of `ratio` that no code of ours can
+change. The line of `matmul` says how long either product takes.
+
+`grad_over_forward` is the time of a layer's loss and gradient (in weights and input) over that of its forward pass, of
+which the operations make 3, and `grad_page_faults` are those of one such call. XLA's temporaries are one array, new at
+each call, which glibc maps anew above 32 MiB, with a page fault for every 4 KiB; PyTorch has one for each result.
+Commands have huge pages instead (`parallel/huge_pages.py`); here a virtual machine would take them away while a side
+waits for its turn.
+
+The `memory` line sets the update beside the time that its bytes take at the speed of an array that is scaled in place.
+They are 32 for a parameter: clipping to the global norm reads every gradient before the first one is used. XLA's CPU
+moves 44, as a fusion of its loops has one result: both moments read the gradient, and the weights read both moments
+again. A ratio of 1.4 is those bytes at the full speed of the memory.
 """
 
 import os
+import resource
 from collections.abc import Callable, Iterator
 
 import jax
@@ -27,7 +38,10 @@ from laminate.train.step import make_step, update
 
 CHANNELS, CLASSES, MATMUL = 128, 1000, 2048
 SCALED = 2**25  # numbers in the array whose scaling tells the speed of the memory
-UPDATE_BYTES = 7 * 4  # a parameter: weight, gradient and two moments are read, all but the gradient written
+UPDATE_BYTES = (
+    8 * 4
+)  # a parameter: weight, gradient (twice) and two moments are read, all but the gradient written
+FAULTED = 3  # calls whose page faults are counted
 
 
 def measure(
@@ -74,21 +88,46 @@ def compared(peer: Peer, spec: dict[str, int], turns: int) -> Iterator[dict[str,
         yield {
             **about,
             "piece": name,
-            **ratio(ours[name], theirs[beside], f"torch {beside}"),
-            "of_matmul": ratio(normal, peers_normal, "")["ratio"],
+            **(found := ratio(ours[name], theirs[beside], f"torch {beside}")),
+            "of_matmul": (own := ratio(normal, peers_normal, "")["ratio"]),
+            "says": f"{in_words(found)}; each counted in products of its own library, {own} of it",
         }
     bytes_a_second = [8 * SCALED / seconds for seconds in ours["scaled"]]
     memory = [UPDATE_BYTES * parameters / speed for speed in bytes_a_second]
-    yield {**about, "piece": "update", **ratio(ours["update"], memory, "memory")}
+    found = ratio(ours["update"], memory, "memory")
+    says = f"our update takes {found['ratio']} of the time in which memory moves its {UPDATE_BYTES} bytes a parameter"
+    yield {**about, "piece": "update", **found, "says": says}
     for name in ("linear", "attention"):
+        found = ratio(ours[name], theirs[name], f"torch {name}")
+        over = [ratio(side[f"{name}_grad"], side[name], "")["ratio"] for side in (ours, theirs)]
+        faults = page_faults(work[f"{name}_grad"])
         yield {
             **about,
             "piece": name,
-            **ratio(ours[name], theirs[name], f"torch {name}"),
-            "grad_over_forward": ratio(ours[f"{name}_grad"], ours[name], "")["ratio"],
-            "peers_grad_over_forward": ratio(theirs[f"{name}_grad"], theirs[name], "")["ratio"],
+            **found,
+            "grad_over_forward": over[0],
+            "peers_grad_over_forward": over[1],
+            "grad_page_faults": faults,
+            "says": f"{in_words(found)}; with its gradient ours takes {over[0]} forward passes and torch's {over[1]}, "
+            f"where operations make 3; {faults} page faults are in ours",
         }
-    yield {**about, "piece": "matmul", **ratio(ours["matmul"], theirs["matmul"], "torch matmul")}
+    found = ratio(ours["matmul"], theirs["matmul"], "torch matmul")
+    yield {**about, "piece": "matmul", **found, "says": f"{in_words(found)}: XLA's product over torch's"}
+
+
+def in_words(found: dict[str, object]) -> str:
+    """The median ratio of `ratio` as who is ahead."""
+    ahead = "ahead" if float(str(found["ratio"])) < 1 else "behind"
+    return f"ours takes {found['ratio']} of the time of {found['beside']} ({ahead})"
+
+
+def page_faults(call: Callable[[], object]) -> int:
+    """Of one call, on average."""
+    count = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    before = count()
+    for _ in range(FAULTED):
+        jax.block_until_ready(call())
+    return round((count() - before) / FAULTED)
 
 
 def pieces(spec: dict[str, int]) -> tuple[dict[str, Callable[[], object]], int]:
