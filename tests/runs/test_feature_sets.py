@@ -10,7 +10,7 @@ from laminate.evals.protocols import Protocol
 from laminate.evals.set_measures import SetFeatures, measure_sets
 from laminate.parallel.mesh import MeshShape, build_mesh
 from laminate.runs.feature_networks import FeatureNetwork
-from laminate.runs.feature_sets import Extractor
+from laminate.runs.feature_sets import Extractor, some_of
 
 RNG = np.random.default_rng(0)
 
@@ -53,6 +53,16 @@ def test_features_moments_and_distances_are_the_same_on_any_mesh_and_in_any_part
     for name, value in values[0].items():
         np.testing.assert_allclose(values[1][name], value, rtol=1e-5, atol=1e-6)
     assert "sfid" in values[0]
+
+
+def test_some_images_of_a_set_are_the_set_of_these_images() -> None:
+    whole, rows = images(21), [2, 3, 11]
+    every, alone = gathered(MeshShape(1, 1), [whole, whole[rows]])
+    some = some_of(every, "a set", rows)
+    np.testing.assert_array_equal(some.pool, alone.pool)
+    assert (some.sha256, some.count) == (alone.sha256, 3)
+    with pytest.raises(ValueError, match="a file has moments alone, and no features of some"):
+        some_of(SetFeatures("a file", None), "some", rows)
 
 
 def test_a_set_of_no_images_or_of_several_sizes_is_refused() -> None:

@@ -68,17 +68,10 @@ def evaluate_any_size(
     how: dict[str, Any] = {"rounding": "none", "seed": flags.seed, "data": flags.data, "during": waiting}
     results = measured_pairs(found.figures, networks, found.pictures, found.originals, view=said, **how)
     for one in found.resolutions:
-        pictures, originals = (
-            {name: features.found() for name, features in kind.items()}
-            for kind in (one.pictures, one.originals)
-        )
+        sets = one.of(found.pictures), one.of(found.originals)
         where = f"{said}; of at most {one.name} pixels"
-        mine = measured_pairs(one.figures, networks, pictures, originals, view=where, **how)
-        results += [
-            dataclasses.replace(result, name=f"{result.name}/{one.name}")
-            for result in mine
-            if result.name in one.figures or result.protocol.measure in _DISTANCES
-        ]
+        mine = measured_pairs(one.figures, networks, *sets, view=where, only=_DISTANCES, **how)
+        results += [dataclasses.replace(result, name=f"{result.name}/{one.name}") for result in mine]
     counts = {one.name: one.count for one in found.resolutions}
     each = {name: [number(float(value)) for value in values] for name, values in found.figures.items()}
     return Outcome(

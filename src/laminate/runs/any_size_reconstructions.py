@@ -1,7 +1,7 @@
 """Held-out images of any size through a tokenizer and back, measured at their own sizes, and by resolution."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
@@ -27,7 +27,7 @@ from laminate.parallel.feeding import feed, parts_of_host
 from laminate.parallel.sharding import place
 from laminate.recipes.latent import LoadedTokenizer
 from laminate.runs.feature_networks import FeatureNetwork
-from laminate.runs.feature_sets import Extractor, FeatureSet
+from laminate.runs.feature_sets import Extractor, FeatureSet, some_of
 from laminate.runs.measured_reconstructions import THERE_AND_BACK
 from laminate.runs.waiting import counted_batches
 from laminate.train.step import GlobalBatch, make_map, map_batches
@@ -49,13 +49,12 @@ class Both(NamedTuple):
 @dataclass
 class Resolution:
     """The images whose sides are at most `height` and `width`, powers of two of patches, and above the next smaller
-    ones: figures of each, and features of originals and of pictures by network."""
+    ones: their places among all, and figures of each."""
 
     height: int
     width: int
     figures: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
-    originals: dict[str, FeatureSet] = field(default_factory=dict[str, FeatureSet])
-    pictures: dict[str, FeatureSet] = field(default_factory=dict[str, FeatureSet])
+    places: list[int] = field(default_factory=list[int])
 
     @property
     def name(self) -> str:
@@ -63,13 +62,17 @@ class Resolution:
 
     @property
     def count(self) -> int:
-        return len(self.figures["psnr"])
+        return len(self.places)
+
+    def of(self, sets: Mapping[str, SetFeatures]) -> dict[str, SetFeatures]:
+        """These images of sets of all, by network."""
+        return {name: some_of(one, f"{one.said} of {self.name}", self.places) for name, one in sets.items()}
 
 
 @dataclass(frozen=True)
 class RebuiltAnySize:
-    """What all images became: figures in their order, both sets by network, the same by resolution, smallest first, and
-    some pairs from the tallest to the widest."""
+    """What all images became: figures in their order, both sets by network, which are which resolution, smallest first,
+    and some pairs from the tallest to the widest."""
 
     figures: dict[str, Float[np.ndarray, " images"]]
     originals: dict[str, SetFeatures]
@@ -150,7 +153,8 @@ class _Gathered:
         self._networks, self._extractors = networks, extractors
         self._batch, self._patch = batch, patch
         self._rows: list[dict[str, float]] = []
-        self._all = Resolution(0, 0)
+        self._originals: dict[str, FeatureSet] = {}
+        self._pictures: dict[str, FeatureSet] = {}
         self._by: dict[tuple[int, int], Resolution] = {}
         self._shown: list[Both] = []
         self._room = _SHOWN_BYTES
@@ -165,12 +169,14 @@ class _Gathered:
             rows = [row for row, mine in enumerate(keys) if mine == key]
             for row, figures in zip(rows, _measured([both[r] for r in rows], key, self._batch), strict=True):
                 measured[row] = figures
-        self._rows += measured
         for key, figures in zip(keys, measured, strict=True):
+            mine = self._by.setdefault(key, Resolution(*key))
+            mine.places.append(len(self._rows))
+            self._rows.append(figures)
             for name, value in figures.items():
-                self._of(key).figures.setdefault(name, []).append(value)
+                mine.figures.setdefault(name, []).append(value)
         for network in self._networks:
-            self._see(network, both, keys)
+            self._see(network, both)
 
     def _show(self, both: Sequence[Both]) -> None:
         for one in both:
@@ -185,39 +191,26 @@ class _Gathered:
             raise ValueError("There is no image that can be read.")
         figures = {name: np.asarray([row[name] for row in self._rows]) for name in self._rows[0]}
         originals, pictures = (
-            {name: one.found() for name, one in sets.items()}
-            for sets in (self._all.originals, self._all.pictures)
+            {name: one.found() for name, one in sets.items()} for sets in (self._originals, self._pictures)
         )
         resolutions = tuple(self._by[key] for key in sorted(self._by))
         return RebuiltAnySize(figures, originals, pictures, resolutions, _pairs(self._shown))
-
-    def _of(self, key: tuple[int, int]) -> Resolution:
-        return self._by.setdefault(key, Resolution(*key))
 
     def _both(self, found: dict[str, np.ndarray], row: int) -> Both:
         example = {name: array[row] for name, array in found.items()}
         rebuilt = from_patches({**example, PATCHES: example["rebuilt"]}, self._patch)
         return Both(from_patches(example, self._patch), rebuilt)
 
-    def _see(self, network: FeatureNetwork, both: Sequence[Both], keys: Sequence[tuple[int, int]]) -> None:
-        for kind, images in (
-            ("originals", [one.original for one in both]),
-            ("pictures", [one.rebuilt for one in both]),
+    def _see(self, network: FeatureNetwork, both: Sequence[Both]) -> None:
+        for kind, sets, images in (
+            ("originals", self._originals, [one.original for one in both]),
+            ("pictures", self._pictures, [one.rebuilt for one in both]),
         ):
             # In [0, 1] only where the network clips it: a filter with negative lobes is to see what was drawn.
             sized = np.stack([network.sized(0.5 * image + 0.5) for image in images])
+            mine = sets.setdefault(network.name, FeatureSet(f"the {kind}"))
             for features in self._extractors[network.name].features([sized]):
-                self._keep(network.name, kind, features[network.name], keys)
-
-    def _keep(
-        self, network: str, kind: str, features: dict[str, np.ndarray], keys: Sequence[tuple[int, int]]
-    ) -> None:
-        getattr(self._all, kind).setdefault(network, FeatureSet(f"the {kind}")).add(features)
-        for key in dict.fromkeys(keys):
-            rows = np.asarray([mine == key for mine in keys])
-            some = {name: array[rows] for name, array in features.items()}
-            mine = self._of(key)
-            getattr(mine, kind).setdefault(network, FeatureSet(f"the {kind} of {mine.name}")).add(some)
+                mine.add(features[network.name])
 
 
 def _bucket(shape: Sequence[int], patch: int) -> tuple[int, int]:

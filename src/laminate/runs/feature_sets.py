@@ -1,7 +1,7 @@
 """Features of sets of images, gathered over the mesh: nothing but them is kept of an image."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -53,9 +53,21 @@ class FeatureSet:
             raise ValueError(f"{self.said} has no image.")
         logits = _handed_over(self._logits) if self._logits else None
         pool = _handed_over(self._pool)
-        digest = hashlib.sha256(_NO_IMAGES)
-        digest.update(pool.data)
-        return SetFeatures(self.said, pool, None, self._spatial, logits, digest.hexdigest())
+        return SetFeatures(self.said, pool, None, self._spatial, logits, _digest(pool))
+
+
+def some_of(whole: SetFeatures, said: str, places: Sequence[int]) -> SetFeatures:
+    """The pooled features of some images of a set. Raises ValueError for a set of moments alone."""
+    if whole.pool is None:
+        raise ValueError(f"{whole.said} has moments alone, and no features of {said}.")
+    pool = whole.pool[np.asarray(places, np.int64)]
+    return SetFeatures(said, pool, sha256=_digest(pool))
+
+
+def _digest(pool: np.ndarray) -> str:
+    digest = hashlib.sha256(_NO_IMAGES)
+    digest.update(pool.data)
+    return digest.hexdigest()
 
 
 def _handed_over(parts: list[np.ndarray]) -> np.ndarray:
