@@ -7,7 +7,7 @@ change. The line of `matmul` says how long either product takes.
 
 `grad_over_forward` is the time of a layer's loss and gradient (in weights and input) over that of its forward pass, of
 which the operations make 3, and `grad_page_faults` are those of one such call. XLA's temporaries are one array, new at
-each call, which glibc maps anew above 32 MiB, with a page fault for every 4 KiB; PyTorch has one for each result.
+each call, which glibc maps anew above 32 MiB, with a page fault for every 4 KiB.
 Commands have huge pages instead (`parallel/huge_pages.py`); here a virtual machine would take them away while a side
 waits for its turn.
 
