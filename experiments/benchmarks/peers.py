@@ -7,9 +7,8 @@ change. The line of `matmul` says how long either product takes.
 
 `grad_over_forward` is the time of a layer's loss and gradient (in weights and input) over that of its forward pass, of
 which the operations make 3, and `grad_page_faults` are those of one such call. XLA's temporaries are one array, new at
-each call, which glibc maps anew above 32 MiB, with a page fault for every 4 KiB.
-Commands have huge pages instead (`parallel/huge_pages.py`); here a virtual machine would take them away while a side
-waits for its turn.
+each call, which glibc maps anew above 32 MiB, with a page fault for every 4 KiB. Commands have huge pages instead
+(`parallel/huge_pages.py`); here a virtual machine would take them away while a side waits for its turn.
 
 The `memory` line sets the update beside the time that its bytes take at the speed of an array that is scaled in place.
 They are 32 for a parameter: clipping to the global norm reads every gradient before the first one is used. XLA's CPU
@@ -38,9 +37,7 @@ from laminate.train.step import make_step, update
 
 CHANNELS, CLASSES, MATMUL = 128, 1000, 2048
 SCALED = 2**25  # numbers in the array whose scaling tells the speed of the memory
-UPDATE_BYTES = (
-    8 * 4
-)  # a parameter: weight, gradient (twice) and two moments are read, all but the gradient written
+UPDATE_BYTES = 8 * 4  # a parameter: weight, both moments and twice the gradient read, the first three written
 FAULTED = 3  # calls whose page faults are counted
 
 
@@ -85,11 +82,13 @@ def compared(peer: Peer, spec: dict[str, int], turns: int) -> Iterator[dict[str,
     for name, beside in (("step", "step"), ("step", "compiled_step"), ("update", "update")):
         normal = [a / m for a, m in zip(ours[name], ours["matmul"], strict=True)]
         peers_normal = [a / m for a, m in zip(theirs[beside], theirs["matmul"], strict=True)]
+        found = ratio(ours[name], theirs[beside], f"torch {beside}")
+        own = ratio(normal, peers_normal, "")["ratio"]
         yield {
             **about,
             "piece": name,
-            **(found := ratio(ours[name], theirs[beside], f"torch {beside}")),
-            "of_matmul": (own := ratio(normal, peers_normal, "")["ratio"]),
+            **found,
+            "of_matmul": own,
             "says": f"{in_words(found)}; each counted in products of its own library, {own} of it",
         }
     bytes_a_second = [8 * SCALED / seconds for seconds in ours["scaled"]]

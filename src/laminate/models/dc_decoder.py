@@ -74,7 +74,6 @@ class DcDecoder(eqx.Module):
     in_shortcut: InShortcut = eqx.field(static=True)
     last_up: Up | None = eqx.field(static=True)
     out_activation: Activation | None = eqx.field(static=True)
-    remat: Remat = eqx.field(static=True)
 
     def __init__(
         self,
@@ -132,7 +131,11 @@ class DcDecoder(eqx.Module):
         self.in_shortcut = in_shortcut
         self.last_up = None if whole else up
         self.out_activation = out_activation
-        self.remat = remat
+
+    @property
+    def remat(self) -> Remat:
+        """What of its blocks the backward pass computes again: the same in all stages."""
+        return next(stage.blocks.remat for stage in self.stages if stage is not None)
 
     @jax.named_scope("dc_decoder")
     def __call__(
