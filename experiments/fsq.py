@@ -45,11 +45,11 @@ def make_objective(recipe, dtype):
         rebuilt = tokenizer.decode_raw(z, keep=keep, dtype=dtype).final
 
         reconstruction = reconstruction_loss(rebuilt, features)
-        ordered = jnp.sort(quantised.indices)
-        distinct = 1.0 + jnp.sum((ordered[1:] != ordered[:-1]).astype(jnp.float32))
+        ordered = jnp.sort(quantised.indices.reshape(recipe.tokens, -1), axis=0)
+        distinct = 1.0 + jnp.sum((ordered[1:] != ordered[:-1]).astype(jnp.float32), axis=0)
         terms = {
             "recon_loss": reconstruction,
-            "codes_per_image": distinct,
+            "codes_per_image": jnp.mean(distinct),
             "z_sq_mean": jnp.mean(jnp.square(quantised.continuous)),
         }
         return reconstruction, terms

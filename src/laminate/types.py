@@ -21,7 +21,7 @@ UInt8Image = UInt8[Array, "height width channels"]
 Tokens = Float[Array, "tokens dim"]
 Latents = Float[Array, "latents latent_dim"]
 Codes = Float[Array, "latents channels"]
-Indices = Int[Array, " latents"]
+Indices = Int[Array, "latents *codebooks"]
 Metrics = dict[str, Scalar]
 
 A = ParamSpec("A")

@@ -13,6 +13,9 @@ def test_a_code_costs_the_logarithm_of_its_codebook():
     bottleneck = Fsq((8, 4, 2))
     _, aux = bottleneck(jnp.zeros((7, 3)))
     assert image_bits(bottleneck, aux) == pytest.approx(7 * 6.0)
+    bottleneck = Fsq((8, 4, 2), codebooks=5)
+    _, aux = bottleneck(jnp.zeros((7, 15)))
+    assert image_bits(bottleneck, aux) == pytest.approx(7 * 5 * 6.0)
 
 
 def test_a_posterior_costs_its_divergence_from_the_prior_in_bits():
@@ -44,3 +47,12 @@ def test_use_counts_codes_and_the_levels_of_every_channel():
         counted = np.bincount(digits[..., channel].astype(int).ravel(), minlength=levels) / 6
         np.testing.assert_allclose(use.levels[channel, :levels], counted)
     assert np.isnan(use.levels[1, 2:]).all()
+
+
+def test_use_of_several_codebooks_is_that_of_each():
+    levels, indices = (4, 2), np.array([[[0, 7], [5, 7]], [[5, 1], [5, 7]]], np.int32)
+    whole = codebook_use(levels, indices, codebooks=2)
+    each = [codebook_use(levels, indices[..., book]) for book in range(2)]
+    assert (whole.tokens, whole.used) == (4, 2 + 2)
+    assert whole.perplexity == pytest.approx(np.mean([use.perplexity for use in each]))
+    np.testing.assert_array_equal(whole.levels, np.concatenate([use.levels for use in each]))

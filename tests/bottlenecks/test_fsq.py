@@ -42,6 +42,27 @@ def test_bound_and_gradient_are_the_analytic_ones(levels: tuple[int, ...], seed:
     np.testing.assert_allclose(gradient, slopes, atol=2e-6)
 
 
+@given(levels=_LEVELS, codebooks=st.integers(1, 4), seed=st.integers(0, 2**16))
+def test_several_codebooks_are_one_for_each_group_of_channels(
+    levels: tuple[int, ...], codebooks: int, seed: int
+) -> None:
+    fsq, one = Fsq(levels, codebooks=codebooks), Fsq(levels)
+    assert fsq.in_features == fsq.out_features == codebooks * len(levels)
+    assert fsq.codebook_size == one.codebook_size
+    z = np.random.default_rng(seed).normal(0.0, 2.0, (5, fsq.in_features)).astype(np.float32)
+    codes, quantised = fsq(jnp.asarray(z))
+    groups = [one(jnp.asarray(group)) for group in np.split(z, codebooks, axis=-1)]
+    np.testing.assert_array_equal(codes, np.concatenate([group[0] for group in groups], axis=-1))
+    stacked = np.stack([group[1].indices for group in groups], axis=-1)
+    np.testing.assert_array_equal(quantised.indices, stacked[:, 0] if codebooks == 1 else stacked)
+    np.testing.assert_array_equal(fsq.codes_from_indices(quantised.indices), codes)
+
+
+def test_a_token_without_a_codebook_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least one codebook, got codebooks=0"):
+        Fsq((5, 3), codebooks=0)
+
+
 def test_ties_round_to_even() -> None:
     np.testing.assert_array_equal(jnp.round(jnp.asarray([-1.5, -0.5, 0.5, 1.5, 2.5])), [-2, 0, 0, 2, 2])
 

@@ -71,6 +71,9 @@ TINY = FlatDinoRecipe(
 TINY_FSQ = dataclasses.replace(
     TINY, name="tiny-fsq", bottleneck=FsqBottleneck((5, 5, 4), nested_dropout=True)
 )
+TINY_PRODUCT_FSQ = dataclasses.replace(
+    TINY, name="tiny-product-fsq", bottleneck=FsqBottleneck((5, 4), codebooks=2)
+)
 TINY_DIT = GeneratorRecipe(
     name="tiny-dit",
     network=dataclasses.replace(VIT, norm="rms", qk_norm=False, positions="sincos"),

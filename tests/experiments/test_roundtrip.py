@@ -21,7 +21,15 @@ from laminate.evals.psnr import psnr
 from laminate.recipes.flatdino.family import VAE
 from laminate.runs.new_folder import new_folder
 from laminate.runs.token_file import read_tokens
-from tests.experiments.jobs import ROOT, TINY_FSQ, experiment, one_line, tree, write_tokenizer
+from tests.experiments.jobs import (
+    ROOT,
+    TINY_FSQ,
+    TINY_PRODUCT_FSQ,
+    experiment,
+    one_line,
+    tree,
+    write_tokenizer,
+)
 
 CAT = np.random.default_rng(2).integers(0, 256, (21, 34, 3), np.uint8)
 
@@ -117,6 +125,34 @@ def test_whole_numbers_are_text_that_another_program_may_write(fsq, here, capsys
     Path("own.json").write_text(json.dumps(tree))
     roundtrip(decode=Path("own.json"), out=Path("own"))
     assert sorted(path.name for path in Path("own").iterdir()) == ["a-..-b.png", "cat.png"]
+
+
+@pytest.mark.parametrize("form", ["json", "npz"])
+def test_a_token_of_several_whole_numbers_goes_there_and_back(here, capsys, form):
+    place = write_tokenizer(here / "saved", recipe=TINY_PRODUCT_FSQ)
+    Image.fromarray(CAT).save("cat.webp")
+    roundtrip("cat.webp", tokenizer=str(place), format=form)
+    assert "3 x 2 whole numbers below 20; 3 bytes, 237x fewer" in " ".join(capsys.readouterr().err.split())
+    held = read_tokens(Path(f"roundtrip/tokens.{form}"))
+    tokens = laminate.from_pretrained(place).encode_image("cat.webp")
+    assert tokens.shape == (3, 2) and len({*np.asarray(tokens).flat}) > 1
+    np.testing.assert_array_equal(held.tokens, tokens[None])
+    roundtrip(decode=Path(f"roundtrip/tokens.{form}"), out=Path("again"))
+    assert Path("again/cat.png").read_bytes() == Path("roundtrip/pictures/cat.png").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "tokens", [[[1, 2], 3, [4, 5]], [[1, 2], [3], [4, 5]], [[[1]], [[2]], [[3]]], [1, 2, 3]]
+)
+def test_tokens_of_another_form_are_refused(here, capsys, tokens):
+    place = write_tokenizer(here / "saved", recipe=TINY_PRODUCT_FSQ)
+    identity = laminate.from_pretrained(place).identity
+    said = {"name": identity.name, "sha256": identity.sha256, "place": str(place)}
+    Path("own.json").write_text(json.dumps({"tokenizer": said, "images": [{"name": "a", "tokens": tokens}]}))
+    with pytest.raises(SystemExit) as caught:
+        roundtrip(decode=Path("own.json"), out=Path("own"))
+    assert caught.value.code == 2 and not list(Path.cwd().rglob("*.png"))
+    assert capsys.readouterr().err.splitlines()[-1].startswith("roundtrip.py: ")
 
 
 def test_the_decibels_are_those_of_the_pictures(tokenizer, here, capsys):

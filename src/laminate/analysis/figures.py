@@ -224,16 +224,26 @@ def ablation_map(
     save(figure, path)
 
 
-def level_map(levels: Float[np.ndarray, "channels levels"], path: FilePath) -> None:
-    """How often each channel of a code takes each of its levels: one row a channel, levels that it lacks left white."""
-    cell = 34
+def level_map(levels: Float[np.ndarray, "channels levels"], path: FilePath, *, codebooks: int = 1) -> None:
+    """How often each channel of a code takes each of its levels: one row a channel, levels that it lacks left white.
+
+    With several codebooks rows are low, and without figures.
+    """
+    cell, high = 34, 34 if codebooks == 1 else 6
     channels, most = levels.shape
-    width, height = 96 + most * cell + 24, 40 + channels * cell + 44
+    width, height = 96 + most * cell + 24, 40 + channels * high + 44
     figure = new_figure(max(width, 360), height)
-    axes = _axes(figure, 96, 44, most * cell, channels * cell)
+    axes = _axes(figure, 96, 44, most * cell, channels * high)
     shown = np.ma.masked_invalid(levels)
-    axes.imshow(shown, vmin=0.0, vmax=float(np.nanmax(levels)), cmap=_heat_colours(), interpolation="nearest")
-    for (row, column), share in np.ndenumerate(levels):
+    axes.imshow(
+        shown,
+        vmin=0.0,
+        vmax=float(np.nanmax(levels)),
+        cmap=_heat_colours(),
+        interpolation="nearest",
+        aspect="auto",
+    )
+    for (row, column), share in np.ndenumerate(levels if codebooks == 1 else levels[:0]):
         if np.isfinite(share):
             dark = share > 0.55 * float(np.nanmax(levels))
             axes.text(
@@ -245,7 +255,10 @@ def level_map(levels: Float[np.ndarray, "channels levels"], path: FilePath) -> N
                 fontsize=8,
                 color="white" if dark else INK,
             )
-    axes.set_yticks(range(channels), [f"channel {channel}" for channel in range(channels)])
+    rows, what = (channels, "channel") if codebooks == 1 else (codebooks, "codebook")
+    each = channels // rows
+    middles = [row * each + (each - 1) / 2 for row in range(rows)]
+    axes.set_yticks(middles, [f"{what} {row}" for row in range(rows)])
     axes.set_xticks(range(most), [str(level) for level in range(most)])
     axes.set_xlabel("level", fontsize=9, color=MUTED)
     axes.tick_params(colors=MUTED, labelsize=9, length=0)

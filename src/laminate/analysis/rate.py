@@ -19,12 +19,12 @@ PIXEL_BITS = 24  # of three colours at 8 bits
 def image_bits(bottleneck: Bottleneck[Any], aux: Any) -> Scalar | None:
     """Bits of one example, from what its bottleneck gave beside the latents; None where a latent has no precision.
 
-    Of a code, the logarithm of the codebook, token by token. Of a Gaussian posterior, its divergence from the prior:
+    Of a code, the logarithm of the codebook, index by index. Of a Gaussian posterior, its divergence from the prior:
     what a sample of it costs, at the precision that the posterior itself has (bits back, Hinton & van Camp 1993).
     """
     match bottleneck:
         case Fsq():
-            return jnp.asarray(aux.indices.shape[0] * math.log2(bottleneck.codebook_size), jnp.float32)
+            return jnp.asarray(aux.indices.size * math.log2(bottleneck.codebook_size), jnp.float32)
         case Gaussian(deterministic=False):
             return jnp.sum(kl_per_element(*aux)) / math.log(2.0)
         case _:
@@ -38,7 +38,8 @@ def code_indices(bottleneck: Bottleneck[Any], aux: Any) -> dict[str, Array]:
 
 class CodebookUse(NamedTuple):
     """Of `tokens` tokens: how many different codes they are, the exponential of the entropy of their frequencies, and
-    the share of each level of each channel (NaN where a channel has fewer levels)."""
+    the share of each level of each channel (NaN where a channel has fewer levels). Of several codebooks, codes are
+    counted in each, and the perplexity is their mean."""
 
     tokens: int
     used: int
@@ -46,14 +47,26 @@ class CodebookUse(NamedTuple):
     levels: Float[np.ndarray, "channels levels"]
 
 
-def codebook_use(levels: tuple[int, ...], indices: Int[np.ndarray, "*tokens"]) -> CodebookUse:
-    """How `indices` of a codebook of these `levels` are spread."""
-    flat = indices.reshape(-1).astype(np.int64)
-    _, counts = np.unique(flat, return_counts=True)
-    share = counts / max(len(flat), 1)
+def codebook_use(
+    levels: tuple[int, ...], indices: Int[np.ndarray, "*tokens_codebooks"], *, codebooks: int = 1
+) -> CodebookUse:
+    """How `indices` of a codebook of these `levels` are spread, `[...]`, or `[..., codebooks]` of several."""
+    books = [_book_use(levels, book) for book in indices.reshape(-1, codebooks).astype(np.int64).T]
+    return CodebookUse(
+        tokens=books[0].tokens,
+        used=sum(book.used for book in books),
+        perplexity=float(np.mean([book.perplexity for book in books])),
+        levels=np.concatenate([book.levels for book in books]),
+    )
+
+
+def _book_use(levels: tuple[int, ...], indices: Int[np.ndarray, " tokens"]) -> CodebookUse:
+    _, counts = np.unique(indices, return_counts=True)
+    tokens = max(len(indices), 1)
+    share = counts / tokens
     spread = np.full((len(levels), max(levels)), np.nan)
-    rest = flat
+    rest = indices
     for channel, level in enumerate(levels):  # the first channel is the least significant digit
-        spread[channel, :level] = np.bincount(rest % level, minlength=level) / max(len(flat), 1)
+        spread[channel, :level] = np.bincount(rest % level, minlength=level) / tokens
         rest = rest // level
-    return CodebookUse(len(flat), len(counts), float(np.exp(-np.sum(share * np.log(share)))), spread)
+    return CodebookUse(len(indices), len(counts), float(np.exp(-np.sum(share * np.log(share)))), spread)

@@ -54,10 +54,9 @@ def picture_names(names: Sequence[str]) -> list[str]:
     taken: set[str] = set()
     made: list[str] = []
     for name in names:
-        stem = (
-            _plain(PurePosixPath(name).with_suffix("").as_posix().replace("/", "-"))[:_LONGEST].strip(".")
-            or "image"
-        )
+        path = PurePosixPath(name)
+        whole = path.as_posix().removesuffix(path.suffix).replace("/", "-")
+        stem = _plain(whole)[:_LONGEST].strip(".") or "image"
         found = next(
             one
             for one in (stem if number == 1 else f"{stem}-{number}" for number in count(1))

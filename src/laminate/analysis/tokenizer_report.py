@@ -142,13 +142,16 @@ def _codebook(
     bottleneck = tokenizer.bottleneck
     if not isinstance(bottleneck, Fsq):
         return ()
-    use, size = codebook_use(bottleneck.levels, known["indices"]), bottleneck.codebook_size
-    level_map(use.levels, path)
+    books, size = bottleneck.codebooks, bottleneck.codebooks * bottleneck.codebook_size
+    use = codebook_use(bottleneck.levels, known["indices"], codebooks=books)
+    level_map(use.levels, path, codebooks=books)
+    several = "" if books == 1 else f" of {books} codebooks"
+    most = "cannot be more" if books == 1 else f"cannot be more than {books} each"
     return (
         (
             "codebook use",
-            f"{use.used:,} of {size:,} codes ({use.used / size:.2%}) in {use.tokens:,} tokens of training images, "
-            f"which cannot be more; perplexity {use.perplexity:,.0f}",
+            f"{use.used:,} of {size:,} codes{several} ({use.used / size:.2%}) in {use.tokens:,} tokens of training "
+            f"images, which {most}; perplexity {use.perplexity:,.0f}",
         ),
     )
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from laminate.recipes.checks import at_least, within
-from laminate.recipes.serialization import JSON
+from laminate.recipes.serialization import JSON, UNSAID
 
 REFERENCE_KL_WEIGHT = 1e-6
 REFERENCE_NUMBERS = 512
@@ -65,33 +65,37 @@ class FsqBottleneck:
     KIND: ClassVar[str] = "fsq"
 
     levels: tuple[int, ...]
-    """Values per channel; their product is the size of the codebook."""
+    """Values per channel of a codebook; their product is its size."""
     nested_dropout: bool = False
     """Keep only the first 1, 2, 4, ... tokens in training, so that the first tokens matter most."""
+    codebooks: int = field(default=1, metadata={UNSAID: 1})
+    """Whole numbers per token, each with channels and a codebook of its own."""
 
     def __post_init__(self) -> None:
         if not self.levels:
             raise ValueError("bottleneck.levels must name at least one level, got none.")
         for level in self.levels:
             within("Each of bottleneck.levels", level, 2, LARGEST_LEVEL)
+        at_least("bottleneck.codebooks", self.codebooks, 1)
         if self.codebook_size > LARGEST_CODEBOOK:
             raise ValueError(
                 f"The product of bottleneck.levels must stay below 2^31, got {self.codebook_size} "
-                f"from {len(self.levels)} levels: use fewer or smaller ones."
+                f"from {len(self.levels)} levels: use fewer or smaller ones, or several of bottleneck.codebooks."
             )
 
     @property
     def width(self) -> int:
         """Numbers per token that the decoder reads."""
-        return len(self.levels)
+        return self.codebooks * len(self.levels)
 
     @property
     def codebook_size(self) -> int:
+        """Codes of one codebook."""
         return math.prod(self.levels)
 
     def bits(self, tokens: int) -> float:
         """Information that `tokens` tokens can carry, in bits."""
-        return tokens * math.log2(self.codebook_size)
+        return tokens * self.codebooks * math.log2(self.codebook_size)
 
 
 Bottleneck = GaussianBottleneck | FsqBottleneck

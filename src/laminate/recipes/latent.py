@@ -29,8 +29,8 @@ class LatentSpec:
     """Numbers per token."""
     image_size: int
     """Side of the images that they stand for, in pixels."""
-    codes: bool = False
-    """They are whole numbers, which flow matching cannot draw."""
+    codes: int = 0
+    """Whole numbers per token, which flow matching cannot draw; 0 where tokens are real numbers."""
     posterior: bool = False
     """Each has a deviation of its own beside its mean."""
     normalised: bool = True

@@ -83,14 +83,17 @@ class PretrainedTokenizer:
 
     @property
     def codebook_size(self) -> int | None:
-        """How many whole numbers a token can be (FSQ); None where tokens are real numbers."""
+        """How many values a whole number of a token has (FSQ); None where tokens are real numbers."""
         return self._decoding.codebook_size
 
     @property
     def token_shape(self) -> tuple[int, ...]:
-        """The shape of the tokens of one image: `(tokens,)` of whole numbers, else `(tokens, latent_dim)`."""
+        """The shape of the tokens of one image: `(tokens, latent_dim)`, and of whole numbers `(tokens,)`, or
+        `(tokens, codebooks)` where each has several."""
         latent = self.latent
-        return (latent.tokens,) if latent.codes else (latent.tokens, latent.latent_dim)
+        if latent.codes == 1:
+            return (latent.tokens,)
+        return (latent.tokens, latent.codes or latent.latent_dim)
 
     @property
     def kind(self) -> str:
@@ -98,7 +101,7 @@ class PretrainedTokenizer:
         shape, pixels = " x ".join(map(str, self.token_shape)), 3 * self.latent.image_size**2
         if self.codebook_size is None:
             return f"{shape} real numbers; {pixels / math.prod(self.token_shape):,.0f}x fewer than pixels"
-        each = self.latent.tokens * math.log2(self.codebook_size) / 8
+        each = math.prod(self.token_shape) * math.log2(self.codebook_size) / 8
         return f"{shape} whole numbers below {self.codebook_size:,}; {each:,.0f} bytes, {pixels / each:,.0f}x fewer"
 
     @property
@@ -125,8 +128,9 @@ class PretrainedTokenizer:
 
         Returns:
             Of a Gaussian tokenizer float32 `[tokens, latent_dim]`: the mean of the posterior, without sampling, brought
-            to mean 0 and variance 1 over the training set. Of an FSQ tokenizer int32 `[tokens]`: positions in the
-            codebook, from 0 to `codebook_size - 1`. A batch has one more axis in front.
+            to mean 0 and variance 1 over the training set. Of an FSQ tokenizer int32 `[tokens]`, and
+            `[tokens, codebooks]` where a token has several: positions in the codebook, from 0 to `codebook_size - 1`.
+            A batch has one more axis in front.
 
         Raises:
             TypeError: `image` is none of these.
@@ -247,7 +251,7 @@ class PretrainedTokenizer:
         return viewed(image, self._transform, name=name)
 
     def _encoded(self, examples: list[Arrays]) -> Array:
-        run = partial(_tokens, self._encoding, codes=self.latent.codes, dtype=self.dtype)
+        run = partial(_tokens, self._encoding, codes=self.latent.codes > 0, dtype=self.dtype)
         return in_parts(run, {name: jnp.asarray(rows) for name, rows in stack(examples).items()})
 
     def _denormalised(self, latents: Array) -> Array:

@@ -104,8 +104,8 @@ def read_tokens(path: Path) -> TokenFile:
 def _read_json(path: Path) -> TokenFile:
     tree = read_json(path)
     images = tree["images"].items()
-    rows = [[one.integer() for one in image["tokens"].items()] for image in images]
-    if not rows or len({len(row) for row in rows}) != 1:
+    rows = [[_numbers(one) for one in image["tokens"].items()] for image in images]
+    if len({len(row) for row in rows}) != 1 or len({np.shape(one) for row in rows for one in row}) > 1:
         raise ValueError(
             f"{path} is no file of tokens: its images need equally many tokens each, and one image."
         )
@@ -113,7 +113,12 @@ def _read_json(path: Path) -> TokenFile:
     return TokenFile(_int64(rows, path), names, *_tokenizer(tree["tokenizer"]))
 
 
-def _int64(rows: list[list[int]], path: Path) -> np.ndarray:
+def _numbers(token: Field) -> int | list[int]:
+    """A token: a whole number, or one for each of several codebooks."""
+    return [one.integer() for one in token.items()] if isinstance(token.value, list) else token.integer()
+
+
+def _int64(rows: list[list[int | list[int]]], path: Path) -> np.ndarray:
     try:
         return np.array(rows, np.int64)
     except OverflowError as error:

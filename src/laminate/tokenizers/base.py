@@ -33,7 +33,7 @@ class ImageTokenizer(eqx.Module):
 
     @property
     def codebook_size(self) -> int | None:
-        """How many whole numbers a token can be; None for a tokenizer whose latents are real numbers."""
+        """How many values a whole number of a token has; None for a tokenizer whose latents are real numbers."""
         return None
 
     @abc.abstractmethod

@@ -35,7 +35,7 @@ def bottleneck_parameters(recipe: FlatDinoRecipe) -> int:
     """Nested dropout has a projection of the codes and a token for those left out; others have none."""
     bottleneck = recipe.bottleneck
     if isinstance(bottleneck, FsqBottleneck) and bottleneck.nested_dropout:
-        return (len(bottleneck.levels) + 1) * recipe.decoder.dim
+        return (bottleneck.width + 1) * recipe.decoder.dim
     return 0
 
 

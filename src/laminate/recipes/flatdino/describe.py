@@ -75,7 +75,7 @@ def _bottleneck_rows(recipe: FlatDinoRecipe) -> Facts:
         return (
             ("bottleneck", f"FSQ, levels {', '.join(map(str, bottleneck.levels))}{dropout}"),
             (
-                "codebook",
+                "codebook" if bottleneck.codebooks == 1 else f"{bottleneck.codebooks} codebooks",
                 f"{bottleneck.codebook_size:,} codes, {bottleneck.bits(recipe.tokens):.1f} bits per image",
             ),
         )
@@ -127,7 +127,8 @@ def _tokens(recipe: FlatDinoRecipe) -> str:
     """The tokens of an image, in words."""
     bottleneck = recipe.bottleneck
     if isinstance(bottleneck, FsqBottleneck):
-        return f"{shape_text(recipe.tokens)} whole numbers below {bottleneck.codebook_size:,}"
+        shape = (recipe.tokens,) if bottleneck.codebooks == 1 else (recipe.tokens, bottleneck.codebooks)
+        return f"{shape_text(*shape)} whole numbers below {bottleneck.codebook_size:,}"
     return f"{shape_text(recipe.tokens, bottleneck.width)} numbers"
 
 

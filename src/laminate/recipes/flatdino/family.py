@@ -23,7 +23,7 @@ def latent_of(recipe: FlatDinoRecipe) -> LatentSpec:
         tokens=recipe.tokens,
         latent_dim=recipe.bottleneck.width,
         image_size=recipe.augment.image_size,
-        codes=isinstance(recipe.bottleneck, FsqBottleneck),
+        codes=recipe.bottleneck.codebooks if isinstance(recipe.bottleneck, FsqBottleneck) else 0,
         posterior=isinstance(recipe.bottleneck, GaussianBottleneck),
         teacher=recipe.teacher,
     )

@@ -64,7 +64,7 @@ def flatdino(recipe: FlatDinoRecipe, compute: Compute = PLAIN, *, key: RandomKey
 def bottleneck(recipe: GaussianBottleneck | FsqBottleneck) -> Gaussian | Fsq:
     """The bottleneck of `recipe`; it has no parameters."""
     if isinstance(recipe, FsqBottleneck):
-        return Fsq(recipe.levels)
+        return Fsq(recipe.levels, codebooks=recipe.codebooks)
     return Gaussian(
         recipe.latent_dim,
         tanh=recipe.tanh,
@@ -75,7 +75,7 @@ def bottleneck(recipe: GaussianBottleneck | FsqBottleneck) -> Gaussian | Fsq:
 
 def _nested(recipe: FlatDinoRecipe, *, key: RandomKey) -> NestedLatents | None:
     if isinstance(recipe.bottleneck, FsqBottleneck) and recipe.bottleneck.nested_dropout:
-        return NestedLatents(len(recipe.bottleneck.levels), recipe.decoder.dim, key=key)
+        return NestedLatents(recipe.bottleneck.width, recipe.decoder.dim, key=key)
     return None
 
 

@@ -10,7 +10,6 @@ from laminate.recipes.embedded import (
     CROPS,
     FSQ_NAME,
     GLOBAL_BATCH_SIZE,
-    IMAGE_SIZE,
     LATENT,
     PHOTOGRAPHS_FSQ,
     PHOTOGRAPHS_VAE,
@@ -23,7 +22,7 @@ from laminate.recipes.flatdino.grammar import EPOCHS
 from laminate.recipes.flatdino.photos import PHOTOS
 from laminate.recipes.flatdino.recipe import FlatDinoRecipe
 from laminate.recipes.latent import LatentSpec
-from laminate.recipes.network import PRETRAINED_TEACHERS, VitConfig, patch_teacher
+from laminate.recipes.network import PRETRAINED_TEACHERS, VitConfig
 from laminate.recipes.sizes import SIZES
 from laminate.recipes.training import Optimizer, Schedule
 
@@ -54,18 +53,14 @@ def embedded_vae() -> FlatDinoRecipe:
 
 
 def embedded_fsq() -> FlatDinoRecipe:
-    """64 patches of 192 pixel values to 64 tokens of 10 codes, each one of 8 values: 1920 bits for an image.
+    """64 patches of 192 numbers to 16 tokens of 16 whole numbers, each of 8 codes of 8 values: 6144 bits for an image.
 
-    A token is a whole number of 31 bits at most, and 16 of them do not hold nine tenths of an image's variance.
+    A whole number has 31 bits at most, and one for each token does not hold nine tenths of the features' variance.
     """
-    return replace(
-        embedded_vae(),
-        name=FSQ_NAME,
-        teacher=patch_teacher(IMAGE_SIZE, 8),
-        tokens=64,
-        bottleneck=FsqBottleneck(levels=(8,) * 10),
-        global_batch_size=20,  # more steps are worth more than larger ones
+    tokenizer = replace(
+        embedded_vae(), name=FSQ_NAME, bottleneck=FsqBottleneck(levels=(8,) * 8, codebooks=16)
     )
+    return tokenizer.in_steps(750)
 
 
 def photographs_vae() -> FlatDinoRecipe:
