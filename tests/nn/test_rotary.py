@@ -103,6 +103,27 @@ def test_halves_are_turned_like_complex_numbers():
     assert rotary(x.astype(jnp.bfloat16)).dtype == jnp.bfloat16
 
 
+@given(
+    pairing=st.sampled_from(["neighbours", "halves"]),
+    prefix=st.integers(0, 2),
+    spread=st.sampled_from([1.0, 100.0, 1e-3]),
+    seed=st.integers(0, 2**16),
+)
+def test_bfloat16_is_turned_in_float32_and_rounded_once_forward_and_backward(pairing, prefix, spread, seed):
+    rotary = Rotary(sequence_angles(HEAD_DIM, TOKENS, theta=3.0), pairing=pairing)
+    x, weights = (
+        (spread * normal(seed + n, HEADS, prefix + TOKENS, HEAD_DIM)).astype(jnp.bfloat16) for n in (0, 1)
+    )
+    product = lambda x: jnp.sum((rotary(x) * weights.astype(x.dtype)).astype(jnp.float32))
+    for function in (rotary, jax.grad(product)):
+        rough, fine = function(x), function(x.astype(jnp.float32))
+        assert rough.dtype == jnp.bfloat16
+        # half a unit in the last of eight bits, and the rounding of float32 where both parts cancel
+        np.testing.assert_allclose(
+            rough.astype(jnp.float32), fine, rtol=2.0**-8, atol=2.0**-20 * float(jnp.max(jnp.abs(fine)))
+        )
+
+
 def test_periods_of_the_released_head_are_powers_of_a_hundred():
     np.testing.assert_allclose(rotation_periods(64), 100 ** (np.arange(16) / 16))
     with pytest.raises(ValueError, match="divisible by 4, got head_dim=6"):

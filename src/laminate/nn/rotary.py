@@ -1,5 +1,6 @@
 """Rotary position embedding: queries and keys turned by angles that grow with their position (Su et al. 2021)."""
 
+from functools import partial
 from typing import Literal
 
 import equinox as eqx
@@ -59,19 +60,51 @@ class Rotary(eqx.Module):
                 f"This rotation is for {tokens} tokens (and any in front of them) of head_dim {head_dim}, "
                 f"and was given {x.shape[1]} tokens of head_dim {x.shape[2]}."
             )
-        wide = x.astype(jnp.float32)
         cos = jnp.pad(self.cos.value, ((prefix, 0), (0, 0)), constant_values=1.0)[None]
         sin = jnp.pad(self.sin.value, ((prefix, 0), (0, 0)))[None]
-        return (wide * cos + self._quarter_turn(wide) * sin).astype(x.dtype)
+        if x.dtype == jnp.bfloat16:
+            return _turned(x, cos, sin, self.pairing)
+        wide = x.astype(jnp.float32)
+        return (wide * cos + _quarter_turn(wide, self.pairing) * sin).astype(x.dtype)
 
-    def _quarter_turn(
-        self, x: Float[Array, "heads tokens head_dim"]
-    ) -> Float[Array, "heads tokens head_dim"]:
-        if self.pairing == "halves":
-            first, second = jnp.split(x, 2, axis=-1)
-            return jnp.concatenate([-second, first], axis=-1)
-        pairs = x.reshape(*x.shape[:-1], x.shape[-1] // 2, 2)
-        return jnp.stack([-pairs[..., 1], pairs[..., 0]], axis=-1).reshape(x.shape)
+
+def _quarter_turn(
+    x: Float[Array, "heads tokens head_dim"], pairing: Pairing
+) -> Float[Array, "heads tokens head_dim"]:
+    if pairing == "halves":
+        first, second = jnp.split(x, 2, axis=-1)
+        return jnp.concatenate([-second, first], axis=-1)
+    pairs = x.reshape(*x.shape[:-1], x.shape[-1] // 2, 2)
+    return jnp.stack([-pairs[..., 1], pairs[..., 0]], axis=-1).reshape(x.shape)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _turned(
+    x: Float[Array, "heads tokens head_dim"],
+    cos: Float[Array, "1 tokens head_dim"],
+    sin: Float[Array, "1 tokens head_dim"],
+    pairing: Pairing,
+) -> Float[Array, "heads tokens head_dim"]:
+    """The same for bfloat16, where the quarter turn is a product with a matrix of 0, 1 and -1.
+
+    A TPU moves single numbers within a row slowly. The product of bfloat16 with such a matrix is exact.
+    """
+    unit = jnp.eye(x.shape[-1], dtype=x.dtype)[None]
+    turn = _quarter_turn(unit, pairing)[0]
+    turned = jnp.einsum("htd,de->hte", x, turn, preferred_element_type=jnp.float32)
+    return (x.astype(jnp.float32) * cos + turned * sin).astype(x.dtype)
+
+
+def _turned_forward(x: Array, cos: Array, sin: Array, pairing: Pairing) -> tuple[Array, tuple[Array, Array]]:
+    return _turned(x, cos, sin, pairing), (cos, sin)
+
+
+def _turned_backward(pairing: Pairing, tables: tuple[Array, Array], back: Array) -> tuple[Array, None, None]:
+    cos, sin = tables
+    return _turned(back, cos, -sin, pairing), None, None
+
+
+_turned.defvjp(_turned_forward, _turned_backward)
 
 
 def sequence_angles(
