@@ -3,7 +3,9 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
+from laminate.analysis.figures import level_map
 from laminate.analysis.rate import codebook_use, image_bits
 from laminate.bottlenecks.fsq import Fsq
 from laminate.bottlenecks.gaussian import Gaussian
@@ -56,3 +58,14 @@ def test_use_of_several_codebooks_is_that_of_each():
     assert (whole.tokens, whole.used) == (4, 2 + 2)
     assert whole.perplexity == pytest.approx(np.mean([use.perplexity for use in each]))
     np.testing.assert_array_equal(whole.levels, np.concatenate([use.levels for use in each]))
+
+
+def test_a_map_of_many_codebooks_is_not_longer_than_one_of_their_channels_would_be(tmp_path):
+    levels = np.full((128, 8), 1 / 8)
+    level_map(levels, tmp_path / "one.png")
+    level_map(levels, tmp_path / "many.png", codebooks=16)
+    sizes = []
+    for name in ("one", "many"):
+        with Image.open(tmp_path / f"{name}.png") as picture:
+            sizes.append(picture.size)
+    assert sizes[1][0] == sizes[0][0] and sizes[1][1] < sizes[0][1] / 4

@@ -272,3 +272,11 @@ def test_the_average_of_a_short_run_of_a_long_recipe_is_not_of_its_initial_weigh
         assert one.ema_decay == pytest.approx(np.exp(-10 / 1600))
     plain = replace(recipe, optimizer=replace(recipe.optimizer, ema_decay=None))
     assert plain.in_steps(10).optimizer.ema_decay is None
+
+
+def test_a_recipe_from_before_several_codebooks_has_one_and_is_written_as_it_was():
+    one = FSQ.names.recipe("fast-32-bb-8555")
+    assert '"codebooks"' not in to_json(one) and from_json(to_json(one)).bottleneck.codebooks == 1
+    several = replace(one, bottleneck=replace(one.bottleneck, codebooks=3))
+    assert '"codebooks": 3' in to_json(several) and several.bottleneck.width == 12
+    assert several.bottleneck.bits(7) == pytest.approx(3 * one.bottleneck.bits(7))
