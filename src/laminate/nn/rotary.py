@@ -87,7 +87,8 @@ def _turned(
 ) -> Float[Array, "heads tokens head_dim"]:
     """The same for bfloat16, where the quarter turn is a product with a matrix of 0, 1 and -1.
 
-    A TPU moves single numbers within a row slowly. The product of bfloat16 with such a matrix is exact.
+    A TPU moves single numbers within a row slowly. The product of bfloat16 with such a matrix is exact, and so is its
+    gradient, the rotation back; there is no forward-mode derivative.
     """
     unit = jnp.eye(x.shape[-1], dtype=x.dtype)[None]
     turn = _quarter_turn(unit, pairing)[0]
