@@ -77,7 +77,7 @@ def test_any_image_becomes_scaled_latents_on_a_grid_and_a_picture_of_its_size(op
     latent = tokenizer.latent
     assert (latent.patch, latent.latent_dim, latent.normalised) == (one.patch, one.latent_dim, False)
     assert latent.posterior == (one.architecture != "AutoencoderDC")  # whose latents have no deviation
-    assert latent.grid == (256 // one.patch,) * 2 and latent.codes is False
+    assert latent.grid == (256 // one.patch,) * 2 and latent.codes == 0
 
 
 def test_an_image_that_is_smaller_than_a_patch_is_reflected_again_and_again(opened):
