@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from laminate.cli.command import flags_command
+from laminate.cli.sample_flags import SampleFlags
 from laminate.parallel.huge_pages import HUGE_PAGES, TUNABLES, huge_pages_help
 
 PAGES = 4096 * 4096 * 4 // os.sysconf("SC_PAGE_SIZE")
@@ -84,3 +86,13 @@ def test_huge_pages_are_asked_for_only_where_that_changes_something(environment,
     if kernel is not None:
         file.write_text(kernel)
     assert not huge_pages_help(environment, file)
+
+
+def test_a_program_that_hands_a_command_its_arguments_is_not_replaced(monkeypatch):
+    asked = []
+    monkeypatch.setattr("laminate.cli.command.take_huge_pages", lambda: asked.append(sys.argv))
+    monkeypatch.setattr(sys, "argv", ["sample.py"])
+    flags_command(None, SampleFlags, arguments=[])
+    assert not asked
+    flags_command(None, SampleFlags)
+    assert asked == [["sample.py"]]

@@ -37,7 +37,8 @@ def training_command(
         measurable(flags, family)
         recipe = resolve_recipe(flags, family)
         family.require_trainable(recipe)
-    take_huge_pages()
+    if arguments is None:  # else another program asks, and is not to be started again
+        take_huge_pages()
     return flags, recipe
 
 
@@ -60,7 +61,8 @@ def flags_command(description: str | None, kind: type[Flags], *, arguments: list
     """The flags of a command; as `training_command`. Places in an object store need its client."""
     with refusals():
         flags = _parsed(description, kind, arguments)
-    take_huge_pages()
+    if arguments is None:
+        take_huge_pages()
     return flags
 
 
