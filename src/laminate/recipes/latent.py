@@ -49,6 +49,12 @@ class LatentSpec:
     def numbers(self) -> int:
         return self.tokens * self.latent_dim
 
+    @property
+    def token_shape(self) -> tuple[int, ...]:
+        """Of the tokens of an image: `(tokens, latent_dim)`, and of whole numbers `(tokens,)`, or `(tokens, codebooks)`
+        where each has several."""
+        return (self.tokens,) if self.codes == 1 else (self.tokens, self.codes or self.latent_dim)
+
 
 @dataclass(frozen=True)
 class LoadedTokenizer:

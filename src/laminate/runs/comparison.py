@@ -206,7 +206,7 @@ class _Runner:
         """What it took."""
         latent = self.entrant.loaded.latent
         timed = self._times[1:] or self._times
-        numbers = latent.tokens * latent.codes if latent.codes else latent.numbers
+        numbers = math.prod(latent.token_shape)
         bits = numbers * (BITS if self._codebook is None else math.log2(self._codebook))
         pixels = latent.image_size**2
         return Cost(

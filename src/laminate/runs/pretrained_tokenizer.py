@@ -90,10 +90,7 @@ class PretrainedTokenizer:
     def token_shape(self) -> tuple[int, ...]:
         """The shape of the tokens of one image: `(tokens, latent_dim)`, and of whole numbers `(tokens,)`, or
         `(tokens, codebooks)` where each has several."""
-        latent = self.latent
-        if latent.codes == 1:
-            return (latent.tokens,)
-        return (latent.tokens, latent.codes or latent.latent_dim)
+        return self.latent.token_shape
 
     @property
     def kind(self) -> str:
