@@ -1,6 +1,8 @@
 """A frozen network of one's own: a masked autoencoder whose patch features tokenizers compress (He et al. 2022).
 
-    python experiments/teacher.py                                     the network that ships in the package
+    python experiments/teacher.py                                     the encoder of the network in the package
+    python experiments/teacher.py --init-from runs/embedded-teacher --freeze encoder \
+        --set masked_images=0 --set feature_noise=1.2 --run-dir runs/decoded    its decoder, for features with errors
     python experiments/teacher.py --data ~/photos --run-dir runs/photos-teacher
     python experiments/vae.py --teacher runs/photos-teacher --data ~/photos
 
@@ -19,10 +21,11 @@ import jax
 import jax.numpy as jnp
 
 from laminate.analysis.teacher_report import NeighbourAccuracy, write_teacher_report
+from laminate.bottlenecks.noisy import Noisy
 from laminate.losses.reconstruction import mse_loss
 from laminate.pretrained.features import unit_image
 from laminate.pretrained.patches import IMAGENET_MEAN
-from laminate.recipes.masked_autoencoder.modules import masked_autoencoder
+from laminate.recipes.masked_autoencoder.modules import masked_autoencoder, trained_parts
 from laminate.runs.asked_subjects import asked_pictures
 from laminate.runs.evaluations import Looked, Measured
 from laminate.runs.exit_codes import training_errors, user_errors
@@ -31,7 +34,7 @@ from laminate.runs.setup import setup
 from laminate.runs.task import Task
 from laminate.runs.training import Best, conclude, train
 
-# 1. Objective: the squared error of all pixels, of images of which some patches are hidden
+# 1. Objective: the squared error of all pixels, of images of which some patches are hidden, from noisy features
 
 
 def hide(recipe, image, *, key):
@@ -45,10 +48,14 @@ def hide(recipe, image, *, key):
 
 
 def make_objective(recipe, dtype):
+    noisy = Noisy(recipe.encoder.dim, strength=recipe.feature_noise, level="uniform")
+
     def objective(network, frozen, example, *, step, key):
+        k_hide, k_noise = jax.random.split(key)
         image = unit_image(example["image"])
-        features = network(hide(recipe, image, key=key), dtype=dtype)
-        return mse_loss(network.decoder(features), image), {}
+        features = network(hide(recipe, image, key=k_hide), dtype=dtype)
+        decoded, _ = noisy(features, key=k_noise)
+        return mse_loss(network.decoder(decoded.astype(dtype)), image), {}
 
     return objective
 
@@ -62,6 +69,7 @@ def make_task(recipe, frozen, compute):
         frozen=frozen,
         objective=make_objective(recipe, jnp.dtype(compute.dtype)),
         optim=recipe.optimizer,
+        trained=trained_parts(recipe),
     )
 
 

@@ -113,6 +113,7 @@ TINY_TEACHER = MaskedAutoencoderRecipe(
     schedule=TINY.schedule,
     patch_size=4,
     overlap=1,
+    feature_noise=0.4,
     optimizer=TINY.optimizer,
     augment=TINY.augment,
     global_batch_size=8,

@@ -13,6 +13,7 @@ from laminate.pretrained import hub
 from laminate.recipes.families import from_json
 from laminate.recipes.masked_autoencoder.recipe import embedded_teacher
 from laminate.recipes.network import find_teacher
+from laminate.train.export import named_weights
 from tests.experiments.jobs import TINY_TEACHER, Job, fingerprints, metrics, one_line
 
 
@@ -50,6 +51,17 @@ def test_a_resumed_training_is_an_uninterrupted_one_bit_for_bit(taught):
     taught.main("--stop-after", "3", run=parts)
     taught.main(run=parts)
     assert fingerprints(parts, 6) == fingerprints(taught.run, 6)
+
+
+def test_a_frozen_half_is_that_of_before_bit_for_bit(taught):
+    taught.main()
+    kept = {"encoder": "vit", "decoder": "decoder"}
+    for half, part in kept.items():
+        tuned = taught.folder / half
+        taught.main("--init-from", str(taught.run), "--freeze", half, "--seed", "1", run=tuned)
+        before, after = (named_weights(laminate.load_pretrained(run).model) for run in (taught.run, tuned))
+        for name, array in before.items():
+            assert np.array_equal(array, after[name]) == name.startswith(part + "."), name
 
 
 def test_losses_are_those_of_one_device_on_any_mesh_and_in_parts(taught):
@@ -95,6 +107,7 @@ def test_what_is_no_teacher_is_refused_by_what_it_is(tokenizer, capsys):
     [
         ({"overlap": 5}, r"overlap must lie in \[0, 4\], got 5"),
         ({"masked_patches": 1.5}, r"masked_patches must lie in \[0\.0, 1\.0\], got 1\.5"),
+        ({"feature_noise": -0.1}, r"feature_noise must be at least 0\.0, got -0\.1"),
         ({"patch_size": 5, "overlap": 0}, "augment.image_size must be a multiple of patch_size 5, got 16"),
     ],
 )
@@ -105,7 +118,14 @@ def test_a_recipe_that_cannot_be_is_refused(changes, message):
 
 def test_the_network_in_the_package_is_that_of_the_default_recipe():
     stated = json.loads((find_teacher_folder() / "config.json").read_text())
-    assert from_json(json.dumps(stated["recipe"])) == embedded_teacher()
+    decoded = dataclasses.replace(
+        embedded_teacher(),
+        name=stated["recipe"]["name"],
+        masked_images=0.0,
+        feature_noise=1.2,
+        freeze="encoder",
+    )
+    assert from_json(json.dumps(stated["recipe"])) == decoded
 
 
 def find_teacher_folder():

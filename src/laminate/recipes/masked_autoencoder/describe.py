@@ -13,12 +13,16 @@ def describe(recipe: MaskedAutoencoderRecipe) -> Text:
         ("features", f"{patches} patches of {dim} numbers, of images of {recipe.image_size}²"),
         (
             "hidden",
-            f"{recipe.masked_patches:.0%} of the patches of {recipe.masked_images:.0%} of the images",
+            f"{recipe.masked_patches:.0%} of the patches of {recipe.masked_images:.0%} of the images"
+            if recipe.masked_images
+            else "nothing",
         ),
         (
             "decoder",
             f"windows of {recipe.patch_size + 2 * recipe.overlap} pixels on patches of {recipe.patch_size}",
         ),
+        *((("noise", f"up to {recipe.feature_noise:g} on features"),) if recipe.feature_noise else ()),
+        *((("frozen", f"the {recipe.freeze}"),) if recipe.freeze != "nothing" else ()),
     )
     return Text(
         title=f"Masked autoencoder {recipe.name}",

@@ -1,5 +1,8 @@
 """A masked autoencoder's module: the encoder as a teacher, with its decoder."""
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 
 from laminate.models.rae_decoder import RaeDecoder
@@ -8,6 +11,7 @@ from laminate.nn import LayerNorm, PatchEmbed, trunc_normal
 from laminate.pretrained.patches import IMAGENET_MEAN, IMAGENET_STD
 from laminate.pretrained.teachers import ShowingTeacher
 from laminate.recipes.family import Modules
+from laminate.recipes.freezing import Frozen
 from laminate.recipes.masked_autoencoder.recipe import MaskedAutoencoderRecipe
 from laminate.recipes.modules import trunk
 from laminate.recipes.network import PLAIN, Compute
@@ -41,4 +45,14 @@ def masked_autoencoder(
     return ShowingTeacher(vit, decoder, recipe.image_size, mean=IMAGENET_MEAN, std=IMAGENET_STD)
 
 
-MODULES = Modules(build=masked_autoencoder)
+def trained_parts(recipe: MaskedAutoencoderRecipe) -> Callable[[ShowingTeacher], Any] | None:
+    """What picks the half that is trained; None where both are."""
+    picks: dict[Frozen, Callable[[ShowingTeacher], Any] | None] = {
+        "nothing": None,
+        "encoder": lambda network: network.decoder,
+        "decoder": lambda network: network.vit,
+    }
+    return picks[recipe.freeze]
+
+
+MODULES = Modules(build=masked_autoencoder, trained=trained_parts)

@@ -2,10 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import get_args
 
 from laminate.recipes.augment import RandomResizedCropConfig, ViewConfig
-from laminate.recipes.checks import at_least, folder_name, within
+from laminate.recipes.checks import at_least, folder_name, one_of, within
+from laminate.recipes.freezing import Frozen
 from laminate.recipes.network import MASKED_AUTOENCODER, TeacherConfig, VitConfig
+from laminate.recipes.serialization import UNSAID
 from laminate.recipes.training import Optimizer, Schedule
 
 
@@ -33,6 +36,12 @@ class MaskedAutoencoderRecipe:
     """Share of the images of which patches are hidden."""
     masked_patches: float = 0.5
     """Chance of a patch of such an image to be hidden."""
+    feature_noise: float = field(default=0.0, metadata={UNSAID: 0.0})
+    """Largest deviation of the noise that features have in training before they are decoded, one level for an image
+    (RAE): a decoder that learned so shows the errors of a tokenizer neither as grain nor as seams, and true features
+    with less detail. An encoder that learned beside it would have features that are hard to generate."""
+    freeze: Frozen = field(default="nothing", metadata={UNSAID: "nothing"})
+    """What stays as it is in training."""
     optimizer: Optimizer = field(default_factory=Optimizer)
     """Kind, clipping, averaged weights."""
     augment: ViewConfig = field(default_factory=RandomResizedCropConfig)
@@ -44,6 +53,8 @@ class MaskedAutoencoderRecipe:
         folder_name("name", self.name)
         at_least("patch_size", self.patch_size, 1)
         at_least("global_batch_size", self.global_batch_size, 1)
+        at_least("feature_noise", self.feature_noise, 0.0)
+        one_of("freeze", self.freeze, get_args(Frozen))
         within("overlap", self.overlap, 0, self.patch_size)
         for name in ("masked_images", "masked_patches"):
             within(name, getattr(self, name), 0.0, 1.0)

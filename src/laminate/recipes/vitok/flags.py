@@ -1,9 +1,8 @@
 """The command line of a ViTok training, and what it changes in a recipe."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
 
-from laminate.recipes.flags import RunFlags
+from laminate.recipes.freezing import FreezeFlags
 from laminate.recipes.network import StoredDtype, find_teacher
 from laminate.recipes.vitok.presets import known_weights, named_vitok
 from laminate.recipes.vitok.recipe import VitokRecipe
@@ -13,7 +12,7 @@ NO_TEACHER = "none"
 
 
 @dataclass(frozen=True)
-class VitokFlags(RunFlags):
+class VitokFlags(FreezeFlags):
     """Train an autoencoder of images of any size and shape."""
 
     teacher: str | None = None
@@ -21,16 +20,6 @@ class VitokFlags(RunFlags):
     .safetensors file, ORGANISATION/NAME of the hub, NAME=WHERE; or none. Default: the recipe's."""
     teacher_dtype: StoredDtype = "float32"
     """Number format in which its weights are held."""
-    freeze: Literal["encoder", "decoder"] | None = None
-    """Leave this half as --init-from has it, bit for bit, and train the other."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.freeze is not None and self.init_from is None and self.restore is None:
-            raise ValueError(
-                f"--freeze {self.freeze} keeps a half that is trained already: give its weights by --init-from, such "
-                "as 350M-f16x64 or a run of vitok.py."
-            )
 
 
 def apply_flags(recipe: VitokRecipe, flags: VitokFlags) -> VitokRecipe:

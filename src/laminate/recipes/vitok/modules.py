@@ -18,11 +18,12 @@ from laminate.pretrained.vit_distance import load_vit_distance, vit_distance_sha
 from laminate.pretrained.vitok import load_autoencoder
 from laminate.recipes.families import family_of_teachers
 from laminate.recipes.family import Modules, Shapes, accept_images
+from laminate.recipes.freezing import Frozen
 from laminate.recipes.latent import LoadedTokenizer
 from laminate.recipes.modules import identified, teacher
 from laminate.recipes.network import PLAIN, Compute
 from laminate.recipes.vitok.presets import known_weights
-from laminate.recipes.vitok.recipe import Frozen, NaFlexConfig, VitokRecipe
+from laminate.recipes.vitok.recipe import NaFlexConfig, VitokRecipe
 from laminate.tokenizers.vitok import Vitok
 from laminate.types import RandomKey
 

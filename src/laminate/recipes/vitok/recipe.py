@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 from laminate.recipes.checks import above, at_least, folder_name, one_of, rate
+from laminate.recipes.freezing import Frozen
 from laminate.recipes.latent import LatentSpec
 from laminate.recipes.network import TeacherConfig
 from laminate.recipes.serialization import UNSAID
@@ -12,7 +13,6 @@ from laminate.recipes.training import Optimizer, Schedule
 from laminate.recipes.vitok.view import TokenBudgetConfig
 from laminate.recipes.vitok_names import MLP_FACTOR
 
-Frozen = Literal["nothing", "encoder", "decoder"]
 WindowOn = Literal["grid", "raster"]
 
 
