@@ -7,9 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from laminate.data.decode import decode_image
 from laminate.data.sources import open_records
-from laminate.evals.psnr import psnr
 from laminate.recipes.adversarial.modules import backbone, discriminator, perceptual_network
 from laminate.recipes.adversarial.recipe import Perceptual
 from laminate.recipes.families import from_json, to_json
@@ -17,7 +15,7 @@ from laminate.recipes.image_decoder.describe import describe
 from laminate.recipes.image_decoder.flags import DecoderFlags, apply_flags
 from laminate.recipes.image_decoder.modules import MODULES
 from laminate.recipes.image_decoder.presets import embedded_decoder
-from laminate.recipes.modules import embedded_network, network_identity
+from laminate.recipes.modules import network_identity
 from laminate.recipes.network import find_teacher
 
 LOOKING = apply_flags(
@@ -70,25 +68,3 @@ def test_images_of_no_whole_number_of_its_patches_are_refused():
         ValueError, match=r"sees patches of 8 pixels, and images of 20 .*--perceptual pyramid"
     ):
         perceptual_network(LOOKING.perceptual, 20)
-
-
-def steps_across_borders(images, patch=8):
-    """Mean step between neighbouring pixels of two patches, over that within a patch."""
-    borders = np.arange(1, images.shape[1]) % patch == 0
-    steps = [np.abs(np.diff(images, axis=axis)).mean((0, 3 - axis, 3)) for axis in (1, 2)]
-    return sum(step[borders].mean() for step in steps) / sum(step[~borders].mean() for step in steps)
-
-
-@pytest.mark.parametrize("level", [0.0, 0.2, 0.5])
-def test_its_decoder_shows_features_with_errors_in_them_without_seams(level):
-    records = open_records("embedded", "validation")
-    images = (
-        np.stack([decode_image(records[i].image) for i in range(0, len(records), 5)]).astype(np.float32)
-        / 255.0
-    )
-    network = jax.tree.map(jnp.asarray, embedded_network())
-    features = jax.jit(jax.vmap(network))(images)
-    errors = level * np.random.default_rng(0).standard_normal(features.shape).astype(np.float32)
-    shown = jax.jit(jax.vmap(network.pixels))(features + errors)
-    assert steps_across_borders(np.asarray(shown)) == pytest.approx(steps_across_borders(images), rel=0.1)
-    assert jnp.mean(jax.vmap(psnr)(shown, images)) > 24.0
