@@ -1,10 +1,10 @@
 """A frozen network of one's own: a masked autoencoder whose patch features tokenizers compress (He et al. 2022).
 
-    python experiments/teacher.py                                     the encoder of the network in the package
-    python experiments/teacher.py --init-from runs/embedded-teacher --freeze encoder \
-        --set masked_images=0 --set feature_noise=1.2 --run-dir runs/decoded    its decoder, for features with errors
+    python experiments/teacher.py                                     the network that ships in the package
     python experiments/teacher.py --data ~/photos --run-dir runs/photos-teacher
     python experiments/vae.py --teacher runs/photos-teacher --data ~/photos
+    python experiments/teacher.py --init-from runs/photos-teacher --freeze encoder --data ~/photos \
+        --set masked_images=0 --set feature_noise=1.2 --run-dir runs/decoded    a decoder for features with errors
 
 Ends with report.html in the run folder. Run it again to go on, or with --fresh to start over.
 """
