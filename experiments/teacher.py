@@ -51,11 +51,13 @@ def make_objective(recipe, dtype):
     noisy = Noisy(recipe.encoder.dim, strength=recipe.feature_noise, level="uniform")
 
     def objective(network, frozen, example, *, step, key):
-        k_hide, k_noise = jax.random.split(key)
         image = unit_image(example["image"])
-        features = network(hide(recipe, image, key=k_hide), dtype=dtype)
-        decoded, _ = noisy(features, key=k_noise)
-        return mse_loss(network.decoder(decoded.astype(dtype)), image), {}
+        features = network(hide(recipe, image, key=key), dtype=dtype)
+        if recipe.feature_noise:
+            # A third key beside the two that `hide` splits, which stay those of a training without noise.
+            noised, _ = noisy(features, key=jax.random.fold_in(key, 2))
+            features = noised.astype(dtype)
+        return mse_loss(network.decoder(features), image), {}
 
     return objective
 

@@ -1,11 +1,26 @@
 """The half of an autoencoder that a training leaves as it is."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
+from laminate.recipes.describe import Row
 from laminate.recipes.flags import RunFlags
 
 Frozen = Literal["nothing", "encoder", "decoder"]
+M = TypeVar("M")
+
+
+def trained_half(
+    freeze: Frozen, *, encoder: Callable[[M], Any], decoder: Callable[[M], Any]
+) -> Callable[[M], Any] | None:
+    """Which of the two, each of which picks a half of the model, picks what is trained; None where both are."""
+    return {"nothing": None, "encoder": decoder, "decoder": encoder}[freeze]
+
+
+def frozen_rows(freeze: Frozen) -> tuple[Row, ...]:
+    """What a header says of it."""
+    return () if freeze == "nothing" else (("frozen", f"the {freeze}"),)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from laminate.recipes.costs import vit_flops, vit_parameters
 from laminate.recipes.describe import optimizer_text, training_rows, transformer_text, view_rows
 from laminate.recipes.family import CardText, Text
+from laminate.recipes.freezing import frozen_rows
 from laminate.recipes.masked_autoencoder.recipe import MaskedAutoencoderRecipe
 
 
@@ -22,7 +23,7 @@ def describe(recipe: MaskedAutoencoderRecipe) -> Text:
             f"windows of {recipe.patch_size + 2 * recipe.overlap} pixels on patches of {recipe.patch_size}",
         ),
         *((("noise", f"up to {recipe.feature_noise:g} on features"),) if recipe.feature_noise else ()),
-        *((("frozen", f"the {recipe.freeze}"),) if recipe.freeze != "nothing" else ()),
+        *frozen_rows(recipe.freeze),
     )
     return Text(
         title=f"Masked autoencoder {recipe.name}",

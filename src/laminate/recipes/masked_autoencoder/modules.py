@@ -11,7 +11,7 @@ from laminate.nn import LayerNorm, PatchEmbed, trunc_normal
 from laminate.pretrained.patches import IMAGENET_MEAN, IMAGENET_STD
 from laminate.pretrained.teachers import ShowingTeacher
 from laminate.recipes.family import Modules
-from laminate.recipes.freezing import Frozen
+from laminate.recipes.freezing import trained_half
 from laminate.recipes.masked_autoencoder.recipe import MaskedAutoencoderRecipe
 from laminate.recipes.modules import trunk
 from laminate.recipes.network import PLAIN, Compute
@@ -47,12 +47,9 @@ def masked_autoencoder(
 
 def trained_parts(recipe: MaskedAutoencoderRecipe) -> Callable[[ShowingTeacher], Any] | None:
     """What picks the half that is trained; None where both are."""
-    picks: dict[Frozen, Callable[[ShowingTeacher], Any] | None] = {
-        "nothing": None,
-        "encoder": lambda network: network.decoder,
-        "decoder": lambda network: network.vit,
-    }
-    return picks[recipe.freeze]
+    return trained_half(
+        recipe.freeze, encoder=lambda network: network.vit, decoder=lambda network: network.decoder
+    )
 
 
 MODULES = Modules(build=masked_autoencoder, trained=trained_parts)

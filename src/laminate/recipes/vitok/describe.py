@@ -3,6 +3,7 @@
 from laminate.recipes.costs import training_flops
 from laminate.recipes.describe import optimizer_text, training_rows
 from laminate.recipes.family import CardText, Text
+from laminate.recipes.freezing import frozen_rows
 from laminate.recipes.network import MASKED_AUTOENCODER
 from laminate.recipes.vitok.recipe import NaFlexConfig, VitokRecipe
 
@@ -20,7 +21,7 @@ def describe(recipe: VitokRecipe) -> Text:
         ("parameters", f"{encoder:,} + {decoder:,} (encoder + decoder)"),
         ("shapes", _shapes(recipe)),
         ("losses", _losses(recipe)),
-        *((("frozen", f"the {recipe.freeze}"),) if recipe.freeze != "nothing" else ()),
+        *frozen_rows(recipe.freeze),
     )
     return Text(
         title=f"ViTok {recipe.name}",

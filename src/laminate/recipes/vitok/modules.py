@@ -18,7 +18,7 @@ from laminate.pretrained.vit_distance import load_vit_distance, vit_distance_sha
 from laminate.pretrained.vitok import load_autoencoder
 from laminate.recipes.families import family_of_teachers
 from laminate.recipes.family import Modules, Shapes, accept_images
-from laminate.recipes.freezing import Frozen
+from laminate.recipes.freezing import trained_half
 from laminate.recipes.latent import LoadedTokenizer
 from laminate.recipes.modules import identified, teacher
 from laminate.recipes.network import PLAIN, Compute
@@ -113,12 +113,11 @@ def _example_shapes(recipe: VitokRecipe) -> Shapes:
 
 def trained_parts(recipe: VitokRecipe) -> Callable[[Vitok], Any] | None:
     """What picks the half that is trained; None where both are."""
-    picks: dict[Frozen, Callable[[Vitok], Any] | None] = {
-        "nothing": None,
-        "encoder": lambda model: model.autoencoder.decoder,
-        "decoder": lambda model: model.autoencoder.encoder,
-    }
-    return picks[recipe.freeze]
+    return trained_half(
+        recipe.freeze,
+        encoder=lambda model: model.autoencoder.encoder,
+        decoder=lambda model: model.autoencoder.decoder,
+    )
 
 
 MODULES = Modules(
