@@ -1,10 +1,11 @@
 """A frozen network of one's own: a masked autoencoder whose patch features tokenizers compress (He et al. 2022).
 
-    python experiments/teacher.py                                     the network that ships in the package
+    python experiments/teacher.py                                     a network like that in the package
     python experiments/teacher.py --data ~/photos --run-dir runs/photos-teacher
-    python experiments/vae.py --teacher runs/photos-teacher --data ~/photos
-    python experiments/teacher.py --init-from runs/photos-teacher --freeze encoder --data ~/photos \
-        --set masked_images=0 --set feature_noise=1.2 --run-dir runs/decoded    a decoder for features with errors
+    python experiments/vae.py --teacher runs/photos-teacher --data ~/photos --run-dir runs/photos-vae
+    python experiments/teacher.py --init-from runs/photos-teacher --freeze encoder --tokenizer runs/photos-vae \
+        --set masked_images=0 --data ~/photos --run-dir runs/decoded  its decoder again, for what tokenizers give back
+                                                                      too: --decoder runs/decoded shows no seams
 
 Ends with report.html in the run folder. Run it again to go on, or with --fresh to start over.
 """
@@ -22,10 +23,11 @@ import jax.numpy as jnp
 
 from laminate.analysis.teacher_report import NeighbourAccuracy, write_teacher_report
 from laminate.bottlenecks.noisy import Noisy
+from laminate.evals.psnr import decibels
 from laminate.losses.reconstruction import mse_loss
 from laminate.pretrained.features import unit_image
 from laminate.pretrained.patches import IMAGENET_MEAN
-from laminate.recipes.masked_autoencoder.modules import masked_autoencoder, trained_parts
+from laminate.recipes.masked_autoencoder.modules import masked_autoencoder, trained_parts, with_features_of
 from laminate.runs.asked_subjects import asked_pictures
 from laminate.runs.evaluations import Looked, Measured
 from laminate.runs.exit_codes import training_errors, user_errors
@@ -34,7 +36,8 @@ from laminate.runs.setup import setup
 from laminate.runs.task import Task
 from laminate.runs.training import Best, conclude, train
 
-# 1. Objective: the squared error of all pixels, of images of which some patches are hidden, from noisy features
+# 1. Objective: the squared error of all pixels, of images of which some patches are hidden, from features that may be
+# noisy, or those that tokenizers give back
 
 
 def hide(recipe, image, *, key):
@@ -50,16 +53,31 @@ def hide(recipe, image, *, key):
 def make_objective(recipe, dtype):
     noisy = Noisy(recipe.encoder.dim, strength=recipe.feature_noise, level="uniform")
 
-    def objective(network, frozen, example, *, step, key):
+    def objective(network, tokenizers, example, *, step, key):
         image = unit_image(example["image"])
         features = network(hide(recipe, image, key=key), dtype=dtype)
+        # Keys beside the two that `hide` splits, which stay those of a training without noise and tokenizers.
+        if tokenizers:
+            features = given_back(recipe, tokenizers, features, key=jax.random.fold_in(key, 3))
         if recipe.feature_noise:
-            # A third key beside the two that `hide` splits, which stay those of a training without noise.
             noised, _ = noisy(features, key=jax.random.fold_in(key, 2))
             features = noised.astype(dtype)
         return mse_loss(network.decoder(features), image), {}
 
     return objective
+
+
+def given_back(recipe, tokenizers, features, *, key):
+    """Of some images what a tokenizer makes of the features, its latents noisy; of the others the features."""
+    k_image, k_which, *k_latents = jax.random.split(key, 2 + len(tokenizers))
+    rebuilt = []
+    for tokenizer, k_noise in zip(tokenizers, k_latents, strict=True):
+        latents = tokenizer.encode(features)
+        noisy = Noisy(latents.shape[-1], strength=recipe.latent_noise, level="uniform")
+        raw = tokenizer.normalization.inverse(noisy(latents, key=k_noise)[0])
+        rebuilt.append(tokenizer.decode_raw(raw, dtype=features.dtype).final)
+    chosen = jnp.stack(rebuilt)[jax.random.randint(k_which, (), 0, len(tokenizers))]
+    return jnp.where(jax.random.bernoulli(k_image, recipe.rebuilt_images), chosen, features)
 
 
 # 2. Architecture and optimisation: ViT encoder, ViT decoder to overlapping windows of pixels
@@ -78,18 +96,26 @@ def make_task(recipe, frozen, compute):
 # 3. Evaluation: pixels of whole images, and whether nearest neighbours by features have one label
 
 
-def picture(network, frozen, example, *, dtype):
+def picture(network, tokenizers, example, *, dtype):
     image = unit_image(example["image"])
     return network.pixels(network(image, dtype=dtype).astype(jnp.float32)), image
 
 
-def measure(network, frozen, example, *, dtype):
-    error = mse_loss(*picture(network, frozen, example, dtype=dtype))
-    return {"loss": error, "psnr": -10.0 * jnp.log10(jnp.maximum(error, 1e-10))}
+def measure(recipe, network, tokenizers, example, *, dtype):
+    image = unit_image(example["image"])
+    features = network(image, dtype=dtype)
+    exact = mse_loss(network.pixels(features.astype(jnp.float32)), image)
+    if not tokenizers:
+        return {"loss": exact, "psnr": decibels(exact)}
+    rebuilt = [network.pixels(one.decode(one.encode(features))) for one in tokenizers]
+    errors = [mse_loss(one, image) for one in rebuilt]
+    loss = exact + recipe.rebuilt_images * (sum(errors) / len(errors) - exact)
+    through = sum(decibels(error) for error in errors) / len(errors)
+    return {"loss": loss, "psnr": decibels(exact), "rebuilt_psnr": through}
 
 
 def summarise(sums):
-    return {f"val/{name}": float(sums[name] / sums["count"]) for name in ("loss", "psnr")}
+    return {f"val/{name}": float(sums[name] / sums["count"]) for name in sums if name != "count"}
 
 
 def make_evaluations(run):
@@ -99,13 +125,14 @@ def make_evaluations(run):
         mesh=run.mesh,
         dtype=run.dtype,
     )
-    return Measured(measure=partial(measure, dtype=run.dtype), summarise=summarise), Looked(look=knn)
+    measured = Measured(measure=partial(measure, run.recipe, dtype=run.dtype), summarise=summarise)
+    return measured, Looked(look=knn)
 
 
 def main(flags, recipe):
     with user_errors("teacher.py"):
         # 4. Data, devices and run folder
-        run = setup(flags, recipe)
+        run = setup(flags, with_features_of(recipe, flags.init_from))
         run = fitted(run, make_task)
         asked = asked_pictures(run, partial(picture, dtype=run.dtype), run.frozen)
     with run.folder, training_errors("teacher.py"):
@@ -116,7 +143,7 @@ def main(flags, recipe):
             progress_metrics=("train/loss", "train/grad_norm"),
             best=Best("val/loss"),
         )
-        conclude(run, trained, write_teacher_report)
+        conclude(run, trained, partial(write_teacher_report, tokenizers=run.frozen))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What a masked autoencoder leaves in its run folder: weights, how well it knows its images, the report."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -18,16 +18,26 @@ from laminate.analysis.report import REPORT_FILE, Batches, Picture, RunReport
 from laminate.parallel.feeding import whole
 from laminate.parallel.hosts import is_first
 from laminate.pretrained.features import unit_image
+from laminate.tokenizers.flatdino import FlatDino
 from laminate.train.export import TEACHER
 from laminate.train.state import TrainState
 from laminate.train.step import joined, make_map, map_batches
 
 SHOWN = 16
+FIGURES = {
+    "val/psnr": ("{:.1f} dB", "PSNR of held-out images, made of their features"),
+    "val/rebuilt_psnr": ("{:.1f} dB", "PSNR of what tokenizers give back of them"),
+    "val/knn": ("{:.1%}", "of held-out images have the label of their neighbours by features"),
+}
 PANELS = (
     Panel(
         "Squared error of pixels", (("train/loss", "training, patches hidden"), ("val/loss", "validation"))
     ),
-    Panel("PSNR of held-out images (dB)", (("val/psnr", "validation"),), log=False),
+    Panel(
+        "PSNR of held-out images (dB)",
+        (("val/psnr", "from exact features"), ("val/rebuilt_psnr", "through tokenizers")),
+        log=False,
+    ),
     Panel("Held-out images whose neighbours have their label", (("val/knn", "k-NN on features"),), log=False),
 )
 
@@ -78,30 +88,39 @@ def _labelled(
     return (found["features"][mine], found["label"][mine]) if mine.any() else None
 
 
-def write_teacher_report(run: RunReport, teacher: Any, /) -> epath.Path:
-    """Save the weights, draw held-out images and what the features hold of them, write report.html; its path."""
+def write_teacher_report(run: RunReport, teacher: Any, /, *, tokenizers: Sequence[FlatDino]) -> epath.Path:
+    """Save the weights, draw held-out images and what the features hold of them, write report.html; its path.
+
+    With the `tokenizers` beside which the decoder was trained, what each leaves of them too.
+    """
     folder, dtype = run.folder, run.dtype
-    apply = make_map(partial(_shown, dtype=dtype), teacher, None, mesh=run.mesh, compute_dtype=dtype)
-    images = joined(map_batches(apply, teacher, None, run.visualised()))
+    apply = make_map(partial(_shown, dtype=dtype), teacher, tokenizers, mesh=run.mesh, compute_dtype=dtype)
+    images = joined(map_batches(apply, teacher, tokenizers, run.visualised()))
     weights = whole(teacher)
     if not is_first():
         return folder / REPORT_FILE
     records = read_metrics(folder / "metrics.jsonl")
     seen = [record for record in records if "val/psnr" in record and record["step"] <= run.step]
-    measured = {name: seen[-1][name] for name in ("val/psnr", "val/knn") if name in seen[-1]}
+    measured = {name: seen[-1][name] for name in FIGURES if name in seen[-1]}
     half = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float16), weights)  # frozen: half the download
     run.save(folder / TEACHER, half, measured)
     order = np.random.default_rng(0).permutation(len(images["original"]))[:SHOWN]
-    reconstruction_grid(images["original"][order], images["picture"][order], folder / "reconstructions.png")
+    originals = images["original"][order]
+    reconstruction_grid(originals, images["picture"][order], folder / "reconstructions.png")
+    through: list[Picture] = []
+    for number in range(1, len(tokenizers) + 1):
+        file, which = f"rebuilt-{number}.png", f" {number}" if len(tokenizers) > 1 else ""
+        reconstruction_grid(originals, images[f"rebuilt {number}"][order], folder / file)
+        said = "Above: original. Below: from the features that it gives back."
+        through.append(Picture(file, f"Held-out images, seen through tokenizer{which}", said))
     loss_curves(records, folder / "curves.png", panels=PANELS)
-    knn = (f"{measured['val/knn']:.1%}", "of held-out images have the label of their neighbours by features")
     return run.page(
-        headlines=(
-            (f"{measured['val/psnr']:.1f} dB", "PSNR of held-out images, made of their features"),
-            *((knn,) if "val/knn" in measured else ()),
+        headlines=tuple(
+            (FIGURES[name][0].format(value), FIGURES[name][1]) for name, value in measured.items()
         ),
         pictures=(
             Picture("reconstructions.png", "Held-out images", "Above: original. Below: from its features."),
+            *through,
             Picture("curves.png", "Training", "Dots are validations."),
         ),
         files=(
@@ -113,6 +132,12 @@ def write_teacher_report(run: RunReport, teacher: Any, /) -> epath.Path:
     )
 
 
-def _shown(teacher: Any, frozen: None, example: dict[str, Array], *, dtype: jnp.dtype) -> dict[str, Array]:
+def _shown(
+    teacher: Any, tokenizers: Sequence[FlatDino], example: dict[str, Array], *, dtype: jnp.dtype
+) -> dict[str, Array]:
     image = unit_image(example["image"])
-    return {"original": image, "picture": teacher.pixels(teacher(image, dtype=dtype).astype(jnp.float32))}
+    features = teacher(image, dtype=dtype)
+    shown = {"original": image, "picture": teacher.pixels(features.astype(jnp.float32))}
+    for number, one in enumerate(tokenizers, start=1):
+        shown[f"rebuilt {number}"] = teacher.pixels(one.decode(one.encode(features)))
+    return shown

@@ -28,8 +28,9 @@ class Drawing:
     beside the run, else runs/NAME."""
     decoder: str | None = None
     """What decodes the latents: a run of decoder.py, a saved folder or hub repository, or the decoder of a published
-    autoencoder on the tokenizer's teacher; none takes what the tokenizer gives back, if that is pixels. Default: the
-    run embedded-decoder beside the tokenizer, if it was trained on this very tokenizer, else none."""
+    autoencoder, or of a run of teacher.py, on the same teacher; none takes what the tokenizer gives back, if that
+    is pixels. Default: the run embedded-decoder beside the tokenizer, if it was trained on this very tokenizer, else
+    none."""
 
     steps: int | None = None
     """Steps from noise to data. Default: the recipe's."""

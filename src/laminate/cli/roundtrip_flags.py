@@ -25,8 +25,8 @@ class RoundtripFlags:
     need be; of --decode, the one that the tokens are of."""
     decoder: str | None = None
     """What makes pictures of tokens, as in sample.py: a run of decoder.py, a saved folder or hub repository, a
-    published decoder, or none. Default: the image decoder beside the tokenizer that was trained on it, else the
-    tokenizer itself."""
+    published decoder, a run of teacher.py, or none. Default: the image decoder beside the tokenizer that was trained on
+    it, else the tokenizer itself."""
     format: Literal["npz", "json"] = "npz"
     """File of the tokens: NumPy's, or JSON, which is for the whole numbers of an FSQ tokenizer."""
     decode: Path | None = None

@@ -128,9 +128,11 @@ def identified(stated: TeacherConfig) -> TeacherConfig:
 
 def network_identity(source: str) -> str:
     """The hash of all that decides what the frozen network at `source` computes; of one that was trained here, that of
-    its weights."""
+    its weights, or of the network that it has its frozen encoder from."""
     own = own_teacher(source)
-    return teacher_identity(source) if own is None else weights_hash(hub.load(own.name).weights)
+    if own is None:
+        return teacher_identity(source)
+    return own.weights or weights_hash(hub.load(own.name).weights)
 
 
 def require_same_weights(what: str, stated: str, found: str) -> None:
@@ -147,9 +149,10 @@ def same_teacher(wanted: TeacherConfig, given: TeacherConfig) -> bool:
 
     The name and the number format in memory may differ.
     """
-    weights = wanted.weights or given.weights
-    like = dataclasses.replace(wanted, name=given.name, dtype=given.dtype, weights=weights)
-    return like == dataclasses.replace(given, weights=given.weights or weights)
+    if "" not in (wanted.weights, given.weights) and wanted.weights != given.weights:
+        return False
+    sizes = (dataclasses.replace(one, name="", dtype="float32", weights="") for one in (wanted, given))
+    return next(sizes) == next(sizes)
 
 
 def feature_decoder(teacher: TeacherConfig, decoder: str | None) -> FeatureDecoder | None:

@@ -21,7 +21,6 @@ MASKED_AUTOENCODER = "masked-autoencoder"
 """The family of the networks that `experiments/teacher.py` trains, the one in the package among them."""
 PUBLISHED_CROP = 256
 _PUBLISHED_SIZES = (224, 256)
-_LEFT = "teacher"  # what `experiments/teacher.py` leaves in its run (`train.export.TEACHER`)
 StoredDtype = Literal["float32", "bfloat16"]
 HeldDtype = StoredDtype | Literal["int8"]
 """Of the weights of a trained network in inference; int8 is for the layers of transformers."""
@@ -244,6 +243,12 @@ def _looked_at(text: str) -> TeacherConfig:
     )
 
 
+def left_in(run: str, what: str) -> str:
+    """The folder `what` that a training has left in its run (`train.export.FOLDERS`); `run` itself where none is."""
+    left = f"{run.rstrip('/')}/{what}"
+    return left if (epath.Path(os.path.expanduser(left)) / "config.json").exists() else run
+
+
 def own_teacher(text: str) -> TeacherConfig | None:
     """The network that was trained here and lies in the folder, run or repository `text`, or in the package; None for
     others. Raises ValueError for a trained model of another kind, and OSError if nothing is there."""
@@ -251,6 +256,5 @@ def own_teacher(text: str) -> TeacherConfig | None:
         return None
     from laminate.recipes.families import saved_teacher  # which knows recipes, and so this module
 
-    left = f"{text.rstrip('/')}/{_LEFT}"
-    where = left if (epath.Path(os.path.expanduser(left)) / "config.json").exists() else text
+    where = left_in(text, "teacher")
     return saved_teacher(where, hub.config_of(hub.locate(where)))

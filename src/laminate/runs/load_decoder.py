@@ -13,8 +13,8 @@ from laminate.recipes.describe import teacher_identity_text
 from laminate.recipes.embedded import DECODER_NAME
 from laminate.recipes.families import family_of, require_kind
 from laminate.recipes.latent import LoadedTokenizer, for_latents
-from laminate.recipes.modules import pixel_decoder, same_teacher
-from laminate.recipes.network import AttentionKernel
+from laminate.recipes.modules import identified, pixel_decoder, same_teacher
+from laminate.recipes.network import AttentionKernel, TeacherConfig, own_teacher
 from laminate.recipes.resolve import RECIPE_FILE
 from laminate.runs.pretrained import exported, load_pretrained, recipe_at, require_there
 from laminate.tokenizers.base import ImageTokenizer
@@ -149,13 +149,18 @@ def _given(where: str, tokenizer: LoadedTokenizer, kernel: AttentionKernel) -> D
     recipe = recipe_at(where)
     if recipe is None:
         return _published(where, tokenizer)
+    if family_of(recipe).kind == "teacher":
+        own = own_teacher(where)
+        assert own is not None
+        _require_features(where, identified(own), tokenizer)
+        return DecoderChoice(load_pretrained(where, kernel=kernel).model.decoder, False, where)
     require_kind(recipe, "image-decoder", f"--decoder: {where}")
     if recipe.reads == "latents":
         if recipe.tokenizer is None:
             raise ValueError(f"--decoder: {where} does not say which tokenizer's latents it reads.")
         for_latents(recipe, tokenizer.latent, tokenizer.identity, what="decoder")
     else:
-        _require_features(where, recipe, tokenizer)
+        _require_features(where, recipe.teacher, tokenizer)
     return DecoderChoice(load_pretrained(where, kernel=kernel).model, recipe.reads == "latents", where)
 
 
@@ -170,13 +175,13 @@ def _published(where: str, tokenizer: LoadedTokenizer) -> DecoderChoice:
     return DecoderChoice(found.decoder, False, where)
 
 
-def _require_features(where: str, recipe: Any, tokenizer: LoadedTokenizer) -> None:
-    """Raises ValueError unless the features are those of the tokenizer's teacher: same sizes, same weights."""
+def _require_features(where: str, teacher: TeacherConfig, tokenizer: LoadedTokenizer) -> None:
+    """Raises ValueError unless features of `teacher` are those of the tokenizer's: same sizes, same weights."""
     given = tokenizer.latent.teacher
     # How the teacher's image was resized is no matter to what decodes its features.
-    if given is None or not same_teacher(replace(recipe.teacher, resampling=given.resampling), given):
+    if given is None or not same_teacher(replace(teacher, resampling=given.resampling), given):
         of = "images themselves" if given is None else f"of {teacher_identity_text(given)}"
         raise ValueError(
-            f"--decoder: {where} decodes the features of the teacher {teacher_identity_text(recipe.teacher)}, and "
+            f"--decoder: {where} decodes the features of the teacher {teacher_identity_text(teacher)}, and "
             f"those of the tokenizer {tokenizer.recipe.name} are {of}: give a decoder that was trained on that teacher."
         )

@@ -30,7 +30,7 @@ def embedded_decoder() -> DecoderRecipe:
         patch_size=8,
         overlap=4,
         schedule=replace(before.schedule, length=380, warmup=20, decay=320, validate_every=95),
-        noise=Noise("uniform", 0.6),
+        noise=Noise("uniform", 0.8),
         perceptual=Perceptual("embedded", weight=150.0),
         adversary=replace(before.adversary, discriminator_start=310, adversarial_start=325, weight=0.2),
         augment=AUGMENT,

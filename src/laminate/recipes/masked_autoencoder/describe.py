@@ -1,7 +1,7 @@
 """What the recipe of a masked autoencoder says to a person."""
 
 from laminate.recipes.costs import vit_flops, vit_parameters
-from laminate.recipes.describe import optimizer_text, training_rows, transformer_text, view_rows
+from laminate.recipes.describe import Row, optimizer_text, training_rows, transformer_text, view_rows
 from laminate.recipes.family import CardText, Text
 from laminate.recipes.freezing import frozen_rows
 from laminate.recipes.masked_autoencoder.recipe import MaskedAutoencoderRecipe
@@ -24,6 +24,7 @@ def describe(recipe: MaskedAutoencoderRecipe) -> Text:
         ),
         *((("noise", f"up to {recipe.feature_noise:g} on features"),) if recipe.feature_noise else ()),
         *frozen_rows(recipe.freeze),
+        *_seen_through(recipe),
     )
     return Text(
         title=f"Masked autoencoder {recipe.name}",
@@ -52,6 +53,14 @@ def describe(recipe: MaskedAutoencoderRecipe) -> Text:
             ),
         ),
     )
+
+
+def _seen_through(recipe: MaskedAutoencoderRecipe) -> tuple[Row, ...]:
+    if not recipe.tokenizers:
+        return ()
+    names = ", ".join(one.name for one in recipe.tokenizers)
+    noise = f", noise up to {recipe.latent_noise:g} on latents" if recipe.latent_noise else ""
+    return (("seen through", f"{names}: {recipe.rebuilt_images:.0%} of the images{noise}"),)
 
 
 def forward_flops(recipe: MaskedAutoencoderRecipe) -> int:

@@ -2,9 +2,8 @@
 
 from laminate.recipes.costs import training_flops
 from laminate.recipes.family import Family, Modules, Names
-from laminate.recipes.freezing import FreezeFlags
 from laminate.recipes.masked_autoencoder.describe import describe, forward_flops
-from laminate.recipes.masked_autoencoder.flags import apply_flags
+from laminate.recipes.masked_autoencoder.flags import MaskedAutoencoderFlags, apply_flags
 from laminate.recipes.masked_autoencoder.recipe import PRESETS, MaskedAutoencoderRecipe, as_teacher
 from laminate.recipes.network import MASKED_AUTOENCODER as FAMILY
 
@@ -24,7 +23,7 @@ MASKED_AUTOENCODER = Family(
     names=Names(presets=PRESETS, default="embedded-teacher"),
     text=describe,
     modules=_modules,
-    flags=FreezeFlags,
+    flags=MaskedAutoencoderFlags,
     apply=apply_flags,
     flops=lambda recipe: training_flops(forward_flops(recipe)),
     teacher=as_teacher,

@@ -1,11 +1,28 @@
-"""What the command line of a masked autoencoder's training changes in a recipe."""
+"""The command line of a masked autoencoder's training, and what it changes in a recipe."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from laminate.recipes.freezing import FreezeFlags
-from laminate.recipes.masked_autoencoder.recipe import MaskedAutoencoderRecipe
+from laminate.recipes.masked_autoencoder.recipe import MaskedAutoencoderRecipe, SeenThrough
+from laminate.recipes.network import left_in
 
 
-def apply_flags(recipe: MaskedAutoencoderRecipe, flags: FreezeFlags) -> MaskedAutoencoderRecipe:
-    """`recipe` with the half that the flags freeze."""
-    return recipe if flags.freeze is None else replace(recipe, freeze=flags.freeze)
+@dataclass(frozen=True)
+class MaskedAutoencoderFlags(FreezeFlags):
+    """Train a frozen network, or the half of one."""
+
+    tokenizer: tuple[str, ...] = ()
+    """Runs, saved folders or hub repositories of tokenizers of the features that --freeze encoder leaves as they are:
+    the decoder learns to show what they give back, too."""
+
+
+def apply_flags(recipe: MaskedAutoencoderRecipe, flags: MaskedAutoencoderFlags) -> MaskedAutoencoderRecipe:
+    """`recipe` with the half that the flags freeze, and the tokenizers beside it. Raises ValueError for tokenizers of
+    features that would change."""
+    if flags.freeze is not None:
+        recipe = replace(recipe, freeze=flags.freeze)
+    if not flags.tokenizer:
+        return recipe
+    return replace(
+        recipe, tokenizers=tuple(SeenThrough(left_in(one, "tokenizer")) for one in flags.tokenizer)
+    )

@@ -8,8 +8,18 @@ from laminate.recipes.augment import RandomResizedCropConfig, ViewConfig
 from laminate.recipes.checks import at_least, folder_name, one_of, within
 from laminate.recipes.freezing import Frozen
 from laminate.recipes.network import MASKED_AUTOENCODER, TeacherConfig, VitConfig
-from laminate.recipes.serialization import UNSAID
+from laminate.recipes.serialization import FOUND, UNSAID
 from laminate.recipes.training import Optimizer, Schedule
+
+
+@dataclass(frozen=True)
+class SeenThrough:
+    """A trained tokenizer of features."""
+
+    name: str
+    """Folder or hub repository of it."""
+    weights: str = field(default="", metadata={FOUND: "the weights of --tokenizer"})
+    """SHA-256 of its numbers; empty until they are read."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +52,18 @@ class MaskedAutoencoderRecipe:
     with less detail. An encoder that learned beside it would have features that are hard to generate."""
     freeze: Frozen = field(default="nothing", metadata={UNSAID: "nothing"})
     """What stays as it is in training."""
+    tokenizers: tuple[SeenThrough, ...] = field(default=(), metadata={UNSAID: []})
+    """Tokenizers of the frozen encoder's features: what they give back the decoder learns to show, too, so that their
+    errors show neither as seams nor as grain."""
+    rebuilt_images: float = field(default=0.5, metadata={UNSAID: 0.5})
+    """Share of the images whose features the decoder sees as one of them gives them back; of the others it sees the
+    exact ones."""
+    latent_noise: float = field(default=0.0, metadata={UNSAID: 0.0})
+    """Largest deviation of the noise on a tokenizer's normalised latents then, one level for an image: the errors of
+    drawn latents are like those."""
+    features: str = field(default="", metadata={UNSAID: "", FOUND: "--init-from, beside --freeze encoder"})
+    """Of a frozen encoder: the hash under which its features are known, that of the network which it was trained in.
+    What was made of them stays true, whatever decoder shows them. Empty where the encoder is trained."""
     optimizer: Optimizer = field(default_factory=Optimizer)
     """Kind, clipping, averaged weights."""
     augment: ViewConfig = field(default_factory=RandomResizedCropConfig)
@@ -54,10 +76,16 @@ class MaskedAutoencoderRecipe:
         at_least("patch_size", self.patch_size, 1)
         at_least("global_batch_size", self.global_batch_size, 1)
         at_least("feature_noise", self.feature_noise, 0.0)
+        at_least("latent_noise", self.latent_noise, 0.0)
         one_of("freeze", self.freeze, get_args(Frozen))
         within("overlap", self.overlap, 0, self.patch_size)
-        for name in ("masked_images", "masked_patches"):
+        for name in ("masked_images", "masked_patches", "rebuilt_images"):
             within(name, getattr(self, name), 0.0, 1.0)
+        if self.tokenizers and self.freeze != "encoder":
+            raise ValueError(
+                f"tokenizers {', '.join(one.name for one in self.tokenizers)} compress the features of an encoder that "
+                "stays as it is: add --freeze encoder."
+            )
         if self.image_size % self.patch_size:
             raise ValueError(
                 f"augment.image_size must be a multiple of patch_size {self.patch_size}, got {self.image_size}."
@@ -79,7 +107,7 @@ class MaskedAutoencoderRecipe:
 
 
 def as_teacher(recipe: MaskedAutoencoderRecipe, name: str) -> TeacherConfig:
-    """The trained encoder, found at `name`, as the teacher of a tokenizer."""
+    """The trained encoder, found at `name`, as the teacher of a tokenizer; with its hash where the recipe knows it."""
     return TeacherConfig(
         name,
         image_size=recipe.image_size,
@@ -87,6 +115,7 @@ def as_teacher(recipe: MaskedAutoencoderRecipe, name: str) -> TeacherConfig:
         dim=recipe.encoder.dim,
         depth=recipe.encoder.depth,
         family=MASKED_AUTOENCODER,
+        weights=recipe.features,
     )
 
 
