@@ -117,6 +117,9 @@ def test_what_tokenizers_give_back_is_seen_of_a_share_of_the_images(taught, job)
     taught.main(*frozen, *still, run=exact)
     assert losses[0.0] == taught.losses(exact)[1] != losses[1.0]
     assert losses[0.5] not in (losses[0.0], losses[1.0])
+    on_a_mesh = taught.folder / "mesh"
+    taught.main(*frozen, *still, "--tokenizer", str(job.run), "--mesh", "2x2", run=on_a_mesh)
+    assert taught.losses(on_a_mesh)[1] == pytest.approx(losses[0.5], rel=1e-5)
 
 
 def test_a_tokenizer_of_other_features_or_weights_is_refused(taught, job, tokenizer, capsys):
@@ -152,6 +155,48 @@ def test_a_tokenizer_of_other_features_or_weights_is_refused(taught, job, tokeni
     with pytest.raises(SystemExit) as left:
         taught.main("--recipe", str(refused / "recipe.json"), *own, run=refused)
     assert left.value.code == 2 and "The weights of the tokenizer" in one_line(capsys.readouterr().err)
+
+
+def test_features_are_known_by_a_hash_only_while_their_encoder_stays(taught, capsys):
+    run = taught.folder / "a=1"  # as runs of --set are called
+    taught.main(run=run)
+    tuned, again = taught.folder / "tuned", taught.folder / "again"
+    taught.main("--init-from", str(run), "--freeze", "encoder", run=tuned)
+    assert network_identity(str(tuned)) == network_identity(str(run))
+    recipe = ("--recipe", str(tuned / "recipe.json"))
+    taught.main(*recipe, "--set", "freeze=nothing", "--init-from", str(tuned), run=again)
+    assert network_identity(str(again)) != network_identity(str(run))
+    for arguments, said in (
+        (recipe, "--freeze encoder keeps a half that is trained already"),
+        ((*recipe, "--set", "encoder.norm_eps=1e-3", "--init-from", str(run)), "its recipe has another one"),
+        ((*recipe, "--set", "latent_noise=1", "--init-from", str(run)), "give one by --tokenizer"),
+    ):
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            taught.main(*arguments, run=taught.folder / "refused")
+        assert left.value.code == 2 and said in one_line(capsys.readouterr().err)
+
+
+def test_a_frozen_encoder_that_begins_without_a_known_network_takes_no_tokenizer(taught, job, capsys):
+    taught.main()
+    job.main("--teacher", str(taught.run))
+    capsys.readouterr()
+    unknown = ("--restore", str(taught.run / "checkpoints" / "3"), "--freeze", "encoder")
+    with pytest.raises(SystemExit) as left:
+        taught.main(*unknown, "--tokenizer", str(job.run), run=taught.folder / "refused")
+    assert left.value.code == 2
+    assert "compresses features of a network that is known" in one_line(capsys.readouterr().err)
+
+
+def test_a_run_whose_beginning_is_gone_goes_on(taught):
+    taught.main()
+    gone, tuned = taught.folder / "gone", taught.folder / "tuned"
+    taught.run.rename(gone)
+    frozen = ("--init-from", str(gone), "--freeze", "encoder")
+    taught.main(*frozen, "--stop-after", "3", run=tuned)
+    gone.rename(taught.run)
+    taught.main(*frozen, "--recipe", str(tuned / "recipe.json"), run=tuned)
+    assert network_identity(str(tuned)) == network_identity(str(taught.run))
 
 
 def test_losses_are_those_of_one_device_on_any_mesh_and_in_parts(taught):

@@ -23,6 +23,15 @@ def frozen_rows(freeze: Frozen) -> tuple[Row, ...]:
     return () if freeze == "nothing" else (("frozen", f"the {freeze}"),)
 
 
+def require_beginning(freeze: Frozen, flags: RunFlags) -> None:
+    """Raises ValueError if a half is to stay as it is and nothing says what it is."""
+    if freeze != "nothing" and flags.init_from is None and flags.restore is None:
+        raise ValueError(
+            f"--freeze {freeze} keeps a half that is trained already: give its weights by --init-from, a run, a saved "
+            "folder or a name of published weights."
+        )
+
+
 @dataclass(frozen=True)
 class FreezeFlags(RunFlags):
     """Of a training that may leave one half as it is. Raises ValueError where nothing says what that half is."""
@@ -32,8 +41,4 @@ class FreezeFlags(RunFlags):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.freeze is not None and self.init_from is None and self.restore is None:
-            raise ValueError(
-                f"--freeze {self.freeze} keeps a half that is trained already: give its weights by --init-from, a run, "
-                "a saved folder or a name of published weights."
-            )
+        require_beginning(self.freeze or "nothing", self)

@@ -1,6 +1,7 @@
 """What the modules of several families are made of: frozen networks, the layers of a transformer, and what draws."""
 
 import dataclasses
+import json
 from functools import lru_cache, partial
 from typing import Any, Protocol, runtime_checkable
 
@@ -88,21 +89,22 @@ def teacher(config: TeacherConfig, *, affine: bool = False, weights: bool = True
 def trained_teacher(config: TeacherConfig, *, weights: bool = True) -> ShowingTeacher:
     """A network that was trained and saved here; its shapes need its recipe too. Raises as `teacher`.
 
-    One whose hash is known is opened once, however many ask for it.
+    The same file is opened once, however many ask for it.
     """
-    return _opened(config, weights) if config.weights else _opened.__wrapped__(config, weights)
-
-
-@lru_cache(maxsize=2)
-def _opened(config: TeacherConfig, weights: bool) -> ShowingTeacher:
-    stated, numbers = hub.load(config.name)
-    recipe, family = from_tree((stated or {}).get("recipe")), family_of_teachers(config.family)
-    if family is None or not family.owns(recipe):
+    stated = hub.config_of(hub.locate(config.name)) or {}
+    family = family_of_teachers(config.family)
+    if family is None or not family.owns(from_tree(stated.get("recipe"))):
         raise ValueError(
             f"{config.name} holds no {config.family} any more, and the recipe was made with one."
         )
-    shapes = model_shapes(recipe)
-    found = fill(shapes, widened(numbers), config.name) if weights else shapes
+    return _opened(config, weights, json.dumps(stated, sort_keys=True))
+
+
+@lru_cache(maxsize=2)
+def _opened(config: TeacherConfig, weights: bool, stated: str) -> ShowingTeacher:
+    """`stated` is what its config says, its recipe and the hash of its file among that."""
+    shapes = model_shapes(from_tree(json.loads(stated)["recipe"]))
+    found = fill(shapes, widened(hub.load(config.name).weights), config.name) if weights else shapes
     return jax.tree.map(lambda leaf: _as_stored(leaf, jnp.dtype(config.dtype)), found)
 
 

@@ -252,7 +252,8 @@ def left_in(run: str, what: str) -> str:
 def own_teacher(text: str) -> TeacherConfig | None:
     """The network that was trained here and lies in the folder, run or repository `text`, or in the package; None for
     others. Raises ValueError for a trained model of another kind, and OSError if nothing is there."""
-    if text in KNOWN or "=" in text:
+    name, equals, _ = text.partition("=")
+    if text in KNOWN or (equals and name in PRETRAINED_TEACHERS):
         return None
     from laminate.recipes.families import saved_teacher  # which knows recipes, and so this module
 

@@ -41,9 +41,9 @@ def from_pretrained(
             flux, flux2, flux2-small-decoder, qwen, vavae, dc-ae-f32, dc-ae-f64, 350M-f16x64 and its like, or a folder
             as diffusers has them), or a repository ORGANISATION/NAME[@REVISION] of the Hugging Face hub.
         decoder: What makes images of its latents: the run of an image decoder, a saved folder, a hub repository, the
-            decoder of a published autoencoder on its teacher, or "none" for the tokenizer itself. By default the image
-            decoder that was trained on this very tokenizer, if its run lies beside that of the tokenizer, else the
-            tokenizer itself.
+            decoder of a published autoencoder on its teacher, the run of a teacher with the same encoder, or "none" for
+            the tokenizer itself. By default the image decoder that was trained on this very tokenizer, if its run lies
+            beside that of the tokenizer, else the tokenizer itself.
         precision: Number format of the computation: float32, bfloat16, or auto, which is float32 on a CPU and bfloat16
             elsewhere.
         stored: Number format in which its weights are held: bfloat16 for half the memory, int8 for a quarter of that of

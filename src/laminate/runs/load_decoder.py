@@ -14,7 +14,7 @@ from laminate.recipes.embedded import DECODER_NAME
 from laminate.recipes.families import family_of, require_kind
 from laminate.recipes.latent import LoadedTokenizer, for_latents
 from laminate.recipes.modules import identified, pixel_decoder, same_teacher
-from laminate.recipes.network import AttentionKernel, TeacherConfig, own_teacher
+from laminate.recipes.network import AttentionKernel, TeacherConfig, find_teacher
 from laminate.recipes.resolve import RECIPE_FILE
 from laminate.runs.pretrained import exported, load_pretrained, recipe_at, require_there
 from laminate.tokenizers.base import ImageTokenizer
@@ -150,9 +150,7 @@ def _given(where: str, tokenizer: LoadedTokenizer, kernel: AttentionKernel) -> D
     if recipe is None:
         return _published(where, tokenizer)
     if family_of(recipe).kind == "teacher":
-        own = own_teacher(where)
-        assert own is not None
-        _require_features(where, identified(own), tokenizer)
+        _require_features(where, identified(find_teacher(where)), tokenizer)
         return DecoderChoice(load_pretrained(where, kernel=kernel).model.decoder, False, where)
     require_kind(recipe, "image-decoder", f"--decoder: {where}")
     if recipe.reads == "latents":

@@ -18,7 +18,8 @@ class GeneratorFlags(RunFlags):
     be."""
     decoder: str | None = None
     """What decodes the samples that are shown, as in sample.py: a run of decoder.py, a saved folder or hub repository,
-    a published decoder, or none. Default: the run embedded-decoder beside the tokenizer, if it was trained on it."""
+    a published decoder, a run of teacher.py, or none. Default: the run embedded-decoder beside the tokenizer, if it was
+    trained on it."""
     optimizer: OptimizerKind | None = None
     """adamw, muon or schedule-free. Default: the recipe's."""
     unconditional: bool = False

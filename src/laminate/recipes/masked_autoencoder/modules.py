@@ -13,7 +13,6 @@ from laminate.nn import LayerNorm, PatchEmbed, trunc_normal
 from laminate.pretrained import hub
 from laminate.pretrained.patches import IMAGENET_MEAN, IMAGENET_STD
 from laminate.pretrained.teachers import ShowingTeacher
-from laminate.pretrained.tensors import weights_hash
 from laminate.recipes.describe import teacher_identity_text
 from laminate.recipes.families import family_of, from_tree
 from laminate.recipes.family import Modules, accept_images
@@ -23,7 +22,7 @@ from laminate.recipes.masked_autoencoder.recipe import MaskedAutoencoderRecipe, 
 from laminate.recipes.modules import model_shapes, network_identity, require_same_weights, same_teacher, trunk
 from laminate.recipes.network import PLAIN, Compute, own_teacher
 from laminate.tokenizers.flatdino import FlatDino
-from laminate.train.export import fill, widened
+from laminate.train.export import content_hash, fill, widened
 from laminate.types import RandomKey
 
 
@@ -64,13 +63,36 @@ def trained_parts(recipe: MaskedAutoencoderRecipe) -> Callable[[ShowingTeacher],
 def with_features_of(recipe: MaskedAutoencoderRecipe, source: str | None) -> MaskedAutoencoderRecipe:
     """`recipe`, and if its encoder is frozen, the hash of the network at `source` that it begins with.
 
-    Raises ValueError if the recipe states another one, and OSError if nothing is there.
+    Without a source its features are none that are known; one that is gone since the run began is believed.
+
+    Raises ValueError if the network computes its features otherwise or is another one than the recipe states, and
+    OSError if nothing is there and the recipe states none.
     """
-    if recipe.freeze != "encoder" or source is None or own_teacher(source) is None:
-        return recipe
+    if recipe.freeze != "encoder" or source is None:
+        return replace(recipe, features="")
+    try:
+        own = own_teacher(source)
+    except OSError:
+        if recipe.features:
+            return recipe
+        raise
+    if own is None:
+        return replace(recipe, features="")
+    before = from_tree((hub.config_of(hub.locate(own.name)) or {}).get("recipe"))
+    if _sees_by(before) != _sees_by(recipe):
+        raise ValueError(
+            f"--init-from {source}: its encoder is to stay as it is, and its recipe has another one ({before.encoder}, "
+            f"patches of {before.patch_size}) than this one ({recipe.encoder}, patches of {recipe.patch_size}): add "
+            f"--recipe with the recipe.json of its run."
+        )
     found = network_identity(source)
     require_same_weights(f"frozen encoder, --init-from {source!r},", recipe.features, found)
     return replace(recipe, features=found)
+
+
+def _sees_by(recipe: MaskedAutoencoderRecipe) -> tuple[object, ...]:
+    """All but the weights that decides what the encoder computes."""
+    return replace(recipe.encoder, drop_path_rate=0.0, table_std=1.0), recipe.patch_size, recipe.image_size
 
 
 def _frozen(
@@ -81,7 +103,7 @@ def _frozen(
     weights: bool = True,
 ) -> tuple[FlatDino, ...]:
     """The tokenizers whose errors the decoder sees."""
-    return tuple(_opened(one, recipe, weights=weights)[0] for one in recipe.tokenizers)
+    return tuple(_opened(one.name, recipe, weights=weights) for one in recipe.tokenizers)
 
 
 def _accept(
@@ -89,37 +111,50 @@ def _accept(
 ) -> MaskedAutoencoderRecipe:
     """`recipe` with the hashes of the tokenizers."""
     accept_images(recipe, records)
-    return replace(recipe, tokenizers=tuple(_opened(one, recipe)[1] for one in recipe.tokenizers))
+    if recipe.tokenizers and not recipe.features:
+        raise ValueError(
+            f"--tokenizer {recipe.tokenizers[0].name} compresses features of a network that is known: give it by "
+            "--init-from, a run of teacher.py or what it saved."
+        )
+    if not recipe.tokenizers and recipe.latent_noise:
+        raise ValueError(
+            f"latent_noise={recipe.latent_noise:g} is for the latents of tokenizers: give one by --tokenizer, or take "
+            "feature_noise."
+        )
+    return replace(recipe, tokenizers=tuple(_identified(one, recipe) for one in recipe.tokenizers))
 
 
-def _opened(
-    stated: SeenThrough, recipe: MaskedAutoencoderRecipe, *, weights: bool = True
-) -> tuple[FlatDino, SeenThrough]:
-    """A tokenizer with its weights in NumPy arrays, or their shapes, and its hash.
+def _identified(stated: SeenThrough, recipe: MaskedAutoencoderRecipe) -> SeenThrough:
+    """A tokenizer with its hash. Raises ValueError if it states another one already, and what `_opened` raises."""
+    found = content_hash(_opened(stated.name, recipe))
+    require_same_weights(f"tokenizer {stated.name!r}", stated.weights, found)
+    return replace(stated, weights=found)
 
-    Raises ValueError if it is none of features of the recipe's frozen encoder, or has other weights than the recipe
-    states, and OSError if nothing is there.
+
+def _opened(name: str, recipe: MaskedAutoencoderRecipe, *, weights: bool = True) -> FlatDino:
+    """The tokenizer at `name`, its weights in NumPy arrays, or their shapes.
+
+    Raises ValueError if it is none of features of the recipe's frozen encoder, and OSError if nothing is there.
     """
-    config, numbers = hub.load(stated.name)
-    of = from_tree((config or {}).get("recipe"))
+    config = hub.config_of(hub.locate(name))
+    try:
+        of = from_tree((config or {}).get("recipe"))
+    except ValueError as error:
+        raise ValueError(f"--tokenizer {name}: {error}") from error
     latent = family_of(of).latent
-    teacher = None if latent is None else latent(of).teacher
+    teacher, known = None if latent is None else latent(of).teacher, as_teacher(recipe, recipe.name)
     shapes = model_shapes(of)
     if teacher is None or not isinstance(shapes, FlatDino):
         raise ValueError(
-            f"--tokenizer {stated.name} compresses no features of a frozen network: take a run of vae.py or fsq.py on "
-            "the network that --init-from names."
-        )
-    if not same_teacher(teacher, as_teacher(recipe, recipe.name)):
-        raise ValueError(
-            f"--tokenizer {stated.name} compresses the features of {teacher_identity_text(teacher)}, and the frozen "
-            f"encoder gives those of {teacher_identity_text(as_teacher(recipe, recipe.name))}: take a tokenizer of the "
+            f"--tokenizer {name} compresses no features of a frozen network: take a run of vae.py or fsq.py on the "
             "network that --init-from names."
         )
-    found = weights_hash(numbers)
-    require_same_weights(f"tokenizer {stated.name!r}", stated.weights, found)
-    model = fill(shapes, widened(numbers), stated.name) if weights else shapes
-    return model, replace(stated, weights=found)
+    if not same_teacher(teacher, known):
+        raise ValueError(
+            f"--tokenizer {name} compresses the features of {teacher_identity_text(teacher)}, and the frozen encoder "
+            f"gives those of {teacher_identity_text(known)}: take a tokenizer of the network that --init-from names."
+        )
+    return fill(shapes, widened(hub.load(name).weights), name) if weights else shapes
 
 
 MODULES = Modules(build=masked_autoencoder, frozen=_frozen, accept=_accept, trained=trained_parts)

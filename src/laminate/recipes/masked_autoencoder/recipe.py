@@ -115,7 +115,7 @@ def as_teacher(recipe: MaskedAutoencoderRecipe, name: str) -> TeacherConfig:
         dim=recipe.encoder.dim,
         depth=recipe.encoder.depth,
         family=MASKED_AUTOENCODER,
-        weights=recipe.features,
+        weights=recipe.features if recipe.freeze == "encoder" else "",
     )
 
 
