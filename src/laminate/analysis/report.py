@@ -202,7 +202,7 @@ PAGE = Template("""<!doctype html>
 body { margin: 0; background: #f6f8fb; color: var(--ink);
   font: 15px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
 main { max-width: 1120px; margin: 0 auto; padding: 40px 24px 64px; }
-h1 { margin: 0; font-size: 26px; line-height: 1.25; letter-spacing: -0.01em; }
+h1 { margin: 0; font-size: 26px; line-height: 1.25; letter-spacing: -0.01em; overflow-wrap: anywhere; }
 h2 { margin: 0 0 2px; font-size: 16px; }
 p { margin: 0 0 12px; color: var(--muted); }
 header p { margin-top: 6px; font-size: 16px; max-width: 75ch; }

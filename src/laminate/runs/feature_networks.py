@@ -129,7 +129,11 @@ def open_lpips(source: str | None) -> Any:
 def _embedded() -> FeatureNetwork:
     found = teacher(find_teacher(EMBEDDED))
     assert isinstance(found, VitTeacher)
-    return _pooled(EMBEDDED, "the masked autoencoder in the package", found, "patches")
+    # Without its decoder, on which no figure depends: the hash is that of what measures.
+    looking = VitTeacher(
+        found.vit, found.image_size, mean=found.mean, std=found.std, resampling=found.resampling
+    )
+    return _pooled(EMBEDDED, "the masked autoencoder in the package", looking, "patches")
 
 
 def _vision(source: str, size: int | None = None) -> FeatureNetwork:
