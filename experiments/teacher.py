@@ -29,6 +29,7 @@ from laminate.pretrained.features import unit_image
 from laminate.pretrained.patches import IMAGENET_MEAN
 from laminate.recipes.freezing import require_beginning
 from laminate.recipes.masked_autoencoder.modules import masked_autoencoder, trained_parts, with_features_of
+from laminate.recipes.resolve import goes_on
 from laminate.runs.asked_subjects import asked_pictures
 from laminate.runs.devices import open_devices
 from laminate.runs.evaluations import Looked, Measured
@@ -134,7 +135,8 @@ def make_evaluations(run):
 def main(flags, recipe):
     with user_errors("teacher.py"):
         # 4. Data, devices and run folder
-        require_beginning(recipe.freeze, flags)
+        if goes_on(flags) is None:
+            require_beginning(recipe.freeze, flags)
         open_devices(flags)
         run = setup(flags, with_features_of(recipe, flags.init_from))
         run = fitted(run, make_task)

@@ -34,6 +34,7 @@ from laminate.analysis.patch_report import write_patch_report
 from laminate.losses.reconstruction import charbonnier_loss
 from laminate.losses.structural import ssim_loss
 from laminate.recipes.freezing import require_beginning
+from laminate.recipes.resolve import goes_on
 from laminate.recipes.vitok.flags import with_known_weights
 from laminate.recipes.vitok.modules import trained_parts, vitok
 from laminate.runs.asked_subjects import asked_any_size
@@ -130,7 +131,8 @@ def make_evaluations(run):
 def main(flags, recipe):
     with user_errors("vitok.py"):
         # 4. Data, devices and run folder
-        require_beginning(recipe.freeze, flags)
+        if goes_on(flags) is None:
+            require_beginning(recipe.freeze, flags)
         run = setup(with_known_weights(flags), recipe)
         run = fitted(run, make_task)
         asked = asked_any_size(run)

@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 
 import laminate
+from laminate.cli.command import training_command
 from laminate.pretrained import hub
 from laminate.pretrained.tensors import weights_hash
 from laminate.recipes.families import from_json
+from laminate.recipes.masked_autoencoder.family import MASKED_AUTOENCODER
 from laminate.recipes.masked_autoencoder.recipe import SeenThrough, embedded_teacher
 from laminate.recipes.modules import network_identity
 from laminate.recipes.network import find_teacher
 from laminate.train.export import named_weights
-from tests.experiments.jobs import TINY_TEACHER, Job, fingerprints, metrics, one_line
+from tests.experiments.jobs import TINY_TEACHER, Job, experiment, fingerprints, metrics, one_line
 
 KNOWN_BY = "8db54da6827ab678ab9f0c0a4011721e21ffaf149da65501fb22e2d34db113c2"
 """The hash of the network whose encoder the one in the package has."""
@@ -181,11 +183,22 @@ def test_a_frozen_encoder_that_begins_without_a_known_network_takes_no_tokenizer
     taught.main()
     job.main("--teacher", str(taught.run))
     capsys.readouterr()
-    unknown = ("--restore", str(taught.run / "checkpoints" / "3"), "--freeze", "encoder")
+    unknown = ("--restore", str(taught.run), "--freeze", "encoder")
     with pytest.raises(SystemExit) as left:
         taught.main(*unknown, "--tokenizer", str(job.run), run=taught.folder / "refused")
     assert left.value.code == 2
     assert "compresses features of a network that is known" in one_line(capsys.readouterr().err)
+
+
+def test_a_run_that_was_restored_with_a_frozen_half_goes_on_by_its_folder_alone(taught):
+    taught.main()
+    first, tuned = taught.folder / "first", taught.folder / "tuned"
+    taught.main("--init-from", str(taught.run), "--freeze", "decoder", "--stop-after", "3", run=first)
+    taught.main("--restore", str(first), "--freeze", "decoder", "--stop-after", "4", run=tuned)
+    recipe = (tuned / "recipe.json").read_text()
+    arguments = ["--data", str(taught.photos), "--run-dir", str(tuned), "--mesh", "1"]
+    experiment("teacher").main(*training_command(None, MASKED_AUTOENCODER, arguments=arguments))
+    assert (tuned / "recipe.json").read_text() == recipe and fingerprints(tuned, 6)
 
 
 def test_a_run_whose_beginning_is_gone_goes_on(taught):

@@ -151,6 +151,8 @@ def test_a_recipe_s_teacher_is_described_by_its_files(folder):
     assert (found.dim, found.depth, found.family, found.dtype) == (12, 2, "dinov2", "bfloat16")
     named = find_teacher(f"dinov2-b={folder}")  # not looked at before it is loaded
     assert (named.name, named.dim, named.patches) == (f"dinov2-b={folder}", 768, 256)
+    pickled = find_teacher("mae-l=elsewhere.pth")  # of which no safetensors are published
+    assert (pickled.name, pickled.dim) == ("mae-l=elsewhere.pth", 1024)
     with pytest.raises(ValueError, match="--teacher-image-size 24 is the nearest"):
         find_teacher(str(folder), image_size=25)
 

@@ -97,7 +97,7 @@ def trained_teacher(config: TeacherConfig, *, weights: bool = True) -> ShowingTe
         raise ValueError(
             f"{config.name} holds no {config.family} any more, and the recipe was made with one."
         )
-    return _opened(config, weights, json.dumps(stated, sort_keys=True))
+    return _opened(dataclasses.replace(config, weights=""), weights, json.dumps(stated, sort_keys=True))
 
 
 @lru_cache(maxsize=2)

@@ -253,7 +253,7 @@ def own_teacher(text: str) -> TeacherConfig | None:
     """The network that was trained here and lies in the folder, run or repository `text`, or in the package; None for
     others. Raises ValueError for a trained model of another kind, and OSError if nothing is there."""
     name, equals, _ = text.partition("=")
-    if text in KNOWN or (equals and name in PRETRAINED_TEACHERS):
+    if text in KNOWN or (equals and name in NETWORKS):
         return None
     from laminate.recipes.families import saved_teacher  # which knows recipes, and so this module
 

@@ -43,14 +43,14 @@ def for_tokenizer(flags: RunFlags, family: Family[R], recipe: R, tokenizer: Desc
     """`recipe`, or where no flag says which, the one that suits the latents of such a tokenizer. Raises as
     `resolve_recipe`."""
     suited = family_of(tokenizer).generator
-    if not suited or flags.experiment is not None or flags.recipe is not None or _goes_on(flags) is not None:
+    if not suited or flags.experiment is not None or flags.recipe is not None or goes_on(flags) is not None:
         return recipe
     return resolve_recipe(replace(flags, experiment=suited), family)
 
 
 def _named(flags: RunFlags, family: Family[R]) -> R:
     """The recipe of the file, the name or the run that goes on; of a file, seen to be of this experiment."""
-    file = _goes_on(flags) if flags.recipe is None else flags.recipe
+    file = goes_on(flags) if flags.recipe is None else flags.recipe
     if file is None:
         return family.names.recipe(family.names.default if flags.experiment is None else flags.experiment)
     recipe = read_recipe(file)
@@ -58,7 +58,7 @@ def _named(flags: RunFlags, family: Family[R]) -> R:
     return recipe
 
 
-def _goes_on(flags: RunFlags) -> Path | None:
+def goes_on(flags: RunFlags) -> Path | None:
     """The folder of the run that goes on, if it is on this machine and nothing else says what is trained."""
     if flags.experiment is not None or flags.run_dir is None or flags.fresh:
         return None

@@ -72,18 +72,19 @@ def with_features_of(recipe: MaskedAutoencoderRecipe, source: str | None) -> Mas
         return replace(recipe, features="")
     try:
         own = own_teacher(source)
-    except OSError:
+    except OSError as error:
         if recipe.features:
             return recipe
-        raise
+        raise OSError(f"{error} A run that began with it goes on with --recipe RUN/recipe.json.") from error
     if own is None:
         return replace(recipe, features="")
     before = from_tree((hub.config_of(hub.locate(own.name)) or {}).get("recipe"))
     if _sees_by(before) != _sees_by(recipe):
         raise ValueError(
             f"--init-from {source}: its encoder is to stay as it is, and its recipe has another one ({before.encoder}, "
-            f"patches of {before.patch_size}) than this one ({recipe.encoder}, patches of {recipe.patch_size}): add "
-            f"--recipe with the recipe.json of its run."
+            f"images of {before.image_size} in patches of {before.patch_size}) than this one ({recipe.encoder}, images "
+            f"of {recipe.image_size} in patches of {recipe.patch_size}): make them agree by --set or --image-size, or "
+            "add --recipe with the recipe.json of its run."
         )
     found = network_identity(source)
     require_same_weights(f"frozen encoder, --init-from {source!r},", recipe.features, found)
@@ -113,8 +114,8 @@ def _accept(
     accept_images(recipe, records)
     if recipe.tokenizers and not recipe.features:
         raise ValueError(
-            f"--tokenizer {recipe.tokenizers[0].name} compresses features of a network that is known: give it by "
-            "--init-from, a run of teacher.py or what it saved."
+            f"--tokenizer {recipe.tokenizers[0].name} compresses features of a network that is known: begin with it "
+            "by --init-from, a run of teacher.py or what it saved, and not by --restore."
         )
     if not recipe.tokenizers and recipe.latent_noise:
         raise ValueError(

@@ -48,8 +48,8 @@ class MaskedAutoencoderRecipe:
     """Chance of a patch of such an image to be hidden."""
     feature_noise: float = field(default=0.0, metadata={UNSAID: 0.0})
     """Largest deviation of the noise that features have in training before they are decoded, one level for an image
-    (RAE): a decoder that learned so shows the errors of a tokenizer neither as grain nor as seams, and true features
-    with less detail. An encoder that learned beside it would have features that are hard to generate."""
+    (RAE): a decoder that learned so shows errors with less grain, and true features with less detail. An encoder that
+    learned beside it would have features that are hard to generate."""
     freeze: Frozen = field(default="nothing", metadata={UNSAID: "nothing"})
     """What stays as it is in training."""
     tokenizers: tuple[SeenThrough, ...] = field(default=(), metadata={UNSAID: []})
