@@ -24,6 +24,7 @@ import jax.numpy as jnp
 from laminate.analysis.decoder_input import DecoderInput
 from laminate.analysis.decoder_report import ReconstructionFid, write_decoder_report
 from laminate.analysis.decoding import decoding_measures, summarise_decoding
+from laminate.losses.bands import two_band_loss
 from laminate.losses.reconstruction import charbonnier_loss, l1_loss, mse_loss
 from laminate.recipes.adversarial.modules import (
     adversarial_objectives,
@@ -45,13 +46,14 @@ from laminate.runs.task import GanTask, Task
 from laminate.runs.tokenizer_place import tokenizer_of_run
 from laminate.runs.training import conclude, train
 
-PIXELS = {"l1": l1_loss, "l2": mse_loss, "charbonnier": charbonnier_loss}
+PIXELS = {"l1": l1_loss, "l2": mse_loss, "charbonnier": charbonnier_loss, "bands": two_band_loss}
 
-# 1. What is read: latents of a frozen tokenizer, or features of a frozen network; noisy in training
+# 1. What is read: latents of a frozen tokenizer, the features that it gives back, or those of a frozen network; noisy in
+# training
 
 
 def make_inputs(recipe, dtype):
-    return DecoderInput(recipe.noise.kind, recipe.noise.strength, dtype)
+    return DecoderInput(recipe.noise.kind, recipe.noise.strength, dtype, recipe.reads == "reconstructed")
 
 
 # 2. The decoder's objective: L1 + LPIPS (or another distance), and beside them, balanced by their gradients, -D(image)
@@ -150,7 +152,7 @@ def main(flags, recipe):
         # 6. What is read, data, devices and run folder
         open_devices(flags)
         tokenizer = None
-        if recipe.reads == "latents":
+        if recipe.reads != "features":
             source = trained_first(
                 flags.tokenizer or tokenizer_of_run(flags, recipe),
                 VAE,

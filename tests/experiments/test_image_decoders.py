@@ -11,17 +11,33 @@ import pytest
 from safetensors.numpy import save_file
 
 from laminate.analysis import decoder_report
+from laminate.analysis.decoder_input import DecoderInput
 from laminate.models.inception import InceptionV3
 from laminate.models.vgg import Lpips
 from laminate.pretrained.keymaps.base import export
 from laminate.pretrained.lpips import lpips_slots
 from laminate.pretrained.plain import DINO
 from laminate.recipes.adversarial.recipe import Adversary
+from laminate.recipes.image_decoder.modules import MODULES
 from laminate.recipes.image_decoder.recipe import Noise, for_features
+from laminate.recipes.modules import image_tokenizer
 from laminate.recipes.network import VitConfig, find_teacher
 from laminate.runs import training as launch
+from laminate.runs.load_decoder import find_decoder
+from laminate.runs.load_tokenizer import load_tokenizer
+from laminate.runs.pretrained import load_pretrained
 from laminate.train.export import named_weights
-from tests.experiments.jobs import TINY_DECODER, Job, experiment, metrics
+from tests.experiments.jobs import (
+    TINY,
+    TINY_DECODER,
+    TINY_TEACHER,
+    VIT,
+    Job,
+    experiment,
+    metrics,
+    write_teacher,
+    write_tokenizer,
+)
 from tests.oracles.arrays import filled
 from tests.pretrained import checkpoints
 
@@ -162,3 +178,59 @@ def test_fine_tuning_begins_with_a_published_decoder(
     assert caught.value.code == 2
     assert "the published decoder has 2 attention heads, and this recipe has 4" in capsys.readouterr().err
     assert not (tmp_path / "three").exists()
+
+
+def test_reconstructed_features_are_decoded_from_the_decoder_of_their_network_on(
+    tmp_path, photos, monkeypatch, capsys
+):
+    monkeypatch.setenv("COLUMNS", "1000")
+    own = find_teacher(str(write_teacher(tmp_path / "teacher")))
+    tokenizer = write_tokenizer(tmp_path / "tokenizer", recipe=dataclasses.replace(TINY, teacher=own))
+    recipe = dataclasses.replace(
+        TINY_DECODER,
+        network=TINY_TEACHER.decoder,
+        overlap=1,
+        reads="reconstructed",
+        teacher=own,
+        from_teacher=True,
+        tokens=16,
+        latent_dim=VIT.dim,
+        pixels="bands",
+    )
+    begun, fit = {}, launch.fit
+
+    def first_state(step, state, frozen, batches, **settings):
+        begun.update(jax.tree.map(np.asarray, named_weights(state.params)))
+        return fit(step, state, frozen, batches, **settings)
+
+    monkeypatch.setattr(launch, "fit", first_state)
+    job = Job(tmp_path, photos, "decoder", tokenizer)
+    job.main(recipe=recipe)
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"arrays from {own.name} (100.0% of the numbers); nothing newly drawn" in said
+    assert f"16 tokens of 16: the features of {own.name} as tiny (" in said
+    for name, array in named_weights(load_pretrained(own.name).model.decoder).items():
+        np.testing.assert_array_equal(begun[name], array)
+
+    # Its pictures are those of the trained decoder on what the tokenizer gives back, here and beside the tokenizer.
+    loaded = load_tokenizer(tokenizer)
+    choice = find_decoder(str(job.run), loaded)
+    decoder = load_pretrained(job.run).model
+    raw = jnp.asarray(np.random.default_rng(0).normal(size=(3, 6)), jnp.float32)
+    way = choice.of(image_tokenizer(loaded, like=loaded.latent))
+    expected = decoder(loaded.model.decode_raw(raw).final)
+    np.testing.assert_allclose(way(raw, dtype=jnp.dtype("float32")), np.clip(expected, 0, 1), atol=1e-5)
+    assert not choice.reads_latents and find_decoder(None, loaded).said == str(job.run)
+
+    frozen = jax.tree.map(jnp.asarray, MODULES.frozen(load_pretrained(job.run).recipe, tokenizer=loaded))
+    example = {"image": jnp.asarray(np.random.default_rng(1).integers(0, 256, (16, 16, 3), np.uint8))}
+    inputs = DecoderInput("uniform", 0.0, jnp.dtype("float32"), reconstructed=True)
+    given = inputs.prepared(frozen, example, key=jax.random.key(0), fresh=True)
+    whole = loaded.model.decode_raw(frozen.tokenizer.encode_raw(example, dtype=inputs.dtype)[0]).final
+    for read in (given.inputs, given.clean, inputs.clean(frozen, example)):
+        np.testing.assert_allclose(read, whole, atol=1e-5)
+    noisy = dataclasses.replace(inputs, strength=0.5).prepared(
+        frozen, example, key=jax.random.key(0), fresh=True
+    )
+    np.testing.assert_allclose(noisy.clean, whole, atol=1e-5)
+    assert np.abs(noisy.inputs - whole).max() > 1e-2

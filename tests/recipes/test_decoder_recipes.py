@@ -15,11 +15,12 @@ from laminate.recipes import __main__ as command
 from laminate.recipes.adversarial.recipe import Adversary, AdversaryKind, Perceptual, PerceptualKind
 from laminate.recipes.families import from_json, to_json
 from laminate.recipes.flatdino.family import VAE, latent_of
-from laminate.recipes.flatdino.presets import photographs_fsq, photographs_vae
+from laminate.recipes.flatdino.presets import embedded_vae, photographs_fsq, photographs_vae
 from laminate.recipes.image_decoder.costs import decoder_parameters
 from laminate.recipes.image_decoder.family import IMAGE_DECODER
+from laminate.recipes.image_decoder.flags import DecoderFlags, apply_flags
 from laminate.recipes.image_decoder.modules import image_decoder
-from laminate.recipes.image_decoder.presets import RAE_SIZES, named_decoder
+from laminate.recipes.image_decoder.presets import RAE_SIZES, embedded_decoder, named_decoder
 from laminate.recipes.image_decoder.recipe import Noise, Pixels, for_features, for_tokenizer
 from laminate.recipes.latent import TokenizerId
 from laminate.recipes.network import PRETRAINED_TEACHERS
@@ -128,10 +129,28 @@ def test_a_decoder_takes_the_sizes_of_its_tokenizer_and_no_noise_of_one_that_has
         for_tokenizer(spoken, latent_of(photographs_vae()), TokenizerId("v", "3" * 64))
 
 
+def test_a_decoder_of_reconstructed_features_takes_the_teacher_of_its_tokenizer():
+    recipe, identity = embedded_decoder(), TokenizerId("v", "1" * 64)
+    spoken = for_tokenizer(recipe, latent_of(embedded_vae()), identity)
+    assert (spoken.tokens, spoken.latent_dim, spoken.grid, spoken.patch_size) == (64, 192, 8, 8)
+    assert (spoken.teacher.name, spoken.tokenizer, spoken.noise) == ("embedded", identity, recipe.noise)
+    pixels = for_tokenizer(recipe, latent_of(photographs_vae()), identity)
+    assert (pixels.tokens, pixels.latent_dim, pixels.grid, pixels.patch_size) == (16, 768, 4, 16)
+    assert pixels.teacher == photographs_vae().teacher
+    with pytest.raises(ValueError, match="belongs to the tokenizer v with the hash 111111111111"):
+        for_tokenizer(spoken, latent_of(embedded_vae()), TokenizerId("v", "3" * 64))
+    with pytest.raises(ValueError, match="compresses images themselves: add --set reads=latents"):
+        for_tokenizer(recipe, replace(latent_of(embedded_vae()), teacher=None), identity)
+    with pytest.raises(ValueError, match="or add --set reads=reconstructed"):
+        apply_flags(named_decoder("rae-b"), DecoderFlags(tokenizer="runs/x"))
+    read = replace(recipe, reads="latents", from_teacher=False)
+    assert for_tokenizer(read, replace(latent_of(embedded_vae()), teacher=None), identity).tokens == 16
+
+
 def test_a_decoder_of_features_decodes_a_patch_for_each_of_them():
     small = for_features(named_decoder("rae-b"), PRETRAINED_TEACHERS["dinov2-s"])
     assert (small.tokens, small.latent_dim, small.grid**2) == (256, 384, 256)
-    with pytest.raises(ValueError, match="reads latents: give it a --tokenizer"):
+    with pytest.raises(ValueError, match="reads what a tokenizer makes: give it a --tokenizer"):
         for_features(named_decoder("vit-b"), PRETRAINED_TEACHERS["dinov2-s"])
     assert VAE.names.recipe("long-32-bl-128").augment.image_size == named_decoder("vit-b").image_size
 

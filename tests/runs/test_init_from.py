@@ -15,6 +15,10 @@ from laminate.recipes.bottleneck import GaussianBottleneck
 from laminate.recipes.flatdino.flags import FlatDinoFlags
 from laminate.recipes.flatdino.modules import flatdino
 from laminate.recipes.flatdino.recipe import FlatDinoRecipe
+from laminate.recipes.image_decoder.modules import image_decoder
+from laminate.recipes.image_decoder.presets import embedded_decoder
+from laminate.recipes.image_decoder.recipe import at_image_size, begins_with
+from laminate.recipes.modules import embedded_network
 from laminate.recipes.network import VitConfig, patch_teacher
 from laminate.recipes.training import Schedule
 from laminate.runs.init_from import plan_start, started
@@ -138,3 +142,23 @@ def test_a_part_that_is_not_trained_is_there_whole_or_refused(source):
 def test_two_beginnings_at_once_are_refused():
     with pytest.raises(ValueError, match="--restore goes on with another run, --init-from begins a new one"):
         FlatDinoFlags(init_from="x", restore="y")
+
+
+def test_a_decoder_of_features_begins_with_that_of_a_frozen_network():
+    recipe = embedded_decoder()
+    model = eqx.filter_eval_shape(image_decoder, recipe, key=jax.random.key(0))
+    assert begins_with(recipe) == "embedded"
+    start = plan_start("embedded", model)
+    assert start.drawn == () and start.unused == () and start.share == 1.0
+    for name, array in named_weights(embedded_network().decoder).items():
+        np.testing.assert_array_equal(start.kept[name], np.asarray(array, np.float32))
+    larger = eqx.filter_eval_shape(image_decoder, at_image_size(recipe, 128), key=jax.random.key(0))
+    assert {said.split(" ")[0] for said in plan_start("embedded", larger).drawn} == {
+        "last.weight",
+        "last.bias",
+    }
+    for changed in (
+        {"from_teacher": False},
+        {"teacher": patch_teacher(64, 8), "tokens": 64, "latent_dim": 192},
+    ):
+        assert begins_with(dataclasses.replace(recipe, **changed)) is None

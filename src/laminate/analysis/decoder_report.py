@@ -100,8 +100,8 @@ def write_decoder_report(
 def _pictures(
     inputs: DecoderInput, plain: bool, decoder: Any, frozen: FrozenNetworks, example: dict[str, Array]
 ) -> dict[str, Array]:
-    latents = inputs.clean(frozen, example)
-    decoded = decoder(latents.astype(inputs.dtype))
+    latents = inputs.latents(frozen, example)
+    decoded = decoder(inputs.read(frozen, latents).astype(inputs.dtype))
     pictures = {
         LATENTS: latents,
         ORIGINAL: inputs.target(example),

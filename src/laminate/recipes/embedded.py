@@ -4,6 +4,8 @@ The recipes themselves are presets of their families (`embedded_vae`, `embedded_
 `embedded_decoder`; `photographs_vae` and so on). Both have 16 tokens of 128 numbers.
 """
 
+from dataclasses import replace
+
 from laminate.recipes.augment import RandomResizedCropConfig
 from laminate.recipes.latent import LatentSpec
 from laminate.recipes.network import MASKED_AUTOENCODER, TeacherConfig, patch_teacher
@@ -17,6 +19,8 @@ TEACHER = TeacherConfig("embedded", IMAGE_SIZE, patches=64, dim=192, depth=2, fa
 AUGMENT = RandomResizedCropConfig(
     image_size=IMAGE_SIZE, crop_area=(0.85, 1.0), crop_ratio=(0.9, 1.11), flip_rate=0.0, kernel="linear"
 )
+# Of an enlarged crop half of the fine detail is gone, and with it that of a decoder that learned from crops.
+WHOLE = replace(AUGMENT, crop_area=(1.0, 1.0), crop_ratio=(1.0, 1.0))
 LATENT = LatentSpec(tokens=16, latent_dim=128, image_size=IMAGE_SIZE, posterior=True, teacher=TEACHER)
 
 TOKENIZER_NAME = "embedded-vae"

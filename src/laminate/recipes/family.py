@@ -297,6 +297,8 @@ class Family(Generic[R]):
     apply: Callable[[R, Any], R] = _unchanged
     at_image_size: Callable[[R, int], R] | None = None
     """The recipe for images of another side, where that is more than `augment.image_size`."""
+    begins: Callable[[R], str | None] = lambda recipe: None
+    """What a training begins with, as `--init-from` names it, where neither that nor `--restore` is given."""
     require_trainable: Callable[[R], None] = lambda recipe: None
     """Raises ValueError for a recipe that can be planned and not trained, as where weights are not named yet."""
     flops: Callable[[R], int] = lambda recipe: 0

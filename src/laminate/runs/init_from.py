@@ -16,6 +16,7 @@ from laminate.pretrained import dino_sae, hub, layouts
 from laminate.pretrained.keymaps.vitok import renamed
 from laminate.pretrained.rae import read_decoder, split_autoencoder
 from laminate.pretrained.vitok import load_autoencoder
+from laminate.recipes.network import MASKED_AUTOENCODER
 from laminate.runs.pretrained import exported
 from laminate.tokenizers.vitok import Vitok
 from laminate.train.export import named_weights, today
@@ -26,6 +27,7 @@ _SHOWN = 8
 _DECODER_INPUT = "decoder_embed.weight"
 _OF_VITOK = ("patch_embed.", "decoder_embed.")
 _IN_AUTOENCODER = f"decoder.{_DECODER_INPUT}"
+_IN_NETWORK = "decoder."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,8 +63,9 @@ def plan_start(
     `trained(model)` picks the parts that the training changes, None is all of them. The others stay as they begin, so
     `source` must have all of their arrays.
 
-    A decoder of features takes over the weights of a published one too, alone or in a whole autoencoder; a ViTok does,
-    whole or either half; a stem with its decoder those of a published DINO-SAE.
+    A decoder of features takes over the weights of a published one too, alone or in a whole autoencoder, and those of
+    the decoder of a frozen network that was trained here; a ViTok does, whole or either half; a stem with its decoder
+    those of a published DINO-SAE.
 
     An array is kept if one of its name and shape is there: with another number of tokens, all but the tables of the
     tokens are. Buffers are never taken over: they belong to other latents, or are the same anyway.
@@ -74,7 +77,7 @@ def plan_start(
     everything, parameters = named_weights(model), named_weights(model, buffers=False)
     found = hub.load(exported(source), cache=cache)
     saved = _published_weights(found, model)
-    saved = today(found.weights, everything) if saved is None else saved
+    saved = today(_decoders(found, model), everything) if saved is None else saved
     kept = {name: saved[name] for name, leaf in parameters.items() if _fits(saved.get(name), leaf)}
     lacking = {
         name: _drawn(name, saved.get(name), leaf) for name, leaf in parameters.items() if name not in kept
@@ -130,6 +133,17 @@ def _published_weights(found: hub.LoadedWeights, model: Any) -> dict[str, np.nda
         parts = named_weights(StemAndDecoder(whole.encoder.patch, whole.decoder))
         return {name: np.asarray(leaf) for name, leaf in parts.items()}
     return None
+
+
+def _decoders(found: hub.LoadedWeights, model: Any) -> Mapping[str, np.ndarray]:
+    """The weights of `found`, and where it is a frozen network with a decoder and `model` is such a decoder, those."""
+    if not isinstance(model, RaeDecoder) or (found.config or {}).get("family") != MASKED_AUTOENCODER:
+        return found.weights
+    return {
+        name.removeprefix(_IN_NETWORK): array
+        for name, array in found.weights.items()
+        if name.startswith(_IN_NETWORK)
+    }
 
 
 def _autoencoder_weights(found: hub.LoadedWeights, model: Vitok) -> dict[str, np.ndarray] | None:

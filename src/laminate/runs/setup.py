@@ -331,11 +331,16 @@ def _origin(
 
 
 def _start(flags: RunFlags, recipe: Recipe, own: Checkpoints | None) -> Start | None:
-    """What `--init-from` names, seen to fit; None where the run has checkpoints of its own."""
-    if flags.init_from is None or (not flags.fresh and own is not None and own.latest() is not None):
+    """What `--init-from` names, or the recipe, seen to fit; None where the run has checkpoints of its own."""
+    if flags.restore is not None or (not flags.fresh and own is not None and own.latest() is not None):
         return None
-    trained = family_of(recipe).modules().trained(recipe)
-    return plan_start(flags.init_from, model_shapes(recipe), trained=trained)
+    family = family_of(recipe)
+    source = flags.init_from or family.begins(recipe)
+    return (
+        None
+        if source is None
+        else plan_start(source, model_shapes(recipe), trained=family.modules().trained(recipe))
+    )
 
 
 def _described(flags: RunFlags, training: Records) -> dict[str, Any]:

@@ -4,8 +4,13 @@ from laminate.recipes.adversarial.describe import adversary_text, perceptual_tex
 from laminate.recipes.describe import optimizer_text, shape_text, training_rows, transformer_text, view_rows
 from laminate.recipes.family import CardText, Facts, Text
 from laminate.recipes.image_decoder.costs import decoder_flops, decoder_parameters, decoder_sequence
-from laminate.recipes.image_decoder.recipe import DecoderRecipe
+from laminate.recipes.image_decoder.recipe import DecoderRecipe, Pixels
 from laminate.recipes.network import TeacherConfig
+
+_NOTE = {
+    "latents": "Tokens, numbers and the image become those of the tokenizer.",
+    "reconstructed": "The teacher and the image become those of the tokenizer.",
+}
 
 
 def describe(recipe: DecoderRecipe) -> Text:
@@ -17,16 +22,16 @@ def describe(recipe: DecoderRecipe) -> Text:
         title=f"Image decoder {recipe.name}{on}",
         header=_header(recipe),
         rows=_rows(recipe),
-        summary=f"Decodes images of {recipe.image_size} pixels from {recipe.tokens} {recipe.reads} of "
-        f"{recipe.latent_dim} numbers.",
+        summary=f"Decodes images of {recipe.image_size} pixels from {recipe.tokens} "
+        f"{'latents' if latents else 'features'} of {recipe.latent_dim} numbers.",
         card=CardText(
             task="image-to-image",
             tags=("image-decoder", "flatdino" if latents else "representation-autoencoder"),
             use=_use(recipe),
             teacher=recipe.teacher,
         ),
-        notes=("Tokens, numbers and the image become those of the tokenizer.",) if latents else (),
-        arguments=f" {'--tokenizer RUN' if latents else '--teacher NAME'}{weights}",
+        notes=() if recipe.reads == "features" else (_NOTE[recipe.reads],),
+        arguments=f" {'--teacher NAME' if recipe.reads == 'features' else '--tokenizer RUN'}{weights}",
     )
 
 
@@ -37,7 +42,7 @@ def _header(recipe: DecoderRecipe) -> Facts:
             "decodes to",
             f"{recipe.image_size} x {recipe.image_size} pixels, {recipe.grid**2} patches of {recipe.patch_size}",
         ),
-        ("losses", f"{recipe.pixels.upper()} + {perceptual_text(recipe.perceptual)}"),
+        ("losses", f"{_pixels_text(recipe.pixels)} + {perceptual_text(recipe.perceptual)}"),
         ("adversary", adversary_text(recipe.adversary, recipe.schedule.unit)),
     )
 
@@ -54,6 +59,7 @@ def _rows(recipe: DecoderRecipe) -> Facts:
         ("cost", cost),
         ("noise", noise.kind if noise.kind == "none" else f"{noise.kind}, {noise.strength:g}"),
         *view_rows(recipe.augment),
+        *((("begins with", "the decoder that the teacher was trained with"),) if recipe.from_teacher else ()),
         *(() if recipe.teacher is None else (("teacher sees", _seen(recipe.teacher)),)),
         *training_rows(recipe.schedule, recipe.global_batch_size),
         *_optimizer_rows(recipe),
@@ -67,12 +73,23 @@ def _optimizer_rows(recipe: DecoderRecipe) -> Facts:
     return (*own, ("discriminator's", optimizer_text(recipe.adversary.optimizer)))
 
 
+def _pixels_text(pixels: Pixels) -> str:
+    return (
+        "values of coarse structure, direction and strength of fine detail"
+        if pixels == "bands"
+        else pixels.upper()
+    )
+
+
 def _source(recipe: DecoderRecipe) -> str:
     sizes = f"{recipe.tokens} tokens of {recipe.latent_dim}"
-    if recipe.reads == "features":
-        return f"{sizes}: the features of {'no teacher' if recipe.teacher is None else recipe.teacher.name}"
     tokenizer = recipe.tokenizer
-    return sizes if tokenizer is None else f"{sizes} of {tokenizer}"
+    if recipe.reads == "latents":
+        return sizes if tokenizer is None else f"{sizes} of {tokenizer}"
+    of = f"{sizes}: the features of {'no teacher' if recipe.teacher is None else recipe.teacher.name}"
+    if recipe.reads == "features":
+        return of
+    return f"{of} as {'a tokenizer' if tokenizer is None else tokenizer} gives them back"
 
 
 def _seen(teacher: TeacherConfig) -> str:

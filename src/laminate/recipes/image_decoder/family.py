@@ -7,7 +7,7 @@ from laminate.recipes.image_decoder.costs import decoder_flops
 from laminate.recipes.image_decoder.describe import describe
 from laminate.recipes.image_decoder.flags import DecoderFlags, apply_flags
 from laminate.recipes.image_decoder.presets import DATA, PRESETS, USAGE, named_decoder, nearest
-from laminate.recipes.image_decoder.recipe import DecoderRecipe, at_image_size, require_weights
+from laminate.recipes.image_decoder.recipe import DecoderRecipe, at_image_size, begins_with, require_weights
 
 
 def _modules() -> Modules:
@@ -40,5 +40,6 @@ IMAGE_DECODER = Family(
     apply=apply_flags,
     flops=lambda recipe: training_flops(decoder_flops(recipe)),
     at_image_size=at_image_size,
+    begins=begins_with,
     require_trainable=require_weights,
 )

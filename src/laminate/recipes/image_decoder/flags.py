@@ -13,8 +13,8 @@ class DecoderFlags(LossFlags):
     """Train an image decoder on a frozen tokenizer, or on the features of a frozen network."""
 
     tokenizer: str | None = None
-    """Run, saved folder or hub repository of the tokenizer whose latents are read. Default: runs/embedded-vae,
-    trained first if need be."""
+    """Run, saved folder or hub repository of the tokenizer whose latents, or reconstructed features, are read. Default:
+    runs/embedded-vae, trained first if need be."""
     teacher: str | None = None
     """For experiments that read features (rae-xl): the frozen network, as in vae.py. Default: the recipe's."""
     inception: str | None = None
@@ -35,7 +35,10 @@ class DecoderFlags(LossFlags):
 def apply_flags(recipe: DecoderRecipe, flags: DecoderFlags) -> DecoderRecipe:
     """`recipe` with the teacher, the losses and the adversary that the flags name. Raises ValueError and OSError."""
     if flags.tokenizer is not None and recipe.reads == "features":
-        raise ValueError(f"--tokenizer: {recipe.name} reads features and no latents, give it a --teacher.")
+        raise ValueError(
+            f"--tokenizer: {recipe.name} reads the features of a teacher themselves, give it a --teacher; or add --set "
+            "reads=reconstructed, for those that a tokenizer gives back."
+        )
     if flags.teacher is not None:
         recipe = for_features(recipe, find_teacher(flags.teacher))
     return with_losses(recipe, flags)

@@ -32,7 +32,7 @@ def image_decoder(recipe: DecoderRecipe, compute: Compute = PLAIN, *, key: Rando
     """The image decoder of `recipe` with freshly drawn float32 parameters."""
     network, mean, std = recipe.network, IMAGENET_MEAN, IMAGENET_STD
     layers = trunk(network, compute)
-    if recipe.reads == "features":
+    if recipe.reads != "latents":
         assert recipe.teacher is not None
         if recipe.teacher.family in READERS:
             mean, std = READERS[recipe.teacher.family].mean, READERS[recipe.teacher.family].std
@@ -68,8 +68,11 @@ def _frozen(
     stored: bool = False,
     weights: bool = True,
 ) -> FrozenNetworks:
-    """The tokenizer or teacher that is read, LPIPS, and what the discriminator looks through."""
-    if recipe.reads == "latents":
+    """The tokenizer or teacher that is read, LPIPS, and what the discriminator looks through.
+
+    A plan of a decoder of reconstructed features without a tokenizer has the teacher alone.
+    """
+    if recipe.reads == "latents" or tokenizer is not None:
         latent = LatentSpec(recipe.tokens, recipe.latent_dim, recipe.image_size)
         reads = image_tokenizer(tokenizer, like=latent, weights=weights)
     else:

@@ -6,8 +6,16 @@ from dataclasses import replace
 
 from laminate.data.sources.embedded import PHOTOGRAPHS
 from laminate.recipes.augment import ResizeCropConfig
-from laminate.recipes.embedded import AUGMENT, CROPS, DECODER_NAME, GLOBAL_BATCH_SIZE, PHOTOGRAPHS_DECODER
+from laminate.recipes.embedded import (
+    CROPS,
+    DECODER_NAME,
+    GLOBAL_BATCH_SIZE,
+    PHOTOGRAPHS_DECODER,
+    TEACHER,
+    WHOLE,
+)
 from laminate.recipes.image_decoder.recipe import Adversary, DecoderRecipe, Noise, Perceptual
+from laminate.recipes.masked_autoencoder.recipe import embedded_teacher
 from laminate.recipes.network import PRETRAINED_TEACHERS, VitConfig
 from laminate.recipes.sizes import SIZES
 from laminate.recipes.training import Optimizer, Schedule
@@ -18,22 +26,32 @@ DECODER_SCHEDULE = Schedule(
 
 
 def embedded_decoder() -> DecoderRecipe:
-    """The 16 tokens of `embedded_vae` to overlapping windows of 16 pixels on patches of 8; nothing has to be fetched.
+    """What the 16 tokens of `embedded_vae` give back to overlapping windows of 16 pixels; nothing has to be fetched.
 
-    It learns from noisy latents, so that those of a generator become clean images too, and by the features of the
-    network in the package: a distance that asks for detail by its strength alone leaves grain on flat colours.
+    It begins with the decoder of the network in the package, which is truest to the pixels and so as blurred as the
+    tokens are uncertain, and learns to show edges as sharp as they are: by the strength of detail, by the features of
+    that network, and against an adversary. Latents are noisy, so that those of a generator become clean images too.
     """
     before = photographs_decoder()
     return replace(
         before,
         name=DECODER_NAME,
+        network=embedded_teacher().decoder,
         patch_size=8,
         overlap=4,
-        schedule=replace(before.schedule, length=380, warmup=20, decay=320, validate_every=95),
+        reads="reconstructed",
+        teacher=TEACHER,
+        from_teacher=True,
+        tokens=TEACHER.patches,
+        latent_dim=TEACHER.dim,
+        schedule=replace(
+            before.schedule, length=340, warmup=20, decay=320, validate_every=85, peak=4e-3, final=1e-4
+        ),
         noise=Noise("uniform", 0.8),
-        perceptual=Perceptual("embedded", weight=150.0),
-        adversary=replace(before.adversary, discriminator_start=310, adversarial_start=325, weight=0.2),
-        augment=AUGMENT,
+        pixels="bands",
+        perceptual=Perceptual("embedded", weight=200.0),
+        adversary=replace(before.adversary, discriminator_start=230, adversarial_start=245, weight=0.2),
+        augment=WHOLE,
     )
 
 

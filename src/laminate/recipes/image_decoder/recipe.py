@@ -7,13 +7,13 @@ from laminate.recipes.adversarial.recipe import Adversary, Perceptual, require_s
 from laminate.recipes.augment import SquashCropConfig, ViewConfig
 from laminate.recipes.checks import at_least, folder_name, one_of, within
 from laminate.recipes.latent import LatentSpec, TokenizerId, for_latents
-from laminate.recipes.network import TeacherConfig, VitConfig
+from laminate.recipes.network import MASKED_AUTOENCODER, TeacherConfig, VitConfig
 from laminate.recipes.serialization import ABSENT, FOUND, JSON
 from laminate.recipes.training import Optimizer, Schedule
 
-Reads = Literal["latents", "features"]
+Reads = Literal["latents", "features", "reconstructed"]
 NoiseKind = Literal["none", "posterior", "uniform", "half-normal"]
-Pixels = Literal["l1", "l2", "charbonnier"]
+Pixels = Literal["l1", "l2", "charbonnier", "bands"]
 
 
 @dataclass(frozen=True)
@@ -52,19 +52,22 @@ class DecoderRecipe:
     """Length of the training and its learning rate."""
     reads: Reads = "latents"
     """`latents`: of a tokenizer, by registers that become the image (FlatDINO); `features`: of the teacher itself, each
-    of which becomes a patch (RAE)."""
+    of which becomes a patch (RAE); `reconstructed`: features as a tokenizer gives them back, decoded in that way."""
     teacher: TeacherConfig | None = None
     """The frozen network whose features are read; None where latents are."""
+    from_teacher: bool = field(default=False, kw_only=True, metadata={ABSENT: False})
+    """Begin with the decoder that the teacher was trained with, where it is a network of `teacher.py` and neither
+    --init-from nor --restore says otherwise."""
     tokens: int = 32
-    """Tokens that are read."""
+    """Tokens, or features, that are read."""
     latent_dim: int = field(default=128, metadata={JSON: "features"})
     """Numbers per token."""
     tokenizer: TokenizerId | None = field(default=None, metadata={FOUND: "the tokenizer that is read"})
-    """The tokenizer whose latents are read; None before one is chosen, and for features."""
+    """The tokenizer whose latents or features are read; None before one is chosen, and for the teacher's own."""
     noise: Noise = field(default_factory=Noise)
-    """What makes the latents noisy in training."""
+    """What makes the latents, or the teacher's own features, noisy in training."""
     pixels: Pixels = "l1"
-    """Loss between pixels."""
+    """Loss between pixels; `bands`: fine detail by its direction and strength (`losses.bands`)."""
     clip: bool = True
     """Decoded pixels beyond [0, 1] are clipped before networks look at them (FlatDINO); RAE's are not."""
     perceptual: Perceptual = field(default_factory=Perceptual)
@@ -97,7 +100,7 @@ class DecoderRecipe:
             )
         if self.reads == "features" and self.noise.kind == "posterior":
             raise ValueError("Features have no posterior: noise.kind must be uniform, half-normal or none.")
-        if self.reads == "features" and (self.teacher is None or self.teacher.grid != self.grid):
+        if self.reads != "latents" and (self.teacher is None or self.teacher.grid != self.grid):
             grid = "none" if self.teacher is None else f"{self.teacher.grid} x {self.teacher.grid}"
             raise ValueError(
                 f"A decoder of features makes one patch for each of them: the teacher's grid is {grid}, and images "
@@ -125,13 +128,34 @@ class DecoderRecipe:
 
 
 def for_tokenizer(recipe: DecoderRecipe, latent: LatentSpec, identity: TokenizerId) -> DecoderRecipe:
-    """`recipe` for the latents of a tokenizer; of one without a posterior, no noise is made of it.
+    """`recipe` for the latents of a tokenizer, or for the features that it gives back; of one without a posterior, no
+    noise is made of it.
 
-    Raises ValueError if it was trained on those of another one.
+    Raises ValueError if it was trained on those of another one, or where there are no features.
     """
+    if recipe.reads == "reconstructed":
+        recipe, latent = _for_reconstructed(recipe, latent, identity)
     silent = recipe.noise.kind == "posterior" and not latent.posterior
     fitted = for_latents(recipe, latent, identity, what="decoder")
     return replace(fitted, noise=Noise("none", 0.0)) if silent else fitted
+
+
+def _for_reconstructed(
+    recipe: DecoderRecipe, latent: LatentSpec, identity: TokenizerId
+) -> tuple[DecoderRecipe, LatentSpec]:
+    """`recipe` for features of the tokenizer's teacher, and these in the place of the latents."""
+    teacher = latent.teacher
+    if teacher is None:
+        raise ValueError(
+            f"The decoder {recipe.name!r} reads the features that a tokenizer gives back, and {identity.name} "
+            "compresses images themselves: add --set reads=latents."
+        )
+    augment = replace(recipe.augment, image_size=latent.image_size)
+    patch = max(1, latent.image_size // teacher.grid)
+    recipe = replace(
+        recipe, teacher=teacher, patch_size=patch, overlap=min(recipe.overlap, patch), augment=augment
+    )
+    return recipe, replace(latent, tokens=teacher.patches, latent_dim=teacher.dim)
 
 
 def for_features(recipe: DecoderRecipe, teacher: TeacherConfig) -> DecoderRecipe:
@@ -141,7 +165,7 @@ def for_features(recipe: DecoderRecipe, teacher: TeacherConfig) -> DecoderRecipe
     """
     if recipe.reads != "features":
         raise ValueError(
-            f"The decoder {recipe.name!r} reads latents: give it a --tokenizer, not a --teacher."
+            f"The decoder {recipe.name!r} reads what a tokenizer makes: give it a --tokenizer, not a --teacher."
         )
     size = teacher.crop_size
     if recipe.teacher is not None and teacher.family:
@@ -154,6 +178,12 @@ def for_features(recipe: DecoderRecipe, teacher: TeacherConfig) -> DecoderRecipe
         patch_size=size // teacher.grid,
         augment=replace(recipe.augment, image_size=size),
     )
+
+
+def begins_with(recipe: DecoderRecipe) -> str | None:
+    """The network whose decoder the training begins with, see `DecoderRecipe.from_teacher`."""
+    teacher = recipe.teacher if recipe.from_teacher else None
+    return None if teacher is None or teacher.family != MASKED_AUTOENCODER else teacher.name
 
 
 def at_image_size(recipe: DecoderRecipe, side: int) -> DecoderRecipe:
