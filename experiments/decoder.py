@@ -24,7 +24,7 @@ import jax.numpy as jnp
 from laminate.analysis.decoder_input import DecoderInput
 from laminate.analysis.decoder_report import ReconstructionFid, write_decoder_report
 from laminate.analysis.decoding import decoding_measures, summarise_decoding
-from laminate.losses.bands import two_band_loss
+from laminate.losses.detail import detail_loss
 from laminate.losses.reconstruction import charbonnier_loss, l1_loss, mse_loss
 from laminate.recipes.adversarial.modules import (
     adversarial_objectives,
@@ -46,10 +46,9 @@ from laminate.runs.task import GanTask, Task
 from laminate.runs.tokenizer_place import tokenizer_of_run
 from laminate.runs.training import conclude, train
 
-PIXELS = {"l1": l1_loss, "l2": mse_loss, "charbonnier": charbonnier_loss, "bands": two_band_loss}
+PIXELS = {"l1": l1_loss, "l2": mse_loss, "charbonnier": charbonnier_loss, "detail": detail_loss}
 
-# 1. What is read: latents of a frozen tokenizer, the features that it gives back, or those of a frozen network; noisy in
-# training
+# 1. What is read, noisy in training: latents of a frozen tokenizer, features that it gives back, or a frozen network's
 
 
 def make_inputs(recipe, dtype):

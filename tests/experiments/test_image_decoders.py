@@ -195,7 +195,7 @@ def test_reconstructed_features_are_decoded_from_the_decoder_of_their_network_on
         from_teacher=True,
         tokens=16,
         latent_dim=VIT.dim,
-        pixels="bands",
+        pixels="detail",
     )
     begun, fit = {}, launch.fit
 

@@ -74,11 +74,7 @@ def _optimizer_rows(recipe: DecoderRecipe) -> Facts:
 
 
 def _pixels_text(pixels: Pixels) -> str:
-    return (
-        "values of coarse structure, direction and strength of fine detail"
-        if pixels == "bands"
-        else pixels.upper()
-    )
+    return "L1, direction and strength of fine detail" if pixels == "detail" else pixels.upper()
 
 
 def _source(recipe: DecoderRecipe) -> str:
@@ -100,6 +96,8 @@ def _use(recipe: DecoderRecipe) -> tuple[str, ...]:
     tokenizer, teacher = recipe.tokenizer, recipe.teacher
     if teacher is not None:
         of = f"the features of `{teacher.name}`, and of no other network"
+        if tokenizer is not None:
+            of = f"{of}; it learned from those that the tokenizer `{tokenizer.name}` gives back"
     elif tokenizer is None:
         of = "the raw latents of a tokenizer"
     else:

@@ -48,9 +48,9 @@ def embedded_decoder() -> DecoderRecipe:
             before.schedule, length=340, warmup=20, decay=320, validate_every=85, peak=4e-3, final=1e-4
         ),
         noise=Noise("uniform", 0.8),
-        pixels="bands",
-        perceptual=Perceptual("embedded", weight=200.0),
-        adversary=replace(before.adversary, discriminator_start=230, adversarial_start=245, weight=0.2),
+        pixels="detail",
+        perceptual=Perceptual("embedded", weight=350.0),
+        adversary=replace(before.adversary, discriminator_start=210, adversarial_start=225, weight=0.4),
         augment=WHOLE,
     )
 

@@ -13,7 +13,7 @@ from laminate.recipes.training import Optimizer, Schedule
 
 Reads = Literal["latents", "features", "reconstructed"]
 NoiseKind = Literal["none", "posterior", "uniform", "half-normal"]
-Pixels = Literal["l1", "l2", "charbonnier", "bands"]
+Pixels = Literal["l1", "l2", "charbonnier", "detail"]
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class DecoderRecipe:
     noise: Noise = field(default_factory=Noise)
     """What makes the latents, or the teacher's own features, noisy in training."""
     pixels: Pixels = "l1"
-    """Loss between pixels; `bands`: fine detail by its direction and strength (`losses.bands`)."""
+    """Loss between pixels; `detail`: L1, and fine detail by its direction and strength (`losses.detail`)."""
     clip: bool = True
     """Decoded pixels beyond [0, 1] are clipped before networks look at them (FlatDINO); RAE's are not."""
     perceptual: Perceptual = field(default_factory=Perceptual)
