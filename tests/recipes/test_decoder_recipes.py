@@ -21,7 +21,13 @@ from laminate.recipes.image_decoder.family import IMAGE_DECODER
 from laminate.recipes.image_decoder.flags import DecoderFlags, apply_flags
 from laminate.recipes.image_decoder.modules import image_decoder
 from laminate.recipes.image_decoder.presets import RAE_SIZES, embedded_decoder, named_decoder
-from laminate.recipes.image_decoder.recipe import Noise, Pixels, for_features, for_tokenizer
+from laminate.recipes.image_decoder.recipe import (
+    Noise,
+    Pixels,
+    begins_with,
+    for_features,
+    for_tokenizer,
+)
 from laminate.recipes.latent import TokenizerId
 from laminate.recipes.network import PRETRAINED_TEACHERS
 from laminate.types import is_buffer
@@ -143,8 +149,11 @@ def test_a_decoder_of_reconstructed_features_takes_the_teacher_of_its_tokenizer(
         for_tokenizer(recipe, replace(latent_of(embedded_vae()), teacher=None), identity)
     with pytest.raises(ValueError, match="or add --set reads=reconstructed"):
         apply_flags(named_decoder("rae-b"), DecoderFlags(tokenizer="runs/x"))
-    read = replace(recipe, reads="latents", from_teacher=False)
-    assert for_tokenizer(read, replace(latent_of(embedded_vae()), teacher=None), identity).tokens == 16
+    raw = replace(recipe, reads="latents")
+    read = for_tokenizer(raw, replace(latent_of(embedded_vae()), teacher=None), identity)
+    assert (read.tokens, read.latent_dim, read.teacher, begins_with(raw)) == (16, 128, None, None)
+    decoder = eqx.filter_eval_shape(lambda key: image_decoder(read, key=key), jax.random.key(0))
+    assert decoder.vit.prefix == 64
 
 
 def test_a_decoder_of_features_decodes_a_patch_for_each_of_them():

@@ -4,7 +4,7 @@ from laminate.recipes.adversarial.describe import adversary_text, perceptual_tex
 from laminate.recipes.describe import optimizer_text, shape_text, training_rows, transformer_text, view_rows
 from laminate.recipes.family import CardText, Facts, Text
 from laminate.recipes.image_decoder.costs import decoder_flops, decoder_parameters, decoder_sequence
-from laminate.recipes.image_decoder.recipe import DecoderRecipe, Pixels
+from laminate.recipes.image_decoder.recipe import DecoderRecipe, Pixels, begins_with
 from laminate.recipes.network import TeacherConfig
 
 _NOTE = {
@@ -59,7 +59,7 @@ def _rows(recipe: DecoderRecipe) -> Facts:
         ("cost", cost),
         ("noise", noise.kind if noise.kind == "none" else f"{noise.kind}, {noise.strength:g}"),
         *view_rows(recipe.augment),
-        *((("begins with", "the decoder that the teacher was trained with"),) if recipe.from_teacher else ()),
+        *((("begins with", "the decoder that the teacher was trained with"),) if begins_with(recipe) else ()),
         *(() if recipe.teacher is None else (("teacher sees", _seen(recipe.teacher)),)),
         *training_rows(recipe.schedule, recipe.global_batch_size),
         *_optimizer_rows(recipe),

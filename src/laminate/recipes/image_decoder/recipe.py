@@ -135,6 +135,8 @@ def for_tokenizer(recipe: DecoderRecipe, latent: LatentSpec, identity: Tokenizer
     """
     if recipe.reads == "reconstructed":
         recipe, latent = _for_reconstructed(recipe, latent, identity)
+    elif recipe.reads == "latents":
+        recipe = replace(recipe, teacher=None)
     silent = recipe.noise.kind == "posterior" and not latent.posterior
     fitted = for_latents(recipe, latent, identity, what="decoder")
     return replace(fitted, noise=Noise("none", 0.0)) if silent else fitted
@@ -182,7 +184,7 @@ def for_features(recipe: DecoderRecipe, teacher: TeacherConfig) -> DecoderRecipe
 
 def begins_with(recipe: DecoderRecipe) -> str | None:
     """The network whose decoder the training begins with, see `DecoderRecipe.from_teacher`."""
-    teacher = recipe.teacher if recipe.from_teacher else None
+    teacher = recipe.teacher if recipe.from_teacher and recipe.reads != "latents" else None
     return None if teacher is None or teacher.family != MASKED_AUTOENCODER else teacher.name
 
 
