@@ -8,13 +8,15 @@ from dataclasses import replace
 
 from laminate.recipes.augment import RandomResizedCropConfig
 from laminate.recipes.latent import LatentSpec
-from laminate.recipes.network import MASKED_AUTOENCODER, TeacherConfig, patch_teacher
+from laminate.recipes.network import MASKED_AUTOENCODER, TeacherConfig, VitConfig, patch_teacher
 
 IMAGE_SIZE = 64
 GLOBAL_BATCH_SIZE = 32
 
 TEACHER = TeacherConfig("embedded", IMAGE_SIZE, patches=64, dim=192, depth=2, family=MASKED_AUTOENCODER)
 """The network in the package."""
+TEACHER_DECODER = VitConfig(dim=128, depth=1, heads=4, hidden=256, mlp="gelu", positions="learned")
+"""That of its decoder to pixels."""
 # A mirrored flag is another one, and so is a clock.
 AUGMENT = RandomResizedCropConfig(
     image_size=IMAGE_SIZE, crop_area=(0.85, 1.0), crop_ratio=(0.9, 1.11), flip_rate=0.0, kernel="linear"

@@ -334,13 +334,10 @@ def _start(flags: RunFlags, recipe: Recipe, own: Checkpoints | None) -> Start | 
     """What `--init-from` names, or the recipe, seen to fit; None where the run has checkpoints of its own."""
     if flags.restore is not None or (not flags.fresh and own is not None and own.latest() is not None):
         return None
-    family = family_of(recipe)
-    source = flags.init_from or family.begins(recipe)
-    return (
-        None
-        if source is None
-        else plan_start(source, model_shapes(recipe), trained=family.modules().trained(recipe))
-    )
+    source = flags.init_from or family_of(recipe).begins(recipe)
+    if source is None:
+        return None
+    return plan_start(source, model_shapes(recipe), trained=family_of(recipe).modules().trained(recipe))
 
 
 def _described(flags: RunFlags, training: Records) -> dict[str, Any]:

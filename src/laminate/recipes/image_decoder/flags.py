@@ -36,8 +36,8 @@ def apply_flags(recipe: DecoderRecipe, flags: DecoderFlags) -> DecoderRecipe:
     """`recipe` with the teacher, the losses and the adversary that the flags name. Raises ValueError and OSError."""
     if flags.tokenizer is not None and recipe.reads == "features":
         raise ValueError(
-            f"--tokenizer: {recipe.name} reads the features of a teacher themselves, give it a --teacher; or add --set "
-            "reads=reconstructed, for those that a tokenizer gives back."
+            f"--tokenizer: {recipe.name} reads features and no latents, give it a --teacher; or add --set "
+            "reads=reconstructed, for the features that a tokenizer gives back."
         )
     if flags.teacher is not None:
         recipe = for_features(recipe, find_teacher(flags.teacher))

@@ -12,10 +12,10 @@ from laminate.recipes.embedded import (
     GLOBAL_BATCH_SIZE,
     PHOTOGRAPHS_DECODER,
     TEACHER,
+    TEACHER_DECODER,
     WHOLE,
 )
 from laminate.recipes.image_decoder.recipe import Adversary, DecoderRecipe, Noise, Perceptual
-from laminate.recipes.masked_autoencoder.recipe import embedded_teacher
 from laminate.recipes.network import PRETRAINED_TEACHERS, VitConfig
 from laminate.recipes.sizes import SIZES
 from laminate.recipes.training import Optimizer, Schedule
@@ -36,7 +36,7 @@ def embedded_decoder() -> DecoderRecipe:
     return replace(
         before,
         name=DECODER_NAME,
-        network=embedded_teacher().decoder,
+        network=TEACHER_DECODER,
         patch_size=8,
         overlap=4,
         reads="reconstructed",

@@ -6,6 +6,7 @@ from typing import get_args
 
 from laminate.recipes.augment import RandomResizedCropConfig, ViewConfig
 from laminate.recipes.checks import at_least, folder_name, one_of, within
+from laminate.recipes.embedded import TEACHER_DECODER
 from laminate.recipes.freezing import Frozen
 from laminate.recipes.network import MASKED_AUTOENCODER, TeacherConfig, VitConfig
 from laminate.recipes.serialization import FOUND, UNSAID
@@ -126,7 +127,7 @@ def embedded_teacher() -> MaskedAutoencoderRecipe:
         encoder=VitConfig(
             dim=192, depth=2, heads=4, hidden=384, mlp="gelu", positions="learned", table_std=0.5
         ),
-        decoder=VitConfig(dim=128, depth=1, heads=4, hidden=256, mlp="gelu", positions="learned"),
+        decoder=TEACHER_DECODER,
         schedule=Schedule(
             unit="steps",
             length=1500,
