@@ -2,13 +2,13 @@
 
 import jax.numpy as jnp
 
-from laminate.losses.filters import low_half
+from laminate.losses.filters import high_half
 from laminate.types import Image, Scalar
 
 
 def high_frequency_energy(image: Image) -> Scalar:
-    """The sum of squares of what an image of half the size cannot hold (`losses.filters.low_half`), float32."""
-    return jnp.sum(jnp.square(image.astype(jnp.float32) - low_half(image)))
+    """The sum of squares of what an image of half the size cannot hold (`losses.filters.high_half`), float32."""
+    return jnp.sum(jnp.square(high_half(image)))
 
 
 def sharpness(image: Image, original: Image) -> Scalar:

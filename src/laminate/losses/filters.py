@@ -55,6 +55,11 @@ def low_half(image: Image) -> Image:
     return along_both(image, _lower(image.shape[0]), _lower(image.shape[1]))
 
 
+def high_half(image: Image) -> Image:
+    """What `low_half` leaves out of an image, its fine detail, in float32."""
+    return image.astype(jnp.float32) - low_half(image)
+
+
 @lru_cache(maxsize=64)
 def _lower(size: int) -> Float[np.ndarray, "size size"]:
     frequencies, places = np.arange(size)[:, None], np.arange(size)[None, :]

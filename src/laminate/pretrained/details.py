@@ -4,7 +4,7 @@ import equinox as eqx
 import jax
 from jaxtyping import Array, Float
 
-from laminate.losses.filters import low_half
+from laminate.losses.filters import high_half
 from laminate.models.discriminator import Backbone
 from laminate.types import RandomKey
 
@@ -22,4 +22,4 @@ class Details(Backbone):
     def __call__(
         self, image: Float[Array, "height width channels"], *, key: RandomKey | None = None
     ) -> Float[Array, "height width channels"]:
-        return (self.gain * (image - low_half(image))).astype(image.dtype)
+        return (self.gain * high_half(image)).astype(image.dtype)
